@@ -1,0 +1,80 @@
+# make help lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+UV_VERSION := 0.13.8
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+DATASET ?= shapes
+ROOT ?=
+SPLIT ?=
+OUT ?=
+CONFIG ?=
+ARGS ?=
+
+RUN_FLAGS = --dataset "$(DATASET)" \
+	$(if $(ROOT),--root "$(ROOT)") \
+	$(if $(SPLIT),--split "$(SPLIT)") \
+	$(if $(OUT),--out "$(OUT)") \
+	$(if $(CONFIG),--config "$(CONFIG)")
+
+.PHONY: help setup setup-ray pseudolabels test test-slow check format lock demo-models benchmarks ui clean
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  %-14s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## A .venv with the exact versions of requirements.lock; quick when nothing changed
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python 3.11 or later is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make setup PYTHON=python3.11" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --requirement requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+setup-ray: $(STAMP) ## Adds Ray, for runs past one machine
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --requirement requirements-ray.lock
+
+pseudolabels: $(STAMP) ## The main job: DATASET=shapes ROOT= SPLIT= OUT= CONFIG= ARGS=
+	@$(BIN)/pseudolabels run $(RUN_FLAGS) $(ARGS)
+
+test: $(STAMP) ## The tests, without the slow ones
+	$(BIN)/python -m pytest -q -m "not slow" $(ARGS)
+
+test-slow: $(STAMP) ## The slow tests: full-size checkpoints, whole runs
+	$(BIN)/python -m pytest -q -m slow $(ARGS)
+
+check: $(STAMP) ## Format, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## Rewrites the sources in the house format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: ## Resolves pyproject.toml anew into the lock files
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header \
+		--no-annotate --extra dev --output-file requirements.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header \
+		--no-annotate --extra dev --extra ray --constraint requirements.lock \
+		--output-file requirements-ray.lock pyproject.toml
+
+demo-models: $(STAMP) ## Trains the demo checkpoints anew and prints their figures on unseen videos
+	$(BIN)/pseudolabels demo-models $(ARGS)
+
+benchmarks: $(STAMP) ## Every benchmark, one after the other
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" $(ARGS); done
+
+ui: $(STAMP) ## The Prefect UI on this machine
+	$(BIN)/pseudolabels ui $(ARGS)
+
+clean: ## Removes caches; keeps .venv and runs
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build
+	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Where the parts are put together: flows, runners, the command line, the report."""
