@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis.extra import numpy as hnp
+
+from pipeline.coco import AVERAGE_PRECISIONS, average_precision, decode_rle, encode_rle
+from pipeline.errors import PseudoLabelError
+from pipeline.metrics import overlap_figures
+
+
+@given(hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=20)))
+def test_rle_reads_back(mask: np.ndarray) -> None:
+    rle = json.loads(json.dumps(encode_rle(mask)))
+    assert np.array_equal(decode_rle(rle), mask)
+
+
+def test_uncompressed_rle_reads() -> None:
+    mask = decode_rle({"size": [2, 3], "counts": [1, 2, 3]})
+    assert mask.tolist() == [[False, True, False], [True, False, False]]
+
+
+@pytest.mark.parametrize("rle", [{}, {"size": [2, 2]}, {"size": [2, 2], "counts": [9]}, None])
+def test_what_is_no_rle_is_refused(rle: object) -> None:
+    with pytest.raises(PseudoLabelError, match="RLE"):
+        decode_rle(rle)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["3q_random_scores", "1q_random_scores", "1q_const_score"])
+def test_a2d_figures_agree_with_the_reference(real_data: Path, name: str) -> None:
+    folder = real_data / "metrics"
+    expected = json.loads((folder / "expected_rvos.json").read_text())["a2d"][name]
+    truth = json.loads((folder / f"a2d_gt_{name}.json").read_text())
+    predictions = json.loads((folder / f"a2d_pred_{name}.json").read_text())
+    top: dict[str, dict[str, object]] = {}
+    for row in sorted(predictions, key=lambda row: row["score"]):
+        top[row["image_id"]] = row
+    overlap = overlap_figures(
+        (decode_rle(top[row["image_id"]]["segmentation"]), decode_rle(row["segmentation"]))
+        for row in truth["annotations"]
+    )
+    got = average_precision(truth, predictions)
+    got |= {f"P@{k}": value for k, value in overlap.precision.items()}
+    got |= {"overall_iou": overlap.overall_iou, "mean_iou": overlap.mean_iou}
+    assert got == pytest.approx(expected, abs=1e-6)
+
+
+def test_no_predictions_give_zero() -> None:
+    truth = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "object"}]}
+    assert average_precision(truth, []) == dict.fromkeys(AVERAGE_PRECISIONS, 0.0)
