@@ -1,0 +1,71 @@
+"""Stage ``augment``: positives and hard negatives for every expression (WSRVOS, contrastive
+referring expression augmentation).
+
+Importing this package imports no model library; a source's own needs come when it is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from pipeline.config import AugmentConfig
+from pipeline.errors import ConfigError
+from pipeline.ports import Captioner
+from pipeline.types import Augmentation, SampleKey
+
+if TYPE_CHECKING:
+    import torch
+
+VERSION = 1
+"""Goes into fingerprints; raised when the same configuration writes other texts."""
+
+
+def load_captioner(
+    config: AugmentConfig,
+    device: torch.device,
+    seed: int,
+    augmentations: Mapping[SampleKey, Augmentation] | None = None,
+) -> Captioner:
+    """The captioner that ``config.source`` names.
+
+    Args:
+        config: the stage's section.
+        device: where a model runs; the other sources leave it alone.
+        seed: of everything random; stored with every text.
+        augmentations: content of ``config.file``, for the source ``file``.
+
+    Raises:
+        CheckpointError: the model's weights are missing, broken or not the ones asked for.
+        ConfigError: the source lacks what it needs.
+    """
+    if config.source == "lexicon":
+        from stages.augment.lexicon import LexiconCaptioner
+
+        return LexiconCaptioner(config, seed)
+    if config.source == "endpoint":
+        from stages.augment.endpoint import EndpointCaptioner
+
+        return EndpointCaptioner(config, seed)
+    if config.source == "none":
+        from stages.augment.file import OriginalOnly
+
+        return OriginalOnly(seed)
+    if config.source == "file":
+        from stages.augment.file import FileCaptioner
+
+        if augmentations is None:
+            raise ConfigError("augment.source 'file' needs the content of augment.file")
+        return FileCaptioner(augmentations, str(config.file))
+    return _load_model_captioner(config, device, seed)
+
+
+def _load_model_captioner(config: AugmentConfig, device: torch.device, seed: int) -> Captioner:
+    from stages.augment.captioner import ModelCaptioner, load_model
+    from stages.weights import resolve
+
+    checkpoint = resolve(config.checkpoint, config.sha256)
+    model, processor, prompt = load_model(checkpoint.path, config, device)
+    return ModelCaptioner(
+        model, processor, prompt, config, config.checkpoint, checkpoint.digest[:12], seed
+    )

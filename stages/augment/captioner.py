@@ -1,0 +1,364 @@
+"""Positives and hard negatives by an image-text-to-text model of ``transformers``.
+
+Any checkpoint that ``AutoModelForImageTextToText`` and ``AutoProcessor`` load and that has a chat
+template: the frames go in as several images, then the prompt. Nothing is downloaded.
+
+Letters: B requests of a batch, L tokens, V words of the vocabulary.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image as Pillow
+from transformers import (
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+)
+
+from pipeline.config import AugmentConfig
+from pipeline.errors import AugmentationError, CheckpointError
+from pipeline.ports import Image
+from pipeline.types import Augmentation, Expression, Positive, Provenance, VideoRef
+from stages.augment.parse import ParsedAnswer, parse_answer, string_spans
+from stages.augment.prompt import Prompt, load_prompt
+
+logger = logging.getLogger(__name__)
+
+RETRY_TEMPERATURE = 0.5
+"""A greedy model would give the same answer again: it is asked again at this temperature."""
+
+Request = tuple[VideoRef, Sequence[Image], Expression, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model wrote for one request.
+
+    Attributes:
+        text: decoded, without special tokens.
+        tokens: the L token ids, up to the end token.
+        log_probability: float64 [L], natural log of the probability that the model itself, before
+            any temperature, gave each token.
+    """
+
+    text: str
+    tokens: tuple[int, ...]
+    log_probability: np.ndarray[Any, np.dtype[np.float64]]
+
+
+class _Chooser(LogitsProcessor):
+    """Adds seeded Gumbel noise, so that greedy decoding samples, and notes each choice's log
+    probability. Every row has noise of its own: a sample does not depend on its batch.
+    """
+
+    supports_continuous_batching = False
+
+    def __init__(self, temperature: float, seeds: Sequence[int]) -> None:
+        self._temperature = temperature
+        self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self.log_probability: list[torch.Tensor] = []
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.Tensor) -> torch.Tensor:
+        scores = scores.float()
+        chosen = scores
+        if self._temperature > 0:
+            noise = torch.stack(
+                [
+                    -torch.empty(scores.shape[-1]).exponential_(generator=generator).log()
+                    for generator in self._generators
+                ]
+            )
+            chosen = scores / self._temperature + noise.to(scores.device)
+        best = chosen.argmax(-1, keepdim=True)
+        self.log_probability.append(scores.log_softmax(-1).gather(-1, best)[:, 0].cpu())
+        return chosen
+
+
+class ModelCaptioner:
+    """A :class:`pipeline.ports.Captioner` over a model and its processor.
+
+    Args:
+        model: an image-text-to-text model, on its device, in evaluation mode.
+        processor: of that model, with a chat template.
+        prompt: what the model is asked.
+        config: counts, thresholds, batch size, retries.
+        name: stored as the model's name.
+        revision: digest of the weights, stored with every text.
+        seed: of the sampling; stored with every text.
+
+    Attributes:
+        left_out: reason -> texts that were written and not kept, since the start.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        prompt: Prompt,
+        config: AugmentConfig,
+        name: str,
+        revision: str,
+        seed: int,
+    ) -> None:
+        self._model = model
+        self._processor = processor
+        self._prompt = prompt
+        self._config = config
+        self._seed = seed
+        self._provenance = Provenance(name, revision, prompt.version, seed)
+        self.left_out: Counter[str] = Counter()
+        tokenizer = processor.tokenizer
+        tokenizer.padding_side = "left"
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.eos_token
+
+    def augment(self, requests: Sequence[Request]) -> list[Augmentation]:
+        """One augmentation a request, in their order.
+
+        Requests of like length share a batch. An answer that does not parse is asked for again.
+
+        Raises:
+            AugmentationError: an answer did not parse in ``retries`` further attempts.
+        """
+        done: dict[int, Augmentation] = {}
+        problems: dict[int, AugmentationError] = {}
+        for attempt in range(self._config.retries + 1):
+            open_rows = [row for row in range(len(requests)) if row not in done]
+            for rows in self._batches(requests, open_rows):
+                batch = [requests[row] for row in rows]
+                for row, request, answer in zip(
+                    rows, batch, self._answer(batch, attempt), strict=True
+                ):
+                    try:
+                        done[row] = self._read(request[2], answer)
+                    except AugmentationError as error:
+                        logger.info("%s, attempt %d: %s", request[2].key, attempt + 1, error)
+                        problems[row] = error
+        for row, request in enumerate(requests):
+            if row not in done:
+                raise AugmentationError(
+                    f"{request[2].key}: no usable answer of {self._provenance.model} in"
+                    f" {self._config.retries + 1} attempts; the last one: {problems[row]};"
+                    " raise augment.retries or augment.max_new_tokens, or take another model"
+                )
+        return [done[row] for row in range(len(requests))]
+
+    def _batches(self, requests: Sequence[Request], rows: Sequence[int]) -> Iterator[list[int]]:
+        """Rows of like length, at most ``batch_texts`` and of one number of images a batch."""
+        ordered = sorted(rows, key=lambda row: (len(requests[row][1]), len(requests[row][2].text)))
+        batch: list[int] = []
+        for row in ordered:
+            full = len(batch) == self._config.batch_texts
+            if batch and (full or len(requests[row][1]) != len(requests[batch[0]][1])):
+                yield batch
+                batch = []
+            batch.append(row)
+        if batch:
+            yield batch
+
+    def _answer(self, batch: Sequence[Request], attempt: int) -> list[Answer]:
+        inputs = self._inputs(batch)
+        temperature = self._config.temperature
+        if attempt > 0:
+            temperature = max(temperature, RETRY_TEMPERATURE)
+        chooser = _Chooser(
+            temperature, [_seed(self._seed, str(request[2].key), attempt) for request in batch]
+        )
+        tokenizer = self._processor.tokenizer
+        ends = _end_tokens(self._model, tokenizer)
+        settings = GenerationConfig(
+            max_new_tokens=self._config.max_new_tokens,
+            do_sample=False,
+            num_beams=1,
+            eos_token_id=sorted(ends),
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        with torch.inference_mode():
+            sequences = self._model.generate(
+                **inputs,
+                generation_config=settings,
+                logits_processor=LogitsProcessorList([chooser]),
+            )
+        written = sequences[:, inputs["input_ids"].shape[1] :].tolist()
+        chances = torch.stack(chooser.log_probability, dim=1).double().numpy()
+        answers = []
+        for tokens, chance in zip(written, chances, strict=True):
+            length = next((i for i, token in enumerate(tokens) if token in ends), len(tokens))
+            kept = tuple(tokens[:length])
+            answers.append(Answer(self._decode(kept), kept, chance[:length]))
+        return answers
+
+    def _inputs(self, batch: Sequence[Request]) -> Any:
+        texts = []
+        for _, images, expression, others in batch:
+            prompt = self._prompt.render(
+                expression.text,
+                others,
+                self._config.positives - 1,
+                self._config.negatives,
+                len(images),
+            )
+            content = [*({"type": "image"} for _ in images), {"type": "text", "text": prompt}]
+            texts.append(
+                self._processor.apply_chat_template(
+                    [{"role": "user", "content": content}],
+                    add_generation_prompt=True,
+                    tokenize=False,
+                )
+            )
+        pictures = [[Pillow.fromarray(image) for image in images] for _, images, _, _ in batch]
+        inputs = self._processor(
+            text=texts,
+            images=pictures if any(pictures) else None,
+            padding=True,
+            return_tensors="pt",
+        )
+        return inputs.to(self._model.device, dtype=self._model.dtype)
+
+    def _decode(self, tokens: Sequence[int]) -> str:
+        text: str = self._processor.tokenizer.decode(
+            list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return text
+
+    def _read(self, expression: Expression, answer: Answer) -> Augmentation:
+        parsed: ParsedAnswer = parse_answer(
+            answer.text,
+            expression.text,
+            self._config.positives - 1,
+            self._config.negatives,
+        )
+        positives = [Positive(expression.text, 1.0)]
+        for text, confidence in parsed.positives:
+            similarity = self._similarity(answer, text)
+            if similarity < self._config.minimum_similarity:
+                self.left_out["positive below minimum_similarity"] += 1
+                logger.info(
+                    "%s: %r dropped, similarity %.3f below %.3f",
+                    expression.key,
+                    text,
+                    similarity,
+                    self._config.minimum_similarity,
+                )
+                continue
+            positives.append(Positive(text, confidence, similarity))
+        self.left_out.update(parsed.left_out)
+        return Augmentation(expression.key, tuple(positives), parsed.negatives, self._provenance)
+
+    def _similarity(self, answer: Answer, text: str) -> float:
+        """How likely the model holds a positive, in [0, 1].
+
+        The geometric mean of the probabilities it gave the text's tokens as it wrote them, given
+        the frames, the expression and what was written before; 0 where the text cannot be found
+        in the answer.
+        """
+        for value, start, end in string_spans(answer.text):
+            if value == text:
+                # ends[i] is where token i ends in the text; looked up by bisection, for decoding
+                # every prefix would be quadratic.
+                ends = _Prefixes(self, answer.tokens)
+                first = bisect_right(ends, start)
+                last = max(first + 1, bisect_left(ends, end) + 1)
+                chances = answer.log_probability[first:last]
+                return float(np.exp(chances.mean())) if chances.size else 0.0
+        return 0.0
+
+
+class _Prefixes(Sequence[int]):
+    """Length of the text that the first i + 1 tokens decode to, for each i."""
+
+    def __init__(self, captioner: ModelCaptioner, tokens: Sequence[int]) -> None:
+        self._captioner = captioner
+        self._tokens = tokens
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    def __getitem__(self, index: Any) -> Any:
+        return len(self._captioner._decode(self._tokens[: index + 1]))
+
+
+def load_model(
+    folder: Path, config: AugmentConfig, device: torch.device
+) -> tuple[Any, Any, Prompt]:
+    """Model, processor and prompt of a checkpoint folder.
+
+    Raises:
+        CheckpointError: the folder is missing or incomplete, its weights lack parameters or hold
+            others, or its tokenizer does not know its own vocabulary.
+    """
+    expected = "a folder that transformers' AutoModelForImageTextToText loads"
+    remedy = "check augment.checkpoint; `pseudolabels doctor` says which weights are in place"
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(folder, "no config.json in it", expected, remedy)
+    try:
+        processor: Any = AutoProcessor.from_pretrained(folder, local_files_only=True)
+        loader: Any = AutoModelForImageTextToText
+        model, report = loader.from_pretrained(
+            folder,
+            dtype=getattr(torch, config.dtype),
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, json.JSONDecodeError) as error:
+        raise CheckpointError(folder, f"it does not load ({error})", expected, remedy) from error
+    odd = sorted({*report["missing_keys"], *report["unexpected_keys"]})
+    odd += [str(item) for item in report["mismatched_keys"]]
+    if odd:
+        found = f"{len(odd)} parameters do not fit, such as {odd[0]}"
+        raise CheckpointError(folder, found, "weights of the model in its config.json", remedy)
+    if getattr(processor, "tokenizer", None) is None:
+        raise CheckpointError(folder, "its processor has no tokenizer", expected, remedy)
+    if not (getattr(processor, "chat_template", None) or processor.tokenizer.chat_template):
+        raise CheckpointError(folder, "no chat template in it", expected, remedy)
+    _check_tokenizer(processor.tokenizer, folder)
+    return model.to(device).eval(), processor, load_prompt(folder)
+
+
+def _check_tokenizer(tokenizer: Any, folder: Path) -> None:
+    """Refuses a tokenizer that takes its own words for unknown, as transformers may load one."""
+    unknown = tokenizer.unk_token_id
+    if unknown is None:
+        return
+    words = [word for word in sorted(tokenizer.get_vocab()) if word.isalpha() and word.islower()]
+    lost = [
+        word for word in words[:200] if unknown in tokenizer.encode(word, add_special_tokens=False)
+    ]
+    if lost:
+        raise CheckpointError(
+            folder,
+            f"its tokenizer reads {len(lost)} words of its own vocabulary, such as {lost[0]!r},"
+            " as unknown",
+            "a tokenizer that knows its vocabulary",
+            "save the tokenizer again as tokenizer.json",
+        )
+
+
+def _end_tokens(model: Any, tokenizer: Any) -> set[int]:
+    ends = model.generation_config.eos_token_id
+    if ends is None:
+        ends = tokenizer.eos_token_id
+    if ends is None:
+        return set()
+    return {ends} if isinstance(ends, int) else set(ends)
+
+
+def _seed(seed: int, key: str, attempt: int) -> int:
+    """A seed of its own for every sample and attempt, in [0, 2^63)."""
+    digest = hashlib.sha256(f"{seed}\n{key}\n{attempt}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1

@@ -1,0 +1,258 @@
+"""Positives and hard negatives from an OpenAI-compatible server, such as one that vLLM serves.
+
+Chat completions with the frames as JPEG data URLs; a bounded number of calls at a time; what can
+pass (a lost connection, a busy or restarting server) is tried again with growing pauses.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import logging
+import math
+import os
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate
+from typing import Any
+
+import httpx
+from PIL import Image as Pillow
+from tenacity import (
+    Retrying,
+    retry_if_exception,
+    stop_after_attempt,
+    wait_random_exponential,
+)
+
+from pipeline.config import AugmentConfig
+from pipeline.errors import AugmentationError, ConfigError
+from pipeline.ports import Image
+from pipeline.types import Augmentation, Expression, Positive, Provenance, VideoRef
+from stages.augment.parse import parse_answer, string_spans
+from stages.augment.prompt import DEFAULT_PROMPT, Prompt
+
+logger = logging.getLogger(__name__)
+
+RETRY_TEMPERATURE = 0.5
+PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+"""Answers of a server that may be other the next time."""
+
+CALLS = 5
+"""Calls for one answer while what fails can pass."""
+
+_JPEG_QUALITY = 90
+
+Request = tuple[VideoRef, Sequence[Image], Expression, Sequence[str]]
+
+
+class EndpointCaptioner:
+    """A :class:`pipeline.ports.Captioner` over HTTP.
+
+    Args:
+        config: endpoint, model, key variable, time limit, concurrency, counts, thresholds.
+        seed: sent with every call, and stored with every text.
+        prompt: what the model is asked.
+        transport: for tests; None for the network.
+        environment: where the key is looked up; None for the process's own.
+        wait: seconds before a call is repeated; None for pauses that grow to a minute.
+
+    Attributes:
+        left_out: reason -> texts that were written and not kept, since the start.
+
+    Raises:
+        ConfigError: no endpoint or model is configured.
+    """
+
+    def __init__(
+        self,
+        config: AugmentConfig,
+        seed: int,
+        prompt: Prompt = DEFAULT_PROMPT,
+        transport: httpx.BaseTransport | None = None,
+        environment: Mapping[str, str] | None = None,
+        wait: Callable[[Any], float] | None = None,
+    ) -> None:
+        if not config.endpoint or not config.endpoint_model:
+            raise ConfigError("augment.source 'endpoint' needs endpoint and endpoint_model")
+        self._config = config
+        self._prompt = prompt
+        self._seed = seed
+        self._model = config.endpoint_model
+        self._provenance = Provenance(self._model, config.endpoint, prompt.version, seed)
+        self._wait = wait or wait_random_exponential(multiplier=1, max=60)
+        self.left_out: Counter[str] = Counter()
+        key = (os.environ if environment is None else environment).get(config.api_key_env)
+        self._client = httpx.Client(
+            base_url=config.endpoint.rstrip("/"),
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout=config.timeout_seconds,
+            transport=transport,
+        )
+
+    def augment(self, requests: Sequence[Request]) -> list[Augmentation]:
+        """One augmentation a request, in their order, ``concurrency`` calls at a time.
+
+        Raises:
+            AugmentationError: the server cannot be reached, refuses, or gives no usable answer in
+                ``retries`` further attempts.
+        """
+        with ThreadPoolExecutor(self._config.concurrency, "augment") as pool:
+            answers = list(pool.map(self._one, requests))
+        for _, left_out in answers:
+            self.left_out.update(left_out)
+        return [augmentation for augmentation, _ in answers]
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._client.close()
+
+    def _one(self, request: Request) -> tuple[Augmentation, Counter[str]]:
+        expression = request[2]
+        problem: AugmentationError | None = None
+        for attempt in range(self._config.retries + 1):
+            body = self._body(request, attempt)
+            choice = self._choice(self._call(body, expression), expression)
+            try:
+                return self._read(expression, choice)
+            except AugmentationError as error:
+                logger.info("%s, attempt %d: %s", expression.key, attempt + 1, error)
+                problem = error
+        raise AugmentationError(
+            f"{expression.key}: no usable answer of {self._model} at {self._config.endpoint} in"
+            f" {self._config.retries + 1} attempts; the last one: {problem}; raise augment.retries"
+            " or augment.max_new_tokens, or take another model"
+        )
+
+    def _body(self, request: Request, attempt: int) -> dict[str, Any]:
+        _, images, expression, others = request
+        text = self._prompt.render(
+            expression.text,
+            others,
+            self._config.positives - 1,
+            self._config.negatives,
+            len(images),
+        )
+        pictures = [
+            {"type": "image_url", "image_url": {"url": jpeg_data_url(image)}} for image in images
+        ]
+        temperature = self._config.temperature
+        if attempt > 0:
+            temperature = max(temperature, RETRY_TEMPERATURE)
+        return {
+            "model": self._model,
+            "messages": [{"role": "user", "content": [*pictures, {"type": "text", "text": text}]}],
+            "max_tokens": self._config.max_new_tokens,
+            "temperature": temperature,
+            "seed": self._seed + attempt,
+            "logprobs": True,
+        }
+
+    def _call(self, body: dict[str, Any], expression: Expression) -> Any:
+        """The server's JSON. Raises AugmentationError with the way out."""
+        where = f"{expression.key}: {self._config.endpoint}"
+        calls = Retrying(
+            stop=stop_after_attempt(CALLS),
+            wait=self._wait,
+            retry=retry_if_exception(_can_pass),
+            reraise=True,
+        )
+        try:
+            response: httpx.Response = calls(self._post, body)
+            return response.json()
+        except httpx.HTTPStatusError as error:
+            code = error.response.status_code
+            detail = error.response.text[:200]
+            raise AugmentationError(
+                f"{where} answered {code} ({detail}); {self._remedy(code)}"
+            ) from error
+        except httpx.HTTPError as error:
+            raise AugmentationError(
+                f"{where} cannot be reached ({type(error).__name__}: {error}); check"
+                " augment.endpoint, that the server runs, and augment.timeout_seconds"
+            ) from error
+        except ValueError as error:
+            raise AugmentationError(
+                f"{where} answered what is not JSON; expected an OpenAI-compatible server, with"
+                " the base URL up to and with /v1"
+            ) from error
+
+    def _post(self, body: dict[str, Any]) -> httpx.Response:
+        return self._client.post("/chat/completions", json=body).raise_for_status()
+
+    def _remedy(self, code: int) -> str:
+        if code in (401, 403):
+            return f"put a valid key into the environment variable {self._config.api_key_env}"
+        if code == 404:
+            return "check augment.endpoint (up to and with /v1) and augment.endpoint_model"
+        if code in PASSING:
+            return f"it did so {CALLS} times; try later, or lower augment.concurrency"
+        return "check augment.endpoint_model and that it takes several images"
+
+    def _choice(self, answer: Any, expression: Expression) -> dict[str, Any]:
+        try:
+            choice = answer["choices"][0]
+            if isinstance(choice["message"]["content"], str):
+                return dict(choice)
+        except (KeyError, IndexError, TypeError):
+            pass
+        raise AugmentationError(
+            f"{expression.key}: {self._config.endpoint} answered without"
+            " choices[0].message.content; expected an OpenAI-compatible chat completion"
+        )
+
+    def _read(
+        self, expression: Expression, choice: dict[str, Any]
+    ) -> tuple[Augmentation, Counter[str]]:
+        answer = choice["message"]["content"]
+        parsed = parse_answer(
+            answer, expression.text, self._config.positives - 1, self._config.negatives
+        )
+        left_out = Counter(parsed.left_out)
+        positives = [Positive(expression.text, 1.0)]
+        for text, confidence in parsed.positives:
+            similarity = _similarity(choice, text)
+            if similarity is None:
+                similarity = confidence
+            if similarity < self._config.minimum_similarity:
+                left_out["positive below minimum_similarity"] += 1
+                logger.info("%s: %r dropped, similarity %.3f", expression.key, text, similarity)
+                continue
+            positives.append(Positive(text, confidence, similarity))
+        return (
+            Augmentation(expression.key, tuple(positives), parsed.negatives, self._provenance),
+            left_out,
+        )
+
+
+def jpeg_data_url(image: Image) -> str:
+    """An RGB image [H, W, 3] as a ``data:`` URL of its JPEG."""
+    buffer = io.BytesIO()
+    Pillow.fromarray(image).save(buffer, "JPEG", quality=_JPEG_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _similarity(choice: dict[str, Any], text: str) -> float | None:
+    """Geometric mean of the probabilities that the server reports for the text's tokens; None
+    where it reports none, and the model's own confidence stands in.
+    """
+    content = (choice.get("logprobs") or {}).get("content")
+    if not content:
+        return None
+    tokens = [str(item["token"]) for item in content]
+    ends = list(accumulate(map(len, tokens)))
+    for value, start, end in string_spans("".join(tokens)):
+        if value == text:
+            first = bisect_right(ends, start)
+            last = max(first + 1, bisect_left(ends, end) + 1)
+            chances = [float(item["logprob"]) for item in content[first:last]]
+            return math.exp(sum(chances) / len(chances)) if chances else None
+    return None
+
+
+def _can_pass(error: BaseException) -> bool:
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.status_code in PASSING
+    return isinstance(error, httpx.TransportError)

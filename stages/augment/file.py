@@ -1,0 +1,70 @@
+"""Positives and hard negatives that were written elsewhere: a WSRVOS augmentation file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pipeline.errors import AugmentationError
+from pipeline.ports import Image
+from pipeline.types import (
+    Augmentation,
+    Expression,
+    Positive,
+    Provenance,
+    SampleKey,
+    VideoRef,
+)
+
+
+class FileCaptioner:
+    """A :class:`pipeline.ports.Captioner` that looks answers up.
+
+    Args:
+        augmentations: by sample, as read from the file.
+        source: the file's name, for messages.
+    """
+
+    def __init__(self, augmentations: Mapping[SampleKey, Augmentation], source: str) -> None:
+        self._augmentations = augmentations
+        self._source = source
+
+    def augment(
+        self, requests: Sequence[tuple[VideoRef, Sequence[Image], Expression, Sequence[str]]]
+    ) -> list[Augmentation]:
+        """The file's augmentation of each request's expression.
+
+        Raises:
+            AugmentationError: the file lacks an expression, or has another sentence for it.
+        """
+        return [self._look_up(expression) for _, _, expression, _ in requests]
+
+    def _look_up(self, expression: Expression) -> Augmentation:
+        found = self._augmentations.get(expression.key)
+        if found is None:
+            raise AugmentationError(
+                f"{self._source}: nothing for {expression.key}; expected an entry a sample; write"
+                " the missing ones, or take another augment.source"
+            )
+        if found.original != expression.text:
+            raise AugmentationError(
+                f"{self._source}: {expression.key} is {found.original!r}; expected the data set's"
+                f" {expression.text!r}; the file is of another version of the data set"
+            )
+        return found
+
+
+class OriginalOnly:
+    """A :class:`pipeline.ports.Captioner` that adds nothing: the plain baseline's."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    def augment(
+        self, requests: Sequence[tuple[VideoRef, Sequence[Image], Expression, Sequence[str]]]
+    ) -> list[Augmentation]:
+        """The original alone, K = 1 and N = 0."""
+        origin = Provenance("none", "", "none-1", self._seed)
+        return [
+            Augmentation(expression.key, (Positive(expression.text, 1.0),), (), origin)
+            for _, _, expression, _ in requests
+        ]

@@ -1,0 +1,178 @@
+import base64
+import io
+import json
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.config import AugmentConfig
+from pipeline.errors import AugmentationError
+from pipeline.types import Expression, SampleKey, VideoRef
+from stages.augment.endpoint import EndpointCaptioner, Request, jpeg_data_url
+
+ANSWER = json.dumps(
+    {
+        "positives": [{"text": "the crimson star", "confidence": 0.8}],
+        "negatives": [{"text": "the blue star", "kind": "attribute"}],
+    }
+)
+
+
+def completion(content: Any, logprobs: Any = None) -> httpx.Response:
+    choice = {"message": {"content": content}, "logprobs": logprobs}
+    return httpx.Response(200, json={"choices": [choice]})
+
+
+def request(text: str = "the red star", row: int = 0) -> Request:
+    expression = Expression(SampleKey("shapes", "train", "v", str(row)), text)
+    images = [np.full((8, 8, 3), 10, np.uint8), np.full((8, 8, 3), 200, np.uint8)]
+    return VideoRef("v", (), (), 8, 8), images, expression, ()
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[..., EndpointCaptioner]]:
+    opened = []
+
+    def build(
+        handler: Callable[[httpx.Request], httpx.Response], **changes: Any
+    ) -> EndpointCaptioner:
+        config = AugmentConfig.model_validate(
+            {"source": "endpoint", "endpoint": "http://host/v1", "endpoint_model": "m"} | changes
+        )
+        stage = EndpointCaptioner(
+            config,
+            5,
+            transport=httpx.MockTransport(handler),
+            environment={"OPENAI_API_KEY": "secret"},
+            wait=lambda _: 0.0,
+        )
+        opened.append(stage)
+        return stage
+
+    yield build
+    for stage in opened:
+        stage.close()
+
+
+def test_frames_go_as_jpegs_before_the_text(make: Callable[..., EndpointCaptioner]) -> None:
+    seen: list[httpx.Request] = []
+
+    def handler(call: httpx.Request) -> httpx.Response:
+        seen.append(call)
+        return completion(ANSWER)
+
+    [result] = make(handler).augment([request()])
+    assert str(seen[0].url) == "http://host/v1/chat/completions"
+    assert seen[0].headers["authorization"] == "Bearer secret"
+    body = json.loads(seen[0].content)
+    content = body["messages"][0]["content"]
+    assert [part["type"] for part in content] == ["image_url", "image_url", "text"]
+    assert '"the red star"' in content[2]["text"]
+    assert body["seed"] == 5
+    assert [item.text for item in result.positives] == ["the red star", "the crimson star"]
+    assert result.provenance.model == "m"
+
+
+def test_similarity_comes_from_the_servers_token_probabilities(
+    make: Callable[..., EndpointCaptioner],
+) -> None:
+    tokens = [{"token": letter, "logprob": float(np.log(0.25))} for letter in ANSWER]
+    stage = make(lambda call: completion(ANSWER, {"content": tokens}), minimum_similarity=0.2)
+    [result] = stage.augment([request()])
+    assert result.positives[1].similarity == pytest.approx(0.25)
+    strict = make(lambda call: completion(ANSWER, {"content": tokens}), minimum_similarity=0.5)
+    assert len(strict.augment([request()])[0].positives) == 1
+    assert strict.left_out == {"positive below minimum_similarity": 1}
+
+
+def test_what_can_pass_is_tried_again(make: Callable[..., EndpointCaptioner]) -> None:
+    replies = [httpx.Response(503), httpx.ConnectError("gone"), completion(ANSWER)]
+
+    def handler(call: httpx.Request) -> httpx.Response:
+        reply = replies.pop(0)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    assert len(make(handler).augment([request()])) == 1
+    assert replies == []
+
+
+def test_a_broken_answer_is_asked_for_again_warmer(make: Callable[..., EndpointCaptioner]) -> None:
+    bodies: list[dict[str, Any]] = []
+
+    def handler(call: httpx.Request) -> httpx.Response:
+        bodies.append(json.loads(call.content))
+        return completion(ANSWER if len(bodies) == 2 else "no")
+
+    make(handler, retries=1).augment([request()])
+    assert [body["temperature"] for body in bodies] == [0.0, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("reply", "part", "calls"),
+    [
+        (httpx.Response(401, text="bad key"), "OPENAI_API_KEY", 1),
+        (httpx.Response(404), "endpoint_model", 1),
+        (httpx.Response(429), "lower augment.concurrency", 5),
+        (httpx.Response(200, text="<html>"), "not JSON", 1),
+        (httpx.Response(200, json={"choices": []}), "message.content", 1),
+        (completion("no"), "no usable answer", 3),
+    ],
+)
+def test_failures_say_what_to_do(
+    make: Callable[..., EndpointCaptioner], reply: httpx.Response, part: str, calls: int
+) -> None:
+    count = 0
+
+    def handler(call: httpx.Request) -> httpx.Response:
+        nonlocal count
+        count += 1
+        return reply
+
+    with pytest.raises(AugmentationError, match=part):
+        make(handler).augment([request()])
+    assert count == calls
+
+
+def test_an_unreachable_server_is_named(make: Callable[..., EndpointCaptioner]) -> None:
+    def handler(call: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused")
+
+    with pytest.raises(AugmentationError, match="http://host/v1 cannot be reached"):
+        make(handler).augment([request()])
+
+
+def test_calls_at_a_time_are_bounded_and_order_is_kept(
+    make: Callable[..., EndpointCaptioner],
+) -> None:
+    lock = threading.Lock()
+    running, most = 0, 0
+    pair = threading.Barrier(2, timeout=10)
+
+    def handler(call: httpx.Request) -> httpx.Response:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        pair.wait()
+        with lock:
+            running -= 1
+        return completion(ANSWER)
+
+    requests = [request(f"star {row}", row) for row in range(6)]
+    results = make(handler, concurrency=2).augment(requests)
+    assert [result.original for result in results] == [f"star {row}" for row in range(6)]
+    assert most == 2
+
+
+def test_jpeg_data_url_decodes_to_the_image() -> None:
+    url = jpeg_data_url(np.full((6, 4, 3), 128, np.uint8))
+    kind, _, data = url.partition(",")
+    assert kind == "data:image/jpeg;base64"
+    assert Image.open(io.BytesIO(base64.b64decode(data))).size == (4, 6)
