@@ -65,8 +65,8 @@ def masks_to_boxes(masks: ArrayLike) -> NDArray[np.float32]:
 def box_to_mask(box: ArrayLike, height: int, width: int) -> NDArray[np.bool_]:
     """The pixels [H, W] whose centres lie in a box [4]."""
     x0, y0, x1, y1 = _as_boxes(box).tolist()
-    columns: NDArray[np.float64] = np.arange(width) + 0.5
-    rows: NDArray[np.float64] = np.arange(height) + 0.5
+    columns = np.arange(width, dtype=np.float64) + 0.5
+    rows = np.arange(height, dtype=np.float64) + 0.5
     in_rows, in_columns = (rows >= y0) & (rows < y1), (columns >= x0) & (columns < x1)
     inside: NDArray[np.bool_] = in_rows[:, None] & in_columns
     return inside

@@ -1,0 +1,124 @@
+"""Writing whole, then committing: nothing half-written ever has its final name.
+
+A partial is a unique hidden sibling, ``.<name>.<token>.partial``, so that a rename commits it.
+A killed process leaves partials behind; :func:`sweep` clears them under the run's lock.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from pipeline.errors import StoreError
+
+PARTIAL_SUFFIX = ".partial"
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+@contextmanager
+def replace_file(path: Path, mode: Literal["wb", "w"] = "wb") -> Iterator[IO[Any]]:
+    """A file object whose content becomes ``path`` when the block ends without an error.
+
+    Text is UTF-8. Readers see the old content or the new one, never a mixture; after an error the
+    old content stands and the partial is gone. Parent folders are made.
+
+    Raises:
+        StoreError: no space is left, or the folder may not be written to.
+    """
+    with explain_disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = partial_beside(path)
+        try:
+            encoding = "utf-8" if mode == "w" else None
+            with partial.open(mode, encoding=encoding) as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+            _sync_folder(path.parent)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def fresh_folder(path: Path) -> Iterator[Path]:
+    """An empty folder that takes the place of ``path`` when the block ends without an error.
+
+    Whatever ``path`` held is removed after the swap. A crash between the two renames leaves no
+    ``path``, so a receipt must be withdrawn before its product is replaced.
+
+    Raises:
+        StoreError: no space is left, or the folder may not be written to.
+    """
+    with explain_disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = partial_beside(path)
+        old = partial_beside(path)
+        try:
+            partial.mkdir()
+            yield partial
+            if path.exists():
+                path.rename(old)
+            partial.rename(path)
+            _sync_folder(path.parent)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def partial_beside(path: Path) -> Path:
+    """A name no one else uses, in the same folder, that :func:`sweep` recognises."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{PARTIAL_SUFFIX}")
+
+
+def sweep(folder: Path) -> int:
+    """Removes what killed writers left below ``folder``; returns how many partials there were.
+
+    Only to be called while no other process writes there. A folder that is missing has none.
+    """
+    leftovers = sorted(folder.rglob(f"*{PARTIAL_SUFFIX}")) if folder.is_dir() else []
+    for leftover in leftovers:
+        if leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+    return len(leftovers)
+
+
+@contextmanager
+def explain_disk_errors(path: Path) -> Iterator[None]:
+    """Turns a full or read-only disk into a StoreError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StoreError(
+                f"{path}: no space left on the device; expected room for this file; free some and"
+                " run the same command again, finished shards are kept"
+            ) from error
+        if error.errno in _FORBIDDEN:
+            raise StoreError(
+                f"{path}: {error.strerror}; expected a folder that can be written to; choose"
+                " another output folder or mend its permissions"
+            ) from error
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    # A rename lasts through a power cut only once its folder is on disk. Not every system lets a
+    # folder be opened; there the rename alone must do.
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,115 @@
+"""Hypotheses of a shard: ``fuse/<shard>.zarr``, a group a video, in it a group an expression."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from pipeline.errors import StoreError
+from pipeline.types import Hypotheses, SampleKey
+from storage.atomic import explain_disk_errors, fresh_folder
+from storage.names import safe_name
+from storage.zarr_groups import create_group, open_group, read_array, write_array
+
+FORMAT = "pseudolabels.hypotheses"
+FORMAT_VERSION = 1
+
+_CHUNK_FRAMES = 16
+_TYPES: dict[str, type[np.generic]] = {
+    "logits": np.float16,
+    "count": np.int32,
+    "box": np.float32,
+    "score": np.float32,
+    "box_score": np.float32,
+    "agreement": np.float32,
+    "negative_margin": np.float32,
+    "predicted_iou": np.float32,
+    "stability": np.float32,
+    "status": np.uint8,
+}
+"""Array -> dtype; with ``key`` and ``reason``, which are attributes, the fields of Hypotheses."""
+
+assert {field.name for field in fields(Hypotheses)} == {*_TYPES, "key", "reason"}
+
+
+class HypothesisWriter:
+    """Writes the hypotheses of a shard, a video at a time; the store appears when the block ends.
+
+    Args:
+        path: the store, ``<shard>.zarr``; what it held before is replaced.
+        fingerprint: of the stage on this shard.
+    """
+
+    def __init__(self, path: Path, fingerprint: str) -> None:
+        self._path = path
+        self._fingerprint = fingerprint
+        self._stack = ExitStack()
+
+    def __enter__(self) -> HypothesisWriter:
+        folder = self._stack.enter_context(fresh_folder(self._path))
+        self._group = create_group(
+            folder,
+            {"format": FORMAT, "FORMAT_VERSION": FORMAT_VERSION, "fingerprint": self._fingerprint},
+        )
+        return self
+
+    def write_video(self, video_id: str, hypotheses: Sequence[Hypotheses]) -> None:
+        """Adds a video: the hypotheses of each of its expressions, in their order."""
+        safe_name(video_id, self._path, "video id")
+        expressions = [safe_name(h.key.expression, self._path, "expression id") for h in hypotheses]
+        with explain_disk_errors(self._path):
+            video = self._group.create_group(video_id, attributes={"expressions": expressions})
+            for item in hypotheses:
+                attributes: dict[str, Any] = {
+                    "dataset": item.key.dataset,
+                    "split": item.key.split,
+                    "reason": list(item.reason),
+                }
+                group = video.create_group(item.key.expression, attributes=attributes)
+                for name, dtype in _TYPES.items():
+                    values = getattr(item, name).astype(dtype, copy=False)
+                    write_array(group, name, values, _CHUNK_FRAMES if name == "logits" else None)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+
+def read_hypotheses(path: Path, video_id: str) -> list[Hypotheses]:
+    """The hypotheses of each expression of a video, in the order written.
+
+    Raises:
+        StoreError: the store or the video is missing, damaged or newer.
+    """
+    store = open_group(path, FORMAT, FORMAT_VERSION)
+    if video_id not in store:
+        raise StoreError(f"{path}: no video {video_id}; expected its hypotheses; run fuse again")
+    video = store.require_group(video_id)
+    result = []
+    for expression in _texts(video.attrs["expressions"]):
+        group = video.require_group(expression)
+        dataset, split = str(group.attrs["dataset"]), str(group.attrs["split"])
+        arrays = {name: read_array(group, name, dtype) for name, dtype in _TYPES.items()}
+        result.append(
+            Hypotheses(
+                key=SampleKey(dataset, split, video_id, expression),
+                reason=tuple(_texts(group.attrs["reason"])),
+                **arrays,
+            )
+        )
+    return result
+
+
+def _texts(value: object) -> list[str]:
+    assert isinstance(value, list)
+    return [str(item) for item in value]

@@ -1,0 +1,114 @@
+"""Frames and masks as image files, read with care: files of a data set may be broken or hostile.
+
+Letters: H W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from pipeline.errors import InputError
+
+MAX_PIXELS = 64_000_000
+"""A small file can claim to be a huge image; 8K video has 33 million pixels."""
+
+MASK_MODES = frozenset({"1", "L", "P"})
+"""PIL modes of index masks: a palette PNG keeps the object id of a pixel as its value."""
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(H, W) out of the header; no pixel is decoded.
+
+    Raises:
+        InputError: the file is missing, is no image, or claims more than MAX_PIXELS.
+    """
+    with _opened(path, "an image") as image:
+        return image.height, image.width
+
+
+def read_image(path: Path, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+    """A frame as RGB uint8 [H, W, 3], at its own resolution.
+
+    Args:
+        path: JPEG, PNG or whatever PIL reads; grey and palette images become RGB.
+        size: (H, W) that the frame must have; None for any.
+
+    Raises:
+        InputError: the file is missing, broken, truncated, too large, or of another size.
+    """
+    with _opened(path, "an image") as image:
+        if size is not None and (image.height, image.width) != size:
+            raise InputError(
+                path,
+                f"{image.height} x {image.width} pixels (height x width)",
+                f"{size[0]} x {size[1]}, as the video's first frame",
+                "give all frames of the video one size",
+            )
+        return np.asarray(image.convert("RGB"), dtype=np.uint8)
+
+
+def read_mask(path: Path, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+    """An index mask as uint8 [H, W]: the value of a pixel is the id of its object, 0 is none.
+
+    Args:
+        path: a palette or 8-bit grey PNG.
+        size: (H, W) that the mask must have; None for any.
+
+    Raises:
+        InputError: the file is missing, broken, truncated, too large, of another size, or holds
+            colours in place of ids.
+    """
+    with _opened(path, "an index mask") as image:
+        if image.mode not in MASK_MODES:
+            raise InputError(
+                path,
+                f"an image of mode {image.mode}",
+                "a palette or 8-bit grey PNG whose pixel values are object ids",
+                "save the mask with mode 'P'",
+            )
+        if size is not None and (image.height, image.width) != size:
+            raise InputError(
+                path,
+                f"a mask of {image.height} x {image.width} pixels (height x width)",
+                f"{size[0]} x {size[1]}, as the frame",
+                "save the mask at the frame's size",
+            )
+        return np.array(image, dtype=np.uint8)
+
+
+@contextmanager
+def _opened(path: Path, expected: str) -> Iterator[Image.Image]:
+    """The open image; every way in which a file can fail to be one becomes an InputError."""
+    try:
+        with Image.open(path) as image:
+            pixels = image.width * image.height
+            if pixels > MAX_PIXELS:
+                raise InputError(
+                    path,
+                    f"{image.height} x {image.width} pixels",
+                    f"{expected} of at most {MAX_PIXELS:,} pixels",
+                    "scale the file down",
+                )
+            yield image
+    except FileNotFoundError as error:
+        raise InputError(path, "no such file", expected, "restore the file") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise InputError(
+            path,
+            "a file that claims a huge number of pixels",
+            f"{expected} of at most {MAX_PIXELS:,} pixels",
+            "scale the file down",
+        ) from error
+    except InputError:
+        raise
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        # PIL raises SyntaxError for a broken PNG chunk, OSError for a truncated stream.
+        raise InputError(
+            path, f"not readable as an image ({error})", expected, "restore the file"
+        ) from error

@@ -1,0 +1,251 @@
+"""Masks a video and expression: ``pseudomasks.zarr``, and the student's predictions.
+
+A group a video: ``masks`` bool [E, T, H, W], ``weight`` float32 [E, T], ``status`` uint8 [E, T].
+One shard holds an expression, in chunks of a frame, bits packed: a clip is read without the rest.
+Letters: E expressions, T frames, H W pixels.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import ZstdCodec
+from zarr.codecs.numcodecs import PackBits
+
+from pipeline.errors import StoreError
+from pipeline.types import PseudoMask, VideoRef
+from storage.atomic import explain_disk_errors, fresh_folder
+from storage.names import safe_name
+from storage.zarr_groups import (
+    check_kind,
+    child_names,
+    create_group,
+    explain_damage,
+    group_attributes,
+    known_codecs,
+    open_array,
+    open_group,
+    read_array,
+    write_array,
+)
+
+FORMAT = "pseudolabels.masks"
+FORMAT_VERSION = 1
+
+_OPEN_VIDEOS = 16
+
+
+class MaskStore:
+    """Masks on disk, written a video at a time and read a clip at a time.
+
+    Two processes may write different videos at once. A video appears whole, by a rename; one that
+    is written again replaces what was there. Opening reads nothing; a store that does not exist
+    yet is empty. Instances pickle, so that the workers of a data loader can have one each.
+
+    Args:
+        path: the store's folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._open: OrderedDict[str, _OpenVideo] = OrderedDict()
+
+    def write_video(
+        self, video: VideoRef, texts: Sequence[str], masks: Sequence[PseudoMask]
+    ) -> None:
+        """Writes all masks of a video.
+
+        Args:
+            video: whose frames the masks are of.
+            texts: the E sentences, in the order of the masks.
+            masks: E pseudo-masks [T, H, W] with T, H, W the video's; E may be 0.
+
+        Raises:
+            ValueError: a mask is of another shape, or two are of one expression.
+            StoreError: no space is left, or the folder may not be written to.
+        """
+        safe_name(video.id, self.path, "video id")
+        expressions = [safe_name(m.key.expression, self.path, "expression id") for m in masks]
+        shape = (len(video), video.height, video.width)
+        if len(texts) != len(masks) or len(set(expressions)) != len(masks):
+            raise ValueError(f"{video.id}: {len(texts)} texts for expressions {expressions}")
+        for item in masks:
+            if item.mask.shape != shape:
+                raise ValueError(f"{item.key}: mask {item.mask.shape}; expected {shape}")
+        self._ensure_root()
+        self._open.pop(video.id, None)
+        attributes = {
+            "format": FORMAT,
+            "FORMAT_VERSION": FORMAT_VERSION,
+            "frames": list(video.frames),
+            "expressions": expressions,
+            "texts": list(texts),
+            "size": [video.height, video.width],
+            "fingerprints": [item.fingerprint for item in masks],
+        }
+        place = self.path / video.id
+        with explain_disk_errors(place), fresh_folder(place) as folder:
+            group = create_group(folder, attributes)
+            weight = np.zeros((len(masks), len(video)), dtype=np.float32)
+            status = np.zeros((len(masks), len(video)), dtype=np.uint8)
+            array = _create_masks(group, (len(masks), *shape))
+            for row, item in enumerate(masks):
+                weight[row], status[row] = item.weight, item.status
+                if item.mask.any():
+                    array[row] = item.mask
+            write_array(group, "weight", weight)
+            write_array(group, "status", status)
+
+    def read(
+        self, video_id: str, expression_id: str, frames: Sequence[int] | None = None
+    ) -> tuple[NDArray[np.bool_], NDArray[np.float32], NDArray[np.uint8]]:
+        """Masks of some frames, in the order asked for.
+
+        Args:
+            video_id: a video of the store.
+            expression_id: one of its expressions.
+            frames: positions in the video's frames; None for all.
+
+        Returns:
+            mask [T, H, W], weight [T], status [T]; a frame that was never written is unknown:
+            all False, weight 0, status 0.
+
+        Raises:
+            StoreError: the video or expression is not there, or its arrays are damaged.
+        """
+        video = self._video(video_id)
+        row = video.row(expression_id, self.path / video_id)
+        count = len(video.attributes["frames"])
+        positions = range(count) if frames is None else [int(frame) for frame in frames]
+        for frame in positions:
+            if not 0 <= frame < count:
+                raise IndexError(f"{video_id}: frame {frame} of {count}")
+        mask = np.zeros((len(positions), *video.attributes["size"]), dtype=np.bool_)
+        place = f"{self.path / video_id}/masks[{row}]"
+        with explain_damage(place):
+            if frames is None and count:
+                mask[...] = video.masks[row]
+            else:
+                # One chunk a frame: indexing frame by frame reads no more than is asked for, and
+                # is several times as fast as a list of indices.
+                for index, frame in enumerate(positions):
+                    mask[index] = video.masks[row, frame]
+        chosen = list(positions)
+        return mask, video.weight[row, chosen], video.status[row, chosen]
+
+    def videos(self) -> list[str]:
+        """Ids of the videos written, sorted."""
+        return child_names(self.path)
+
+    def samples(self) -> Iterator[tuple[str, str]]:
+        """(video, expression) pairs: videos sorted, expressions in the order written."""
+        for video_id in self.videos():
+            for expression in self.expressions(video_id):
+                yield video_id, expression
+
+    def frames(self, video_id: str) -> tuple[str, ...]:
+        """Frame names of a video, in order."""
+        return tuple(self._attributes(video_id)["frames"])
+
+    def expressions(self, video_id: str) -> tuple[str, ...]:
+        """Expression ids of a video, in the order written."""
+        return tuple(self._attributes(video_id)["expressions"])
+
+    def texts(self, video_id: str) -> tuple[str, ...]:
+        """The sentence of each expression of a video."""
+        return tuple(self._attributes(video_id)["texts"])
+
+    def fingerprints(self, video_id: str) -> tuple[str, ...]:
+        """The fingerprint of each expression's masks."""
+        return tuple(self._attributes(video_id)["fingerprints"])
+
+    def size(self, video_id: str) -> tuple[int, int]:
+        """(H, W) of a video's masks."""
+        height, width = self._attributes(video_id)["size"]
+        return int(height), int(width)
+
+    def __contains__(self, video_id: str) -> bool:
+        return (self.path / video_id / "zarr.json").is_file()
+
+    def remove_video(self, video_id: str) -> None:
+        """Removes a video, if it is there."""
+        self._open.pop(video_id, None)
+        safe_name(video_id, self.path, "video id")
+        shutil.rmtree(self.path / video_id, ignore_errors=True)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "_open": OrderedDict()}
+
+    def _attributes(self, video_id: str) -> dict[str, Any]:
+        if video_id not in self:
+            raise StoreError(
+                f"{self.path}: no video {video_id}; expected its masks; run rank again"
+            )
+        attributes = group_attributes(self.path / video_id)
+        check_kind(self.path / video_id, attributes, FORMAT, FORMAT_VERSION)
+        return attributes
+
+    def _video(self, video_id: str) -> _OpenVideo:
+        if video_id not in self._open:
+            if video_id not in self:
+                self._attributes(video_id)
+            self._open[video_id] = _OpenVideo(
+                open_group(self.path / video_id, FORMAT, FORMAT_VERSION)
+            )
+            if len(self._open) > _OPEN_VIDEOS:
+                self._open.popitem(last=False)
+        self._open.move_to_end(video_id)
+        return self._open[video_id]
+
+    def _ensure_root(self) -> None:
+        if (self.path / "zarr.json").is_file():
+            return
+        with explain_disk_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            # Two writers may both come here; they write the same bytes.
+            zarr.open_group(
+                self.path,
+                mode="a",
+                zarr_format=3,
+                attributes={"format": FORMAT, "FORMAT_VERSION": FORMAT_VERSION},
+            )
+
+
+class _OpenVideo:
+    """Handles of one video's arrays; the small ones are in memory."""
+
+    def __init__(self, group: zarr.Group) -> None:
+        self.attributes: dict[str, Any] = dict(group.attrs)
+        self.masks = open_array(group, "masks")
+        self.weight: NDArray[np.float32] = read_array(group, "weight", np.float32)
+        self.status: NDArray[np.uint8] = read_array(group, "status", np.uint8)
+        self._rows = {name: row for row, name in enumerate(self.attributes["expressions"])}
+
+    def row(self, expression_id: str, place: Path) -> int:
+        if expression_id not in self._rows:
+            raise StoreError(
+                f"{place}: no expression {expression_id}; expected one of {list(self._rows)}"
+            )
+        return self._rows[expression_id]
+
+
+def _create_masks(group: zarr.Group, shape: tuple[int, int, int, int]) -> zarr.Array[Any]:
+    _, frames, height, width = shape
+    with known_codecs():
+        return group.create_array(
+            "masks",
+            shape=shape,
+            dtype=np.bool_,
+            chunks=(1, 1, max(1, height), max(1, width)),
+            shards=(1, max(1, frames), max(1, height), max(1, width)),
+            filters=[PackBits()],
+            compressors=[ZstdCodec(level=3)],
+            fill_value=False,
+        )

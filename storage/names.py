@@ -1,0 +1,51 @@
+"""Names out of a data set that become parts of paths."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.errors import InputError
+
+MAX_NAME_BYTES = 200
+"""File systems take 255; suffixes and partial files need the rest."""
+
+
+def safe_name(name: object, source: Path | str, what: str) -> str:
+    """The name itself, if it is one component of a path that cannot climb out or hide.
+
+    Args:
+        name: a video's, an expression's or a frame's id as the file gives it.
+        source: the file it was read from, for the message.
+        what: such as ``video id``, for the message.
+
+    Raises:
+        InputError: it is not text, is empty or too long, holds a separator or a control character,
+            starts with a dot or two underscores (which stores keep for themselves), or is
+            ``zarr.json``.
+    """
+    problem = _problem(name)
+    if problem is None:
+        assert isinstance(name, str)
+        return name
+    raise InputError(
+        source,
+        f"{what} {str(name)[:80]!r} {problem}",
+        "a plain name: no separators, no leading dot, at most 200 bytes",
+        f"rename or remove this {what}",
+    )
+
+
+def _problem(name: object) -> str | None:
+    if not isinstance(name, str):
+        return f"is a {type(name).__name__}, not text"
+    if not name or name != name.strip():
+        return "is empty or has spaces around it"
+    if "/" in name or "\\" in name or ":" in name:
+        return "holds a path separator"
+    if name.startswith((".", "__")) or name == "zarr.json" or name.endswith(".partial"):
+        return "is a reserved name"
+    if any(ord(letter) < 32 or ord(letter) == 127 for letter in name):
+        return "holds a control character"
+    if len(name.encode("utf-8", errors="surrogatepass")) > MAX_NAME_BYTES:
+        return "is too long"
+    return None

@@ -1,0 +1,341 @@
+"""Parquet tables of a run: augmentations, boxes, quality (``docs/format.md``).
+
+A table is written whole to a partial file and renamed; its footer says what it is and in which
+version. Letters: Q boxes of a frame, T frames, K texts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, fields
+from itertools import groupby, islice, pairwise
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import StoreError
+from pipeline.types import (
+    Augmentation,
+    Boxes,
+    FrameQuality,
+    Negative,
+    Positive,
+    Provenance,
+    SampleKey,
+)
+from storage.atomic import replace_file
+
+FORMAT_VERSION = 1
+"""Of every table here; a reader refuses a newer one."""
+
+_COMPRESSION = "zstd"
+_QUALITY_BATCH = 65_536
+_WORDS = pa.dictionary(pa.int32(), pa.string())
+
+AUGMENT_SCHEMA = pa.schema(
+    [
+        ("video", _WORDS),
+        ("expression", _WORDS),
+        ("role", _WORDS),
+        ("kind", _WORDS),
+        ("text", pa.string()),
+        ("confidence", pa.float64()),
+        ("similarity", pa.float64()),
+        ("model", _WORDS),
+        ("revision", _WORDS),
+        ("prompt_version", _WORDS),
+        ("seed", pa.int64()),
+    ]
+)
+"""A row a text. ``role`` is original, positive or negative; ``kind`` is a negative's, or null."""
+
+GROUND_SCHEMA = pa.schema(
+    [
+        ("video", _WORDS),
+        ("frame", pa.int32()),
+        ("text", _WORDS),
+        ("rank", pa.int32()),
+        ("x0", pa.float32()),
+        ("y0", pa.float32()),
+        ("x1", pa.float32()),
+        ("y1", pa.float32()),
+        ("score", pa.float32()),
+    ]
+)
+"""A row a box, ordered by video, frame, text, rank; a row group a video."""
+
+QUALITY_SCHEMA = pa.schema(
+    [
+        ("video", pa.string()),
+        ("expression", pa.string()),
+        ("frame", pa.int32()),
+        ("frame_name", pa.string()),
+        ("box_score", pa.float64()),
+        ("predicted_iou", pa.float64()),
+        ("stability", pa.float64()),
+        ("agreement", pa.float64()),
+        ("temporal_iou", pa.float64()),
+        ("negative_margin", pa.float64()),
+        ("weight", pa.float64()),
+        ("status", pa.int8()),
+        ("reason", pa.string()),
+    ]
+)
+"""A row a (video, expression, frame), the fields of :class:`FrameQuality`."""
+
+
+def write_augmentations(path: Path, augmentations: Sequence[Augmentation]) -> None:
+    """Writes the augmentations of a shard, in the order given; all of one data set and split."""
+    places = {(item.key.dataset, item.key.split) for item in augmentations}
+    if len(places) > 1:
+        raise ValueError(f"augmentations of {sorted(places)}; expected one data set and split")
+    dataset, split = next(iter(places), ("", ""))
+    rows = [row for item in augmentations for row in _augmentation_rows(item)]
+    table = pa.Table.from_pylist(rows, schema=AUGMENT_SCHEMA)
+    _write_table(path, table, "augment", {"dataset": dataset, "split": split})
+
+
+def read_augmentations(path: Path) -> dict[str, list[Augmentation]]:
+    """Video id -> its augmentations, both in the order written.
+
+    Raises:
+        StoreError: the table is missing, damaged, newer, or a sample in it has no original.
+    """
+    with _opened(path, "augment") as file:
+        place = _about(file)
+        rows = file.read().to_pylist()
+    result: dict[str, list[Augmentation]] = {}
+    for (video, expression), group in groupby(rows, lambda row: (row["video"], row["expression"])):
+        key = SampleKey(place["dataset"], place["split"], video, expression)
+        result.setdefault(video, []).append(_augmentation_from(path, key, list(group)))
+    return result
+
+
+class GroundWriter:
+    """Writes the boxes of a shard, a video at a time; the file appears when the block ends.
+
+    ::
+
+        with GroundWriter(path) as writer:
+            writer.write_video("clip", texts, boxes_of_every_frame)
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stack = ExitStack()
+        self._videos: dict[str, dict[str, Any]] = {}
+        self._groups = 0
+
+    def __enter__(self) -> GroundWriter:
+        file = self._stack.enter_context(replace_file(self._path))
+        self._writer = self._stack.enter_context(
+            pq.ParquetWriter(file, GROUND_SCHEMA, compression=_COMPRESSION)
+        )
+        return self
+
+    def write_video(self, video_id: str, texts: Sequence[str], boxes: Sequence[Boxes]) -> None:
+        """Adds a video.
+
+        Args:
+            video_id: not yet in this table.
+            texts: the K texts that the boxes answer, no two equal.
+            boxes: of each of the T frames; sorted by (text, rank) here if they are not.
+        """
+        if video_id in self._videos or len(set(texts)) != len(texts):
+            raise ValueError(f"video {video_id}: written twice, or two of its texts are equal")
+        sorted_boxes = [sort_boxes(frame) for frame in boxes]
+        rows = sum(len(frame) for frame in sorted_boxes)
+        self._videos[video_id] = {
+            "texts": list(texts),
+            "frames": len(boxes),
+            "row_group": self._groups if rows else None,
+        }
+        if rows:
+            table = _ground_table(video_id, texts, sorted_boxes)
+            self._writer.write_table(table, row_group_size=rows)
+            self._groups += 1
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self._writer.add_key_value_metadata(_footer("ground", {"videos": self._videos}))
+        self._stack.__exit__(kind, error, trace)
+
+
+def ground_videos(path: Path) -> list[str]:
+    """The videos of a ground table, in the order written. Raises StoreError as read_ground."""
+    with _opened(path, "ground") as file:
+        return list(_about(file)["videos"])
+
+
+def read_ground(path: Path, video_id: str) -> tuple[tuple[str, ...], list[Boxes]]:
+    """The texts of a video and, for each of its frames, the boxes in the table's order.
+
+    Raises:
+        StoreError: the table is missing, damaged or newer, or does not hold the video.
+    """
+    with _opened(path, "ground") as file:
+        videos = _about(file)["videos"]
+        if video_id not in videos:
+            raise StoreError(
+                f"{path}: no video {video_id}; expected one of {len(videos)}; run ground again"
+            )
+        entry = videos[video_id]
+        group = entry["row_group"]
+        table = GROUND_SCHEMA.empty_table() if group is None else file.read_row_group(group)
+    texts = tuple(entry["texts"])
+    row_of = {text: row for row, text in enumerate(texts)}
+    frame = table["frame"].to_numpy()
+    xyxy = np.stack([table[name].to_numpy() for name in ("x0", "y0", "x1", "y1")], axis=1)
+    text = np.array([row_of[item] for item in table["text"].to_pylist()], dtype=np.int32)
+    score, rank = table["score"].to_numpy(), table["rank"].to_numpy()
+    bounds = np.searchsorted(frame, np.arange(entry["frames"] + 1))
+    return texts, [
+        Boxes(xyxy=xyxy[low:high], score=score[low:high], text=text[low:high], rank=rank[low:high])
+        for low, high in pairwise(bounds.tolist())
+    ]
+
+
+def sort_boxes(boxes: Boxes) -> Boxes:
+    """The same boxes ordered by (text, rank), as a ground table keeps them."""
+    order = np.lexsort((boxes.rank, boxes.text))
+    return Boxes(boxes.xyxy[order], boxes.score[order], boxes.text[order], boxes.rank[order])
+
+
+def write_quality(path: Path, rows: Iterable[FrameQuality]) -> None:
+    """Writes quality rows as they come; memory does not grow with their number."""
+    iterator = iter(rows)
+    with (
+        replace_file(path) as file,
+        pq.ParquetWriter(file, QUALITY_SCHEMA, compression=_COMPRESSION) as writer,
+    ):
+        while batch := list(islice(iterator, _QUALITY_BATCH)):
+            table = pa.Table.from_pylist([asdict(row) for row in batch], schema=QUALITY_SCHEMA)
+            writer.write_table(table)
+        writer.add_key_value_metadata(_footer("quality", {}))
+
+
+def merge_quality(parts: Sequence[Path], out: Path) -> int:
+    """Joins quality tables in the order given, a row group at a time; returns the rows written.
+
+    Raises:
+        StoreError: a part is missing, damaged or newer.
+    """
+    rows = 0
+    with (
+        replace_file(out) as file,
+        pq.ParquetWriter(file, QUALITY_SCHEMA, compression=_COMPRESSION) as writer,
+    ):
+        for part in parts:
+            with _opened(part, "quality") as source:
+                for batch in source.iter_batches(_QUALITY_BATCH):
+                    writer.write_batch(batch)
+                    rows += batch.num_rows
+        writer.add_key_value_metadata(_footer("quality", {}))
+    return rows
+
+
+def iter_quality(path: Path) -> Iterator[FrameQuality]:
+    """The rows of a quality table, a batch in memory at a time. Raises StoreError."""
+    names = [field.name for field in fields(FrameQuality)]
+    with _opened(path, "quality") as file:
+        for batch in file.iter_batches(_QUALITY_BATCH, columns=names):
+            columns = [batch.column(name).to_pylist() for name in names]
+            for values in zip(*columns, strict=True):
+                yield FrameQuality(*values)
+
+
+def _augmentation_rows(item: Augmentation) -> Iterator[dict[str, Any]]:
+    shared = {"video": item.key.video, "expression": item.key.expression, **asdict(item.provenance)}
+    for index, positive in enumerate(item.positives):
+        role = "positive" if index else "original"
+        yield shared | {"role": role, "kind": None, **asdict(positive)}
+    for negative in item.negatives:
+        yield shared | {"role": "negative", **asdict(negative)}
+
+
+def _augmentation_from(path: Path, key: SampleKey, rows: list[dict[str, Any]]) -> Augmentation:
+    first = rows[0]
+    if first["role"] != "original":
+        raise StoreError(f"{path}: {key} starts with a {first['role']}; expected its original")
+    return Augmentation(
+        key=key,
+        positives=tuple(
+            Positive(row["text"], row["confidence"], row["similarity"])
+            for row in rows
+            if row["role"] != "negative"
+        ),
+        negatives=tuple(
+            Negative(row["text"], row["kind"]) for row in rows if row["role"] == "negative"
+        ),
+        provenance=Provenance(
+            first["model"], first["revision"], first["prompt_version"], first["seed"]
+        ),
+    )
+
+
+def _ground_table(video_id: str, texts: Sequence[str], boxes: Sequence[Boxes]) -> Any:
+    xyxy = np.concatenate([np.asarray(item.xyxy, dtype=np.float32) for item in boxes])
+    text = np.concatenate([item.text for item in boxes]).astype(np.int32)
+    frame = np.repeat(np.arange(len(boxes), dtype=np.int32), [len(item) for item in boxes])
+    rows = len(frame)
+    columns = [
+        pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), [video_id]),
+        frame,
+        pa.DictionaryArray.from_arrays(pa.array(text), pa.array(texts, pa.string())),
+        np.concatenate([item.rank for item in boxes]).astype(np.int32),
+        *np.ascontiguousarray(xyxy.T),
+        np.concatenate([item.score for item in boxes]).astype(np.float32),
+    ]
+    return pa.Table.from_arrays(columns, schema=GROUND_SCHEMA)
+
+
+def _write_table(path: Path, table: Any, kind: str, about: dict[str, Any]) -> None:
+    with replace_file(path) as file:
+        pq.write_table(
+            table.replace_schema_metadata(_footer(kind, about)), file, compression=_COMPRESSION
+        )
+
+
+def _footer(kind: str, about: dict[str, Any]) -> dict[str, str]:
+    return {
+        "pseudolabels.table": kind,
+        "pseudolabels.version": str(FORMAT_VERSION),
+        "pseudolabels.about": json.dumps(about),
+    }
+
+
+def _opened(path: Path, kind: str) -> Any:
+    """The open Parquet file, checked to be the table asked for."""
+    remedy = f"remove it and its receipt, and run {kind} again"
+    try:
+        file = pq.ParquetFile(path)
+    except FileNotFoundError as error:
+        raise StoreError(f"{path}: no such table; expected a {kind} table; {remedy}") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise StoreError(f"{path}: not a Parquet file ({error}); {remedy}") from error
+    metadata = file.metadata.metadata or {}
+    found = metadata.get(b"pseudolabels.table", b"another table").decode()
+    version = int(metadata.get(b"pseudolabels.version", b"0"))
+    if found != kind or version > FORMAT_VERSION:
+        file.close()
+        raise StoreError(
+            f"{path}: {found}, version {version}; expected {kind} of version {FORMAT_VERSION} or"
+            " earlier; use the release that wrote it"
+        )
+    return file
+
+
+def _about(file: Any) -> dict[str, Any]:
+    about: dict[str, Any] = json.loads(file.metadata.metadata[b"pseudolabels.about"])
+    return about

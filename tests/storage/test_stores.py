@@ -1,0 +1,149 @@
+"""Candidates and hypotheses: what a shard's Zarr store gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.errors import StoreError
+from pipeline.types import Candidates, Hypotheses, SampleKey
+from storage.candidates import CandidateWriter, read_candidates
+from storage.hypotheses import HypothesisWriter, read_hypotheses
+
+
+def _candidates(rng: np.random.Generator, masks: int, boxes: int) -> Candidates:
+    return Candidates(
+        logits=rng.normal(size=(masks, 5, 7)).astype(np.float16),
+        predicted_iou=rng.random(masks, dtype=np.float32),
+        stability=rng.random(masks, dtype=np.float32),
+        box_row=rng.integers(0, max(masks, 1), boxes if masks else 0).astype(np.int32),
+    )
+
+
+def _hypotheses(rng: np.random.Generator, expression: str, frames: int) -> Hypotheses:
+    shape = (frames, 2)
+    per_instance = {
+        name: rng.random(shape, dtype=np.float32)
+        for name in (
+            "score",
+            "box_score",
+            "agreement",
+            "negative_margin",
+            "predicted_iou",
+            "stability",
+        )
+    }
+    return Hypotheses(
+        key=SampleKey("shapes", "train", "v", expression),
+        logits=rng.normal(size=(*shape, 4, 6)).astype(np.float16),
+        count=rng.integers(0, 3, frames).astype(np.int32),
+        box=rng.random((*shape, 4), dtype=np.float32),
+        status=rng.integers(0, 3, frames).astype(np.uint8),
+        reason=tuple("" if frame % 2 else "claimed by a negative" for frame in range(frames)),
+        **per_instance,
+    )
+
+
+def _assert_equal(got: object, expected: object) -> None:
+    assert type(got) is type(expected)
+    for field in fields(expected):  # type: ignore[arg-type]
+        one, other = getattr(got, field.name), getattr(expected, field.name)
+        if isinstance(other, np.ndarray):
+            assert one.dtype == other.dtype, field.name
+            assert np.array_equal(one, other), field.name
+        else:
+            assert one == other, field.name
+
+
+@settings(max_examples=10)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), max_size=4))
+def test_candidates_read_back(
+    tmp_path_factory: pytest.TempPathFactory, sizes: Sequence[tuple[int, int]]
+) -> None:
+    path = tmp_path_factory.mktemp("segment") / "00000.zarr"
+    rng = np.random.default_rng(0)
+    frames = [_candidates(rng, *size) for size in sizes]
+    with CandidateWriter(path, "f") as writer:
+        writer.write_video("v", frames)
+    got = read_candidates(path, "v")
+    assert len(got) == len(frames)
+    for one, other in zip(got, frames, strict=True):
+        if len(other):
+            _assert_equal(one, other)
+        else:  # h and w of a frame without masks are the video's
+            assert len(one) == len(one.box_row) == len(one.stability) == 0
+
+
+def test_candidates_over_several_chunks_read_back(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    frames = [_candidates(rng, 50, 60), _candidates(rng, 90, 10)]
+    with CandidateWriter(tmp_path / "s.zarr", "f") as writer:
+        writer.write_video("v", frames)
+        writer.write_video("w", frames[::-1])
+    for one, other in zip(read_candidates(tmp_path / "s.zarr", "w"), frames[::-1], strict=True):
+        _assert_equal(one, other)
+
+
+@pytest.mark.parametrize("frames", [0, 1, 40])
+def test_hypotheses_read_back(tmp_path: Path, frames: int) -> None:
+    rng = np.random.default_rng(0)
+    items = [_hypotheses(rng, expression, frames) for expression in ("0", "10", "2")]
+    with HypothesisWriter(tmp_path / "s.zarr", "f") as writer:
+        writer.write_video("v", items)
+        writer.write_video("none", [])
+    for one, other in zip(read_hypotheses(tmp_path / "s.zarr", "v"), items, strict=True):
+        _assert_equal(one, other)
+    assert read_hypotheses(tmp_path / "s.zarr", "none") == []
+
+
+def test_a_store_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "s.zarr"
+    for video in ("a", "b"):
+        with CandidateWriter(path, "f") as writer:
+            writer.write_video(video, [])
+    assert read_candidates(path, "b") == []
+    with pytest.raises(StoreError, match="no video a"):
+        read_candidates(path, "a")
+
+
+def test_a_failed_writer_keeps_the_old_store(tmp_path: Path) -> None:
+    path = tmp_path / "s.zarr"
+    with HypothesisWriter(path, "f") as writer:
+        writer.write_video("a", [])
+    with pytest.raises(RuntimeError), HypothesisWriter(path, "f"):
+        raise RuntimeError
+    assert read_hypotheses(path, "a") == []
+    assert [child.name for child in tmp_path.iterdir()] == ["s.zarr"]
+
+
+def test_what_is_missing_or_of_another_kind_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no such store"):
+        read_candidates(tmp_path / "none.zarr", "v")
+    with HypothesisWriter(tmp_path / "h.zarr", "f"):
+        pass
+    with pytest.raises(StoreError, match=r"expected pseudolabels\.candidates"):
+        read_candidates(tmp_path / "h.zarr", "v")
+
+
+def test_a_damaged_chunk_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "s.zarr"
+    with CandidateWriter(path, "f") as writer:
+        writer.write_video("v", [_candidates(np.random.default_rng(0), 3, 3)])
+    chunk = next(file for file in (path / "v" / "logits" / "c").rglob("*") if file.is_file())
+    chunk.write_bytes(b"damaged")
+    with pytest.raises(StoreError, match=r"logits.*damaged"):
+        read_candidates(path, "v")
+
+
+def test_an_id_that_climbs_out_is_refused(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ValueError, match="path separator"),
+        CandidateWriter(tmp_path / "s.zarr", "f") as writer,
+    ):
+        writer.write_video("../x", [])
