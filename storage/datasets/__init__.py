@@ -1,0 +1,42 @@
+"""Readers of the field's data sets, one a file; :func:`open_dataset` finds them by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline.errors import UnknownDatasetError
+from pipeline.ports import DatasetReader
+from storage.datasets.refdavis import open_refdavis
+from storage.datasets.refytvos import RefYouTubeVOS
+
+
+def _open_shapes(root: Path, split: str) -> DatasetReader:
+    return RefYouTubeVOS(root, split, name="shapes")
+
+
+READERS: dict[str, Callable[[Path, str], DatasetReader]] = {
+    "refdavis": open_refdavis,
+    "refytvos": RefYouTubeVOS,
+    "shapes": _open_shapes,
+}
+"""Name -> what opens its root and split."""
+
+
+def open_dataset(name: str, root: Path, split: str) -> DatasetReader:
+    """The reader of a data set; only its index is read.
+
+    Args:
+        name: one of :data:`READERS`.
+        root: the data set's folder.
+        split: such as ``train`` or ``valid``.
+
+    Raises:
+        UnknownDatasetError: no reader has that name.
+        InputError: the root or the split is missing, or its index is malformed.
+    """
+    if name not in READERS:
+        raise UnknownDatasetError(
+            name, "no such data set", f"one of {', '.join(sorted(READERS))}", "check --dataset"
+        )
+    return READERS[name](Path(root), split)

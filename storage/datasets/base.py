@@ -1,0 +1,118 @@
+"""What the readers share: decoding frames, and truth and boxes out of the objects' masks.
+
+Letters: n objects of an expression, H W pixels.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import InputError
+from pipeline.geometry import masks_to_boxes
+from pipeline.ports import Image
+from pipeline.types import Expression, FrameIndex, VideoRef
+from storage.images import read_image, read_mask
+
+
+class MaskedReader(ABC):
+    """A :class:`pipeline.ports.DatasetReader` whose annotation, if any, is masks of objects.
+
+    Args:
+        name: the data set's name in sample keys.
+        root: its folder.
+        split: such as ``train``.
+
+    Raises:
+        InputError: the root is no folder.
+    """
+
+    def __init__(self, name: str, root: Path, split: str) -> None:
+        if not root.is_dir():
+            found = "not a folder" if root.exists() else "no such folder"
+            raise InputError(
+                root, found, f"the root folder of data set {name}", "give its path to --root"
+            )
+        self.name = name
+        self.root = root
+        self.split = split
+
+    @abstractmethod
+    def video_ids(self) -> Sequence[str]:
+        """Ids in sorted order; nothing but the index is read."""
+
+    @abstractmethod
+    def video(self, video_id: str) -> VideoRef:
+        """The frames of a video. Raises InputError if any is missing."""
+
+    @abstractmethod
+    def expressions(self, video_id: str) -> Sequence[Expression]:
+        """The expressions of a video, in the order of their ids."""
+
+    @abstractmethod
+    def object_masks(
+        self, video: VideoRef, expression: Expression, index: FrameIndex
+    ) -> NDArray[np.bool_] | None:
+        """The true masks of the expression's objects [n, H, W]; None where there is no truth."""
+
+    def frame(self, video: VideoRef, index: FrameIndex) -> Image:
+        """One decoded frame. Raises InputError if it is broken or of another size."""
+        return read_image(video.paths[index], (video.height, video.width))
+
+    def truth(
+        self, video: VideoRef, expression: Expression, index: FrameIndex
+    ) -> NDArray[np.bool_] | None:
+        """The union of the objects' masks [H, W]; None where there is no truth."""
+        masks = self.object_masks(video, expression, index)
+        if masks is None:
+            return None
+        union: NDArray[np.bool_] = np.logical_or.reduce(masks, axis=0)
+        return union
+
+    def boxes(
+        self, video: VideoRef, expression: Expression, index: FrameIndex
+    ) -> NDArray[np.float32] | None:
+        """The expression's own box of the frame, or the boxes of its objects' true masks."""
+        if index in expression.boxes:
+            return np.array([expression.boxes[index]], dtype=np.float32)
+        masks = self.object_masks(video, expression, index)
+        if masks is None:
+            return None
+        return masks_to_boxes(masks[masks.any(axis=(1, 2))])
+
+
+def palette_masks(
+    path: Path, object_ids: Sequence[str], size: tuple[int, int]
+) -> NDArray[np.bool_] | None:
+    """The masks [n, H, W] of objects in an index mask; None if there is no such file.
+
+    Raises:
+        InputError: the file is broken or of another size, or an id is not a number in 1..255.
+    """
+    numbers = []
+    for object_id in object_ids:
+        if not (object_id.isascii() and object_id.isdecimal() and 1 <= int(object_id) <= 255):
+            raise InputError(
+                path, f"object id {object_id!r}", "a number in 1..255", "mend the expression"
+            )
+        numbers.append(int(object_id))
+    try:
+        changed = os.stat(path).st_mtime_ns  # noqa: PTH116 - one call a frame and expression
+    except FileNotFoundError:
+        return None
+    ids = _index_mask(path, size, changed)
+    return np.equal(ids[None], np.array(numbers, dtype=np.uint8)[:, None, None])
+
+
+@lru_cache(maxsize=16)
+def _index_mask(path: Path, size: tuple[int, int], changed: int) -> NDArray[np.uint8]:
+    """The expressions of a video ask for the same masks one after the other."""
+    ids = read_mask(path, size)
+    ids.setflags(write=False)
+    return ids

@@ -1,0 +1,40 @@
+"""Checks on the sentences of a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.errors import InputError
+
+MAX_WORDS = 128
+"""The published text encoders take 256 tokens and would cut a longer sentence without a word;
+the longest expression of Ref-YouTube-VOS has 25 words."""
+
+
+def checked_sentence(text: object, source: Path, what: str) -> str:
+    """The sentence, stripped.
+
+    Args:
+        text: as the file gives it.
+        source: the file, for the message.
+        what: which expression it is, for the message.
+
+    Raises:
+        InputError: it is not text, is empty, or has more than MAX_WORDS words.
+    """
+    expected = f"a sentence of 1 to {MAX_WORDS} words"
+    remedy = "mend the expression, or take it out"
+    if not isinstance(text, str):
+        raise InputError(source, f"{what} is {type(text).__name__}, not text", expected, remedy)
+    words = len(text.split())
+    if words == 0:
+        raise InputError(source, f"{what} is empty", expected, remedy)
+    if words > MAX_WORDS:
+        raise InputError(source, f"{what} has {words} words", expected, remedy)
+    return text.strip()
+
+
+def expression_order(name: str) -> tuple[bool, int, str]:
+    """Sort key of expression ids: numbers by value and first, other ids as text."""
+    number = name.isascii() and name.isdecimal()
+    return (not number, int(name) if number else 0, name)

@@ -1,0 +1,120 @@
+"""What every reader promises (:class:`pipeline.ports.DatasetReader`), on its own real layout."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.errors import InputError, UnknownDatasetError
+from pipeline.geometry import masks_to_boxes
+from pipeline.ports import DatasetReader
+from pipeline.types import Expression, FrameIndex, SampleKey
+from storage.datasets import READERS, open_dataset
+from tests.storage.datasets import trees
+
+BUILDERS: dict[str, tuple[str, str, Callable[[Path], Path]]] = {
+    "refytvos": ("refytvos", "train", trees.refytvos),
+    "shapes": ("shapes", "train", trees.refytvos),
+    "refdavis, published": ("refdavis", "train", trees.refdavis),
+    "refdavis, converted": ("refdavis", "valid", lambda root: trees.refytvos(root, "valid")),
+}
+
+
+def test_every_reader_is_held_to_the_contract() -> None:
+    assert {name for name, _, _ in BUILDERS.values()} == set(READERS)
+
+
+@pytest.fixture(params=BUILDERS)
+def reader(request: pytest.FixtureRequest, tmp_path: Path) -> DatasetReader:
+    name, split, build = BUILDERS[request.param]
+    return open_dataset(name, build(tmp_path / "root"), split)
+
+
+@pytest.fixture
+def red(reader: DatasetReader) -> Expression:
+    """An expression of object 1."""
+    return next(item for item in reader.expressions("clip") if "red" in item.text)
+
+
+def test_the_index(reader: DatasetReader) -> None:
+    assert list(reader.video_ids()) == ["clip"]
+    video = reader.video("clip")
+    assert len(video) == len(trees.FRAMES)
+    assert (video.height, video.width) == (trees.HEIGHT, trees.WIDTH)
+    assert list(video.frames) == sorted(video.frames)
+
+
+def test_expressions_have_keys_and_sentences(reader: DatasetReader) -> None:
+    expressions = reader.expressions("clip")
+    assert expressions
+    for item in expressions:
+        assert item.key == SampleKey(reader.name, reader.split, "clip", item.key.expression)
+        assert item.text == item.text.strip() != ""
+    assert len({item.key for item in expressions}) == len(expressions)
+
+
+def test_frames_decode_to_rgb(reader: DatasetReader) -> None:
+    video = reader.video("clip")
+    for index in range(len(video)):
+        frame = reader.frame(video, FrameIndex(index))
+        assert frame.dtype == np.uint8
+        assert frame.shape == (trees.HEIGHT, trees.WIDTH, 3)
+        # JPEG and video codecs smear colours over edges, so the middle of the object is looked at.
+        middle = frame[5, 5 + 3 * index].astype(int)
+        assert middle[0] - middle[2] > 100
+
+
+def test_truth_is_the_mask_of_the_target(reader: DatasetReader, red: Expression) -> None:
+    video = reader.video("clip")
+    for index in range(len(video)):
+        truth = reader.truth(video, red, FrameIndex(index))
+        assert truth is not None
+        assert truth.dtype == np.bool_
+        assert np.array_equal(truth, trees.object_mask(1, index))
+
+
+def test_boxes_are_those_of_the_truth(reader: DatasetReader, red: Expression) -> None:
+    video = reader.video("clip")
+    boxes = reader.boxes(video, red, FrameIndex(1))
+    assert boxes is not None
+    assert boxes.dtype == np.float32
+    assert np.array_equal(boxes, masks_to_boxes(trees.object_mask(1, 1))[None])
+
+
+def test_an_absent_target_has_an_empty_truth_and_no_box(reader: DatasetReader) -> None:
+    video = reader.video("clip")
+    blue = next(item for item in reader.expressions("clip") if "blue" in item.text)
+    truth = reader.truth(video, blue, FrameIndex(2))
+    boxes = reader.boxes(video, blue, FrameIndex(2))
+    assert truth is not None
+    assert not truth.any()
+    assert boxes is not None
+    assert boxes.shape == (0, 4)
+
+
+@pytest.mark.parametrize("video_id", ["none", "../../x", ""])
+def test_a_video_that_is_not_there_is_refused(reader: DatasetReader, video_id: str) -> None:
+    for ask in (reader.video, reader.expressions):
+        with pytest.raises(InputError):
+            ask(video_id)
+
+
+def test_a_reader_pickles(reader: DatasetReader) -> None:
+    assert pickle.loads(pickle.dumps(reader)).video("clip") == reader.video("clip")
+
+
+@pytest.mark.parametrize("name", sorted(READERS))
+def test_a_missing_root_or_split_is_named(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such folder"):
+        open_dataset(name, tmp_path / "none", "train")
+    with pytest.raises(InputError, match=str(tmp_path)):
+        open_dataset(name, tmp_path, "train")
+
+
+def test_an_unknown_data_set_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UnknownDatasetError, match=r"one of .*refytvos"):
+        open_dataset("imagenet", tmp_path, "train")
