@@ -62,10 +62,10 @@ def load_captioner(
 
 def _load_model_captioner(config: AugmentConfig, device: torch.device, seed: int) -> Captioner:
     from stages.augment.captioner import ModelCaptioner, load_model
-    from stages.weights import resolve
+    from stages.checkpoints import check_digest, resolve_checkpoint, weights_digest
 
-    checkpoint = resolve(config.checkpoint, config.sha256)
-    model, processor, prompt = load_model(checkpoint.path, config, device)
-    return ModelCaptioner(
-        model, processor, prompt, config, config.checkpoint, checkpoint.digest[:12], seed
-    )
+    folder = resolve_checkpoint(config.checkpoint)
+    check_digest(config.checkpoint, config.sha256)
+    model, processor, prompt = load_model(folder, config, device)
+    revision = weights_digest(config.checkpoint)[:12]
+    return ModelCaptioner(model, processor, prompt, config, config.checkpoint, revision, seed)

@@ -30,7 +30,7 @@ from transformers import (
 )
 
 from pipeline.config import AugmentConfig
-from pipeline.errors import AugmentationError, CheckpointError
+from pipeline.errors import CheckpointError, UnusableAnswerError
 from pipeline.ports import Image
 from pipeline.types import Augmentation, Expression, Positive, Provenance, VideoRef
 from stages.augment.parse import ParsedAnswer, parse_answer, string_spans
@@ -132,10 +132,10 @@ class ModelCaptioner:
         Requests of like length share a batch. An answer that does not parse is asked for again.
 
         Raises:
-            AugmentationError: an answer did not parse in ``retries`` further attempts.
+            UnusableAnswerError: an answer did not parse in ``retries`` further attempts.
         """
         done: dict[int, Augmentation] = {}
-        problems: dict[int, AugmentationError] = {}
+        problems: dict[int, UnusableAnswerError] = {}
         for attempt in range(self._config.retries + 1):
             open_rows = [row for row in range(len(requests)) if row not in done]
             for rows in self._batches(requests, open_rows):
@@ -145,12 +145,12 @@ class ModelCaptioner:
                 ):
                     try:
                         done[row] = self._read(request[2], answer)
-                    except AugmentationError as error:
+                    except UnusableAnswerError as error:
                         logger.info("%s, attempt %d: %s", request[2].key, attempt + 1, error)
                         problems[row] = error
         for row, request in enumerate(requests):
             if row not in done:
-                raise AugmentationError(
+                raise UnusableAnswerError(
                     f"{request[2].key}: no usable answer of {self._provenance.model} in"
                     f" {self._config.retries + 1} attempts; the last one: {problems[row]};"
                     " raise augment.retries or augment.max_new_tokens, or take another model"

@@ -28,7 +28,7 @@ from tenacity import (
 )
 
 from pipeline.config import AugmentConfig
-from pipeline.errors import AugmentationError, ConfigError
+from pipeline.errors import AugmentationError, ConfigError, UnusableAnswerError
 from pipeline.ports import Image
 from pipeline.types import Augmentation, Expression, Positive, Provenance, VideoRef
 from stages.augment.parse import parse_answer, string_spans
@@ -111,16 +111,16 @@ class EndpointCaptioner:
 
     def _one(self, request: Request) -> tuple[Augmentation, Counter[str]]:
         expression = request[2]
-        problem: AugmentationError | None = None
+        problem: UnusableAnswerError | None = None
         for attempt in range(self._config.retries + 1):
             body = self._body(request, attempt)
             choice = self._choice(self._call(body, expression), expression)
             try:
                 return self._read(expression, choice)
-            except AugmentationError as error:
+            except UnusableAnswerError as error:
                 logger.info("%s, attempt %d: %s", expression.key, attempt + 1, error)
                 problem = error
-        raise AugmentationError(
+        raise UnusableAnswerError(
             f"{expression.key}: no usable answer of {self._model} at {self._config.endpoint} in"
             f" {self._config.retries + 1} attempts; the last one: {problem}; raise augment.retries"
             " or augment.max_new_tokens, or take another model"

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, cast
 
-from pipeline.errors import AugmentationError
+from pipeline.errors import UnusableAnswerError
 from pipeline.types import NEGATIVE_KINDS, Negative, NegativeKind
 
 MAXIMUM_WORDS = 40
@@ -76,7 +76,7 @@ def parse_answer(answer: str, original: str, positives: int, negatives: int) -> 
         negatives: at most this many are kept.
 
     Raises:
-        AugmentationError: no JSON object, or one of another structure; the message says where.
+        UnusableAnswerError: no JSON object, or one of another structure; the message says where.
     """
     values = _load(answer)
     left_out: dict[str, int] = {}
@@ -173,7 +173,7 @@ def _load(answer: str) -> dict[str, Any]:
         text = fenced.group(1)
     start = text.find("{")
     if start < 0:
-        raise AugmentationError(
+        raise UnusableAnswerError(
             f"the answer holds no JSON object; expected one with the lists positives and"
             f" negatives; it begins {answer[:80]!r}"
         )
@@ -182,7 +182,7 @@ def _load(answer: str) -> dict[str, Any]:
     if value is None:
         value = next((v for v in map(_decode, _mended(text)) if v is not None), None)
     if value is None:
-        raise AugmentationError(
+        raise UnusableAnswerError(
             f"the answer is not JSON and cannot be mended; expected an object with the lists"
             f" positives and negatives; it begins {text[:80]!r}"
         )
@@ -243,12 +243,12 @@ def _items(values: dict[str, Any], name: str) -> list[tuple[str, dict[str, Any]]
     """The list of that name as (place, object); a truncated answer may lack the second list."""
     items = values.get(name, [] if name == "negatives" else None)
     if not isinstance(items, list):
-        raise AugmentationError(f"{name} is {_shown(items)}; expected a list of objects")
+        raise UnusableAnswerError(f"{name} is {_shown(items)}; expected a list of objects")
     result = []
     for index, item in enumerate(items):
         place = f"{name}[{index}]"
         if not isinstance(item, dict):
-            raise AugmentationError(f"{place} is {_shown(item)}; expected an object")
+            raise UnusableAnswerError(f"{place} is {_shown(item)}; expected an object")
         result.append((place, {key.strip(): value for key, value in item.items()}))
     return result
 
@@ -256,16 +256,16 @@ def _items(values: dict[str, Any], name: str) -> list[tuple[str, dict[str, Any]]
 def _text(item: dict[str, Any], place: str) -> str:
     text = item.get("text")
     if not isinstance(text, str):
-        raise AugmentationError(f"{place}.text is {_shown(text)}; expected a string")
+        raise UnusableAnswerError(f"{place}.text is {_shown(text)}; expected a string")
     return clean(text)
 
 
 def _positive(item: dict[str, Any], place: str) -> tuple[str, float]:
     confidence = item.get("confidence")
     if isinstance(confidence, bool) or not isinstance(confidence, int | float):
-        raise AugmentationError(f"{place}.confidence is {_shown(confidence)}; expected a number")
+        raise UnusableAnswerError(f"{place}.confidence is {_shown(confidence)}; expected a number")
     if not 0 <= confidence <= 1:
-        raise AugmentationError(f"{place}.confidence is {confidence}; expected 0 to 1")
+        raise UnusableAnswerError(f"{place}.confidence is {confidence}; expected 0 to 1")
     return _text(item, place), float(confidence)
 
 
@@ -274,7 +274,7 @@ def _negative(item: dict[str, Any], place: str) -> Negative:
     word = kind.strip().lower() if isinstance(kind, str) else kind
     if word not in NEGATIVE_KINDS:
         expected = ", ".join(NEGATIVE_KINDS)
-        raise AugmentationError(f"{place}.kind is {_shown(kind)}; expected one of {expected}")
+        raise UnusableAnswerError(f"{place}.kind is {_shown(kind)}; expected one of {expected}")
     return Negative(_text(item, place), cast(NegativeKind, word))
 
 

@@ -1,0 +1,262 @@
+"""The command line: ``pseudolabels run|status|report|evaluate|make-shapes|demo-models|doctor|…``.
+
+Exit codes: 0 all is well; 1 the work failed; 2 the command or configuration is wrong; 130 it was
+interrupted. Every error of ours is one message without a traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from flows import server
+from flows.show import show_plan, show_results
+from pipeline.config import RunConfig, load_config
+from pipeline.errors import ConfigError, PseudoLabelError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Pseudo-masks for referring video segmentation, from videos and sentences alone.",
+)
+server_app = typer.Typer(no_args_is_help=True, help="The local Prefect server and its UI.")
+app.add_typer(server_app, name="server")
+
+console = Console()
+errors = Console(stderr=True)
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", help="TOML file; the demo models without one.")
+]
+DatasetOption = Annotated[str | None, typer.Option(help="A reader's name, such as refytvos.")]
+RootOption = Annotated[Path | None, typer.Option(help="The data set's folder.")]
+SplitOption = Annotated[str | None, typer.Option(help="The split to label.")]
+OutOption = Annotated[Path | None, typer.Option(help="Folder that holds runs.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Such as fuse.threshold=0.5."),
+]
+
+
+@app.command()
+def run(
+    overrides: Overrides = None,
+    config: ConfigOption = None,
+    dataset: DatasetOption = None,
+    root: RootOption = None,
+    split: SplitOption = None,
+    out: OutOption = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
+    retry_set_aside: Annotated[
+        bool, typer.Option(help="Try videos again that were set aside.")
+    ] = False,
+) -> None:
+    """Makes pseudo-masks, trains the student, and writes figures and a report. Does only what is
+    not done yet.
+    """
+    from flows.run import run_all
+
+    resolved = resolve(config, dataset, root, split, out, overrides, device, seed)
+    try:
+        run_all(resolved, console, retry_set_aside)
+    except KeyboardInterrupt:
+        errors.print(f"\nInterrupted. What is done stays done; go on with:\n  {resume_command()}")
+        raise typer.Exit(130) from None
+    except PseudoLabelError as error:
+        _print_error(error)
+        if not isinstance(error, ConfigError):
+            errors.print(f"What is done stays done; go on with:\n  {resume_command()}")
+        raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from None
+
+
+@app.command()
+def status(
+    overrides: Overrides = None,
+    config: ConfigOption = None,
+    dataset: DatasetOption = None,
+    root: RootOption = None,
+    split: SplitOption = None,
+    out: OutOption = None,
+) -> None:
+    """Says what of a run is done, what is left, and what was set aside."""
+    from flows.run import plan_of
+
+    resolved = resolve(config, dataset, root, split, out, overrides)
+    show_plan(console, plan_of(resolved), resolved.run_folder)
+    show_results(console, resolved.run_folder)
+
+
+@app.command()
+def report(
+    overrides: Overrides = None,
+    config: ConfigOption = None,
+    dataset: DatasetOption = None,
+    root: RootOption = None,
+    split: SplitOption = None,
+    out: OutOption = None,
+) -> None:
+    """Writes the report anew from what a run has."""
+    from flows.run import finish_again
+
+    resolved = resolve(config, dataset, root, split, out, overrides)
+    finish_again(resolved, "report", console)
+    show_results(console, resolved.run_folder)
+
+
+@app.command()
+def evaluate(
+    overrides: Overrides = None,
+    config: ConfigOption = None,
+    dataset: DatasetOption = None,
+    root: RootOption = None,
+    split: SplitOption = None,
+    out: OutOption = None,
+) -> None:
+    """Measures a run's masks against truth anew and writes metrics.json."""
+    from flows.run import finish_again
+
+    resolved = resolve(config, dataset, root, split, out, overrides)
+    finish_again(resolved, "evaluate", console)
+    show_results(console, resolved.run_folder)
+
+
+@app.command("make-shapes")
+def make_shapes(
+    out: Annotated[Path, typer.Option(help="Folder to write, in the Ref-YouTube-VOS layout.")],
+    videos: Annotated[int, typer.Option(min=1, help="Videos to train on.")] = 24,
+    valid: Annotated[
+        int | None, typer.Option(min=1, help="Videos to validate on; a third as many by default.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the videos.")] = 2026,
+) -> None:
+    """Renders the shapes data set."""
+    from flows.run import render_shapes
+
+    render_shapes(out, videos, valid or max(1, videos // 3), seed, console)
+
+
+@app.command("demo-models")
+def demo_models(
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the weights; the project's own by default.")
+    ] = None,
+    only: Annotated[list[str] | None, typer.Option(help="ground, segment or captioner.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    seed: Annotated[int, typer.Option(help="Of weights and videos.")] = 0,
+) -> None:
+    """Trains the demo models on shapes and prints their figures on unseen videos."""
+    from flows.demo import train_demo_models
+
+    train_demo_models(out, only or (), device, seed, console)
+
+
+@app.command()
+def doctor(
+    config: ConfigOption = None,
+    overrides: Overrides = None,
+) -> None:
+    """Says what this machine has: versions, devices, memory, weights, server."""
+    from flows.doctor import examine, show
+
+    findings = examine(load_config(config, overrides or ()))
+    show(findings, console)
+    if not all(finding.well for finding in findings if finding.needed):
+        raise typer.Exit(1)
+
+
+@server_app.command("start")
+def server_start() -> None:
+    """Starts the local Prefect server, or says where it runs."""
+    configured = os.environ.get("PREFECT_API_URL")
+    if configured:
+        console.print(f"PREFECT_API_URL is set: {configured}", highlight=False)
+        return
+    found = server.running()
+    if found is None:
+        with console.status("Starting the Prefect server"):
+            found = server.start()
+    console.print(f"Prefect UI: {found.ui}", highlight=False)
+
+
+@server_app.command("stop")
+def server_stop() -> None:
+    """Ends the local Prefect server."""
+    ended = server.stop()
+    console.print("No local server runs." if ended is None else f"Ended the server at {ended.ui}.")
+
+
+@app.command()
+def ui() -> None:
+    """Starts the local Prefect server if need be and says where its UI is."""
+    server_start()
+
+
+def resolve(
+    config: Path | None,
+    dataset: str | None,
+    root: Path | None,
+    split: str | None,
+    out: Path | None,
+    overrides: Sequence[str] | None,
+    device: str | None = None,
+    seed: int | None = None,
+) -> RunConfig:
+    """The configuration that a file, options and overrides make; the later win."""
+    options = {
+        "dataset.name": dataset,
+        "dataset.root": root,
+        "dataset.split": split,
+        "out": out,
+        "device": device,
+        "seed": seed,
+    }
+    given = [f"{name}={_toml(value)}" for name, value in options.items() if value is not None]
+    return load_config(config, [*given, *(overrides or ())])
+
+
+def resume_command() -> str:
+    """The command as it was typed."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def main() -> None:
+    """Runs the command line; errors of ours end it with a message."""
+    server.quiet(os.environ)
+    try:
+        app()
+    except ConfigError as error:
+        _print_error(error)
+        sys.exit(2)
+    except PseudoLabelError as error:
+        _print_error(error)
+        sys.exit(1)
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, int):
+        return str(value)
+    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
+
+
+def _print_error(error: PseudoLabelError) -> None:
+    errors.print(f"[bold red]error:[/bold red] {escape(str(error))}", highlight=False)
+
+
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", header_style="bold")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,294 @@
+"""J, F and J&F of pseudo-masks, of the plain baseline and of the student, against truth.
+
+All figures are in percent. A system is scored a sample at a time: means over its frames, then
+over the samples. Memory holds the frames of one sample.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import InputError
+from pipeline.metrics import contour_accuracy, region_similarity
+from pipeline.ports import DatasetReader
+from pipeline.types import (
+    Augmentation,
+    Boxes,
+    Candidates,
+    Expression,
+    FrameIndex,
+    Status,
+    VideoRef,
+)
+
+KINDS = ("appearance", "place", "motion", "relation")
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class SampleScore:
+    """One expression of one video; every figure in [0, 1], NaN where it has no frame.
+
+    Attributes:
+        kind: of the expression, where the data set says so.
+        j, f: means over the kept frames that have truth.
+        strict_j, strict_f: the same with the frames that were dropped, though they hold the
+            target, as 0; dropped frames without the target are left out.
+        frames: frames with truth.
+        kept: of them, frames whose status is not unknown.
+        empty: of them, frames whose truth is empty.
+        found_empty: of the empty ones, frames with status absent.
+    """
+
+    kind: str | None
+    j: float
+    f: float
+    strict_j: float
+    strict_f: float
+    frames: int
+    kept: int
+    empty: int
+    found_empty: int
+
+
+class SampleMasks(Protocol):
+    """One system's masks of a sample: mask [T, H, W] and status [T]; None where it has none."""
+
+    def __call__(
+        self, video: VideoRef, expression: Expression
+    ) -> tuple[NDArray[np.bool_], NDArray[np.uint8]] | None: ...
+
+
+def score_sample(
+    kind: str | None,
+    masks: Sequence[Mask] | Mask,
+    status: Sequence[int] | NDArray[np.uint8],
+    truths: Iterable[Mask | None],
+) -> SampleScore | None:
+    """Scores one sample.
+
+    Args:
+        kind: of the expression.
+        masks: T masks [H, W]; of a frame that is absent, counted as empty.
+        status: T values of :class:`Status`.
+        truths: T true masks; None for a frame without truth, which is left out.
+
+    Returns:
+        The score; None where no frame has truth.
+    """
+    js: list[float] = []
+    fs: list[float] = []
+    frames = empty = found_empty = missed = 0
+    for mask, state, truth in zip(masks, status, truths, strict=True):
+        if truth is None:
+            continue
+        frames += 1
+        holds_target = bool(truth.any())
+        if not holds_target:
+            empty += 1
+            found_empty += int(state == Status.ABSENT)
+        if state == Status.UNKNOWN:
+            missed += int(holds_target)
+            continue
+        predicted = mask if state == Status.PRESENT else np.zeros_like(truth)
+        js.append(float(region_similarity(predicted, truth)))
+        fs.append(float(contour_accuracy(predicted, truth)))
+    if frames == 0:
+        return None
+    strict = len(js) + missed
+    return SampleScore(
+        kind=kind,
+        j=_mean(sum(js), len(js)),
+        f=_mean(sum(fs), len(fs)),
+        strict_j=_mean(sum(js), strict),
+        strict_f=_mean(sum(fs), strict),
+        frames=frames,
+        kept=len(js),
+        empty=empty,
+        found_empty=found_empty,
+    )
+
+
+def summarise(scores: Sequence[SampleScore]) -> dict[str, Any] | None:
+    """The figures of one system for ``metrics.json``; None where nothing has truth."""
+    if not scores:
+        return None
+    frames = sum(score.frames for score in scores)
+    empty = sum(score.empty for score in scores)
+    return {
+        "overall": _figures([(score.j, score.f) for score in scores]),
+        "by_kind": {
+            kind: _figures([(score.j, score.f) for score in scores if score.kind == kind])
+            for kind in KINDS
+        },
+        "frames_kept": _percent(_mean(sum(score.kept for score in scores), frames)),
+        "overall_with_dropped_as_misses": _figures(
+            [(score.strict_j, score.strict_f) for score in scores]
+        ),
+        "absent_frames_found": _percent(_mean(sum(s.found_empty for s in scores), empty)),
+    }
+
+
+def evaluate(
+    reader: DatasetReader, videos: Iterable[str], masks: SampleMasks
+) -> Iterator[tuple[str, list[SampleScore]]]:
+    """Scores a system video by video.
+
+    Args:
+        reader: of the split that the masks are of.
+        videos: ids; a video that cannot be read gives no score.
+        masks: the system; a sample without masks counts as all unknown, so that a system gains
+            nothing by leaving samples out.
+
+    Yields:
+        (video, scores of its samples that have truth).
+    """
+    for video_id in videos:
+        try:
+            video = reader.video(video_id)
+            expressions = reader.expressions(video_id)
+            yield video_id, [s for e in expressions if (s := _score(reader, video, e, masks))]
+        except InputError:
+            yield video_id, []
+
+
+def _score(
+    reader: DatasetReader, video: VideoRef, expression: Expression, masks: SampleMasks
+) -> SampleScore | None:
+    found = masks(video, expression)
+    if found is None:
+        empty = np.broadcast_to(np.False_, (len(video), video.height, video.width))
+        found = empty, np.zeros(len(video), np.uint8)
+    truths = (reader.truth(video, expression, FrameIndex(t)) for t in range(len(video)))
+    return score_sample(expression.kind, *found, truths)
+
+
+def baseline_masks(
+    augmentation: Augmentation,
+    texts: Sequence[str],
+    boxes: Sequence[Boxes],
+    candidates: Sequence[Candidates],
+    height: int,
+    width: int,
+) -> tuple[Mask, NDArray[np.uint8]]:
+    """The plain baseline: the original expression's best box through the segmenter, every frame.
+
+    Args:
+        augmentation: of the sample; only its original is looked at.
+        texts: of the video's ground table.
+        boxes: of each of the T frames.
+        candidates: masks of those boxes.
+        height, width: H and W of the frames, in pixels.
+
+    Returns:
+        mask [T, H, W] and status [T]: present where there is a box, absent where there is none.
+    """
+    masks = np.zeros((len(boxes), height, width), bool)
+    status = np.full(len(boxes), Status.ABSENT, np.uint8)
+    row = texts.index(augmentation.original)
+    for index, (found, decoded) in enumerate(zip(boxes, candidates, strict=True)):
+        best = np.flatnonzero((found.text == row) & (found.rank == 0))
+        if best.size:
+            logits = decoded.logits[decoded.box_row[best[0]]]
+            masks[index] = upsampled(logits, height, width) > 0
+            status[index] = Status.PRESENT
+    return masks, status
+
+
+def upsampled(logits: NDArray[np.float16], height: int, width: int) -> NDArray[np.float32]:
+    """Low-resolution logits [h, w] over a whole frame -> [H, W], bilinear, half-pixel centres."""
+    values = np.ascontiguousarray(logits, np.float32)
+    return np.asarray(
+        cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR), np.float32
+    )
+
+
+class StoredMasks:
+    """:class:`SampleMasks` of a mask store.
+
+    Args:
+        path: ``pseudomasks.zarr`` or the student's predictions.
+    """
+
+    def __init__(self, path: Path) -> None:
+        from storage.masks import MaskStore
+
+        self._store = MaskStore(path)
+
+    def __call__(
+        self, video: VideoRef, expression: Expression
+    ) -> tuple[Mask, NDArray[np.uint8]] | None:
+        name = expression.key.expression
+        if video.id not in self._store or name not in self._store.expressions(video.id):
+            return None
+        mask, _, status = self._store.read(video.id, name)
+        return mask, status
+
+
+class BaselineMasks:
+    """:class:`SampleMasks` of the plain baseline, from the stored products of a run.
+
+    Args:
+        parts: (augment, ground, segment) products of the shard that holds a video; None where
+            the shard is not done.
+    """
+
+    def __init__(self, parts: dict[str, tuple[Path, Path, Path]]) -> None:
+        self._parts = parts
+        self._video: str | None = None
+        self._held: Any = None
+
+    def __call__(
+        self, video: VideoRef, expression: Expression
+    ) -> tuple[Mask, NDArray[np.uint8]] | None:
+        held = self._read(video.id)
+        if held is None:
+            return None
+        augmentations, (texts, boxes), candidates = held
+        mine = augmentations.get(expression.key.expression)
+        if mine is None:
+            return None
+        return baseline_masks(mine, texts, boxes, candidates, video.height, video.width)
+
+    def _read(self, video_id: str) -> Any:
+        from storage.candidates import read_candidates
+        from storage.tables import ground_videos, read_augmentations, read_ground
+
+        if self._video != video_id:
+            self._video, self._held = video_id, None
+            if video_id in self._parts:
+                augment, ground, segment = self._parts[video_id]
+                if video_id in ground_videos(ground):
+                    mine = read_augmentations(augment).get(video_id, [])
+                    self._held = (
+                        {item.key.expression: item for item in mine},
+                        read_ground(ground, video_id),
+                        read_candidates(segment, video_id),
+                    )
+        return self._held
+
+
+def _figures(pairs: Sequence[tuple[float, float]]) -> dict[str, float] | None:
+    kept = [(j, f) for j, f in pairs if not math.isnan(j)]
+    if not kept:
+        return None
+    j = sum(j for j, _ in kept) / len(kept)
+    f = sum(f for _, f in kept) / len(kept)
+    return {"J": round(100 * j, 2), "F": round(100 * f, 2), "J&F": round(50 * (j + f), 2)}
+
+
+def _mean(total: float, count: int) -> float:
+    return total / count if count else math.nan
+
+
+def _percent(share: float) -> float | None:
+    return None if math.isnan(share) else round(100 * share, 2)

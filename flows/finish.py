@@ -1,0 +1,152 @@
+"""Stages of the whole run, once its shards are done: merge, student, evaluate, report."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from flows.evaluation import BaselineMasks, SampleScore, StoredMasks, evaluate, summarise
+from flows.paths import ALL
+from flows.shards import Plan
+from flows.workshop import Workshop
+from pipeline.errors import InputError
+from pipeline.types import Receipt
+from storage.atomic import replace_file
+from storage.ledger import Ledger
+from storage.masks import MaskStore
+from storage.tables import merge_quality
+
+
+def finish_stage(shop: Workshop, stage: str, fingerprint: str) -> Receipt:
+    """Does a stage of the whole run and commits its receipt, last."""
+    ledger = Ledger(shop.config.run_folder)
+    ledger.withdraw(stage, ALL)
+    started = time.monotonic()
+    counts = _WORK[stage](shop)
+    shop.release()
+    plan = _plan(shop)
+    receipt = Receipt(
+        stage=stage,
+        shard=ALL,
+        fingerprint=fingerprint,
+        videos=tuple(video for shard in plan.shards for video in shard.videos),
+        counts={name: float(count) for name, count in sorted(counts.items())},
+        seconds=time.monotonic() - started,
+    )
+    ledger.commit(receipt)
+    return receipt
+
+
+def prediction_split(shop: Workshop) -> str:
+    """The split that the student predicts: the one asked for, else ``valid`` where there is one,
+    else the labelled one.
+    """
+    asked = shop.config.dataset.predict_split
+    if asked is not None:
+        return asked
+    try:
+        if shop.reader("valid").video_ids():
+            return "valid"
+    except InputError:
+        pass
+    return shop.config.dataset.split
+
+
+def sample_markdown(shop: Workshop) -> str:
+    """A page of a few overlays for the Prefect UI; empty where there is nothing to show."""
+    from flows.report.samples import markdown_page
+
+    return markdown_page(shop)
+
+
+def finished_shards(shop: Workshop, stage: str = "rank") -> list[str]:
+    """Names of the planned shards that a stage has a receipt for."""
+    ledger = Ledger(shop.config.run_folder)
+    plan = _plan(shop)
+    return [s.name for s in plan.shards if ledger.receipt(stage, s.name) is not None]
+
+
+def _merge(shop: Workshop) -> Counter[str]:
+    """Joins the quality tables and drops masks of videos that the run no longer has."""
+    names = finished_shards(shop)
+    rows = merge_quality([shop.paths.part("rank", name) for name in names], shop.paths.quality)
+    plan = _plan(shop)
+    planned = {video for shard in plan.shards for video in shard.videos}
+    store = MaskStore(shop.paths.masks)
+    stale = [video for video in store.videos() if video not in planned]
+    for video in stale:
+        store.remove_video(video)
+    return Counter({"rows": rows, "videos removed": len(stale)})
+
+
+def _student(shop: Workshop) -> Counter[str]:
+    from flows.training import train_and_predict
+
+    return train_and_predict(shop, prediction_split(shop))
+
+
+def _evaluate(shop: Workshop) -> Counter[str]:
+    """Writes metrics.json."""
+    plan, paths = _plan(shop), shop.paths
+    done = set(finished_shards(shop))
+    videos = [video for shard in plan.shards for video in shard.videos]
+    parts = {
+        video: (
+            paths.part("augment", shard.name),
+            paths.part("ground", shard.name),
+            paths.part("segment", shard.name),
+        )
+        for shard in plan.shards
+        if shard.name in done
+        for video in shard.videos
+    }
+    student = shop.config.student.enabled and paths.predictions.exists()
+    predicted = list(shop.reader(prediction_split(shop)).video_ids()) if student else []
+    shop.progress.begin("evaluate", 2 * len(videos) + len(predicted), "videos")
+    counts: Counter[str] = Counter()
+
+    def figures(split: str | None, ids: list[str], masks: Any) -> dict[str, Any] | None:
+        scores: list[SampleScore] = []
+        for _, found in evaluate(shop.reader(split), ids, masks):
+            scores += found
+            frames = sum(score.frames for score in found)
+            counts["frames"] += frames
+            shop.progress.advance(1, frames)
+        return summarise(scores)
+
+    metrics = {
+        "pseudo_masks": figures(None, videos, StoredMasks(paths.masks)),
+        "baseline": figures(None, videos, BaselineMasks(parts)),
+        "student": (
+            figures(prediction_split(shop), predicted, StoredMasks(paths.predictions))
+            if student
+            else None
+        ),
+    }
+    with replace_file(paths.metrics, "w") as file:
+        json.dump(metrics, file, indent=2, allow_nan=False)
+        file.write("\n")
+    shop.progress.end()
+    return counts
+
+
+def _report(shop: Workshop) -> Counter[str]:
+    from flows.report import write_report
+
+    return write_report(shop)
+
+
+_WORK: Mapping[str, Callable[[Workshop], Counter[str]]] = {
+    "merge": _merge,
+    "student": _student,
+    "evaluate": _evaluate,
+    "report": _report,
+}
+
+
+def _plan(shop: Workshop) -> Plan:
+    assert shop.plan is not None, "a run needs a plan"
+    return shop.plan

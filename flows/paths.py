@@ -1,0 +1,80 @@
+"""Where the parts of a run lie on disk; docs/format.md describes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+SHARD_STAGES = ("augment", "ground", "segment", "fuse", "rank")
+"""Stages that work on one shard of videos, in order."""
+
+RUN_STAGES = ("merge", "student", "evaluate", "report")
+"""Stages that work on the whole run, in order; their one shard is ``ALL``."""
+
+STAGES = SHARD_STAGES + RUN_STAGES
+ALL = "all"
+
+_SUFFIX = {
+    "augment": ".parquet",
+    "ground": ".parquet",
+    "segment": ".zarr",
+    "fuse": ".zarr",
+    "rank": ".parquet",
+}
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """The paths of one run.
+
+    Attributes:
+        folder: ``<out>/<dataset>-<split>``.
+    """
+
+    folder: Path
+
+    def part(self, stage: str, shard: str) -> Path:
+        """The product of a stage for one shard."""
+        return self.folder / stage / f"{shard}{_SUFFIX[stage]}"
+
+    def product(self, stage: str, shard: str) -> Path:
+        """What must be there for the stage's receipt to count."""
+        match stage:
+            case "merge":
+                return self.quality
+            case "student":
+                return self.student
+            case "evaluate":
+                return self.metrics
+            case "report":
+                return self.report
+            case _:
+                return self.part(stage, shard)
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "config.toml"
+
+    @property
+    def masks(self) -> Path:
+        return self.folder / "pseudomasks.zarr"
+
+    @property
+    def quality(self) -> Path:
+        return self.folder / "quality.parquet"
+
+    @property
+    def student(self) -> Path:
+        return self.folder / "student"
+
+    @property
+    def predictions(self) -> Path:
+        return self.student / "predictions.zarr"
+
+    @property
+    def metrics(self) -> Path:
+        return self.folder / "metrics.json"
+
+    @property
+    def report(self) -> Path:
+        return self.folder / "report" / "index.html"

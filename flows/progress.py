@@ -1,0 +1,181 @@
+"""How far a run has got: bars with rate and time left on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+LINE_SECONDS = 10.0
+"""Pause between the lines of one stage where there is no terminal."""
+
+
+class Reporter(Protocol):
+    """Told of stages and of the work done in them."""
+
+    def begin(self, stage: str, total: float, unit: str) -> None:
+        """A stage starts that has ``total`` units of work."""
+        ...
+
+    def advance(self, amount: float, frames: int = 0) -> None:
+        """Units of the current stage were done, ``frames`` frames with them."""
+        ...
+
+    def end(self, note: str = "") -> None:
+        """The current stage has ended."""
+        ...
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        ...
+
+
+class Silent:
+    """A reporter that tells no one."""
+
+    def begin(self, stage: str, total: float, unit: str) -> None: ...
+
+    def advance(self, amount: float, frames: int = 0) -> None: ...
+
+    def end(self, note: str = "") -> None: ...
+
+    def say(self, text: str) -> None: ...
+
+
+class Bars:
+    """One bar a stage, for a terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress = Progress(
+            SpinnerColumn(finished_text="[green]✓"),
+            TextColumn("[bold]{task.description:<9}"),
+            BarColumn(bar_width=32),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}"),
+            TextColumn("[cyan]{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(compact=True),
+            TextColumn("[dim]{task.fields[note]}"),
+            console=console,
+        )
+        self._task: TaskID | None = None
+        self._rate = _Rate()
+
+    def __enter__(self) -> Bars:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def begin(self, stage: str, total: float, unit: str) -> None:
+        self._rate = _Rate()
+        self._task = self._progress.add_task(stage, total=total, unit=unit, rate="", note="")
+
+    def advance(self, amount: float, frames: int = 0) -> None:
+        if self._task is not None:
+            self._rate.add(frames)
+            self._progress.update(self._task, advance=amount, rate=str(self._rate))
+
+    def end(self, note: str = "") -> None:
+        if self._task is not None:
+            self._progress.update(self._task, note=note)
+            task = self._progress.tasks[self._progress.task_ids.index(self._task)]
+            if task.total is not None and task.completed >= task.total - 1e-6:
+                self._progress.update(self._task, completed=task.total)
+            self._progress.stop_task(self._task)
+        self._task = None
+
+    def say(self, text: str) -> None:
+        self._progress.console.print(text)
+
+
+class Lines:
+    """A line now and then, for logs and pipes."""
+
+    def __init__(self, console: Console, seconds: float = LINE_SECONDS) -> None:
+        self._console = console
+        self._seconds = seconds
+        self._stage = ""
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stage = ""
+
+    def begin(self, stage: str, total: float, unit: str) -> None:
+        self._stage, self._total, self._unit = stage, total, unit
+        self._done = 0.0
+        self._rate = _Rate()
+        self._started = self._told = time.monotonic()
+
+    def advance(self, amount: float, frames: int = 0) -> None:
+        if not self._stage:
+            return
+        self._done += amount
+        self._rate.add(frames)
+        now = time.monotonic()
+        if now - self._told >= self._seconds:
+            self._told = now
+            left = (now - self._started) * (self._total / max(self._done, 1e-9) - 1)
+            self._print(f"{self._done:.1f} of {self._total:g} {self._unit}", f"{left:.0f} s left")
+
+    def end(self, note: str = "") -> None:
+        if self._stage:
+            took = time.monotonic() - self._started
+            self._print(f"{self._done:g} of {self._total:g} {self._unit}", f"{took:.1f} s", note)
+        self._stage = ""
+
+    def say(self, text: str) -> None:
+        self._console.print(text, highlight=False)
+
+    def _print(self, *parts: str) -> None:
+        shown = [part for part in (*parts[:1], str(self._rate), *parts[1:]) if part]
+        self._console.print(f"{self._stage:<9} {', '.join(shown)}", highlight=False, markup=False)
+
+
+class _Rate:
+    """Frames a second since the start; empty while no frames are counted."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self._frames = 0
+
+    def add(self, frames: int) -> None:
+        self._frames += frames
+
+    def __str__(self) -> str:
+        seconds = time.monotonic() - self._started
+        if not self._frames or seconds <= 0:
+            return ""
+        return f"{self._frames / seconds:.1f} frames/s"
+
+
+def reporter(console: Console) -> Bars | Lines:
+    """Bars on a terminal, lines elsewhere."""
+    return Bars(console) if console.is_terminal else Lines(console)

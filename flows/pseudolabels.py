@@ -1,0 +1,248 @@
+"""The Prefect flow: a task run for every (stage, shard), named so; the ledger decides what is
+done, Prefect observes and retries.
+
+Arguments are names, paths and digests. One process holds the models; shards of a stage go one
+after the other, so a model is loaded once and freed before the next stage.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.context import get_run_context
+from prefect.client.schemas.objects import State
+
+from flows import artifacts
+from flows.finish import finish_stage, sample_markdown
+from flows.paths import ALL, RUN_STAGES, SHARD_STAGES, STAGES, RunPaths
+from flows.shards import Job, Plan, Shard
+from flows.tasks import do_shard
+from flows.workshop import Workshop, workshop_of
+from pipeline.errors import CheckpointError, ConfigError, PseudoLabelError, UnknownDatasetError
+from pipeline.types import Receipt
+from storage.ledger import Ledger
+
+logger = logging.getLogger(__name__)
+
+FATAL = (CheckpointError, ConfigError, UnknownDatasetError)
+"""What the next shard would meet as well."""
+
+_PASSING = frozenset(
+    {errno.EIO, errno.EAGAIN, errno.EBUSY, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR}
+)
+
+
+class RunFailedError(PseudoLabelError):
+    """More of the run failed than ``maximum_failed_share`` allows; what is done stays done."""
+
+
+@dataclass
+class Summary:
+    """What a run did.
+
+    Attributes:
+        failed: (stage, shard) -> the error, in words.
+        flow_run: id of the Prefect flow run.
+    """
+
+    failed: dict[tuple[str, str], str] = field(default_factory=dict)
+    flow_run: str = ""
+
+
+def can_pass(task: Any, run: Any, state: State[Any]) -> bool:
+    """Whether the same work may succeed the next time: a lost connection, a disk that stalls.
+
+    Input that is at fault, a full disk or a bug stay what they are.
+    """
+    error = state.result(raise_on_failure=False)
+    if isinstance(error, PseudoLabelError):
+        return False
+    if isinstance(error, ConnectionError | TimeoutError):
+        return True
+    return isinstance(error, OSError) and error.errno in _PASSING
+
+
+@task(
+    persist_result=False,
+    cache_policy=NO_CACHE,
+    retries=2,
+    retry_delay_seconds=[2, 20],
+    retry_condition_fn=can_pass,
+)
+def shard_task(
+    stage: str, shard: str, videos: tuple[str, ...], run_folder: str, fingerprint: str
+) -> Receipt:
+    """One stage on one shard."""
+    job = Job(stage, Shard(shard, tuple(videos)), fingerprint, done=False)
+    return do_shard(workshop_of(Path(run_folder)), job)
+
+
+@task(
+    persist_result=False,
+    cache_policy=NO_CACHE,
+    retries=1,
+    retry_delay_seconds=5,
+    retry_condition_fn=can_pass,
+)
+def run_task(stage: str, run_folder: str, fingerprint: str) -> Receipt:
+    """One stage on the whole run."""
+    return finish_stage(workshop_of(Path(run_folder)), stage, fingerprint)
+
+
+@flow(name="pseudolabels", persist_result=False, log_prints=False, validate_parameters=False)
+def pseudolabels(run_folder: str, plan_digest: str) -> Summary:
+    """Does what the plan of an open workshop has pending.
+
+    Args:
+        run_folder: of a workshop that is open in this process, with a plan.
+        plan_digest: names the plan, for the UI.
+
+    Raises:
+        RunFailedError: too large a share of the shards failed, or a stage of the whole run did.
+    """
+    shop = workshop_of(Path(run_folder))
+    assert shop.plan is not None, "a run needs a plan"
+    run = _Run(shop, shop.plan)
+    for stage in SHARD_STAGES:
+        run.shard_stage(stage)
+    run.check_share()
+    for stage in RUN_STAGES:
+        run.run_stage(stage)
+    run.publish()
+    run.check_run_stages()
+    return run.summary
+
+
+class _Run:
+    """One pass over a plan."""
+
+    def __init__(self, shop: Workshop, plan: Plan) -> None:
+        self._shop, self._plan = shop, plan
+        self._paths = RunPaths(shop.config.run_folder)
+        self._states: dict[tuple[str, str], State[Any]] = {}
+        self.summary = Summary(flow_run=str(_flow_run_id()))
+
+    def shard_stage(self, stage: str) -> None:
+        """Does the pending shards of a stage; one that failed in an earlier stage waits."""
+        jobs = self._plan.jobs[stage]
+        done = sum(len(job.shard.videos) for job in jobs if job.done)
+        total = sum(len(job.shard.videos) for job in jobs)
+        self._shop.progress.begin(stage, total, "videos")
+        self._shop.progress.advance(done)
+        failed_before = {shard for _, shard in self.summary.failed}
+        todo = [job for job in jobs if not job.done and job.shard.name not in failed_before]
+        shown = artifacts.StageProgress(stage, total, done) if todo else None
+        for job in todo:
+            state = self._submit(
+                shard_task,
+                job,
+                stage,
+                job.shard.name,
+                job.shard.videos,
+                str(self._paths.folder),
+                job.fingerprint,
+            )
+            if state.is_completed() and shown is not None:
+                shown.advance(len(job.shard.videos))
+        self._shop.release()
+        self._shop.progress.end("" if todo else "done before")
+
+    def run_stage(self, stage: str) -> None:
+        """Does a stage of the whole run if it is pending and the one before it did not fail."""
+        jobs = self._plan.jobs.get(stage, ())
+        if not jobs or (jobs[0].done and not self.summary.failed):
+            return
+        [job] = jobs
+        if any(failed in RUN_STAGES and failed != "student" for failed, _ in self.summary.failed):
+            return
+        fingerprint = job.fingerprint
+        if self.summary.failed:
+            # What lacks shards must be done again once they are there.
+            fingerprint = f"partial-{fingerprint}"
+        self._submit(run_task, job, stage, str(self._paths.folder), fingerprint)
+
+    def check_share(self) -> None:
+        """Raises RunFailedError where too many shards failed."""
+        failed = {shard for stage, shard in self.summary.failed if stage in SHARD_STAGES}
+        share = len(failed) / max(1, len(self._plan.shards))
+        if failed and share > self._shop.config.maximum_failed_share:
+            raise RunFailedError(
+                f"{len(failed)} of {len(self._plan.shards)} shards failed:\n{self._failures()}"
+            )
+
+    def check_run_stages(self) -> None:
+        """Raises RunFailedError where a stage of the whole run failed."""
+        if any(stage in RUN_STAGES for stage, _ in self.summary.failed):
+            raise RunFailedError(self._failures())
+
+    def publish(self) -> None:
+        """Puts figures, samples and the report's address into the UI."""
+        ledger = Ledger(self._paths.folder)
+        names: Mapping[str, list[str]] = {
+            stage: [job.shard.name for job in self._plan.jobs.get(stage, ())] for stage in STAGES
+        }
+        receipts = [
+            receipt
+            for stage in STAGES
+            for name in names[stage]
+            if (receipt := ledger.receipt(stage, name)) is not None
+        ]
+        artifacts.stage_table(receipts, self._paths.folder.name)
+        page = sample_markdown(self._shop)
+        if page:
+            artifacts.samples_page(page)
+        if self._paths.report.exists():
+            artifacts.report_link(self._paths.report)
+
+    def _submit(self, work: Any, job: Job, *arguments: Any) -> State[Any]:
+        name = job.stage if job.shard.name == ALL else f"{job.stage} {job.shard.name}"
+        state: State[Any] = work.with_options(name=job.stage, task_run_name=name)(
+            *arguments, return_state=True, wait_for=self._before(job)
+        )
+        if state.is_completed():
+            self._states[job.stage, job.shard.name] = state
+            return state
+        error = state.result(raise_on_failure=False)
+        if isinstance(error, FATAL):
+            raise error
+        self.summary.failed[job.stage, job.shard.name] = _in_words(error)
+        self._shop.progress.say(f"[red]{name} failed:[/red] {_in_words(error)}")
+        return state
+
+    def _before(self, job: Job) -> list[State[Any]]:
+        """States that the job follows; they make the edges of the run graph."""
+        place = STAGES.index(job.stage)
+        if job.stage in SHARD_STAGES:
+            earlier = [self._states.get((stage, job.shard.name)) for stage in STAGES[:place]]
+            found = [state for state in earlier if state is not None]
+            return found[-1:]
+        for stage in reversed(STAGES[:place]):
+            found = [state for (name, _), state in self._states.items() if name == stage]
+            if found:
+                return found
+        return []
+
+    def _failures(self) -> str:
+        return "\n".join(
+            f"  {stage} {'' if shard == ALL else shard}: {error}"
+            for (stage, shard), error in self.summary.failed.items()
+        )
+
+
+def _in_words(error: Any) -> str:
+    """An error for the terminal; one of ours says all in its message."""
+    if isinstance(error, PseudoLabelError):
+        return str(error)
+    return f"{type(error).__name__}: {error}"
+
+
+def _flow_run_id() -> Any:
+    context: Any = get_run_context()
+    return context.flow_run.id

@@ -1,0 +1,155 @@
+"""A run from the command line: data, lock, plan, server, flow, results."""
+
+from __future__ import annotations
+
+import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from flows import server
+from flows.finish import finish_stage
+from flows.paths import ALL
+from flows.progress import reporter
+from flows.shards import Plan, WeightDigests, make_plan
+from flows.show import show_plan, show_results
+from flows.workshop import Parts, Workshop, dataset_root, opened
+from pipeline.config import RunConfig, dump_config
+from pipeline.errors import ConfigError, PseudoLabelError
+from storage.atomic import replace_file, sweep
+from storage.ledger import Ledger, RunLock
+
+
+def run_all(
+    config: RunConfig,
+    console: Console,
+    retry_set_aside: bool = False,
+    parts: Parts | None = None,
+) -> Plan:
+    """Does all of a run that is not done; returns the plan it had.
+
+    Args:
+        config: resolved.
+        console: for progress and results.
+        retry_set_aside: try videos again that were set aside.
+        parts: the stages' ways in; None for the real ones.
+
+    Raises:
+        PseudoLabelError: the run cannot start, or too much of it failed.
+    """
+    shop = Workshop(config, parts or Parts())
+    folder = config.run_folder
+    with RunLock(folder):
+        prepare_dataset(config, console)
+        sweep(folder)
+        shop.plan = plan_with(shop, retry_set_aside)
+        if not shop.plan.videos:
+            raise ConfigError(
+                f"{dataset_root(config)}: split {config.dataset.split!r} holds no videos; give"
+                " another --split or --root"
+            )
+        pending = shop.plan.pending()
+        if not pending:
+            console.print(f"Everything in {folder} is done.", highlight=False, soft_wrap=True)
+        else:
+            with replace_file(shop.paths.config, "w") as file:
+                file.write(dump_config(config))
+            _run_flow(shop, console)
+    show_plan(console, shop.plan if not pending else plan_with(shop), folder)
+    show_results(console, folder)
+    return shop.plan
+
+
+def plan_of(config: RunConfig) -> Plan:
+    """What of a run is done and what is not; changes nothing."""
+    return plan_with(Workshop(config))
+
+
+def plan_with(shop: Workshop, retry_set_aside: bool = False) -> Plan:
+    """The plan of a workshop's run."""
+    folder = shop.config.run_folder
+    digests = WeightDigests(folder / "ledger" / "weights.json", shop.parts.weight_files)
+    return make_plan(
+        shop.config, shop.reader(), Ledger(folder), digests.of_checkpoint, retry_set_aside
+    )
+
+
+def finish_again(
+    config: RunConfig, stage: str, console: Console, parts: Parts | None = None
+) -> None:
+    """Does one stage of the whole run again, whether or not it is done."""
+    shop = Workshop(config, parts or Parts())
+    with RunLock(config.run_folder):
+        shop.plan = plan_with(shop)
+        if not any(Ledger(config.run_folder).receipts("rank")):
+            raise PseudoLabelError(
+                f"{config.run_folder}: no masks yet; expected a run; make it with"
+                " `pseudolabels run`"
+            )
+        complete = not any(shop.plan.pending(name) for name in ("rank", "merge"))
+        with reporter(console) as progress:
+            shop.progress = progress
+            fingerprint = shop.plan.job(stage, ALL).fingerprint
+            finish_stage(shop, stage, fingerprint if complete else f"partial-{fingerprint}")
+
+
+def prepare_dataset(config: RunConfig, console: Console) -> None:
+    """Renders ``shapes`` where its folder is missing."""
+    if config.dataset.name != "shapes":
+        dataset_root(config)
+        return
+    root = dataset_root(config)
+    if not (root / "meta_expressions").is_dir():
+        shapes = config.shapes
+        render_shapes(root, shapes.train_videos, shapes.valid_videos, shapes.seed, console)
+
+
+def render_shapes(out: Path, train: int, valid: int, seed: int, console: Console) -> None:
+    """Renders the shapes data set into a folder."""
+    from storage.datasets.shapes import write_shapes
+
+    with console.status(f"Rendering {train} + {valid} videos of shapes"):
+        write_shapes(out, train, valid, seed)
+    console.print(
+        f"shapes: {train} videos to train on, {valid} to validate on, in {out}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _run_flow(shop: Workshop, console: Console) -> None:
+    server.quiet(os.environ)
+    with (
+        console.status("Starting the Prefect server and loading libraries"),
+        ThreadPoolExecutor(1) as pool,
+    ):
+        # The server takes seconds to start; libraries take seconds to import.
+        address = pool.submit(server.ensure)
+        if any(shop.plan.pending(stage) for stage in ("augment", "ground", "segment")):  # type: ignore[union-attr]
+            import torch  # noqa: F401
+        os.environ["PREFECT_API_URL"] = address.result()
+    api = os.environ["PREFECT_API_URL"]
+    console.print(f"Prefect UI: {api.removesuffix('/api')}", highlight=False, soft_wrap=True)
+    from flows.pseudolabels import pseudolabels
+
+    logging.getLogger("prefect").propagate = False
+    assert shop.plan is not None
+    flow = pseudolabels.with_options(flow_run_name=shop.config.run_folder.name)
+    with reporter(console) as progress, opened(shop):
+        shop.progress = progress
+        summary = flow(str(shop.config.run_folder), _name_of(shop.plan))
+    for (stage, shard), error in summary.failed.items():
+        console.print(f"[red]failed[/red] {stage} {shard}: {escape(error)}")
+
+
+def _name_of(plan: Plan) -> str:
+    from pipeline.fingerprint import digest
+
+    prints = [job.fingerprint for jobs in plan.jobs.values() for job in jobs]
+    return digest(prints)[:12]
+
+
+__all__ = ["finish_again", "plan_of", "prepare_dataset", "render_shapes", "run_all"]

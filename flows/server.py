@@ -1,0 +1,225 @@
+"""A local Prefect server: persistent, in the background, on 127.0.0.1, shared by all runs.
+
+Where ``PREFECT_API_URL`` is set, that server is used and nothing is started. Imports no Prefect:
+a run that has nothing to do need not wait for it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import MutableMapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pipeline.errors import PseudoLabelError
+
+HOST = "127.0.0.1"
+PORT = 4200
+START_SECONDS = 90.0
+
+QUIET = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
+    "DO_NOT_TRACK": "1",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    "PREFECT_CLI_PROMPT": "false",
+}
+"""Set where the user has not set them: no telemetry, and nothing of Prefect's on the terminal;
+its logs still reach the server."""
+
+
+class ServerError(PseudoLabelError):
+    """The local Prefect server does not start or does not answer."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that was started here.
+
+    Attributes:
+        pid: of its process.
+        url: of its API.
+    """
+
+    pid: int
+    url: str
+
+    @property
+    def ui(self) -> str:
+        """Where to look at it."""
+        return self.url.removesuffix("/api")
+
+
+def prefect_home() -> Path:
+    """The folder that Prefect keeps its state in."""
+    return Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
+
+
+def quiet(environment: MutableMapping[str, str]) -> None:
+    """Puts :data:`QUIET` into an environment; what is set already stays."""
+    for name, value in QUIET.items():
+        environment.setdefault(name, value)
+
+
+def is_healthy(url: str, seconds: float = 2.0) -> bool:
+    """Whether an API answers that it is well."""
+    # No proxy: a proxy of the environment must not be asked for 127.0.0.1.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"{url}/health", timeout=seconds) as reply:
+            return bool(reply.status == 200 and reply.read(16).strip() == b"true")
+    except (urllib.error.URLError, OSError, ValueError):
+        return False
+
+
+def running() -> Server | None:
+    """The server that was started here, if it still answers."""
+    server = _remembered()
+    return server if server is not None and is_healthy(server.url) else None
+
+
+def ensure(seconds: float = START_SECONDS) -> str:
+    """The API to use: the user's own, the local one that runs, or a new local one.
+
+    Args:
+        seconds: how long a new one may take to answer.
+
+    Raises:
+        ServerError: it does not start; the message names its log.
+    """
+    configured = os.environ.get("PREFECT_API_URL")
+    if configured:
+        return configured
+    server = running()
+    return (server or start(seconds)).url
+
+
+def start(seconds: float = START_SECONDS) -> Server:
+    """Starts a server on the usual port, or on a free one where that is taken.
+
+    Raises:
+        ServerError: it ends or does not answer in time.
+    """
+    home = prefect_home()
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        log = (home / "pseudolabels-server.log").open("ab")
+    except OSError as error:
+        raise ServerError(
+            f"{home}: {error.strerror}; expected a folder that can be written; set PREFECT_HOME"
+        ) from error
+    port = _free_port()
+    url = f"http://{HOST}:{port}/api"
+    environment = dict(os.environ)
+    quiet(environment)
+    # The page asks the API under this address; without it, under the usual port.
+    environment["PREFECT_SERVER_UI_API_URL"] = url
+    environment["PREFECT_API_URL"] = url
+    command = [sys.executable, "-m", "prefect", "server", "start"]
+    command += ["--host", HOST, "--port", str(port), "--no-late-runs"]
+    with log:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            cwd=home,
+            start_new_session=True,
+        )
+    server = Server(process.pid, url)
+    _record().write_text(json.dumps(asdict(server)), encoding="utf-8")
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if is_healthy(url):
+            return server
+        if process.poll() is not None:
+            break
+        time.sleep(0.2)
+    ended = process.poll()
+    found = f"ended with code {ended}" if ended is not None else f"gave no answer in {seconds:g} s"
+    if ended is None:
+        process.terminate()
+    _record().unlink(missing_ok=True)
+    raise ServerError(
+        f"the Prefect server on port {port} {found}; see {home / 'pseudolabels-server.log'}, or"
+        " set PREFECT_API_URL to a server that runs"
+    )
+
+
+def stop(seconds: float = 15.0) -> Server | None:
+    """Ends the server that was started here; None where there is none.
+
+    Raises:
+        ServerError: it does not end in time.
+    """
+    server = _remembered()
+    if server is None or not _is_server(server):
+        _record().unlink(missing_ok=True)
+        return None
+    os.kill(server.pid, signal.SIGTERM)
+    deadline = time.monotonic() + seconds
+    while is_healthy(server.url, 0.5) or _is_alive(server.pid):
+        if time.monotonic() > deadline:
+            raise ServerError(f"process {server.pid} did not end in {seconds:g} s; end it yourself")
+        time.sleep(0.1)
+    _record().unlink(missing_ok=True)
+    return server
+
+
+def _record() -> Path:
+    return prefect_home() / "pseudolabels-server.json"
+
+
+def _remembered() -> Server | None:
+    try:
+        values = json.loads(_record().read_text(encoding="utf-8"))
+        return Server(int(values["pid"]), str(values["url"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _is_server(server: Server) -> bool:
+    """Whether the process is the one that was started, and not another with its number."""
+    if is_healthy(server.url):
+        return True
+    command = Path(f"/proc/{server.pid}/cmdline")
+    try:
+        return b"prefect" in command.read_bytes()
+    except OSError:
+        return False
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        if os.waitpid(pid, os.WNOHANG)[0] == pid:
+            return False
+    except ChildProcessError:
+        pass
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _free_port() -> int:
+    for port in (PORT, 0):
+        with socket.socket() as probe:
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise ServerError(f"no free port on {HOST}; set PREFECT_API_URL to a server that runs")

@@ -1,0 +1,167 @@
+"""Small stand-ins for the stages: they find the squares of ``tests.fakes.dataset`` by colour."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flows.workshop import Parts
+from pipeline.config import RunConfig
+from pipeline.types import (
+    Augmentation,
+    Boxes,
+    Candidates,
+    FrameQuality,
+    Hypotheses,
+    PseudoMask,
+    Status,
+)
+from tests.fakes.dataset import COLOURS
+
+
+def box_of(image: NDArray[np.uint8], colour: str) -> tuple[float, float, float, float] | None:
+    rows, columns = np.nonzero(np.abs(image.astype(int) - COLOURS[colour]).sum(-1) < 90)
+    if rows.size < 4:
+        return None
+    return float(columns.min()), float(rows.min()), float(columns.max() + 1), float(rows.max() + 1)
+
+
+class FakeGrounder:
+    def embed(self, images: Sequence[NDArray[np.uint8]]) -> object:
+        return list(images)
+
+    def ground(self, embedding: Any, texts: Sequence[str]) -> list[Boxes]:
+        return [self._frame(image, texts) for image in embedding]
+
+    def _frame(self, image: NDArray[np.uint8], texts: Sequence[str]) -> Boxes:
+        found = []
+        for row, text in enumerate(texts):
+            colour = next((c for c in COLOURS if c in text), None)
+            box = None if colour is None else box_of(image, colour)
+            if box is not None:
+                found.append((box, row))
+        return Boxes(
+            np.array([box for box, _ in found], np.float32).reshape(-1, 4),
+            np.full(len(found), 0.8, np.float32),
+            np.array([row for _, row in found], np.int32),
+            np.zeros(len(found), np.int32),
+        )
+
+
+class FakeSegmenter:
+    def embed(self, images: Sequence[NDArray[np.uint8]]) -> object:
+        return [image.shape[:2] for image in images]
+
+    def decode(self, embedding: Any, boxes: Sequence[NDArray[np.float32]]) -> list[Candidates]:
+        return [
+            self._frame(size, asked) for size, asked in zip(embedding, boxes, strict=True)
+        ]
+
+    def _frame(self, size: tuple[int, int], boxes: NDArray[np.float32]) -> Candidates:
+        height, width = size
+        logits = np.full((len(boxes), height // 2, width // 2), -4, np.float16)
+        for row, (x0, y0, x1, y1) in enumerate(boxes / 2):
+            logits[row, round(y0) : round(y1), round(x0) : round(x1)] = 4
+        return Candidates(
+            logits,
+            np.full(len(boxes), 0.9, np.float32),
+            np.full(len(boxes), 0.95, np.float32),
+            np.arange(len(boxes), dtype=np.int32),
+        )
+
+
+def fake_fuse(
+    augmentation: Augmentation,
+    texts: Sequence[str],
+    boxes: Sequence[Boxes],
+    candidates: Sequence[Candidates],
+    config: RunConfig,
+) -> Hypotheses:
+    row = list(texts).index(augmentation.original)
+    frames = len(boxes)
+    h, w = next((c.logits.shape[1:] for c in candidates if len(c)), (1, 1))
+    logits = np.zeros((frames, 1, h, w), np.float16)
+    count = np.zeros(frames, np.int32)
+    for t, (found, decoded) in enumerate(zip(boxes, candidates, strict=True)):
+        best = np.flatnonzero(found.text == row)
+        if best.size:
+            count[t] = 1
+            logits[t, 0] = decoded.logits[decoded.box_row[best[0]]]
+    ones = np.where(count, 0.8, 0)[:, None].astype(np.float32)
+    return Hypotheses(
+        key=augmentation.key,
+        logits=logits,
+        count=count,
+        box=np.zeros((frames, 1, 4), np.float32),
+        score=ones,
+        box_score=ones,
+        agreement=ones,
+        negative_margin=ones,
+        predicted_iou=ones,
+        stability=ones,
+        status=np.where(count, Status.PRESENT, Status.ABSENT).astype(np.uint8),
+        reason=tuple("" if n else "no box claims it" for n in count),
+    )
+
+
+def fake_rank(
+    hypotheses: Hypotheses, height: int, width: int, config: RunConfig, fingerprint: str
+) -> tuple[PseudoMask, list[FrameQuality]]:
+    low = hypotheses.logits[:, 0] > 0
+    mask = low.repeat(height // low.shape[1], 1).repeat(width // low.shape[2], 2)
+    status = hypotheses.status.copy()
+    weight = np.where(status == Status.UNKNOWN, 0, 0.8).astype(np.float32)
+    rows = [
+        FrameQuality(
+            video=hypotheses.key.video,
+            expression=hypotheses.key.expression,
+            frame=t,
+            frame_name="",
+            box_score=float(hypotheses.box_score[t, 0]),
+            predicted_iou=float(hypotheses.predicted_iou[t, 0]),
+            stability=float(hypotheses.stability[t, 0]),
+            agreement=float(hypotheses.agreement[t, 0]),
+            temporal_iou=0.7,
+            negative_margin=float(hypotheses.negative_margin[t, 0]),
+            weight=float(weight[t]),
+            status=int(status[t]),
+            reason=hypotheses.reason[t],
+        )
+        for t in range(len(status))
+    ]
+    return PseudoMask(hypotheses.key, mask, weight, status, fingerprint), rows
+
+
+@dataclass
+class Loaded:
+    """How often each model was loaded."""
+
+    names: list[str] = field(default_factory=list)
+
+
+def fake_parts(weights: Path, loaded: Loaded | None = None, **changes: Any) -> Parts:
+    """Parts with the stand-ins; ``weights`` is a file whose digest stands for every checkpoint."""
+    seen = loaded or Loaded()
+
+    def grounder(config: RunConfig, device: Any) -> FakeGrounder:
+        seen.names.append("ground")
+        return FakeGrounder()
+
+    def segmenter(config: RunConfig, device: Any) -> FakeSegmenter:
+        seen.names.append("segment")
+        return FakeSegmenter()
+
+    values: dict[str, Any] = {
+        "grounder": grounder,
+        "segmenter": segmenter,
+        "fuse": fake_fuse,
+        "rank": fake_rank,
+        "weight_files": lambda checkpoint: [weights],
+        "device": lambda name: None,
+    }
+    return Parts(**(values | changes))
