@@ -140,6 +140,16 @@ class MaskStore:
         chosen = list(positions)
         return mask, video.weight[row, chosen], video.status[row, chosen]
 
+    def quality(
+        self, video_id: str, expression_id: str
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """Weight [T] and status [T] of all frames; no mask is read. Raises StoreError as ``read``
+        does.
+        """
+        video = self._video(video_id)
+        row = video.row(expression_id, self.path / video_id)
+        return video.weight[row], video.status[row]
+
     def videos(self) -> list[str]:
         """Ids of the videos written, sorted."""
         return child_names(self.path)

@@ -7,8 +7,12 @@ from pathlib import Path
 
 from pipeline.errors import UnknownDatasetError
 from pipeline.ports import DatasetReader
+from storage.datasets.a2d import A2DSentences
+from storage.datasets.jhmdb import JHMDBSentences
+from storage.datasets.mevis import MeViS
 from storage.datasets.refdavis import open_refdavis
 from storage.datasets.refytvos import RefYouTubeVOS
+from storage.datasets.visor import VISOR
 
 
 def _open_shapes(root: Path, split: str) -> DatasetReader:
@@ -16,9 +20,13 @@ def _open_shapes(root: Path, split: str) -> DatasetReader:
 
 
 READERS: dict[str, Callable[[Path, str], DatasetReader]] = {
+    "a2d": A2DSentences,
+    "jhmdb": JHMDBSentences,
+    "mevis": MeViS,
     "refdavis": open_refdavis,
     "refytvos": RefYouTubeVOS,
     "shapes": _open_shapes,
+    "visor": VISOR,
 }
 """Name -> what opens its root and split."""
 

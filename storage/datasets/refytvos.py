@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +19,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from pipeline.types import Expression, FrameIndex, SampleKey, VideoRef
-from storage.datasets.base import MaskedReader, palette_masks
-from storage.datasets.frames import video_from_folder
-from storage.datasets.sentences import checked_sentence, expression_order
-from storage.json_files import list_at, object_at, read_json_object
-from storage.names import safe_name
+from pipeline.types import Expression, FrameIndex, VideoRef
+from storage.datasets.base import palette_masks
+from storage.datasets.meta_expressions import (
+    INDEX,
+    INDEX_LAYOUT,
+    IndexedReader,
+    read_videos,
+)
+from storage.json_files import object_at
 
 logger = logging.getLogger(__name__)
 
-_INDEX = "meta_expressions.json"
-_INDEX_LAYOUT = '{"videos": {id: {"expressions": {id: {"exp": text}}, "frames": [name]}}}'
+_INDEX_PATH = "meta_expressions/{split}/" + INDEX
 _OBJECTS_LAYOUT = '{"videos": {id: {"objects": {id: {"category": text}}}}}'
 
 
-class RefYouTubeVOS(MaskedReader):
+class RefYouTubeVOS(IndexedReader):
     """Reader of the Ref-YouTube-VOS layout.
 
     Truth is read wherever ``Annotations`` has it, in any split. The published ``valid`` index has
     507 videos of which 202 are the split: the ids of the ``test`` index are left out, or, where
     that file is gone, the ids without frames under ``valid/JPEGImages``.
+
+    An expression whose ``obj_id`` is not among the objects of ``meta.json`` is kept without an
+    object, hence without truth, and a warning is logged.
 
     Args:
         root: the data set's folder.
@@ -50,51 +55,13 @@ class RefYouTubeVOS(MaskedReader):
     """
 
     def __init__(self, root: Path, split: str, name: str = "refytvos") -> None:
-        super().__init__(name, root, split)
-        safe_name(split, root, "split")
-        self.index_path = root / "meta_expressions" / split / _INDEX
-        self._folder = root / split
-        self._frames = self._folder / "JPEGImages"
-        self._annotations = self._folder / "Annotations"
+        layout = f"the Ref-YouTube-VOS layout, <root>/meta_expressions/<split>/{INDEX}"
+        super().__init__(name, root, split, _INDEX_PATH, layout)
+        self._annotations = root / split / "Annotations"
+        self._objects_path = root / split / "meta.json"
         self._objects: dict[str, Any] | None = None
-        if not self.index_path.is_file():
-            self._raise_missing_split()
-        self._videos = _videos(self.index_path, _INDEX_LAYOUT)
-        self._ids = self._ids_of_split()
-
-    def video_ids(self) -> Sequence[str]:
-        """Ids in sorted order; nothing but the index is read."""
-        return self._ids
-
-    def video(self, video_id: str) -> VideoRef:
-        """The frames that the index lists. Raises InputError if any is missing or misshapen."""
-        entry = self._entry(video_id)
-        names = list_at(
-            entry.get("frames"), self.index_path, f"frames of video {video_id}", _INDEX_LAYOUT
-        )
-        folder = self._frames / safe_name(video_id, self.index_path, "video id")
-        return video_from_folder(video_id, folder, (self.root, self._frames), names)
-
-    def expressions(self, video_id: str) -> Sequence[Expression]:
-        """The expressions of a video, in the order of their ids.
-
-        An expression whose ``obj_id`` is not among the objects of ``meta.json`` is kept without an
-        object, hence without truth, and a warning is logged.
-
-        Raises:
-            InputError: the index is malformed here, or a sentence is empty or too long.
-        """
-        safe_name(video_id, self.index_path, "video id")
-        entries = object_at(
-            self._entry(video_id).get("expressions"),
-            self.index_path,
-            f"expressions of video {video_id}",
-            _INDEX_LAYOUT,
-        )
-        return [
-            self._expression(video_id, name, entries[name])
-            for name in sorted(entries, key=expression_order)
-        ]
+        if name == "refytvos" and split == "valid":
+            self._leave_out_test()
 
     def object_masks(
         self, video: VideoRef, expression: Expression, index: FrameIndex
@@ -105,27 +72,8 @@ class RefYouTubeVOS(MaskedReader):
         path = self._annotations / video.id / f"{video.frames[index]}.png"
         return palette_masks(path, expression.object_ids, (video.height, video.width))
 
-    def _expression(self, video_id: str, name: str, value: object) -> Expression:
-        what = f"expression {name} of video {video_id}"
-        entry = object_at(value, self.index_path, what, _INDEX_LAYOUT)
-        kind = entry.get("kind")
-        if kind is not None and not isinstance(kind, str):
-            raise InputError(
-                self.index_path, f"kind of {what} is {kind!r}", "text or nothing", "mend it"
-            )
-        return Expression(
-            key=SampleKey(
-                self.name,
-                self.split,
-                video_id,
-                safe_name(name, self.index_path, f"expression id of video {video_id}"),
-            ),
-            text=checked_sentence(entry.get("exp"), self.index_path, what),
-            kind=kind,
-            object_ids=self._object_ids(video_id, entry.get("obj_id"), what),
-        )
-
-    def _object_ids(self, video_id: str, value: object, what: str) -> tuple[str, ...]:
+    def _object_ids(self, video_id: str, entry: Mapping[str, Any], what: str) -> tuple[str, ...]:
+        value = entry.get("obj_id")
         if value is None:
             return ()
         if isinstance(value, bool) or not isinstance(value, str | int):
@@ -141,7 +89,7 @@ class RefYouTubeVOS(MaskedReader):
                 self.index_path,
                 object_id,
                 what,
-                self._folder / "meta.json",
+                self._objects_path,
                 ", ".join(sorted(known)) or "no objects",
             )
             return ()
@@ -149,50 +97,23 @@ class RefYouTubeVOS(MaskedReader):
 
     def _objects_of(self, video_id: str) -> set[str] | None:
         """Ids of the objects of a video; None where no ``meta.json`` says."""
-        path = self._folder / "meta.json"
+        path = self._objects_path
         if self._objects is None:
-            self._objects = _videos(path, _OBJECTS_LAYOUT) if path.is_file() else {}
+            self._objects = read_videos(path, _OBJECTS_LAYOUT) if path.is_file() else {}
         if video_id not in self._objects:
             return None
         entry = object_at(self._objects[video_id], path, f"video {video_id}", _OBJECTS_LAYOUT)
         return set(object_at(entry.get("objects"), path, f"objects of {video_id}", _OBJECTS_LAYOUT))
 
-    def _entry(self, video_id: str) -> dict[str, Any]:
-        if video_id not in self._videos:
-            raise InputError(
-                self.index_path,
-                f"no video {video_id!r}",
-                f"one of the {len(self._ids)} videos of split {self.split}",
-                "check the id",
+    def _leave_out_test(self) -> None:
+        test_index = self.root / _INDEX_PATH.format(split="test")
+        ids = set(self._ids)
+        if test_index.is_file():
+            ids -= set(read_videos(test_index, INDEX_LAYOUT))
+        elif self._frames.is_dir():
+            ids &= {folder.name for folder in self._frames.iterdir()}
+        if len(ids) < len(self._ids):
+            logger.info(
+                "%s: %d videos are not of split valid", self.index_path, len(self._ids) - len(ids)
             )
-        return object_at(
-            self._videos[video_id], self.index_path, f"video {video_id}", _INDEX_LAYOUT
-        )
-
-    def _ids_of_split(self) -> tuple[str, ...]:
-        ids = set(self._videos)
-        if self.name == "refytvos" and self.split == "valid":
-            test_index = self.root / "meta_expressions" / "test" / _INDEX
-            if test_index.is_file():
-                ids -= set(_videos(test_index, _INDEX_LAYOUT))
-            elif self._frames.is_dir():
-                ids &= {folder.name for folder in self._frames.iterdir()}
-            left_out = len(self._videos) - len(ids)
-            if left_out:
-                logger.info("%s: %d videos are not of split valid", self.index_path, left_out)
-        return tuple(sorted(ids))
-
-    def _raise_missing_split(self) -> None:
-        indexes = self.root.glob(f"meta_expressions/*/{_INDEX}")
-        splits = sorted(path.parent.name for path in indexes)
-        found = f"no such file; splits found: {', '.join(splits) or 'none'}"
-        raise InputError(
-            self.index_path,
-            found,
-            "the Ref-YouTube-VOS layout, <root>/meta_expressions/<split>/meta_expressions.json",
-            "check --root and --split",
-        )
-
-
-def _videos(path: Path, layout: str) -> dict[str, Any]:
-    return object_at(read_json_object(path, layout).get("videos"), path, "videos", layout)
+        self._ids = tuple(sorted(ids))

@@ -92,7 +92,9 @@ def _write_frames(folder: Path, video: str, scene: Scene, names: list[str]) -> l
 def _palette(objects: int) -> list[int]:
     """Black, then a distinct colour an object."""
     hues = np.arange(objects) / max(objects, 1)
-    colours = np.stack([0.5 + 0.5 * np.cos(2 * np.pi * (hues + shift)) for shift in (0, 1 / 3, 2 / 3)])
+    colours = np.stack(
+        [0.5 + 0.5 * np.cos(2 * np.pi * (hues + shift)) for shift in (0, 1 / 3, 2 / 3)]
+    )
     return [0, 0, 0, *(colours.T.ravel() * 255).astype(int).tolist()]
 
 

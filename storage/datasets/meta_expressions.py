@@ -1,0 +1,120 @@
+"""The index that Ref-YouTube-VOS and MeViS share: expressions and frames of each video."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import InputError
+from pipeline.types import Expression, SampleKey, VideoRef
+from storage.datasets.base import MaskedReader
+from storage.datasets.frames import video_from_folder
+from storage.datasets.sentences import checked_sentence, expression_order
+from storage.json_files import list_at, object_at, read_json_object
+from storage.names import safe_name
+
+INDEX = "meta_expressions.json"
+INDEX_LAYOUT = '{"videos": {id: {"expressions": {id: {"exp": text}}, "frames": [name]}}}'
+
+
+class IndexedReader(MaskedReader):
+    """A reader whose videos and expressions are in a ``meta_expressions.json``.
+
+    Args:
+        name: the data set's name in sample keys.
+        root: the data set's folder.
+        split: its name, one component of a path.
+        index_path: the index of the split.
+        layout: where an index should be, for the message.
+
+    Raises:
+        InputError: the root or the index is missing, or the index is malformed.
+    """
+
+    def __init__(self, name: str, root: Path, split: str, index_path: str, layout: str) -> None:
+        super().__init__(name, root, split)
+        safe_name(split, root, "split")
+        self.index_path = root / index_path.format(split=split)
+        self._frames = root / split / "JPEGImages"
+        if not self.index_path.is_file():
+            found = sorted(root.glob(index_path.format(split="*")))
+            place = index_path.split("/").index("{split}") - len(index_path.split("/"))
+            splits = ", ".join(path.parts[place] for path in found) or "none"
+            raise InputError(
+                self.index_path,
+                f"no such file; splits found: {splits}",
+                layout,
+                "check --root and --split",
+            )
+        self._videos = read_videos(self.index_path, INDEX_LAYOUT)
+        self._ids = tuple(sorted(self._videos))
+
+    def video_ids(self) -> Sequence[str]:
+        """Ids in sorted order; nothing but the index is read."""
+        return self._ids
+
+    def video(self, video_id: str) -> VideoRef:
+        """The frames that the index lists. Raises InputError if any is missing or misshapen."""
+        names = list_at(
+            self._entry(video_id).get("frames"),
+            self.index_path,
+            f"frames of video {video_id}",
+            INDEX_LAYOUT,
+        )
+        return video_from_folder(
+            video_id, self._frames / video_id, (self.root, self._frames), names
+        )
+
+    def expressions(self, video_id: str) -> Sequence[Expression]:
+        """The expressions of a video, in the order of their ids.
+
+        Raises:
+            InputError: the index is malformed here, or a sentence is empty or too long.
+        """
+        what = f"expressions of video {video_id}"
+        entries = object_at(
+            self._entry(video_id).get("expressions"), self.index_path, what, INDEX_LAYOUT
+        )
+        return [
+            self._expression(video_id, name, entries[name])
+            for name in sorted(entries, key=expression_order)
+        ]
+
+    @abstractmethod
+    def _object_ids(self, video_id: str, entry: Mapping[str, Any], what: str) -> tuple[str, ...]:
+        """The ids by which the masks know the target of an expression."""
+
+    def _expression(self, video_id: str, name: str, value: object) -> Expression:
+        what = f"expression {name} of video {video_id}"
+        entry = object_at(value, self.index_path, what, INDEX_LAYOUT)
+        kind = entry.get("kind")
+        if kind is not None and not isinstance(kind, str):
+            raise InputError(
+                self.index_path, f"kind of {what} is {kind!r}", "text or nothing", "mend it"
+            )
+        safe_name(name, self.index_path, f"expression id of video {video_id}")
+        return Expression(
+            key=SampleKey(self.name, self.split, video_id, name),
+            text=checked_sentence(entry.get("exp"), self.index_path, what),
+            kind=kind,
+            object_ids=self._object_ids(video_id, entry, what),
+        )
+
+    def _entry(self, video_id: str) -> dict[str, Any]:
+        """What the index says of a video of the split, whose id is safe."""
+        if video_id not in self._videos:
+            raise InputError(
+                self.index_path,
+                f"no video {video_id!r}",
+                f"one of the {len(self._ids)} videos of split {self.split}",
+                "check the id",
+            )
+        safe_name(video_id, self.index_path, "video id")
+        return object_at(self._videos[video_id], self.index_path, f"video {video_id}", INDEX_LAYOUT)
+
+
+def read_videos(path: Path, layout: str) -> dict[str, Any]:
+    """The ``videos`` of a JSON file. Raises InputError if it is missing or malformed."""
+    return object_at(read_json_object(path, layout).get("videos"), path, "videos", layout)

@@ -1,0 +1,89 @@
+"""MeViS (Ding et al. 2023): expressions about motion, each of one object or several.
+
+::
+
+    <root>/<split>/meta_expressions.json        expressions with lists obj_id and anno_id
+    <root>/<split>/JPEGImages/<video>/<frame>.jpg
+    <root>/<split>/mask_dict.json               {anno_id: [COCO RLE or null, one a frame]}; optional
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.coco import decode_rle
+from pipeline.errors import InputError, PseudoLabelError
+from pipeline.types import Expression, FrameIndex, VideoRef
+from storage.datasets.meta_expressions import INDEX, IndexedReader
+from storage.json_files import list_at, read_json_object
+
+_MASKS_LAYOUT = "{anno_id: [COCO RLE or null, one a frame]}"
+
+
+class MeViS(IndexedReader):
+    """Reader of MeViS. The target of an expression is the union of its annotations.
+
+    ``mask_dict.json`` is read whole when the first truth is asked for, and kept.
+
+    Args:
+        root: the data set's folder.
+        split: ``train``, ``valid_u`` or ``valid``; the last has no masks.
+
+    Raises:
+        InputError: the root or the split is missing, or its index is malformed.
+    """
+
+    def __init__(self, root: Path, split: str) -> None:
+        layout = f"the MeViS layout, <root>/<split>/{INDEX}"
+        super().__init__("mevis", root, split, "{split}/" + INDEX, layout)
+        self._masks_path = root / split / "mask_dict.json"
+        self._masks: dict[str, Any] | None = None
+
+    def object_masks(
+        self, video: VideoRef, expression: Expression, index: FrameIndex
+    ) -> NDArray[np.bool_] | None:
+        """The masks of the annotations [n, H, W], empty where one is null; None without masks."""
+        if not expression.object_ids or not self._masks_path.is_file():
+            return None
+        size = (video.height, video.width)
+        return np.stack([self._mask(name, index, size) for name in expression.object_ids])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_masks": None}
+
+    def _object_ids(self, video_id: str, entry: Mapping[str, Any], what: str) -> tuple[str, ...]:
+        if entry.get("anno_id") is None:
+            return ()
+        names = list_at(entry["anno_id"], self.index_path, f"anno_id of {what}", _MASKS_LAYOUT)
+        return tuple(str(name) for name in names)
+
+    def _mask(self, name: str, index: FrameIndex, size: tuple[int, int]) -> NDArray[np.bool_]:
+        if self._masks is None:
+            self._masks = read_json_object(self._masks_path, _MASKS_LAYOUT)
+        what = f"annotation {name}"
+        frames = list_at(self._masks.get(name), self._masks_path, what, _MASKS_LAYOUT)
+        # A list shorter than the video says nothing of the frames past its end but that the
+        # annotators found the object in none.
+        rle = frames[index] if index < len(frames) else None
+        if rle is None:
+            return np.zeros(size, dtype=np.bool_)
+        remedy = "restore the file"
+        try:
+            mask = decode_rle(rle)
+        except PseudoLabelError as error:
+            raise InputError(
+                self._masks_path, f"frame {index} of {what}: {error}", _MASKS_LAYOUT, remedy
+            ) from error
+        if mask.shape != size:
+            raise InputError(
+                self._masks_path,
+                f"frame {index} of {what} is {mask.shape[0]} x {mask.shape[1]} pixels",
+                f"{size[0]} x {size[1]}, as the frame",
+                remedy,
+            )
+        return mask

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from pipeline.errors import InputError
+from pipeline.types import FrameIndex
+from storage.datasets import open_dataset
+from storage.datasets.a2d import A2DSentences, read_instances, read_queries
+from storage.datasets.clips import ClipCache
+from tests.storage.datasets import trees
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return trees.a2d(tmp_path / "root")
+
+
+def test_expressions_are_those_of_the_instances(root: Path) -> None:
+    reader = open_dataset("a2d", root, "train")
+    got = [(item.key.expression, item.text) for item in reader.expressions("clip")]
+    assert got == [("0", "a red box, moving"), ("1", "blue box")]
+    assert list(open_dataset("a2d", root, "test").video_ids()) == ["other"]
+
+
+def test_the_real_text_has_its_published_count(real_data: Path) -> None:
+    queries = read_queries(real_data / "text" / "a2d_annotation.txt")
+    assert len(queries) == 6655 - 1
+    assert len({(query.video, query.instance) for query in queries}) == len(queries)
+
+
+def test_only_annotated_frames_have_truth(root: Path) -> None:
+    (root / "text_annotations/a2d_annotation_with_instances/clip/00002.h5").unlink()
+    reader = open_dataset("a2d", root, "train")
+    assert isinstance(reader, A2DSentences)
+    video, first = reader.video("clip"), reader.expressions("clip")[0]
+    assert video.frames == ("00001", "00002", "00003")
+    assert reader.annotated_frames(video) == [0, 2]
+    assert reader.truth(video, first, FrameIndex(1)) is None
+    assert reader.boxes(video, first, FrameIndex(1)) is None
+
+
+def test_missed_videos_are_left_out(root: Path) -> None:
+    (root / "text_annotations/a2d_missed_videos.txt").write_text("clip\n")
+    assert list(open_dataset("a2d", root, "train").video_ids()) == []
+
+
+def test_a_single_mask_is_stored_without_its_first_axis(tmp_path: Path) -> None:
+    mask = trees.object_mask(1, 0)
+    trees.write_instances(tmp_path / "1.h5", [4], mask[None])
+    with h5py.File(tmp_path / "1.h5") as file:
+        assert file["reMask"].shape == (trees.WIDTH, trees.HEIGHT)
+    assert np.array_equal(read_instances(tmp_path / "1.h5")[4], mask)
+
+
+def test_of_an_instance_listed_twice_the_first_counts(tmp_path: Path) -> None:
+    masks = np.stack([trees.object_mask(1, frame) for frame in range(3)])
+    trees.write_instances(tmp_path / "1.h5", [0, 1, 1], masks)
+    got = read_instances(tmp_path / "1.h5")
+    assert set(got) == {0, 1}
+    assert np.array_equal(got[1], masks[1])
+
+
+def test_masks_past_the_instances_belong_to_none(tmp_path: Path) -> None:
+    masks = np.stack([trees.object_mask(1, frame) for frame in range(3)])
+    trees.write_instances(tmp_path / "1.h5", [7, 3], masks)
+    got = read_instances(tmp_path / "1.h5")
+    assert set(got) == {3, 7}
+    assert np.array_equal(got[3], masks[1])
+
+
+@pytest.mark.parametrize(
+    ("instances", "masks", "words"),
+    [([0, 1], np.ones((1, 4, 5)), "2 instances"), ([0], np.ones((1, 4, 5, 2)), "masks")],
+)
+def test_a_misshapen_annotation_is_refused(
+    tmp_path: Path, instances: list[int], masks: np.ndarray, words: str
+) -> None:
+    with h5py.File(tmp_path / "1.h5", "w") as file:
+        file["instance"], file["reMask"] = np.array(instances), masks
+    with pytest.raises(InputError, match=words):
+        read_instances(tmp_path / "1.h5")
+
+
+@pytest.mark.parametrize("content", [b"", b"not HDF5"])
+def test_a_broken_annotation_is_refused(root: Path, content: bytes) -> None:
+    path = root / "text_annotations/a2d_annotation_with_instances/clip/00001.h5"
+    path.write_bytes(content)
+    reader = open_dataset("a2d", root, "train")
+    with pytest.raises(InputError, match=r"00001\.h5: not readable"):
+        reader.truth(reader.video("clip"), reader.expressions("clip")[0], FrameIndex(0))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("text_annotations/a2d_annotation.txt", "a,b,c\n", "another header"),
+        ("text_annotations/a2d_annotation.txt", "video_id,instance_id,query\nv,x,q\n", "row 2"),
+        ("text_annotations/a2d_annotation.txt", "video_id,instance_id,query\nv\n", "row 2"),
+        ("Release/videoset.csv", "clip,11\n", "2 columns in row 1"),
+    ],
+)
+def test_a_malformed_text_file_is_named(root: Path, name: str, content: str, words: str) -> None:
+    (root / name).write_text(content)
+    with pytest.raises(InputError, match=words):
+        open_dataset("a2d", root, "train")
+
+
+def test_an_unknown_split_is_refused(root: Path) -> None:
+    with pytest.raises(InputError, match="train or test"):
+        open_dataset("a2d", root, "valid")
+
+
+def _left_edge(image: np.ndarray) -> int:
+    """The first column of the red object."""
+    red = image[5, :, 0].astype(int) - image[5, :, 2]
+    return int(np.argmax(red > 70))
+
+
+def test_clips_decode_by_index_in_any_order(tmp_path: Path) -> None:
+    trees.write_clip(tmp_path / "c.mp4", frames=8)
+    clips = ClipCache()
+    assert clips.info(tmp_path / "c.mp4").frames == 8
+    for index in [0, 1, 2, 7, 7, 3, 0, 5]:
+        frame = clips.frame(tmp_path / "c.mp4", index)
+        assert frame.shape == (trees.HEIGHT, trees.WIDTH, 3)
+        assert abs(_left_edge(frame) - (1 + 3 * index)) <= 1, index
+
+
+def test_a_clip_that_is_missing_broken_or_too_short_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        ClipCache().info(tmp_path / "none.mp4")
+    (tmp_path / "b.mp4").write_bytes(b"not a video")
+    with pytest.raises(InputError, match="not readable as a video"):
+        ClipCache().info(tmp_path / "b.mp4")
+    trees.write_clip(tmp_path / "c.mp4")
+    with pytest.raises(InputError, match="so no frame 3"):
+        ClipCache().frame(tmp_path / "c.mp4", 3)
+
+
+def test_a_truncated_clip_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "c.mp4"
+    trees.write_clip(path, frames=30)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(InputError, match=r"c\.mp4"):
+        ClipCache().frame(path, 29)
+
+
+def test_the_cache_closes_what_is_old(tmp_path: Path) -> None:
+    clips = ClipCache()
+    paths = [tmp_path / f"{number}.mp4" for number in range(6)]
+    for path in paths:
+        trees.write_clip(path)
+        clips.frame(path, 0)
+    assert clips.frame(paths[0], 2).shape == (trees.HEIGHT, trees.WIDTH, 3)

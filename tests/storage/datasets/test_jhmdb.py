@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+
+from pipeline.errors import InputError
+from pipeline.types import FrameIndex
+from storage.datasets import open_dataset
+from tests.storage.datasets import trees
+
+
+def test_masks_may_end_before_the_frames(tmp_path: Path) -> None:
+    reader = open_dataset("jhmdb", trees.jhmdb(tmp_path, masks=2), "test")
+    video, (sentence,) = reader.video("clip"), reader.expressions("clip")
+    assert len(video) == 3
+    known = [reader.truth(video, sentence, FrameIndex(index)) is not None for index in range(3)]
+    assert known == [True, True, False]
+    assert reader.boxes(video, sentence, FrameIndex(2)) is None
+
+
+def test_a_single_mask_has_lost_its_last_axis(tmp_path: Path) -> None:
+    trees.jhmdb(tmp_path)
+    path = tmp_path / "puppet_mask/jump/clip/puppet_mask.mat"
+    scipy.io.savemat(path, {"part_mask": trees.object_mask(1, 0).astype(np.uint8)})
+    reader = open_dataset("jhmdb", tmp_path, "test")
+    video, (sentence,) = reader.video("clip"), reader.expressions("clip")
+    truth = reader.truth(video, sentence, FrameIndex(0))
+    assert np.array_equal(truth, trees.object_mask(1, 0))
+    assert reader.truth(video, sentence, FrameIndex(1)) is None
+
+
+def test_a_video_without_masks_has_no_truth(tmp_path: Path) -> None:
+    trees.jhmdb(tmp_path)
+    (tmp_path / "puppet_mask/jump/clip/puppet_mask.mat").unlink()
+    reader = open_dataset("jhmdb", tmp_path, "test")
+    assert reader.truth(reader.video("clip"), reader.expressions("clip")[0], FrameIndex(0)) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"not MATLAB", "not readable"),
+        ({"other": np.ones((24, 32, 3))}, "not readable"),
+        ({"part_mask": np.ones((9, 9, 3))}, "9 x 9 pixels"),
+        ({"part_mask": np.ones((24, 32, 3, 2))}, "part_mask"),
+    ],
+)
+def test_a_broken_mask_file_is_named(tmp_path: Path, content: object, words: str) -> None:
+    trees.jhmdb(tmp_path)
+    path = tmp_path / "puppet_mask/jump/clip/puppet_mask.mat"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        scipy.io.savemat(path, content)
+    reader = open_dataset("jhmdb", tmp_path, "test")
+    with pytest.raises(InputError, match=words):
+        reader.truth(reader.video("clip"), reader.expressions("clip")[0], FrameIndex(0))
+
+
+def test_a_sentence_without_frames_sets_its_video_aside(tmp_path: Path) -> None:
+    trees.jhmdb(tmp_path)
+    with (tmp_path / "jhmdb_annotation.txt").open("a") as file:
+        file.write("gone,a man\n")
+    reader = open_dataset("jhmdb", tmp_path, "test")
+    assert list(reader.video_ids()) == ["clip", "gone"]
+    with pytest.raises(InputError, match="no such folder"):
+        reader.video("gone")
+
+
+def test_another_split_or_a_short_row_is_refused(tmp_path: Path) -> None:
+    trees.jhmdb(tmp_path)
+    with pytest.raises(InputError, match="the only one"):
+        open_dataset("jhmdb", tmp_path, "train")
+    (tmp_path / "jhmdb_annotation.txt").write_text("video_id,query\nclip\n")
+    with pytest.raises(InputError, match="row 2"):
+        open_dataset("jhmdb", tmp_path, "test")

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import InputError
+from storage.datasets import open_dataset
+from storage.datasets.visor import fill_polygons
+from tests.storage.datasets import trees
+
+SQUARE = [[1.0, 1.0], [8.0, 1.0], [8.0, 8.0], [1.0, 8.0]]
+HOLE = [[3.0, 3.0], [6.0, 3.0], [6.0, 6.0], [3.0, 6.0]]
+ANNOTATIONS = "GroundTruth-SparseAnnotations/annotations/train/P01_01.json"
+
+
+def test_a_polygon_inside_another_is_a_hole() -> None:
+    mask = fill_polygons([SQUARE, HOLE], 10, 10)
+    assert mask[2, 2]
+    assert not mask[4:6, 4:6].any()
+    assert mask.sum() < fill_polygons([SQUARE], 10, 10).sum()
+
+
+@pytest.mark.parametrize("segments", [[], [[]], [[], []]])
+def test_an_empty_polygon_paints_nothing(segments: list[object]) -> None:
+    assert not fill_polygons(segments, 10, 10).any()
+
+
+def test_an_empty_polygon_beside_another_changes_nothing() -> None:
+    assert (fill_polygons([[], SQUARE], 10, 10) == fill_polygons([SQUARE], 10, 10)).all()
+
+
+def test_expressions_join_object_and_narration(tmp_path: Path) -> None:
+    reader = open_dataset("visor", trees.visor(tmp_path), "train")
+    texts = [item.text for item in reader.expressions("clip")]
+    assert texts == [
+        f"{colour} box used in the action of open the box" for colour in ("blue", "red")
+    ]
+
+
+def test_a_narration_with_one_frame_is_no_video(tmp_path: Path) -> None:
+    reader = open_dataset("visor", trees.visor(tmp_path), "train")
+    assert list(reader.video_ids()) == ["clip"]
+
+
+def test_an_object_in_one_frame_has_no_expression(tmp_path: Path) -> None:
+    path = trees.visor(tmp_path) / ANNOTATIONS
+    content = json.loads(path.read_text())
+    content["video_annotations"][1]["annotations"][1]["segments"] = [[]]
+    path.write_text(json.dumps(content))
+    reader = open_dataset("visor", tmp_path, "train")
+    assert [item.object_ids for item in reader.expressions("clip")] == [("red box",)]
+
+
+@pytest.mark.parametrize(
+    "segments", [["x"], [[[1, 2, 3]]], [[1, 2]], [[[1, "a"]]], [[[1, 2], [3]]], "x"]
+)
+def test_a_malformed_polygon_is_named(tmp_path: Path, segments: object) -> None:
+    path = trees.visor(tmp_path) / ANNOTATIONS
+    content = json.loads(path.read_text())
+    content["video_annotations"][0]["annotations"][0]["segments"] = segments
+    path.write_text(json.dumps(content))
+    reader = open_dataset("visor", tmp_path, "train")
+    with pytest.raises(InputError, match=r"P01_01\.json"):
+        reader.expressions("clip")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "no such file"),
+        ("narration_id,video_id\n", "no column start_frame"),
+        (
+            "narration_id,video_id,start_frame,stop_frame,narration\na,P01_01,x,9,n\n",
+            "row 2",
+        ),
+        ("narration_id,video_id,start_frame,stop_frame,narration\na,P01_01\n", "row 2"),
+    ],
+)
+def test_bad_narrations_are_named(tmp_path: Path, content: str | None, words: str) -> None:
+    path = trees.visor(tmp_path) / "EPIC_100_train.csv"
+    path.unlink() if content is None else path.write_text(content)
+    with pytest.raises(InputError, match=words):
+        open_dataset("visor", tmp_path, "train")
