@@ -31,6 +31,7 @@ setup: $(STAMP) ## A .venv with the exact versions of requirements.lock; quick w
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "Python 3.11 or later is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make setup PYTHON=python3.11" >&2; exit 1; }
+	@echo "Installing the versions of requirements.lock into .venv (the first time: a download of 3 GB)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)"
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --requirement requirements.lock
@@ -60,9 +61,9 @@ format: $(STAMP) ## Rewrites the sources in the house format
 	$(BIN)/ruff check --fix .
 
 lock: ## Resolves pyproject.toml anew into the lock files
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header \
 		--no-annotate --extra dev --output-file requirements.lock pyproject.toml
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header \
 		--no-annotate --extra dev --extra ray --constraint requirements.lock \
 		--output-file requirements-ray.lock pyproject.toml
 
