@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 from uuid import UUID
 
 from prefect.artifacts import (
@@ -15,6 +15,7 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
+from flows.figures import stage_rows
 from pipeline.types import Receipt
 
 
@@ -52,26 +53,6 @@ def stage_table(receipts: Sequence[Receipt], run_name: str) -> None:
     create_table_artifact(
         table=stage_rows(receipts), key="stages", description=f"Stage figures of {run_name}"
     )
-
-
-def stage_rows(receipts: Sequence[Receipt]) -> list[dict[str, Any]]:
-    """A row a stage, in the order of the receipts."""
-    rows: dict[str, dict[str, Any]] = {}
-    for receipt in receipts:
-        row = rows.setdefault(
-            receipt.stage,
-            {"stage": receipt.stage, "shards": 0, "videos": 0, "frames": 0, "set aside": 0}
-            | {"seconds": 0.0},
-        )
-        row["shards"] += 1
-        row["videos"] += len(receipt.videos) - len(receipt.set_aside)
-        row["frames"] += int(receipt.counts.get("frames", 0))
-        row["set aside"] += len(receipt.set_aside)
-        row["seconds"] = round(row["seconds"] + receipt.seconds, 2)
-    for row in rows.values():
-        pace = row["frames"] / row["seconds"] if row["seconds"] else 0.0
-        row["frames a second"] = round(pace, 1)
-    return list(rows.values())
 
 
 def samples_page(markdown: str) -> None:

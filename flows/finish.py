@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from flows.evaluation import BaselineMasks, SampleScore, StoredMasks, evaluate, summarise
-from flows.paths import ALL
+from flows.paths import ALL, SHARD_STAGES
 from flows.shards import Plan
 from flows.workshop import Workshop
 from pipeline.errors import InputError
@@ -27,12 +27,13 @@ def finish_stage(shop: Workshop, stage: str, fingerprint: str) -> Receipt:
     started = time.monotonic()
     counts = _WORK[stage](shop)
     shop.release()
-    plan = _plan(shop)
+    videos = tuple(video for shard in _plan(shop).shards for video in shard.videos)
+    counts["videos"] = len(videos) - len(_set_aside(shop, ledger))
     receipt = Receipt(
         stage=stage,
         shard=ALL,
         fingerprint=fingerprint,
-        videos=tuple(video for shard in plan.shards for video in shard.videos),
+        videos=videos,
         counts={name: float(count) for name, count in sorted(counts.items())},
         seconds=time.monotonic() - started,
     )
@@ -67,6 +68,17 @@ def finished_shards(shop: Workshop, stage: str = "rank") -> list[str]:
     ledger = Ledger(shop.config.run_folder)
     plan = _plan(shop)
     return [s.name for s in plan.shards if ledger.receipt(stage, s.name) is not None]
+
+
+def _set_aside(shop: Workshop, ledger: Ledger) -> set[str]:
+    """Videos of the planned shards that some stage set aside."""
+    return {
+        video
+        for shard in _plan(shop).shards
+        for stage in SHARD_STAGES
+        if (receipt := ledger.receipt(stage, shard.name)) is not None
+        for video in receipt.set_aside
+    }
 
 
 def _merge(shop: Workshop) -> Counter[str]:

@@ -16,8 +16,9 @@ from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
-from prefect.context import get_run_context
 from prefect.client.schemas.objects import State
+from prefect.context import get_run_context
+from rich.markup import escape
 
 from flows import artifacts
 from flows.finish import finish_stage, sample_markdown
@@ -151,8 +152,13 @@ class _Run:
             )
             if state.is_completed() and shown is not None:
                 shown.advance(len(job.shard.videos))
+                self._tell_set_aside(state.result(raise_on_failure=False))
         self._shop.release()
         self._shop.progress.end("" if todo else "done before")
+
+    def _tell_set_aside(self, receipt: Any) -> None:
+        for video, reason in receipt.set_aside.items():
+            self._shop.progress.say(f"[yellow]set aside[/yellow] {escape(video)}: {escape(reason)}")
 
     def run_stage(self, stage: str) -> None:
         """Does a stage of the whole run if it is pending and the one before it did not fail."""
@@ -213,7 +219,7 @@ class _Run:
         if isinstance(error, FATAL):
             raise error
         self.summary.failed[job.stage, job.shard.name] = _in_words(error)
-        self._shop.progress.say(f"[red]{name} failed:[/red] {_in_words(error)}")
+        self._shop.progress.say(f"[red]{name} failed:[/red] {escape(_in_words(error))}")
         return state
 
     def _before(self, job: Job) -> list[State[Any]]:

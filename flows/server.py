@@ -31,10 +31,15 @@ QUIET = {
     "DO_NOT_TRACK": "1",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,stages,storage",
     "PREFECT_CLI_PROMPT": "false",
 }
 """Set where the user has not set them: no telemetry, and nothing of Prefect's on the terminal;
 its logs still reach the server."""
+
+
+_started: list[subprocess.Popen[bytes]] = []
+"""Servers that this process started and has not ended; they outlive it."""
 
 
 class ServerError(PseudoLabelError):
@@ -136,6 +141,7 @@ def start(seconds: float = START_SECONDS) -> Server:
             cwd=home,
             start_new_session=True,
         )
+    _started.append(process)
     server = Server(process.pid, url)
     _record().write_text(json.dumps(asdict(server)), encoding="utf-8")
     deadline = time.monotonic() + seconds
@@ -149,6 +155,7 @@ def start(seconds: float = START_SECONDS) -> Server:
     found = f"ended with code {ended}" if ended is not None else f"gave no answer in {seconds:g} s"
     if ended is None:
         process.terminate()
+        process.wait()
     _record().unlink(missing_ok=True)
     raise ServerError(
         f"the Prefect server on port {port} {found}; see {home / 'pseudolabels-server.log'}, or"
@@ -168,7 +175,7 @@ def stop(seconds: float = 15.0) -> Server | None:
         return None
     os.kill(server.pid, signal.SIGTERM)
     deadline = time.monotonic() + seconds
-    while is_healthy(server.url, 0.5) or _is_alive(server.pid):
+    while _is_alive(server.pid):
         if time.monotonic() > deadline:
             raise ServerError(f"process {server.pid} did not end in {seconds:g} s; end it yourself")
         time.sleep(0.1)
@@ -200,11 +207,9 @@ def _is_server(server: Server) -> bool:
 
 
 def _is_alive(pid: int) -> bool:
-    try:
-        if os.waitpid(pid, os.WNOHANG)[0] == pid:
-            return False
-    except ChildProcessError:
-        pass
+    for process in _started:
+        if process.pid == pid:
+            return process.poll() is None
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

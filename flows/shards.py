@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ from pipeline.errors import ConfigError, InputError
 from pipeline.fingerprint import digest, file_digest
 from pipeline.ports import DatasetReader
 from pipeline.types import Receipt
+from storage.atomic import replace_file
 
 STAGE_VERSIONS: Mapping[str, int] = {
     "augment": 1,
@@ -135,41 +136,45 @@ def make_plan(
     bases = {stage: _base(stage, config, weights) for stage in (*SHARD_STAGES, *RUN_STAGES)}
     jobs: dict[str, list[Job]] = {stage: [] for stage in STAGES}
 
-    def add(stage: str, shard: Shard, fingerprint: str) -> str:
+    def add(stage: str, shard: Shard, fingerprint: str, aside: set[str]) -> str:
         receipt = book.receipt(stage, shard.name)
+        if receipt is not None:
+            aside.update(receipt.set_aside)
         done = (
             receipt is not None
             and receipt.error is None
             and receipt.fingerprint == fingerprint
             and not (retry_set_aside and receipt.set_aside)
+            # A video that was set aside before and is there now must go through.
+            and receipt.counts.get("videos", 0) == len(set(shard.videos) - aside)
             and paths.product(stage, shard.name).exists()
         )
         jobs[stage].append(Job(stage, shard, fingerprint, done))
         return fingerprint
 
+    all_aside: set[str] = set()
+
     for shard in shards:
         prints: dict[str, str] = {}
+        aside: set[str] = set()
         texts = _texts(reader, shard)
         for stage in SHARD_STAGES:
             inputs: dict[str, Any] = {name: prints[name] for name in _INPUTS[stage]}
             if stage == "augment":
                 inputs["texts"] = texts
             value = {**bases[stage], "inputs": inputs, "videos": shard.videos}
-            prints[stage] = add(stage, shard, digest(value))
+            prints[stage] = add(stage, shard, digest(value), aside)
+        all_aside |= aside
     everything = Shard(ALL, tuple(video for shard in shards for video in shard.videos))
     ranked = [job.fingerprint for job in jobs["rank"]]
     previous: dict[str, Any] = {"rank": ranked}
     for stage in _run_stages(config):
-        previous[stage] = add(stage, everything, digest({**bases[stage], "inputs": previous}))
+        value = {**bases[stage], "inputs": previous}
+        previous[stage] = add(stage, everything, digest(value), all_aside)
+    if not all(job.done for job in jobs["rank"]):
+        for stage in RUN_STAGES:
+            jobs[stage] = [replace(job, done=False) for job in jobs[stage]]
     return Plan(shards, {stage: tuple(items) for stage, items in jobs.items()})
-
-
-def redo_after(plan: Plan, stage: str, shard: str) -> Iterator[Job]:
-    """The jobs whose product is stale once (stage, shard) was done again."""
-    for later in STAGES[STAGES.index(stage) + 1 :]:
-        for job in plan.jobs.get(later, ()):
-            if job.shard.name in (shard, ALL):
-                yield job
 
 
 class WeightDigests:
@@ -194,16 +199,22 @@ class WeightDigests:
         return digest([self.of_file(path) for path in self._files(checkpoint)])
 
     def of_file(self, path: Path) -> str:
-        """SHA-256 of a file. Raises OSError as ``open`` does."""
-        status = path.stat()
-        key = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}"
+        """SHA-256 of a file, remembered. Raises OSError as ``open`` does."""
+        key = _identity(path)
         if key not in self._known:
             self._known[key] = file_digest(path)
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            partial = self._path.with_suffix(".partial")
-            partial.write_text(json.dumps(self._known, indent=1), encoding="utf-8")
-            partial.replace(self._path)
+            with replace_file(self._path, "w") as file:
+                json.dump(self._known, file, indent=1)
         return self._known[key]
+
+    def peek(self, path: Path) -> str:
+        """SHA-256 of a file; nothing is written."""
+        return self._known.get(_identity(path)) or file_digest(path)
+
+
+def _identity(path: Path) -> str:
+    status = path.stat()
+    return f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}"
 
 
 def _run_stages(config: RunConfig) -> Iterator[str]:
@@ -238,6 +249,8 @@ def _base(stage: str, config: RunConfig, weights: Callable[[str], str]) -> dict[
     elif stage == "student":
         base["seed"] = config.seed
         base["predict_split"] = config.dataset.predict_split
+        # The student's encoders are the demo grounder's.
+        base["weights"] = weights("demo:ground")
     return base
 
 

@@ -15,7 +15,7 @@ from flows.paths import STAGES, RunPaths
 from flows.shards import Plan
 from storage.ledger import Ledger
 
-_SYSTEMS = {"pseudo_masks": "pseudo-masks", "baseline": "plain baseline", "student": "student"}
+SYSTEMS = {"pseudo_masks": "pseudo-masks", "baseline": "plain baseline", "student": "student"}
 
 
 def show_plan(console: Console, plan: Plan, run_folder: Path) -> None:
@@ -58,7 +58,7 @@ def show_results(console: Console, run_folder: Path) -> None:
         metrics: Mapping[str, Any] = json.loads(paths.metrics.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         metrics = {}
-    if any(metrics.get(name) for name in _SYSTEMS):
+    if any(metrics.get(name) for name in SYSTEMS):
         console.print(_metrics_table(metrics))
     elif metrics:
         console.print("The data set has no truth to measure against.")
@@ -67,11 +67,11 @@ def show_results(console: Console, run_folder: Path) -> None:
 
 
 def _metrics_table(metrics: Mapping[str, Any]) -> Table:
-    systems = [name for name in _SYSTEMS if metrics.get(name)]
+    systems = [name for name in SYSTEMS if metrics.get(name)]
     table = Table(title="Against truth, in percent", title_justify="left", header_style="bold")
     table.add_column("")
     for name in systems:
-        table.add_column(_SYSTEMS[name], justify="right")
+        table.add_column(SYSTEMS[name], justify="right")
     for label, keys in FIGURES:
         cells = [_number(figure(metrics[name], keys)) for name in systems]
         if any(cell != "–" for cell in cells):

@@ -77,7 +77,9 @@ def _rank(
 ) -> tuple[PseudoMask, list[FrameQuality]]:
     from stages.rank import rank
 
-    return rank(hypotheses, height, width, config.rank, fingerprint)
+    return rank(
+        hypotheses, height, width, config.rank, fingerprint, threshold=config.fuse.threshold
+    )
 
 
 @dataclass(frozen=True)

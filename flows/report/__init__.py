@@ -1,9 +1,89 @@
-"""stub"""
+"""``report/index.html``: what came out of a run, to look at; one file that needs nothing else."""
+
+from __future__ import annotations
 
 from collections import Counter
+from datetime import UTC, datetime
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from flows.report.charts import BINS, histogram_bars, shares
+from flows.report.gather import cards, pick_samples, read_metrics, read_quality, read_work
+from flows.show import FIGURES, SYSTEMS, figure
+from flows.workshop import Workshop
+from pipeline.config import dump_config
+from storage.atomic import replace_file
+from storage.masks import MaskStore
+
+PREDICTIONS = 12
+"""Samples of the student's predictions that are shown."""
+
+_CHART = {"width": 264.0, "height": 84.0}
 
 
-def write_report(shop):
-    shop.paths.report.parent.mkdir(parents=True, exist_ok=True)
-    shop.paths.report.write_text("x")
-    return Counter()
+def write_report(shop: Workshop) -> Counter[str]:
+    """Writes the report of a run from its products; returns how many samples it shows."""
+    from flows.finish import prediction_split
+
+    store, config = MaskStore(shop.paths.masks), shop.config
+    picked, total = pick_samples(store, config.report.samples)
+    quality = read_quality(shop, picked)
+    predictions = MaskStore(shop.paths.predictions)
+    has_student = config.student.enabled and shop.paths.predictions.exists()
+    chosen, _ = pick_samples(predictions, PREDICTIONS) if has_student else ([], 0)
+    split = prediction_split(shop) if has_student else ""
+    metrics = read_metrics(shop)
+    work = read_work(shop)
+    values: dict[str, Any] = {
+        "name": config.run_folder.name,
+        "config": config,
+        "config_text": dump_config(config),
+        "written": datetime.now(UTC),
+        "total": total,
+        "videos": len(store.videos()),
+        "quality": quality,
+        "histograms": [
+            (chart, histogram_bars(chart, _CHART["width"], _CHART["height"]))
+            for chart in quality.histograms
+        ],
+        "chart": _CHART,
+        "bins": BINS,
+        "systems": [(name, label) for name, label in SYSTEMS.items() if metrics.get(name)],
+        "figures": _figure_rows(metrics),
+        "work": work,
+        "stage_shares": shares([row["seconds"] for row in work.stages]),
+        "reasons": quality.reasons.most_common(),
+        "cards": cards(shop, shop.reader(), store, picked, quality),
+        "predictions": (
+            cards(shop, shop.reader(split), predictions, chosen, None) if has_student else ()
+        ),
+        "prediction_split": split,
+        "style": _source("report.css"),
+        "script": _source("report.js"),
+    }
+    environment = Environment(
+        loader=PackageLoader("flows.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    stream = environment.get_template("report.html").stream(values)
+    with replace_file(shop.paths.report, "w") as file:
+        # Card by card: the page may be large, memory stays flat.
+        for piece in stream:
+            file.write(piece)
+    return Counter({"samples": len(picked), "predictions": len(chosen)})
+
+
+def _figure_rows(metrics: dict[str, Any]) -> list[tuple[str, list[float | None]]]:
+    """(label, the figure of each system that has figures); rows without any are left out."""
+    systems = [metrics[name] for name in SYSTEMS if metrics.get(name)]
+    rows = [(label, [figure(system, keys) for system in systems]) for label, keys in FIGURES]
+    return [(label, values) for label, values in rows if any(v is not None for v in values)]
+
+
+def _source(name: str) -> str:
+    return (files("flows.report") / "templates" / name).read_text(encoding="utf-8")

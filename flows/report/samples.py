@@ -1,5 +1,31 @@
-"""stub"""
+"""A page of a few overlays for the Prefect UI."""
+
+from __future__ import annotations
+
+from flows.report.gather import cards, pick_samples
+from flows.workshop import Workshop
+from storage.masks import MaskStore
+
+SAMPLES = 6
+FRAMES = 4
 
 
-def markdown_page(shop):
-    return "# hello"
+def markdown_page(shop: Workshop) -> str:
+    """Markdown with overlays of some samples, evenly spread; empty where there are no masks."""
+    store = MaskStore(shop.paths.masks)
+    picked, total = pick_samples(store, SAMPLES)
+    parts = []
+    for card in cards(shop, shop.reader(), store, picked, None, FRAMES):
+        images = " ".join(f"![{view.name}]({view.image})" for view in card.frames)
+        parts.append(
+            f"### {_escaped(card.text)}\n\n`{card.video}` frames kept {card.kept:.0%}\n\n{images}"
+        )
+    if not parts:
+        return ""
+    where = f"The whole report: `{shop.paths.report}`"
+    return f"{len(parts)} of {total} samples. {where}\n\n" + "\n\n".join(parts)
+
+
+def _escaped(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    return "".join(f"\\{letter}" if letter in r"\`*_{}[]()#+-.!|<>&" else letter for letter in text)

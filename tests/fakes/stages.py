@@ -58,9 +58,7 @@ class FakeSegmenter:
         return [image.shape[:2] for image in images]
 
     def decode(self, embedding: Any, boxes: Sequence[NDArray[np.float32]]) -> list[Candidates]:
-        return [
-            self._frame(size, asked) for size, asked in zip(embedding, boxes, strict=True)
-        ]
+        return [self._frame(size, asked) for size, asked in zip(embedding, boxes, strict=True)]
 
     def _frame(self, size: tuple[int, int], boxes: NDArray[np.float32]) -> Candidates:
         height, width = size

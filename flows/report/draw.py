@@ -1,0 +1,75 @@
+"""Overlays of masks on frames, as small images in ``data:`` URLs."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+
+from pipeline.ports import Image
+from pipeline.types import Status
+
+PREDICTED = (64, 156, 255)
+"""Blue: what the run says. RGB."""
+
+TRUE = (255, 196, 61)
+"""Amber: what the data set says. RGB."""
+
+_TINT = 0.3
+_VEIL = 0.6
+_DIMMED = 0.5
+_QUALITY = 82
+
+
+def overlay(
+    image: Image, mask: NDArray[np.bool_], colour: tuple[int, int, int], width: int
+) -> Image:
+    """A frame [H, W, 3] with a mask [H, W] that stands out -> uint8 [h, width, 3].
+
+    The rest of the frame goes grey and dark, for no colour of a fill shows on every object.
+    """
+    small, shape = _resized(image, mask, width)
+    if not shape.any():
+        return small
+    values = small.astype(np.float32)
+    grey = values.mean(-1, keepdims=True) * _VEIL
+    result = 0.35 * values * _VEIL + 0.65 * grey
+    result[shape] = (1 - _TINT) * values[shape] + _TINT * np.array(colour, np.float32)
+    return _outlined(result.astype(np.uint8), shape, colour)
+
+
+def predicted_frame(image: Image, mask: NDArray[np.bool_], status: int, width: int) -> Image:
+    """What a run says of a frame: the mask where it is present; the frame dimmed where unknown."""
+    if status == Status.PRESENT:
+        return overlay(image, mask, PREDICTED, width)
+    small, _ = _resized(image, mask, width)
+    if status == Status.UNKNOWN:
+        return np.asarray(small * _DIMMED, np.uint8)
+    return small
+
+
+def jpeg_url(image: Image) -> str:
+    """An image [H, W, 3] as the ``data:`` URL of its JPEG."""
+    buffer = io.BytesIO()
+    Pillow.fromarray(image).save(buffer, "JPEG", quality=_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _resized(image: Image, mask: NDArray[np.bool_], width: int) -> tuple[Image, NDArray[np.bool_]]:
+    height = max(1, round(image.shape[0] * width / image.shape[1]))
+    way = cv2.INTER_AREA if width < image.shape[1] else cv2.INTER_LINEAR
+    small = np.asarray(cv2.resize(image, (width, height), interpolation=way), np.uint8)
+    shape = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    return small, np.asarray(shape >= 0.5)
+
+
+def _outlined(image: Image, mask: NDArray[np.bool_], colour: tuple[int, int, int]) -> Image:
+    image = np.ascontiguousarray(image)
+    thick = max(1, image.shape[1] // 160)
+    lines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(image, lines, -1, colour, thick, cv2.LINE_AA)
+    return image

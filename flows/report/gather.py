@@ -1,0 +1,271 @@
+"""What the report shows, read from a run's products a row and a sample at a time."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from flows.figures import stage_rows
+from flows.paths import ALL, SHARD_STAGES, STAGES
+from flows.report.charts import Histogram
+from flows.report.draw import TRUE, jpeg_url, overlay, predicted_frame
+from flows.tasks import pick_frames
+from flows.workshop import Workshop
+from pipeline.errors import InputError, StoreError
+from pipeline.metrics import region_similarity
+from pipeline.ports import DatasetReader
+from pipeline.types import Augmentation, Expression, FrameIndex, FrameQuality, Status
+from storage.ledger import Ledger
+from storage.masks import MaskStore
+from storage.tables import iter_quality, read_augmentations
+
+STATUS_WORDS = {Status.UNKNOWN: "unknown", Status.PRESENT: "present", Status.ABSENT: "absent"}
+
+
+@dataclass(frozen=True)
+class FrameView:
+    """One frame of a card: images as data URLs, what is known, and why."""
+
+    name: str
+    image: str
+    truth: str | None
+    status: str
+    reason: str
+    iou: float | None
+
+
+@dataclass(frozen=True)
+class Card:
+    """One expression of one video.
+
+    Attributes:
+        quality: mean weight of its frames, in [0, 1]; None for predictions.
+        kept: share of frames that are not unknown.
+        iou: mean J of the frames shown that have truth; None without truth.
+    """
+
+    video: str
+    expression: str
+    text: str
+    kind: str | None
+    quality: float | None
+    kept: float
+    iou: float | None
+    frames: list[FrameView]
+    augmentation: Augmentation | None
+    reasons: list[tuple[str, int]]
+
+
+@dataclass
+class Quality:
+    """What one pass over quality.parquet gives."""
+
+    histograms: list[Histogram]
+    reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
+    statuses: Counter[str] = field(default_factory=Counter)
+    frames: int = 0
+    weights: dict[tuple[str, str], tuple[float, int]] = field(default_factory=dict)
+    frame_reasons: dict[tuple[str, str], dict[int, str]] = field(default_factory=dict)
+
+
+def new_histograms() -> list[Histogram]:
+    """One for each quality figure."""
+    return [
+        Histogram("weight", "Weight", "how much the frame counts when a student is trained"),
+        Histogram("box_score", "Box score", "similarity of the box to the original expression"),
+        Histogram("predicted_iou", "Predicted IoU", "the segmenter's own estimate"),
+        Histogram("stability", "Stability", "overlap of the masks at two thresholds"),
+        Histogram("agreement", "Agreement", "share of the positives that take the same object"),
+        Histogram("temporal_iou", "Temporal IoU", "overlap with the kept neighbours"),
+        Histogram(
+            "negative_margin",
+            "Negative margin",
+            "support of the positives less the strongest negative's claim",
+            low=-1.0,
+        ),
+    ]
+
+
+def read_quality(shop: Workshop, samples: Sequence[tuple[str, str]]) -> Quality:
+    """One pass over the quality table; details are kept of the given samples alone."""
+    found = Quality(new_histograms())
+    wanted = set(samples)
+    if not shop.paths.quality.exists():
+        return found
+    for row in iter_quality(shop.paths.quality):
+        _add_row(found, row, (row.video, row.expression) in wanted)
+    return found
+
+
+def _add_row(found: Quality, row: FrameQuality, is_wanted: bool) -> None:
+    status = STATUS_WORDS[Status(row.status)]
+    found.frames += 1
+    found.statuses[status] += 1
+    for chart in found.histograms:
+        chart.add(getattr(row, chart.name), row.status != Status.UNKNOWN)
+    if row.reason:
+        found.reasons[status, row.reason] += 1
+    if is_wanted:
+        key = row.video, row.expression
+        total, count = found.weights.get(key, (0.0, 0))
+        found.weights[key] = (total + row.weight, count + 1)
+        if row.reason:
+            found.frame_reasons.setdefault(key, {})[row.frame] = row.reason
+
+
+def pick_samples(store: MaskStore, limit: int) -> tuple[list[tuple[str, str]], int]:
+    """At most ``limit`` samples, evenly spread over the store, and how many there are in all."""
+    total = sum(len(store.expressions(video)) for video in store.videos())
+    wanted = set(np.linspace(0, total - 1, min(limit, total)).round().astype(int).tolist())
+    picked = [key for row, key in enumerate(store.samples()) if row in wanted]
+    return picked, total
+
+
+def cards(
+    shop: Workshop,
+    reader: DatasetReader,
+    store: MaskStore,
+    samples: Sequence[tuple[str, str]],
+    quality: Quality | None,
+    frames: int | None = None,
+) -> Iterator[Card]:
+    """A card a sample; one whose video cannot be read any more is left out.
+
+    Args:
+        reader: of the split that the masks are of.
+        store: the masks.
+        samples: (video, expression), videos together.
+        quality: for pseudo-masks; None for predictions.
+        frames: of a card; the configuration's number by default.
+    """
+    shown = shop.config.report.frames if frames is None else frames
+    augmentations = _Augmentations(shop) if quality is not None else None
+    for video_id, name in samples:
+        try:
+            expression = next(
+                item for item in reader.expressions(video_id) if item.key.expression == name
+            )
+            yield _card(shop, reader, store, expression, quality, augmentations, shown)
+        except (InputError, StoreError, StopIteration):
+            continue
+
+
+def _card(
+    shop: Workshop,
+    reader: DatasetReader,
+    store: MaskStore,
+    expression: Expression,
+    quality: Quality | None,
+    augmentations: _Augmentations | None,
+    count: int,
+) -> Card:
+    video = reader.video(expression.key.video)
+    key = (video.id, expression.key.expression)
+    _, _, status = store.read(*key)
+    picked = pick_frames(len(video), count)
+    masks, _, _ = store.read(*key, frames=picked)
+    why = {} if quality is None else quality.frame_reasons.get(key, {})
+    views = []
+    for index, mask in zip(picked, masks, strict=True):
+        image = reader.frame(video, index)
+        truth = reader.truth(video, expression, FrameIndex(index))
+        state = Status(int(status[index]))
+        width = shop.config.report.width
+        iou = None
+        if truth is not None and state != Status.UNKNOWN:
+            iou = float(region_similarity(mask, truth))
+        views.append(
+            FrameView(
+                name=video.frames[index],
+                image=jpeg_url(predicted_frame(image, mask, state, width)),
+                truth=None if truth is None else jpeg_url(overlay(image, truth, TRUE, width)),
+                status=STATUS_WORDS[state],
+                reason=why.get(index, ""),
+                iou=iou,
+            )
+        )
+    ious = [view.iou for view in views if view.iou is not None]
+    total, rows = (0.0, 0) if quality is None else quality.weights.get(key, (0.0, 0))
+    return Card(
+        video=video.id,
+        expression=expression.key.expression,
+        text=expression.text,
+        kind=expression.kind,
+        quality=total / rows if rows else None,
+        kept=float((status != Status.UNKNOWN).mean()) if len(status) else 0.0,
+        iou=sum(ious) / len(ious) if ious else None,
+        frames=views,
+        augmentation=None if augmentations is None else augmentations.of(*key),
+        reasons=Counter(why.values()).most_common(),
+    )
+
+
+class _Augmentations:
+    """Augmentations of a run by sample; one shard in memory at a time."""
+
+    def __init__(self, shop: Workshop) -> None:
+        assert shop.plan is not None
+        self._paths = shop.paths
+        self._shard_of = {video: shard.name for shard in shop.plan.shards for video in shard.videos}
+        self._shard = ""
+        self._held: dict[str, list[Augmentation]] = {}
+
+    def of(self, video: str, expression: str) -> Augmentation | None:
+        shard = self._shard_of.get(video)
+        if shard is None:
+            return None
+        if shard != self._shard:
+            self._shard = shard
+            self._held = read_augmentations(self._paths.part("augment", shard))
+        mine = self._held.get(video, [])
+        return next((item for item in mine if item.key.expression == expression), None)
+
+
+@dataclass(frozen=True)
+class Work:
+    """Stage figures, set-aside videos and what the captioner's texts lost."""
+
+    stages: list[dict[str, Any]]
+    set_aside: list[tuple[str, str, str]]
+    left_out: list[tuple[str, int]]
+    texts: dict[str, int]
+
+
+def read_work(shop: Workshop) -> Work:
+    """What the receipts of the planned shards say."""
+    assert shop.plan is not None
+    ledger = Ledger(shop.config.run_folder)
+    receipts = [
+        receipt
+        for stage in STAGES
+        for name in ([shard.name for shard in shop.plan.shards] if stage in SHARD_STAGES else [ALL])
+        if (receipt := ledger.receipt(stage, name)) is not None
+    ]
+    left_out: Counter[str] = Counter()
+    texts: Counter[str] = Counter()
+    for receipt in receipts:
+        for name, count in receipt.counts.items():
+            if name.startswith("left out: "):
+                left_out[name.removeprefix("left out: ")] += int(count)
+            elif receipt.stage == "augment":
+                texts[name] += int(count)
+    set_aside = sorted(
+        (video, receipt.stage, reason)
+        for receipt in receipts
+        for video, reason in receipt.set_aside.items()
+    )
+    return Work(stage_rows(receipts), set_aside, left_out.most_common(), dict(texts))
+
+
+def read_metrics(shop: Workshop) -> dict[str, Any]:
+    """metrics.json; empty where there is none."""
+    try:
+        values: dict[str, Any] = json.loads(shop.paths.metrics.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return values

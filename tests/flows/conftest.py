@@ -1,0 +1,96 @@
+"""A run over the tiny data set with stand-ins for the models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from flows.run import run_all
+from flows.shards import Plan
+from pipeline.config import RunConfig, load_config
+from tests.fakes.dataset import write_dataset
+from tests.fakes.stages import Loaded, fake_parts
+
+
+class Site:
+    """A data set, an output folder, and runs on them.
+
+    Attributes:
+        loaded: models that were loaded, in order.
+        shown: what the last run printed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.data = write_dataset(folder / "data", 4)
+        self.out = folder / "runs"
+        self.weights = folder / "weights.bin"
+        self.weights.write_bytes(b"weights")
+        self.loaded = Loaded()
+        self.shown = ""
+
+    @property
+    def folder(self) -> Path:
+        return self.out / "refytvos-train"
+
+    def config(self, *overrides: str) -> RunConfig:
+        return load_config(
+            None,
+            [
+                "dataset.name=refytvos",
+                f'dataset.root="{self.data}"',
+                f'out="{self.out}"',
+                "augment.source=lexicon",
+                "student.enabled=false",
+                "shard_videos=2",
+                "report.width=64",
+                *overrides,
+            ],
+        )
+
+    def run(self, *overrides: str, retry_set_aside: bool = False, **parts: Any) -> Plan:
+        console = Console(record=True, width=160, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+        try:
+            return run_all(
+                self.config(*overrides),
+                console,
+                retry_set_aside,
+                fake_parts(self.weights, self.loaded, **parts),
+            )
+        finally:
+            self.shown = console.export_text()
+            console.file.close()
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Prefect server of the test session alone; telemetry and logs are off."""
+    import os
+
+    from flows import server
+
+    home = tmp_path_factory.mktemp("prefect")
+    before = dict(os.environ)
+    os.environ.pop("PREFECT_API_URL", None)
+    os.environ["PREFECT_HOME"] = str(home)
+    server.quiet(os.environ)
+    try:
+        url = server.ensure()
+        os.environ["PREFECT_API_URL"] = url
+        yield url
+    finally:
+        os.environ["PREFECT_HOME"] = str(home)
+        server.stop()
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@pytest.fixture
+def site(tmp_path: Path, prefect_server: str) -> Site:
+    return Site(tmp_path)
+
+
+SiteMaker = Callable[[], Site]
