@@ -17,7 +17,6 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from flows import server
 from flows.shards import WeightDigests
@@ -140,18 +139,15 @@ def examine(config: RunConfig) -> list[Finding]:
 
 
 def show(findings: list[Finding], console: Console) -> None:
-    """The findings, group by group."""
+    """The findings, group by group; lines are left whole, so that addresses can be copied."""
     for group in dict.fromkeys(finding.group for finding in findings):
         console.print(f"\n[bold]{escape(group)}")
-        table = Table(show_header=False, box=None, padding=(0, 1))
-        table.add_column(width=1)
-        table.add_column(no_wrap=True)
-        table.add_column(overflow="fold")
-        for finding in findings:
-            if finding.group == group:
-                mark = "[green]✓" if finding.well else ("[red]✗" if finding.needed else "[dim]–")
-                table.add_row(mark, escape(finding.name), escape(finding.words))
-        console.print(table)
+        mine = [finding for finding in findings if finding.group == group]
+        width = max(len(finding.name) for finding in mine)
+        for finding in mine:
+            mark = "[green]✓" if finding.well else ("[red]✗" if finding.needed else "[dim]–")
+            line = f" {mark}[/] {escape(finding.name):<{width}}  {escape(finding.words)}"
+            console.print(line, soft_wrap=True, highlight=False)
 
 
 def _packages() -> Iterator[Finding]:

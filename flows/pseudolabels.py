@@ -27,7 +27,6 @@ from flows.shards import Job, Plan, Shard
 from flows.tasks import do_shard
 from flows.workshop import Workshop, workshop_of
 from pipeline.errors import CheckpointError, ConfigError, PseudoLabelError, UnknownDatasetError
-from pipeline.types import Receipt
 from storage.ledger import Ledger
 
 logger = logging.getLogger(__name__)
@@ -79,10 +78,10 @@ def can_pass(task: Any, run: Any, state: State[Any]) -> bool:
 )
 def shard_task(
     stage: str, shard: str, videos: tuple[str, ...], run_folder: str, fingerprint: str
-) -> Receipt:
-    """One stage on one shard."""
+) -> None:
+    """One stage on one shard; what came of it is in its receipt."""
     job = Job(stage, Shard(shard, tuple(videos)), fingerprint, done=False)
-    return do_shard(workshop_of(Path(run_folder)), job)
+    do_shard(workshop_of(Path(run_folder)), job)
 
 
 @task(
@@ -92,9 +91,9 @@ def shard_task(
     retry_delay_seconds=5,
     retry_condition_fn=can_pass,
 )
-def run_task(stage: str, run_folder: str, fingerprint: str) -> Receipt:
+def run_task(stage: str, run_folder: str, fingerprint: str) -> None:
     """One stage on the whole run."""
-    return finish_stage(workshop_of(Path(run_folder)), stage, fingerprint)
+    finish_stage(workshop_of(Path(run_folder)), stage, fingerprint)
 
 
 @flow(name="pseudolabels", persist_result=False, log_prints=False, validate_parameters=False)
@@ -152,12 +151,13 @@ class _Run:
             )
             if state.is_completed() and shown is not None:
                 shown.advance(len(job.shard.videos))
-                self._tell_set_aside(state.result(raise_on_failure=False))
+                self._tell_set_aside(job)
         self._shop.release()
         self._shop.progress.end("" if todo else "done before")
 
-    def _tell_set_aside(self, receipt: Any) -> None:
-        for video, reason in receipt.set_aside.items():
+    def _tell_set_aside(self, job: Job) -> None:
+        receipt = Ledger(self._paths.folder).receipt(job.stage, job.shard.name)
+        for video, reason in (receipt.set_aside if receipt else {}).items():
             self._shop.progress.say(f"[yellow]set aside[/yellow] {escape(video)}: {escape(reason)}")
 
     def run_stage(self, stage: str) -> None:

@@ -133,12 +133,14 @@ def _run_flow(shop: Workshop, console: Console) -> None:
         os.environ["PREFECT_API_URL"] = address.result()
     api = os.environ["PREFECT_API_URL"]
     console.print(f"Prefect UI: {api.removesuffix('/api')}", highlight=False, soft_wrap=True)
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
     from flows.pseudolabels import pseudolabels
 
     logging.getLogger("prefect").propagate = False
     assert shop.plan is not None
     flow = pseudolabels.with_options(flow_run_name=shop.config.run_folder.name)
-    with reporter(console) as progress, opened(shop):
+    with temporary_settings({PREFECT_API_URL: api}), reporter(console) as progress, opened(shop):
         shop.progress = progress
         summary = flow(str(shop.config.run_folder), _name_of(shop.plan))
     for (stage, shard), error in summary.failed.items():

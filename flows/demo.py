@@ -1,0 +1,150 @@
+"""``pseudolabels demo-models``: trains the checkpoints that ship with the project."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from pipeline.errors import ConfigError
+from stages.checkpoints import DEMO_FOLDER, DEMO_NAMES
+from storage.atomic import fresh_folder
+
+if TYPE_CHECKING:
+    import torch
+
+STEPS = {"bind": 450, "ground": 1300, "segment": 1500, "captioner": 900}
+"""Optimiser steps of each part; about an hour and a half in all on two CPU cores."""
+
+
+def train_demo_models(
+    out: Path | None,
+    only: Sequence[str],
+    device: str,
+    seed: int,
+    console: Console,
+    steps: dict[str, int] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Trains demo models and writes each with its figures on unseen videos beside the weights.
+
+    Args:
+        out: folder of the weights; None for the project's own.
+        only: which of ``ground``, ``segment`` and ``captioner``; all where empty.
+        steps: in place of ``STEPS``; a test trains for a few.
+
+    Returns:
+        Name -> figures, as in ``figures.json``.
+
+    Raises:
+        ConfigError: no demo model has such a name, or the device is not there.
+    """
+    unknown = sorted(set(only) - set(DEMO_NAMES))
+    if unknown:
+        raise ConfigError(f"no demo model {unknown[0]!r}; expected {', '.join(DEMO_NAMES)}")
+    import torch
+
+    from stages.weights import resolve_device
+
+    chosen = resolve_device(device)
+    logging.getLogger("stages.demo").setLevel(logging.INFO)
+    logging.getLogger("stages.demo").addHandler(_ConsoleHandler(console))
+    found = {}
+    for name in only or DEMO_NAMES:
+        console.print(f"Training the demo model {name!r} on {chosen}", highlight=False)
+        torch.manual_seed(seed)
+        began = time.monotonic()
+        folder = (out or DEMO_FOLDER) / name
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with fresh_folder(folder) as partial:
+            figures = _TRAIN[name](partial, seed, chosen, STEPS | (steps or {}))
+            figures["seed"], figures["minutes"] = seed, round((time.monotonic() - began) / 60, 1)
+            (partial / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
+        found[name] = figures
+        console.print_json(data=figures)
+    return found
+
+
+def _ground(folder: Path, seed: int, device: torch.device, steps: dict[str, int]) -> dict[str, Any]:
+    from stages.demo.figures import ground_figures
+    from stages.demo.ground import train_grounder
+    from stages.demo.tokenizer import build_tokenizer
+    from stages.ground.architecture import build_demo
+
+    tokenizer = build_tokenizer()
+    model = build_demo(tokenizer)
+    train_grounder(model, bind_steps=steps["bind"], steps=steps["ground"], seed=seed, device=device)
+    tokenizer.save_pretrained(folder)
+    _save(model, folder)
+    return ground_figures(model.eval())
+
+
+def _segment(
+    folder: Path, seed: int, device: torch.device, steps: dict[str, int]
+) -> dict[str, Any]:
+    from stages.demo.figures import segment_figures
+    from stages.demo.segment import train_segmenter
+    from stages.segment.architecture import build_demo
+
+    sam = build_demo()
+    train_segmenter(sam, steps=steps["segment"], seed=seed, device=device)
+    _save(sam, folder)
+    return segment_figures(sam)
+
+
+def _captioner(
+    folder: Path, seed: int, device: torch.device, steps: dict[str, int]
+) -> dict[str, Any]:
+    from stages.augment.captioner import ModelCaptioner, load_model
+    from stages.demo.captioner import (
+        build_captioner,
+        build_processor,
+        save_captioner,
+        train_captioner,
+    )
+    from stages.demo.figures import captioner_figures, default_captioner_config
+
+    processor = build_processor()
+    model = build_captioner(processor)
+    train_captioner(model, processor, steps=steps["captioner"], seed=seed, device=device)
+    save_captioner(model, processor, folder)
+    config = default_captioner_config()
+    loaded, processor, prompt = load_model(folder, config, device)
+    captioner = ModelCaptioner(loaded, processor, prompt, config, "demo", "unsaved", seed)
+    return captioner_figures(captioner)
+
+
+_TRAIN: dict[str, Callable[[Path, int, torch.device, dict[str, int]], dict[str, Any]]] = {
+    "ground": _ground,
+    "segment": _segment,
+    "captioner": _captioner,
+}
+
+
+def _save(model: Any, folder: Path) -> None:
+    """Writes weights in half precision; a model is built in single and filled from them."""
+    import torch
+    from safetensors.torch import save_file
+
+    tensors = {
+        name: (value.half() if value.is_floating_point() else value).contiguous().clone()
+        for name, value in model.state_dict().items()
+    }
+    save_file(tensors, folder / "model.safetensors")
+    model.load_state_dict(
+        {name: value.to(torch.float32) if value.is_floating_point() else value
+         for name, value in tensors.items()}
+    )  # fmt: skip
+
+
+class _ConsoleHandler(logging.Handler):
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._console.print(f"  {record.getMessage()}", highlight=False, soft_wrap=True)
