@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -19,22 +20,28 @@ from flows.figures import stage_rows
 from pipeline.types import Receipt
 
 
+def key_of(run_name: str, what: str) -> str:
+    """An artifact's key: Prefect takes lower-case letters, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", f"{run_name}-{what}".lower()).strip("-")
+
+
 class StageProgress:
     """The progress artifact of one stage.
 
     Args:
+        run_name: the run's folder, by name.
         stage: its name.
         total: videos it has to do in all.
         done: videos that were done before.
     """
 
-    def __init__(self, stage: str, total: int, done: int) -> None:
+    def __init__(self, run_name: str, stage: str, total: int, done: int) -> None:
         self._total, self._done = total, done
         self._id = cast(
             UUID,
             create_progress_artifact(
                 progress=self._percent(),
-                key=f"progress-{stage}",
+                key=key_of(run_name, f"progress-{stage}"),
                 description=f"Stage {stage}: {total} videos",
             ),
         )
@@ -51,15 +58,19 @@ class StageProgress:
 def stage_table(receipts: Sequence[Receipt], run_name: str) -> None:
     """The table of stage figures: shards, videos, frames, seconds, throughput."""
     create_table_artifact(
-        table=stage_rows(receipts), key="stages", description=f"Stage figures of {run_name}"
+        table=stage_rows(receipts),
+        key=key_of(run_name, "stages"),
+        description=f"Stage figures of {run_name}",
     )
 
 
-def samples_page(markdown: str) -> None:
+def samples_page(markdown: str, run_name: str) -> None:
     """The page of sample overlays."""
-    create_markdown_artifact(markdown, key="samples", description="Sample overlays")
+    description = f"Sample overlays of {run_name}"
+    create_markdown_artifact(markdown, key=key_of(run_name, "samples"), description=description)
 
 
-def report_link(path: Path) -> None:
+def report_link(path: Path, run_name: str) -> None:
     """A link to the report."""
-    create_link_artifact(path.resolve().as_uri(), link_text=str(path), key="report")
+    key = key_of(run_name, "report")
+    create_link_artifact(path.resolve().as_uri(), link_text=str(path), key=key)

@@ -126,6 +126,7 @@ class _Run:
     def __init__(self, shop: Workshop, plan: Plan) -> None:
         self._shop, self._plan = shop, plan
         self._paths = RunPaths(shop.config.run_folder)
+        self._name = self._paths.folder.name
         self._states: dict[tuple[str, str], State[Any]] = {}
         self.summary = Summary(flow_run=str(_flow_run_id()))
 
@@ -138,7 +139,7 @@ class _Run:
         self._shop.progress.advance(done)
         failed_before = {shard for _, shard in self.summary.failed}
         todo = [job for job in jobs if not job.done and job.shard.name not in failed_before]
-        shown = artifacts.StageProgress(stage, total, done) if todo else None
+        shown = artifacts.StageProgress(self._name, stage, total, done) if todo else None
         for job in todo:
             state = self._submit(
                 shard_task,
@@ -200,12 +201,12 @@ class _Run:
             for name in names[stage]
             if (receipt := ledger.receipt(stage, name)) is not None
         ]
-        artifacts.stage_table(receipts, self._paths.folder.name)
+        artifacts.stage_table(receipts, self._name)
         page = sample_markdown(self._shop)
         if page:
-            artifacts.samples_page(page)
+            artifacts.samples_page(page, self._name)
         if self._paths.report.exists():
-            artifacts.report_link(self._paths.report)
+            artifacts.report_link(self._paths.report, self._name)
 
     def _submit(self, work: Any, job: Job, *arguments: Any) -> State[Any]:
         name = job.stage if job.shard.name == ALL else f"{job.stage} {job.shard.name}"

@@ -144,7 +144,7 @@ def make_plan(
             receipt is not None
             and receipt.error is None
             and receipt.fingerprint == fingerprint
-            and not (retry_set_aside and receipt.set_aside)
+            and not (retry_set_aside and aside)
             # A video that was set aside before and is there now must go through.
             and receipt.counts.get("videos", 0) == len(set(shard.videos) - aside)
             and paths.product(stage, shard.name).exists()
