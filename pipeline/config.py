@@ -1,0 +1,317 @@
+"""The configuration of a run: one frozen model a stage, read from TOML, strict about names.
+
+What a section holds is what its stage's result depends on, except for the fields listed in
+``EXECUTION``, which change how fast a result comes and not what it is; fingerprints leave them out.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pipeline.errors import ConfigError
+
+
+EXECUTION = frozenset({"batch_frames", "batch_pairs", "batch_texts", "concurrency", "workers"})
+"""Fields that a fingerprint leaves out."""
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DatasetConfig(Section):
+    """Which videos.
+
+    Attributes:
+        name: a reader's name.
+        root: the data set's folder; for ``shapes`` rendered there if missing.
+        split: the split to label and train on.
+        predict_split: the split that the student predicts; None for ``valid`` where there is
+            one, else the labelled split.
+        only_videos: ids to restrict the run to; empty for all.
+    """
+
+    name: str = "shapes"
+    root: Path | None = None
+    split: str = "train"
+    predict_split: str | None = None
+    only_videos: tuple[str, ...] = ()
+
+
+class ShapesConfig(Section):
+    """What is rendered when ``dataset.name`` is ``shapes`` and its root is missing."""
+
+    train_videos: int = Field(24, ge=1)
+    valid_videos: int = Field(8, ge=1)
+    seed: int = 2026
+
+
+class AugmentConfig(Section):
+    """Stage ``augment`` (WSRVOS, contrastive referring expression augmentation).
+
+    Attributes:
+        source: ``model`` (a transformers image-text-to-text model), ``endpoint`` (any
+            OpenAI-compatible server), ``lexicon`` (rules, no model), ``file`` (a WSRVOS
+            augmentation file), ``none`` (the original alone).
+        positives: K, the original among them.
+        negatives: N.
+        frames: frames of the video that the model sees, evenly spaced.
+        minimum_similarity: positives below it are dropped (the paper: 0.8).
+        checkpoint: folder of the model; ``demo:NAME`` is one that ships with the project.
+        sha256: digest of the weights file in it, checked where it is given.
+        endpoint: base URL; ``api_key_env`` names the environment variable with the key.
+        retries: further attempts where an answer does not parse or a call fails.
+    """
+
+    source: Literal["model", "endpoint", "lexicon", "file", "none"] = "model"
+    positives: int = Field(6, ge=1)
+    negatives: int = Field(12, ge=0)
+    frames: int = Field(4, ge=1)
+    minimum_similarity: float = Field(0.5, ge=0, le=1)
+    checkpoint: str = "demo:captioner"
+    sha256: str | None = None
+    file: Path | None = None
+    endpoint: str | None = None
+    endpoint_model: str | None = None
+    api_key_env: str = "OPENAI_API_KEY"
+    timeout_seconds: float = Field(120.0, gt=0)
+    concurrency: int = Field(8, ge=1)
+    retries: int = Field(2, ge=0)
+    max_new_tokens: int = Field(1024, ge=16)
+    temperature: float = Field(0.0, ge=0)
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    batch_texts: int = Field(8, ge=1)
+
+    @model_validator(mode="after")
+    def _complete(self) -> AugmentConfig:
+        if self.source == "endpoint" and not (self.endpoint and self.endpoint_model):
+            raise ValueError("source 'endpoint' needs endpoint and endpoint_model")
+        if self.source == "file" and self.file is None:
+            raise ValueError("source 'file' needs file, a WSRVOS augmentation JSON")
+        return self
+
+
+class GroundConfig(Section):
+    """Stage ``ground``.
+
+    Attributes:
+        source: ``model`` (Grounding DINO) or ``annotation`` (the data set's boxes).
+        checkpoint: weights file, or ``demo:ground``.
+        backbone: ``demo``, ``swin_T_224_1k`` or ``swin_B_384_22k``, as groundingdino names them.
+        text_encoder: folder of the BERT that goes with the weights; None for the demo model.
+        runner_ups: boxes kept of a text beside its best (R - 1).
+        score: a box's similarity to a sentence: the mean or the maximum over its tokens.
+        short_side, long_side: pixels; the frame is resized to the first within the second.
+        batch_pairs: (frame, text) pairs in one pass of the transformer.
+    """
+
+    source: Literal["model", "annotation"] = "model"
+    checkpoint: str = "demo:ground"
+    sha256: str | None = None
+    backbone: Literal["demo", "swin_T_224_1k", "swin_B_384_22k"] = "demo"
+    text_encoder: Path | None = None
+    runner_ups: int = Field(2, ge=0)
+    score: Literal["mean", "max"] = "mean"
+    short_side: int = Field(96, ge=32)
+    long_side: int = Field(192, ge=32)
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    batch_frames: int = Field(8, ge=1)
+    batch_pairs: int = Field(32, ge=1)
+
+
+class SegmentConfig(Section):
+    """Stage ``segment``.
+
+    Attributes:
+        checkpoint: weights file, or ``demo:segment``.
+        model: ``demo``, ``vit_b``, ``vit_l`` or ``vit_h``, as segment-anything names them.
+        merge_iou: boxes of a frame that overlap at least this much are decoded once; 1 merges
+            equal boxes only.
+        batch_frames: frames in one pass of the encoder.
+        batch_pairs: boxes in one pass of the decoder.
+    """
+
+    checkpoint: str = "demo:segment"
+    sha256: str | None = None
+    model: Literal["demo", "vit_b", "vit_l", "vit_h"] = "demo"
+    merge_iou: float = Field(0.95, gt=0, le=1)
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    batch_frames: int = Field(8, ge=1)
+    batch_pairs: int = Field(64, ge=1)
+
+
+class FuseConfig(Section):
+    """Stage ``fuse`` (WSRVOS, positive-prediction fusion).
+
+    Attributes:
+        threshold: a pixel is the target's where the fused probability exceeds it.
+        same_box_iou: boxes of a frame that overlap at least this much are one instance.
+        presence: below this support by the positives no box is the target: the frame is absent.
+        doubt: between ``presence`` and this the frame is unknown.
+        claim_margin: a negative that claims the box by this much more makes the frame absent; by
+            less, unknown.
+        negative_weight: how much of the strongest negative's claim counts against a box.
+        hypotheses: instances of a frame handed on to ``rank``, best first.
+    """
+
+    threshold: float = Field(0.4, gt=0, lt=1)
+    same_box_iou: float = Field(0.7, gt=0, le=1)
+    presence: float = Field(0.25, ge=0, le=1)
+    doubt: float = Field(0.3, ge=0, le=1)
+    claim_margin: float = Field(0.1, ge=0, le=1)
+    negative_weight: float = Field(0.5, ge=0)
+    hypotheses: int = Field(3, ge=1)
+    workers: int = Field(2, ge=1)
+
+
+class RankConfig(Section):
+    """Stage ``rank`` (WSRVOS, temporal segment ranking), as a filter.
+
+    Attributes:
+        enabled: False passes the best hypothesis of every frame on.
+        epsilon: an overlap may grow with temporal distance by this much (the paper: 0.1).
+        window: frames on either side that a frame is compared with.
+        maximum_violation: a frame that breaks the order in a larger share of its triples is turned
+            down.
+        swap: take runner-up hypotheses where they mend the order.
+        continuity: what a perfect overlap of neighbouring frames weighs against a hypothesis's
+            score of 1, when runner-ups are looked at.
+    """
+
+    enabled: bool = True
+    epsilon: float = Field(0.1, ge=0, le=1)
+    window: int = Field(4, ge=2)
+    maximum_violation: float = Field(0.5, ge=0, le=1)
+    swap: bool = True
+    continuity: float = Field(0.3, ge=0)
+    workers: int = Field(2, ge=1)
+
+
+class StudentConfig(Section):
+    """Stage ``student`` (SimRVOS, eqs 1 to 5 and 19).
+
+    Attributes:
+        enabled: False ends the run with the pseudo-masks.
+        initialise: ``demo`` starts the image encoder from the demo grounder's, ``scratch`` from
+            nothing; the text encoder is the demo grounder's, frozen, in both.
+        short_side: pixels that a frame's short side is resized to.
+        channels: C of the equations.
+    """
+
+    enabled: bool = True
+    initialise: Literal["demo", "scratch"] = "demo"
+    steps: int = Field(400, ge=1)
+    clips_a_step: int = Field(4, ge=1)
+    frames_a_clip: int = Field(4, ge=1)
+    short_side: int = Field(96, ge=32)
+    channels: int = Field(96, ge=16)
+    learning_rate: float = Field(5e-4, gt=0)
+    backbone_learning_rate: float = Field(1e-4, ge=0)
+    weight_decay: float = Field(5e-4, ge=0)
+    dice_weight: float = Field(5.0, ge=0)
+    focal_weight: float = Field(2.0, ge=0)
+
+
+class ReportConfig(Section):
+    """The report page: how many samples it shows, frames of each, and their width in pixels."""
+
+    samples: int = Field(60, ge=0)
+    frames: int = Field(6, ge=1)
+    width: int = Field(224, ge=32)
+
+
+class RunConfig(Section):
+    """Everything a run is told.
+
+    Attributes:
+        out: folder that holds runs; the run's own is ``<out>/<dataset>-<split>``.
+        seed: of everything random.
+        device: ``auto`` takes CUDA where there is one; a named device must exist.
+        shard_videos: videos a shard, the unit that is done, committed and resumed.
+        maximum_failed_share: the flow fails where a larger share of the shards failed.
+    """
+
+    out: Path = Path("runs")
+    seed: int = 0
+    device: str = "auto"
+    shard_videos: int = Field(4, ge=1)
+    maximum_failed_share: float = Field(0.0, ge=0, le=1)
+    dataset: DatasetConfig = DatasetConfig()
+    shapes: ShapesConfig = ShapesConfig()
+    augment: AugmentConfig = AugmentConfig()
+    ground: GroundConfig = GroundConfig()
+    segment: SegmentConfig = SegmentConfig()
+    fuse: FuseConfig = FuseConfig()
+    rank: RankConfig = RankConfig()
+    student: StudentConfig = StudentConfig()
+    report: ReportConfig = ReportConfig()
+
+    @property
+    def run_folder(self) -> Path:
+        return self.out / f"{self.dataset.name}-{self.dataset.split}"
+
+
+def load_config(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:
+    """Reads a TOML file and lays ``section.key=value`` overrides over it.
+
+    Args:
+        path: the file; None for the defaults, which are the demo models'.
+        overrides: such as ``fuse.threshold=0.5``; the value is read as TOML, else as a string.
+
+    Raises:
+        ConfigError: the file is missing or not TOML, or a name or value does not fit.
+    """
+    values: dict[str, Any] = {}
+    source = "the command line"
+    if path is not None:
+        source = str(path)
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{path}: {error.strerror}; give a TOML file to --config") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: not TOML ({error})") from error
+    for override in overrides:
+        name, separator, text = override.partition("=")
+        if not separator or not name.strip():
+            raise ConfigError(f"override {override!r}: expected section.key=value")
+        _assign(values, name.strip().split("."), _parse_value(text), override)
+    return config_from(values, source)
+
+
+def config_from(values: Mapping[str, Any], source: str) -> RunConfig:
+    """Validates plain values; every misfit is named with its section and key."""
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
+            for item in error.errors()
+        )
+        raise ConfigError(f"{source}: {problems}") from error
+
+
+def dump_config(config: RunConfig) -> str:
+    """The resolved configuration as TOML that :func:`load_config` reads back unchanged."""
+    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+
+
+def _assign(values: dict[str, Any], keys: Sequence[str], value: Any, override: str) -> None:
+    for key in keys[:-1]:
+        values = values.setdefault(key, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"override {override!r}: {key} is not a section")
+    values[keys[-1]] = value
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

@@ -1,0 +1,74 @@
+"""The errors a user can meet, each with the way out in its message.
+
+::
+
+    PseudoLabelError (ValueError)
+    ├── InputError            a file of the data set is missing, broken or odd
+    │   └── UnknownDatasetError
+    ├── ConfigError           the configuration asks for something that cannot be
+    ├── CheckpointError       weights are missing, truncated, or of another model
+    ├── AugmentationError     a captioner or its endpoint gave nothing usable
+    │   └── UnusableAnswerError   the model answers, but not as it was asked
+    ├── StoreError            a product on disk is missing or damaged
+    └── RunLockedError        another run writes to the same output
+
+An ``InputError`` or an ``UnusableAnswerError`` sets its video aside and the run goes on; every
+other error ends the stage.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class PseudoLabelError(ValueError):
+    """Base of every error that is the input's fault, not a bug of the project."""
+
+
+class InputError(PseudoLabelError):
+    """A file that the user gave is missing, broken or not as its layout says.
+
+    Args:
+        path: the file or folder at fault.
+        found: what is there, or what went wrong reading it.
+        expected: what should have been there.
+        remedy: what the user can do.
+    """
+
+    def __init__(self, path: Path | str, found: str, expected: str, remedy: str) -> None:
+        self.path = str(path)
+        self.found = found
+        self.expected = expected
+        self.remedy = remedy
+        super().__init__(f"{self.path}: {found}; expected {expected}; {remedy}")
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, str, str, str]]:
+        return type(self), (self.path, self.found, self.expected, self.remedy)
+
+
+class UnknownDatasetError(InputError):
+    """No reader goes by that name."""
+
+
+class ConfigError(PseudoLabelError):
+    """The configuration names something that does not exist or does not fit together."""
+
+
+class CheckpointError(InputError):
+    """Weights are missing, truncated, of another model, or not the ones asked for."""
+
+
+class AugmentationError(PseudoLabelError):
+    """A captioner gave no usable expressions, or its endpoint could not be reached."""
+
+
+class UnusableAnswerError(AugmentationError):
+    """A model answered an expression with what is not the JSON asked for, every time."""
+
+
+class StoreError(PseudoLabelError):
+    """A product of an earlier stage is missing, damaged or of another format version."""
+
+
+class RunLockedError(PseudoLabelError):
+    """Another run holds the lock of the same output folder."""

@@ -1,0 +1,114 @@
+"""What a stage needs of the outside, as Protocols; put together in ``flows``.
+
+Letters: B frames of a batch, K texts, R ranked boxes, H W pixels, h w low-resolution cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.types import Augmentation, Boxes, Candidates, Expression, FrameIndex, VideoRef
+
+Image = NDArray[np.uint8]
+"""RGB, [H, W, 3]."""
+
+
+class DatasetReader(Protocol):
+    """A data set on disk. Opening one is lazy; a bad video raises when it is asked for."""
+
+    name: str
+    split: str
+
+    def video_ids(self) -> Sequence[str]:
+        """Ids in sorted order; nothing but the index is read."""
+        ...
+
+    def video(self, video_id: str) -> VideoRef:
+        """The frames of a video. Raises InputError if any is missing."""
+        ...
+
+    def expressions(self, video_id: str) -> Sequence[Expression]:
+        """The expressions of a video, in the order of their ids."""
+        ...
+
+    def frame(self, video: VideoRef, index: FrameIndex) -> Image:
+        """One decoded frame. Raises InputError if it is broken or of another size."""
+        ...
+
+    def truth(
+        self, video: VideoRef, expression: Expression, index: FrameIndex
+    ) -> NDArray[np.bool_] | None:
+        """The true mask [H, W]; None where the data set has none for this frame."""
+        ...
+
+    def boxes(
+        self, video: VideoRef, expression: Expression, index: FrameIndex
+    ) -> NDArray[np.float32] | None:
+        """The target's boxes [n, 4], xyxy in pixels, half-open: one a visible object, n = 0 where
+        the target is known to be absent; None where the data set does not say for this frame."""
+        ...
+
+
+class Captioner(Protocol):
+    """Writes positives and hard negatives for expressions."""
+
+    def augment(
+        self, requests: Sequence[tuple[VideoRef, Sequence[Image], Expression, Sequence[str]]]
+    ) -> list[Augmentation]:
+        """One augmentation a request; a request is the video, some of its frames, the expression
+        and the other objects' expressions of the same video."""
+        ...
+
+
+class Grounder(Protocol):
+    """Finds boxes for sentences."""
+
+    def embed(self, images: Sequence[Image]) -> object:
+        """Features of B frames of one size, which depend on no text."""
+        ...
+
+    def ground(self, embedding: object, texts: Sequence[str]) -> list[Boxes]:
+        """For each of the B frames, the R best boxes of each of the K texts."""
+        ...
+
+
+class Segmenter(Protocol):
+    """Turns boxes into masks."""
+
+    def embed(self, images: Sequence[Image]) -> object:
+        """Image embeddings of B frames of one size."""
+        ...
+
+    def decode(self, embedding: object, boxes: Sequence[NDArray[np.float32]]) -> list[Candidates]:
+        """For each of the B frames, the masks of its boxes [Q, 4]; Q may be 0."""
+        ...
+
+
+class Progress(Protocol):
+    """Told how far a stage has got, in its own unit of work."""
+
+    def advance(self, done: int, of: int, unit: str) -> None: ...
+
+
+class MaskSource(Protocol):
+    """Pseudo-masks of a run, read a clip at a time."""
+
+    def samples(self) -> Iterator[tuple[str, str]]:
+        """(video, expression) pairs in sorted order."""
+        ...
+
+    def read(
+        self, video_id: str, expression_id: str, frames: Sequence[int]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.float32], NDArray[np.uint8]]:
+        """mask [T, H, W], weight [T], status [T] of the frames asked for."""
+        ...
+
+    def quality(
+        self, video_id: str, expression_id: str
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """weight [T] and status [T] of all frames; no mask is read."""
+        ...

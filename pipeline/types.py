@@ -1,0 +1,304 @@
+"""The values that flow between stages.
+
+Letters: K positives, N negatives, Q boxes, R ranked boxes of one text, T frames, H W pixels,
+h w cells of a low-resolution mask.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+from typing import Literal, NewType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import PseudoLabelError
+
+FrameIndex = NewType("FrameIndex", int)
+"""Position in a video's sorted list of frames, from 0; never the number in a file's name."""
+
+NegativeKind = Literal["category", "attribute", "action", "relation"]
+"""What a hard negative changes about the target."""
+
+NEGATIVE_KINDS: tuple[NegativeKind, ...] = ("category", "attribute", "action", "relation")
+
+
+class Status(IntEnum):
+    """What is known of the target in one frame. An unwritten frame is unknown, not background."""
+
+    UNKNOWN = 0
+    PRESENT = 1
+    ABSENT = 2
+
+
+@dataclass(frozen=True, order=True)
+class SampleKey:
+    """One expression of one video: the unit that a mask is made for."""
+
+    dataset: str
+    split: str
+    video: str
+    expression: str
+
+    def __str__(self) -> str:
+        return f"{self.dataset}:{self.split}:{self.video}:{self.expression}"
+
+
+@dataclass(frozen=True)
+class VideoRef:
+    """Where a video's frames are; nothing is decoded yet.
+
+    Attributes:
+        id: the data set's name for the video; one path component.
+        frames: frame names in order, without suffix, such as ``00005``.
+        paths: the image file of each frame, in the same order.
+        height: rows of pixels of every frame.
+        width: columns of pixels of every frame.
+    """
+
+    id: str
+    frames: tuple[str, ...]
+    paths: tuple[Path, ...]
+    height: int
+    width: int
+
+    def __post_init__(self) -> None:
+        if len(self.frames) != len(self.paths):
+            raise PseudoLabelError(
+                f"video {self.id}: {len(self.frames)} frame names for {len(self.paths)} files"
+            )
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A sentence that picks one target (or several) out of a video.
+
+    Attributes:
+        key: the sample it belongs to.
+        text: the sentence, stripped, not empty.
+        kind: appearance, place, motion or relation, where the data set says so.
+        object_ids: the target's ids in the data set's masks; empty where it has none.
+        boxes: weak annotation, frame -> xyxy in pixels, half-open; empty where there is none.
+    """
+
+    key: SampleKey
+    text: str
+    kind: str | None = None
+    object_ids: tuple[str, ...] = ()
+    boxes: dict[FrameIndex, tuple[float, float, float, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Positive:
+    """Another way to name the target.
+
+    Attributes:
+        text: the sentence.
+        confidence: in [0, 1]; the original has 1.
+        similarity: to the original and the video, in [0, 1]; what the threshold is held to.
+    """
+
+    text: str
+    confidence: float
+    similarity: float = 1.0
+
+
+@dataclass(frozen=True)
+class Negative:
+    """A sentence close to the expression that is not true of the target.
+
+    Attributes:
+        text: the sentence.
+        kind: what it changes; None where its source does not say.
+    """
+
+    text: str
+    kind: NegativeKind | None
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Who wrote a text, so that it can be written again."""
+
+    model: str
+    revision: str
+    prompt_version: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """An expression with its positives and hard negatives (WSRVOS, augmentation).
+
+    Attributes:
+        key: the sample.
+        positives: K sentences, the original first with confidence 1.
+        negatives: N sentences, typed.
+        provenance: who wrote them.
+    """
+
+    key: SampleKey
+    positives: tuple[Positive, ...]
+    negatives: tuple[Negative, ...]
+    provenance: Provenance
+
+    @property
+    def original(self) -> str:
+        return self.positives[0].text
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """What the grounding model found in one frame for some texts.
+
+    Attributes:
+        xyxy: float32 [Q, 4], pixels of the frame, half-open, inside the frame.
+        score: float32 [Q] in [0, 1], similarity of the box to the whole sentence.
+        text: int32 [Q], row of the text that each box answers.
+        rank: int32 [Q], 0 for a text's best box in the frame, 1 for its runner-up, and on.
+    """
+
+    xyxy: NDArray[np.float32]
+    score: NDArray[np.float32]
+    text: NDArray[np.int32]
+    rank: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.xyxy)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Masks decoded for the distinct boxes of one frame.
+
+    Attributes:
+        logits: float16 [Q, h, w], mask logits at low resolution, over the frame alone (the
+            segmenter's padding is cut off); positive inside.
+        predicted_iou: float32 [Q], the decoder's own estimate.
+        stability: float32 [Q] in [0, 1], IoU of the masks at the thresholds -1 and +1.
+        box_row: int32 [n], for each of the n boxes asked for, the row in 0..Q-1 that answers it.
+    """
+
+    logits: NDArray[np.float16]
+    predicted_iou: NDArray[np.float32]
+    stability: NDArray[np.float32]
+    box_row: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+
+@dataclass(frozen=True)
+class Hypotheses:
+    """What ``fuse`` hands to ``rank`` for one sample: per frame, the instances it may be.
+
+    P is ``fuse.hypotheses``; rows past ``count`` of a frame hold zeros. Best first.
+
+    Attributes:
+        logits: float16 [T, P, h, w], fused mask logits at low resolution over the whole frame.
+        count: int32 [T], hypotheses of each frame.
+        box: float32 [T, P, 4], xyxy pixels of the instance.
+        score: float32 [T, P], support by the positives less the claim of the negatives.
+        box_score: float32 [T, P], the original expression's score for the instance; 0 if none.
+        agreement: float32 [T, P], share of the positives' confidence that takes the instance.
+        negative_margin: float32 [T, P], support less the strongest negative's claim.
+        predicted_iou: float32 [T, P], the segmenter's own estimate.
+        stability: float32 [T, P].
+        status: uint8 [T], values of :class:`Status`; what the gate says of each frame.
+        reason: T words; why a frame is not PRESENT, empty where it is.
+    """
+
+    key: SampleKey
+    logits: NDArray[np.float16]
+    count: NDArray[np.int32]
+    box: NDArray[np.float32]
+    score: NDArray[np.float32]
+    box_score: NDArray[np.float32]
+    agreement: NDArray[np.float32]
+    negative_margin: NDArray[np.float32]
+    predicted_iou: NDArray[np.float32]
+    stability: NDArray[np.float32]
+    status: NDArray[np.uint8]
+    reason: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FrameQuality:
+    """How far to trust one frame of one pseudo-mask; a row of ``quality.parquet``.
+
+    Attributes:
+        temporal_iou: mean IoU with the kept neighbours; NaN without any.
+        weight: in [0, 1]; 0 where the status is unknown.
+        reason: why the frame was turned down or is absent; empty where the mask is kept.
+    """
+
+    video: str
+    expression: str
+    frame: int
+    frame_name: str
+    box_score: float
+    predicted_iou: float
+    stability: float
+    agreement: float
+    temporal_iou: float
+    negative_margin: float
+    weight: float
+    status: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class PseudoMask:
+    """The product: a mask a frame, how far to trust it, and what is known at all.
+
+    Attributes:
+        key: the sample.
+        mask: bool [T, H, W]; all False where status is not PRESENT.
+        weight: float32 [T] in [0, 1], the weight of the frame in a student's loss; 0 if unknown.
+        status: uint8 [T], values of :class:`Status`.
+        fingerprint: digest of all that the masks depend on.
+    """
+
+    key: SampleKey
+    mask: NDArray[np.bool_]
+    weight: NDArray[np.float32]
+    status: NDArray[np.uint8]
+    fingerprint: str
+
+    def __post_init__(self) -> None:
+        frames = len(self.mask)
+        if self.mask.ndim != 3 or self.weight.shape != (frames,) or self.status.shape != (frames,):
+            raise PseudoLabelError(
+                f"{self.key}: mask {self.mask.shape}, weight {self.weight.shape}, status"
+                f" {self.status.shape}; expected [T,H,W], [T], [T]"
+            )
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What a stage did to one shard; the truth about what is done.
+
+    Attributes:
+        stage: name of the stage.
+        shard: name of the shard, such as ``00003``.
+        fingerprint: digest of the stage's configuration, weights, version and inputs.
+        videos: ids that the shard holds.
+        set_aside: video id -> reason, for the videos that could not be worked on.
+        counts: figures of the work: frames, texts, boxes, masks.
+        seconds: wall-clock time of the work.
+        error: why the stage failed on this shard; None when it is done.
+    """
+
+    stage: str
+    shard: str
+    fingerprint: str
+    videos: tuple[str, ...]
+    set_aside: dict[str, str] = field(default_factory=dict)
+    counts: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    error: str | None = None

@@ -1,0 +1,1 @@
+"""Trains the demo models: tiny models of the published classes, on ``shapes`` alone."""

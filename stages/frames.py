@@ -1,0 +1,32 @@
+"""Frames as models with ImageNet statistics take them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+_MEAN = (0.485, 0.456, 0.406)
+_STD = (0.229, 0.224, 0.225)
+
+
+def resized(height: int, width: int, short_side: int, long_side: int) -> tuple[int, int]:
+    """Height and width after a resize of the short side that keeps the long one within bounds."""
+    short, long = min(height, width), max(height, width)
+    if long / short * short_side > long_side:
+        short_side = round(long_side * short / long)
+    if height <= width:
+        return short_side, int(short_side * width / height)
+    return int(short_side * height / width), short_side
+
+
+def normalise_frames(images: Tensor, short_side: int, long_side: int) -> Tensor:
+    """uint8 [B, H, W, 3] to float32 [B, 3, H', W'] with ImageNet's mean and deviation."""
+    channels_first = images.permute(0, 3, 1, 2)
+    size = resized(*channels_first.shape[2:], short_side, long_side)
+    scaled = F.interpolate(
+        channels_first, size=size, mode="bilinear", antialias=True, align_corners=False
+    )
+    mean = torch.tensor(_MEAN, device=images.device)[:, None, None]
+    std = torch.tensor(_STD, device=images.device)[:, None, None]
+    return (scaled.float() / 255 - mean) / std

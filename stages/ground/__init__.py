@@ -1,0 +1,1 @@
+"""Stage ``ground``: boxes for sentences, by Grounding DINO (groundingdino-py)."""

@@ -1,0 +1,323 @@
+"""Builds groundingdino's ``GroundingDINO`` and runs it in parts.
+
+The package's ``forward`` runs backbone, text encoder and transformer in one go. Here they are
+called apart, so that a frame's features serve every sentence and a sentence's every frame.
+The package's own ``BertModelWarper`` does not work with transformers 5; :class:`TextEncoder` takes
+its place under the same parameter names, so that published checkpoints load.
+
+Letters: B frames, P pairs of frame and sentence, L tokens, Q queries, C channels (256).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from groundingdino.models.GroundingDINO import groundingdino as package
+from groundingdino.models.GroundingDINO.backbone.backbone import Joiner, build_backbone
+from groundingdino.models.GroundingDINO.backbone.position_encoding import build_position_encoding
+from groundingdino.models.GroundingDINO.backbone.swin_transformer import SwinTransformer
+from groundingdino.models.GroundingDINO.bertwarper import (
+    generate_masks_with_special_tokens_and_transfer_map,
+)
+from groundingdino.models.GroundingDINO.transformer import build_transformer
+from groundingdino.util.misc import NestedTensor, inverse_sigmoid
+from groundingdino.util.slconfig import SLConfig
+from torch import Tensor, nn
+from transformers import BertConfig, BertModel, PreTrainedTokenizerBase
+
+_COMMON: dict[str, Any] = {
+    "position_embedding": "sine",
+    "pe_temperatureH": 20,
+    "pe_temperatureW": 20,
+    "backbone_freeze_keywords": None,
+    "pre_norm": False,
+    "hidden_dim": 256,
+    "dropout": 0.0,
+    "nheads": 8,
+    "query_dim": 4,
+    "num_patterns": 0,
+    "enc_n_points": 4,
+    "dec_n_points": 4,
+    "two_stage_type": "standard",
+    "two_stage_bbox_embed_share": False,
+    "two_stage_class_embed_share": False,
+    "transformer_activation": "relu",
+    "dec_pred_bbox_embed_share": True,
+    "embed_init_tgt": True,
+    "max_text_len": 256,
+    "use_text_enhancer": True,
+    "use_fusion_layer": True,
+    "use_checkpoint": False,
+    "use_transformer_ckpt": False,
+    "use_text_cross_attention": True,
+    "text_dropout": 0.0,
+    "fusion_dropout": 0.0,
+    "fusion_droppath": 0.1,
+    "sub_sentence_present": True,
+}
+"""What the published configurations of groundingdino agree on."""
+
+_PUBLISHED: dict[str, Any] = {
+    "enc_layers": 6,
+    "dec_layers": 6,
+    "dim_feedforward": 2048,
+    "num_queries": 900,
+    "num_feature_levels": 4,
+    "return_interm_indices": [1, 2, 3],
+}
+_DEMO: dict[str, Any] = {
+    "enc_layers": 1,
+    "dec_layers": 2,
+    "dim_feedforward": 512,
+    "num_queries": 12,
+    "num_feature_levels": 2,
+    "fusion_droppath": 0.0,
+}
+DEMO_BERT: dict[str, int] = {
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 128,
+    "max_position_embeddings": 64,
+}
+
+
+@dataclass(frozen=True)
+class FrameFeatures:
+    """Projected backbone features of B frames of one size; no text in them.
+
+    Attributes:
+        maps: a [B, C, h, w] a feature level.
+        masks: bool [B, h, w] a level, True where padded.
+        positions: [B, C, h, w] a level.
+    """
+
+    maps: tuple[Tensor, ...]
+    masks: tuple[Tensor, ...]
+    positions: tuple[Tensor, ...]
+
+    def __len__(self) -> int:
+        return len(self.maps[0])
+
+    def take(self, rows: Tensor) -> FrameFeatures:
+        """The rows asked for, repeated where a row is asked for twice."""
+        return FrameFeatures(
+            tuple(item[rows] for item in self.maps),
+            tuple(item[rows] for item in self.masks),
+            tuple(item[rows] for item in self.positions),
+        )
+
+
+@dataclass(frozen=True)
+class TextFeatures:
+    """Encoded captions; no image in them.
+
+    Attributes:
+        encoded: [P, L, C].
+        used: bool [P, L], False where padded.
+        attends: bool [P, L, L], which tokens see each other: those of one sub-sentence.
+        positions: int64 [P, L], position within the sub-sentence.
+        content: bool [P, L], tokens that are words: no special token, no full stop.
+    """
+
+    encoded: Tensor
+    used: Tensor
+    attends: Tensor
+    positions: Tensor
+    content: Tensor
+
+    def __len__(self) -> int:
+        return len(self.encoded)
+
+    def take(self, rows: Tensor) -> TextFeatures:
+        """The rows asked for, cut to their longest caption."""
+        used = self.used[rows]
+        length = int(used.sum(1).max())
+        return TextFeatures(
+            self.encoded[rows, :length],
+            used[:, :length],
+            self.attends[rows, :length, :length],
+            self.positions[rows, :length],
+            self.content[rows, :length],
+        )
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """One set of predictions for P pairs.
+
+    Attributes:
+        logits: [P, Q, L], similarity of a query to each token; -inf at padding.
+        boxes: [P, Q, 4], centre x, centre y, width, height in [0, 1] of the frame.
+    """
+
+    logits: Tensor
+    boxes: Tensor
+
+
+class TextEncoder(nn.Module):
+    """BERT under the parameter names of groundingdino's checkpoints (``bert.embeddings.*`` ...).
+
+    The attention mask is [B, L, L]: a token sees its own sub-sentence only.
+    """
+
+    def __init__(self, bert_model: BertModel) -> None:
+        super().__init__()
+        self.config = bert_model.config
+        self.embeddings = bert_model.embeddings
+        self.encoder = bert_model.encoder
+        self.pooler = bert_model.pooler
+        object.__setattr__(self, "_bert", bert_model)  # not a submodule: its keys would double
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor, **_: Tensor
+    ) -> dict[str, Tensor]:
+        output = cast(BertModel, self._bert)(
+            input_ids=input_ids,
+            attention_mask=attention_mask[:, None].bool(),
+            position_ids=position_ids,
+        )
+        return {"last_hidden_state": output.last_hidden_state}
+
+
+def build_demo(tokenizer: PreTrainedTokenizerBase) -> package.GroundingDINO:
+    """The demo model: the published classes, put together small (about 4 million parameters)."""
+    args = SLConfig(_COMMON | _DEMO)
+    swin = build_demo_swin(out_indices=(1, 2))
+    joiner = Joiner(swin, build_position_encoding(args))
+    joiner.num_channels = swin.num_features[1:]
+    bert = BertConfig(vocab_size=len(tokenizer), **DEMO_BERT)
+    return _assemble(args, joiner, tokenizer, bert)
+
+
+def build_demo_swin(out_indices: tuple[int, ...]) -> SwinTransformer:
+    """The demo model's backbone: maps at strides 4, 8 and 16, of which those asked for."""
+    return SwinTransformer(
+        embed_dim=32,
+        depths=[1, 2, 2],
+        num_heads=[2, 4, 8],
+        window_size=6,
+        drop_path_rate=0.0,
+        out_indices=out_indices,
+    )
+
+
+def build_published(
+    backbone: str, tokenizer: PreTrainedTokenizerBase, bert: BertConfig
+) -> package.GroundingDINO:
+    """The model that published weights fit.
+
+    Args:
+        backbone: ``swin_T_224_1k`` or ``swin_B_384_22k``.
+        tokenizer: of bert-base-uncased.
+        bert: configuration of bert-base-uncased.
+    """
+    args = SLConfig(_COMMON | _PUBLISHED | {"backbone": backbone})
+    return _assemble(args, build_backbone(args), tokenizer, bert)
+
+
+def _assemble(
+    args: Any, backbone: nn.Module, tokenizer: PreTrainedTokenizerBase, bert: BertConfig
+) -> package.GroundingDINO:
+    with _text_encoder_in_place(tokenizer, bert):
+        return package.GroundingDINO(
+            backbone,
+            build_transformer(args),
+            num_queries=args.num_queries,
+            aux_loss=True,
+            iter_update=True,
+            query_dim=args.query_dim,
+            num_feature_levels=args.num_feature_levels,
+            nheads=args.nheads,
+            dec_pred_bbox_embed_share=args.dec_pred_bbox_embed_share,
+            two_stage_type=args.two_stage_type,
+            two_stage_bbox_embed_share=args.two_stage_bbox_embed_share,
+            two_stage_class_embed_share=args.two_stage_class_embed_share,
+            dn_number=0,
+            text_encoder_type="given",
+            sub_sentence_present=args.sub_sentence_present,
+            max_text_len=args.max_text_len,
+        )
+
+
+@contextlib.contextmanager
+def _text_encoder_in_place(
+    tokenizer: PreTrainedTokenizerBase, bert: BertConfig
+) -> Iterator[None]:
+    """Lets the constructor take this tokenizer and our encoder; it would load its own by name."""
+
+    class Given:
+        get_tokenlizer = staticmethod(lambda _: tokenizer)
+        get_pretrained_language_model = staticmethod(lambda _: BertModel(bert))
+
+    kept = package.get_tokenlizer, package.BertModelWarper
+    package.get_tokenlizer, package.BertModelWarper = Given, TextEncoder
+    try:
+        yield
+    finally:
+        package.get_tokenlizer, package.BertModelWarper = kept
+
+
+def encode_frames(model: package.GroundingDINO, images: Tensor) -> FrameFeatures:
+    """Backbone and projection of B normalised frames of one size, [B, 3, H, W]."""
+    padded = torch.zeros(images.shape[0], *images.shape[2:], dtype=torch.bool, device=images.device)
+    features, positions = model.backbone(NestedTensor(images, padded))
+    maps = [project(item.tensors) for project, item in zip(model.input_proj, features, strict=False)]
+    masks = [item.mask for item in features]
+    for level in range(len(maps), model.num_feature_levels):
+        source = features[-1].tensors if level == len(features) else maps[-1]
+        extra = model.input_proj[level](source)
+        mask = torch.zeros(extra.shape[0], *extra.shape[2:], dtype=torch.bool, device=extra.device)
+        positions.append(model.backbone[1](NestedTensor(extra, mask)).to(extra.dtype))
+        maps.append(extra)
+        masks.append(mask)
+    return FrameFeatures(tuple(maps), tuple(masks), tuple(positions))
+
+
+def encode_texts(model: package.GroundingDINO, captions: Sequence[str]) -> TextFeatures:
+    """Tokenises and encodes captions, each ending in a full stop; longer than 256 tokens is cut."""
+    device = model.feat_map.weight.device
+    tokenized = model.tokenizer(list(captions), padding="longest", return_tensors="pt").to(device)
+    attends, positions, _ = generate_masks_with_special_tokens_and_transfer_map(
+        tokenized, model.specical_tokens, model.tokenizer
+    )
+    limit = model.max_text_len
+    ids = tokenized["input_ids"][:, :limit]
+    attends, positions = attends[:, :limit, :limit], positions[:, :limit]
+    hidden = model.bert(input_ids=ids, attention_mask=attends, position_ids=positions)
+    used = tokenized["attention_mask"][:, :limit].bool()
+    special = torch.isin(ids, torch.tensor(model.specical_tokens, device=device))
+    encoded = model.feat_map(hidden["last_hidden_state"])
+    return TextFeatures(encoded, used, attends, positions, used & ~special)
+
+
+def run_transformer(
+    model: package.GroundingDINO, frames: FrameFeatures, texts: TextFeatures
+) -> list[Predictions]:
+    """Row p of the frames against row p of the texts.
+
+    Returns:
+        The encoder's proposals, then each decoder layer's predictions; the last is the model's.
+    """
+    text = {
+        "encoded_text": texts.encoded,
+        "text_token_mask": texts.used,
+        "position_ids": texts.positions,
+        "text_self_attention_masks": texts.attends,
+    }
+    hidden, references, proposal_hidden, proposal_boxes, _ = model.transformer(
+        list(frames.maps), list(frames.masks), None, list(frames.positions), None, None, text
+    )
+    length = texts.encoded.shape[1]
+    first = model.transformer.enc_out_class_embed(proposal_hidden[-1], text)[..., :length]
+    found = [Predictions(first, proposal_boxes[-1])]
+    for reference, box_head, class_head, layer in zip(
+        references[:-1], model.bbox_embed, model.class_embed, hidden, strict=True
+    ):
+        boxes = (box_head(layer) + inverse_sigmoid(reference)).sigmoid()
+        found.append(Predictions(class_head(layer, text)[..., :length], boxes))
+    return found

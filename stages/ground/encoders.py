@@ -1,0 +1,54 @@
+"""The demo grounder's encoders, for a student to start from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from groundingdino.models.GroundingDINO.groundingdino import GroundingDINO
+from groundingdino.util.misc import NestedTensor
+from torch import Tensor, nn
+
+from stages.ground.architecture import build_demo_swin, encode_texts
+from stages.ground.grounder import as_caption
+
+
+class SwinPyramid(nn.Module):
+    """The small Swin of the demo grounder with its finest map too: strides 4, 8 and 16."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.swin = build_demo_swin(out_indices=(0, 1, 2))
+        self.channels: tuple[int, ...] = tuple(self.swin.num_features)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """[N, 3, H, W] to maps [N, c, H / s, W / s], finest first."""
+        shape = (images.shape[0], *images.shape[2:])
+        padded = torch.zeros(shape, dtype=torch.bool, device=images.device)
+        maps = self.swin(NestedTensor(images, padded))
+        return [maps[key].tensors for key in sorted(maps)]
+
+    def start_from(self, grounder: GroundingDINO) -> None:
+        """Takes the weights of a demo grounder's backbone; the finest map's norm stays as it is."""
+        self.swin.load_state_dict(self.swin.state_dict() | grounder.backbone[0].state_dict())
+
+
+class GroundingText:
+    """The demo grounder's sentence features, frozen; sentences are encoded once and kept."""
+
+    def __init__(self, grounder: GroundingDINO) -> None:
+        self._grounder = grounder.eval()
+        self.channels: int = grounder.hidden_dim
+        self._known: dict[str, tuple[Tensor, Tensor]] = {}
+
+    @torch.no_grad()
+    def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Words [N, L, channels] and which of them are words, bool [N, L]."""
+        for text in texts:
+            if text not in self._known:
+                found = encode_texts(self._grounder, [as_caption(text)])
+                self._known[text] = found.encoded[0], found.content[0]
+        rows = [self._known[text] for text in texts]
+        words = nn.utils.rnn.pad_sequence([row[0] for row in rows], batch_first=True)
+        usable = nn.utils.rnn.pad_sequence([row[1] for row in rows], batch_first=True)
+        return words, usable

@@ -1,0 +1,242 @@
+"""Stage ``rank``: temporal segment ranking as a filter (WSRVOS).
+
+Overlaps must fall with temporal distance: for t < l < n, IoU(M_t, M_n) may not exceed
+IoU(M_t, M_l) by more than epsilon, and mirrored in time. A frame in the middle of many triples that
+break the order holds another object than its neighbours; it takes a runner-up that mends the order,
+or is turned down.
+
+Letters: T frames, P hypotheses, h w low-resolution cells, H W pixels, W the window.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.config import RankConfig
+from pipeline.geometry import pairwise_mask_iou
+from pipeline.types import FrameQuality, Hypotheses, PseudoMask, Status
+from stages.masks import enlarge
+
+VERSION = 1
+"""Goes into fingerprints; raised when the same configuration gives other masks."""
+
+OUT_OF_ORDER = "breaks the temporal order"
+EMPTY_MASK = "the mask is empty"
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """What the order says of each frame.
+
+    Attributes:
+        chosen: int64 [T], the hypothesis taken; -1 where the frame is not present.
+        violation: float64 [T], share of the frame's triples that it breaks from the middle; 0
+            where it is in the middle of none.
+        temporal_iou: float64 [T], mean IoU with the nearest present frame on either side; NaN
+            without any.
+    """
+
+    chosen: NDArray[np.int64]
+    violation: NDArray[np.float64]
+    temporal_iou: NDArray[np.float64]
+
+
+def rank(
+    hypotheses: Hypotheses,
+    height: int,
+    width: int,
+    config: RankConfig,
+    fingerprint: str,
+    *,
+    frame_names: tuple[str, ...] = (),
+    threshold: float = 0.4,
+) -> tuple[PseudoMask, list[FrameQuality]]:
+    """Chooses, filters and enlarges the masks of one sample.
+
+    Args:
+        hypotheses: of stage ``fuse``.
+        height, width: of the video's frames, pixels.
+        config: epsilon, window, what is turned down.
+        fingerprint: stored with the mask.
+        frame_names: names for the quality rows; positions where not given.
+        threshold: probability above which a pixel is the target's (``fuse.threshold``).
+
+    Returns:
+        The pseudo-mask and a row of quality figures a frame.
+    """
+    cut = math.log(threshold / (1 - threshold))
+    ranking = rank_frames(hypotheses, config, cut)
+    status, reason = hypotheses.status.copy(), list(hypotheses.reason)
+    if config.enabled:
+        for index in np.flatnonzero(ranking.violation > config.maximum_violation):
+            status[index], reason[index] = Status.UNKNOWN, OUT_OF_ORDER
+    frames = len(status)
+    mask = np.zeros((frames, height, width), np.bool_)
+    for index in np.flatnonzero(status == Status.PRESENT):
+        logits = torch.from_numpy(hypotheses.logits[index, ranking.chosen[index]][None])
+        mask[index] = (enlarge(logits, height, width)[0] > cut).numpy()
+        if not mask[index].any():
+            status[index], reason[index] = Status.UNKNOWN, EMPTY_MASK
+    weight = _weights(hypotheses, ranking, status)
+    rows = [
+        _quality(hypotheses, ranking, index, weight, status, reason[index], frame_names)
+        for index in range(frames)
+    ]
+    return PseudoMask(hypotheses.key, mask, weight, status, fingerprint), rows
+
+
+def rank_frames(hypotheses: Hypotheses, config: RankConfig, cut: float) -> Ranking:
+    """Chooses a hypothesis a frame and counts what breaks the order.
+
+    Args:
+        cut: logit above which a cell is the target's.
+    """
+    present = np.flatnonzero((hypotheses.status == Status.PRESENT) & (hypotheses.count > 0))
+    chosen = np.full(len(hypotheses.status), -1, np.int64)
+    chosen[present] = 0
+    if config.enabled and config.swap and len(present) > 1:
+        chosen[present] = smoothest_path(hypotheses, present, config.continuity)
+    violation = np.zeros(len(chosen))
+    temporal = np.full(len(chosen), np.nan)
+    if len(present):
+        masks = hypotheses.logits[present, chosen[present]] > cut
+        overlap = pairwise_mask_iou(masks, masks)
+        violation[present] = order_violations(overlap, present, config.window, config.epsilon)
+        temporal[present] = _neighbour_iou(overlap)
+    return Ranking(chosen, violation, temporal)
+
+
+def order_violations(
+    overlap: NDArray[np.float64], frames: NDArray[np.intp], window: int, epsilon: float
+) -> NDArray[np.float64]:
+    """For each frame l, the share of pairs t < l < n around it whose overlap is greater than that
+    of either with l by more than epsilon.
+
+    Args:
+        overlap: [n, n], IoU of every pair of masks.
+        frames: [n], their positions in the video, rising.
+        window: t and n are at most this far from l.
+
+    Returns:
+        [n] in [0, 1]; 0 for a frame that is in the middle of no pair.
+    """
+    share = np.zeros(len(frames))
+    for middle in range(len(frames)):
+        before = np.flatnonzero((frames < frames[middle]) & (frames >= frames[middle] - window))
+        after = np.flatnonzero((frames > frames[middle]) & (frames <= frames[middle] + window))
+        if len(before) and len(after):
+            across = overlap[np.ix_(before, after)]
+            nearer = np.minimum(overlap[before, middle][:, None], overlap[middle, after][None])
+            share[middle] = float((across > nearer + epsilon).mean())
+    return share
+
+
+def smoothest_path(
+    hypotheses: Hypotheses, present: NDArray[np.intp], continuity: float
+) -> NDArray[np.int64]:
+    """The hypotheses, one a frame, that are best supported and follow each other best.
+
+    Masks of a fast object do not overlap from frame to frame, so neighbours are held against each
+    other by the generalised IoU of their boxes, which still falls with distance. Dynamic
+    programming over the present frames (Viterbi).
+
+    Returns:
+        int64 [n], the row of each present frame's hypothesis.
+    """
+    total = np.where(_exists(hypotheses, present[0]), hypotheses.score[present[0]], -np.inf)
+    back = []
+    for before, now in zip(present[:-1], present[1:], strict=True):
+        near = 1.0 / (now - before)
+        link = continuity * near * _box_giou(hypotheses.box[before], hypotheses.box[now])
+        paths = total[:, None] + link
+        back.append(paths.argmax(axis=0))
+        own = np.where(_exists(hypotheses, now), hypotheses.score[now], -np.inf)
+        total = paths.max(axis=0) + own
+    path = [int(total.argmax())]
+    for step in reversed(back):
+        path.append(int(step[path[-1]]))
+    return np.array(path[::-1], np.int64)
+
+
+def _exists(hypotheses: Hypotheses, frame: int) -> NDArray[np.bool_]:
+    rows = np.arange(hypotheses.score.shape[1])
+    exists: NDArray[np.bool_] = rows < hypotheses.count[frame]
+    return exists
+
+
+def _box_giou(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Generalised IoU of boxes [n, 4] and [m, 4], [n, m] in [-1, 1]; boxes half-open, in pixels."""
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    shared = np.prod(np.clip(high - low, 0, None), axis=-1, dtype=np.float64)
+    area_a = np.prod(np.clip(a[:, 2:] - a[:, :2], 0, None), axis=-1, dtype=np.float64)
+    area_b = np.prod(np.clip(b[:, 2:] - b[:, :2], 0, None), axis=-1, dtype=np.float64)
+    union = area_a[:, None] + area_b[None] - shared
+    hull_low = np.minimum(a[:, None, :2], b[None, :, :2])
+    hull_high = np.maximum(a[:, None, 2:], b[None, :, 2:])
+    hull = np.prod(hull_high - hull_low, axis=-1, dtype=np.float64)
+    overlap = shared / np.maximum(union, 1e-9)
+    giou: NDArray[np.float64] = overlap - (hull - union) / np.maximum(hull, 1e-9)
+    return giou
+
+
+def _neighbour_iou(overlap: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean of each mask's IoU with the one before and the one after it."""
+    if len(overlap) < 2:
+        return np.full(len(overlap), np.nan)
+    steps = np.diagonal(overlap, 1)
+    sums, counts = np.zeros(len(overlap)), np.zeros(len(overlap))
+    for part in (slice(None, -1), slice(1, None)):
+        sums[part] += steps
+        counts[part] += 1
+    mean: NDArray[np.float64] = sums / counts
+    return mean
+
+
+def _weights(
+    hypotheses: Hypotheses, ranking: Ranking, status: NDArray[np.uint8]
+) -> NDArray[np.float32]:
+    """How far to trust each frame: geometric mean of predicted IoU, stability and agreement, less
+    the share of the order that it breaks; of an absent frame, how clearly nothing was found."""
+    weight = np.zeros(len(status), np.float32)
+    rows = np.flatnonzero(status == Status.PRESENT)
+    at = ranking.chosen[rows]
+    figures = (hypotheses.predicted_iou, hypotheses.stability, hypotheses.agreement)
+    product = np.prod([figure[rows, at] for figure in figures], axis=0)
+    weight[rows] = np.cbrt(np.clip(product, 0, 1)) * (1 - ranking.violation[rows])
+    absent = status == Status.ABSENT
+    best = np.where(hypotheses.count > 0, hypotheses.negative_margin[:, 0], -1.0)
+    weight[absent] = np.clip(0.5 - best[absent], 0.25, 1.0)
+    return weight
+
+
+def _quality(
+    hypotheses: Hypotheses,
+    ranking: Ranking,
+    index: int,
+    weight: NDArray[np.float32],
+    status: NDArray[np.uint8],
+    reason: str,
+    names: tuple[str, ...],
+) -> FrameQuality:
+    row = max(int(ranking.chosen[index]), 0)
+    return FrameQuality(
+        video=hypotheses.key.video,
+        expression=hypotheses.key.expression,
+        frame=index,
+        frame_name=names[index] if names else str(index),
+        box_score=float(hypotheses.box_score[index, row]),
+        predicted_iou=float(hypotheses.predicted_iou[index, row]),
+        stability=float(hypotheses.stability[index, row]),
+        agreement=float(hypotheses.agreement[index, row]),
+        temporal_iou=float(ranking.temporal_iou[index]),
+        negative_margin=float(hypotheses.negative_margin[index, row]),
+        weight=float(weight[index]),
+        status=int(status[index]),
+        reason=reason,
+    )

@@ -1,0 +1,1 @@
+"""Stage ``segment``: masks for boxes, by segment-anything."""

@@ -1,0 +1,132 @@
+"""Masks for boxes, every distinct box of a frame decoded once, boxes of many frames at a time.
+
+Letters: B frames, Q distinct boxes of a frame, n boxes asked for, h w low-resolution cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from segment_anything.modeling import Sam
+from torch import Tensor
+
+from pipeline.config import SegmentConfig
+from pipeline.geometry import box_iou
+from pipeline.ports import Image
+from pipeline.types import Candidates
+from stages.masks import LOW_RESOLUTION, crop_padding, input_size
+from stages.segment.architecture import build_demo, build_published, decode_boxes, encode_frames
+from stages.weights import check_digest, fill_model, resolve_checkpoint
+
+STABILITY_OFFSET = 1.0
+"""Stability is the IoU of the masks at logits above +1 and above -1, as in segment-anything."""
+
+
+class SamSegmenter:
+    """A :class:`pipeline.ports.Segmenter` over a ``Sam``."""
+
+    def __init__(self, sam: Sam, config: SegmentConfig) -> None:
+        self._sam = sam.eval()
+        self._config = config
+        self._device = sam.pixel_mean.device
+
+    @torch.inference_mode()
+    def embed(self, images: Sequence[Image]) -> tuple[Tensor, tuple[int, int]]:
+        """Embeddings of B frames uint8 [H, W, 3] of one size, with that size."""
+        stacked = torch.from_numpy(np.stack(images)).to(self._device)
+        return encode_frames(self._sam, stacked), stacked.shape[1:3]
+
+    @torch.inference_mode()
+    def decode(self, embedding: object, boxes: Sequence[NDArray[np.float32]]) -> list[Candidates]:
+        """For each of the B frames, the masks of its boxes [n, 4] in pixels; n may be 0."""
+        embeddings, (height, width) = cast(tuple[Tensor, tuple[int, int]], embedding)
+        merged = [merge_boxes(frame, self._config.merge_iou) for frame in boxes]
+        distinct = [frame[kept] for frame, (kept, _) in zip(boxes, merged, strict=True)]
+        counts = [len(frame) for frame in distinct]
+        rows = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+        flat = torch.from_numpy(np.concatenate(distinct)) if counts else torch.zeros(0, 4)
+        flat = flat * (self._sam.image_encoder.img_size / max(height, width))
+        logits, quality = self._decode_all(embeddings, rows, flat, height, width)
+        found, start = [], 0
+        for count, (_, box_row) in zip(counts, merged, strict=True):
+            part = slice(start, start + count)
+            found.append(
+                Candidates(
+                    logits[part].numpy(), quality[part].numpy(), _stability(logits[part]), box_row
+                )
+            )
+            start += count
+        return found
+
+    def _decode_all(
+        self, embeddings: Tensor, rows: Tensor, boxes: Tensor, height: int, width: int
+    ) -> tuple[Tensor, Tensor]:
+        """float16 logits [n, h, w] and float32 quality [n], on the CPU."""
+        side = self._sam.image_encoder.img_size
+        size = [-(-extent // LOW_RESOLUTION) + 1 for extent in input_size(height, width, side)]
+        size = [min(extent, side // LOW_RESOLUTION) for extent in size]
+        logits = torch.zeros(len(rows), *size, dtype=torch.float16)
+        quality = torch.zeros(len(rows), dtype=torch.float32)
+        for start in range(0, len(rows), self._config.batch_pairs):
+            part = slice(start, start + self._config.batch_pairs)
+            chosen = embeddings[rows[part].to(self._device)]
+            low, score = decode_boxes(self._sam, chosen, boxes[part].to(self._device))
+            cut = crop_padding(low.float(), height, width).clamp(-32, 32)
+            logits[part] = cut.to(torch.float16).cpu()
+            quality[part] = score.float().clamp(0, 1).cpu()
+        return logits, quality
+
+
+def merge_boxes(
+    boxes: NDArray[np.float32], iou: float
+) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
+    """Picks the boxes to decode; any other is close enough to one of them.
+
+    Args:
+        boxes: float32 [n, 4].
+        iou: boxes that overlap at least this much share a mask; 1 merges equal boxes only.
+
+    Returns:
+        Rows of the boxes to decode [Q], in order, and for each box the row among those [n].
+    """
+    if not len(boxes):
+        return np.zeros(0, np.intp), np.zeros(0, np.int32)
+    equal = (boxes[:, None] == boxes[None]).all(-1)
+    same = equal | (box_iou(boxes, boxes) >= iou) if iou < 1 else equal
+    kept: list[int] = []
+    row = np.full(len(boxes), -1, np.int32)
+    for index in range(len(boxes)):
+        if row[index] < 0:
+            row[(row < 0) & same[index]] = len(kept)
+            row[index] = len(kept)
+            kept.append(index)
+    return np.array(kept, np.intp), row
+
+
+def load_segmenter(config: SegmentConfig, device: torch.device) -> SamSegmenter:
+    """Builds the model that the configuration names and fills it.
+
+    Raises:
+        CheckpointError: weights are missing, damaged or of another model.
+    """
+    path = resolve_checkpoint(config.checkpoint)
+    check_digest(config.checkpoint, config.sha256)
+    demo = config.model == "demo"
+    sam = build_demo() if demo else build_published(config.model)
+    fill_model(sam, path / "model.safetensors" if demo else path)
+    sam.to(device)
+    if config.dtype != "float32":
+        dtype = getattr(torch, config.dtype)
+        sam.image_encoder.to(dtype)
+        sam.mask_decoder.to(dtype)
+    return SamSegmenter(sam, config)
+
+
+def _stability(logits: Tensor) -> NDArray[np.float32]:
+    inner = (logits > STABILITY_OFFSET).sum((1, 2)).float()
+    outer = (logits > -STABILITY_OFFSET).sum((1, 2)).float()
+    return (inner / outer.clamp(min=1)).numpy()
