@@ -71,12 +71,17 @@ def run(
     try:
         run_all(resolved, console, retry_set_aside)
     except KeyboardInterrupt:
-        errors.print(f"\nInterrupted. What is done stays done; go on with:\n  {resume_command()}")
+        errors.print(
+            f"\nInterrupted. What is done stays done; go on with:\n  {resume_command()}",
+            soft_wrap=True,
+        )
         raise typer.Exit(130) from None
     except PseudoLabelError as error:
         _print_error(error)
         if not isinstance(error, ConfigError):
-            errors.print(f"What is done stays done; go on with:\n  {resume_command()}")
+            errors.print(
+                f"What is done stays done; go on with:\n  {resume_command()}", soft_wrap=True
+            )
         raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from None
 
 

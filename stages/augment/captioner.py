@@ -9,11 +9,11 @@ Letters: B requests of a batch, L tokens, V words of the vocabulary.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image as Pillow
+from safetensors import SafetensorError
 from transformers import (
     AutoModelForImageTextToText,
     AutoProcessor,
@@ -28,6 +29,7 @@ from transformers import (
     LogitsProcessor,
     LogitsProcessorList,
 )
+from transformers.utils import logging as transformers_logging
 
 from pipeline.config import AugmentConfig
 from pipeline.errors import CheckpointError, UnusableAnswerError
@@ -308,14 +310,15 @@ def load_model(
     try:
         processor: Any = AutoProcessor.from_pretrained(folder, local_files_only=True)
         loader: Any = AutoModelForImageTextToText
-        model, report = loader.from_pretrained(
-            folder,
-            dtype=getattr(torch, config.dtype),
-            local_files_only=True,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, json.JSONDecodeError) as error:
+        with _no_progress_bar():
+            model, report = loader.from_pretrained(
+                folder,
+                dtype=getattr(torch, config.dtype),
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(folder, f"it does not load ({error})", expected, remedy) from error
     odd = sorted({*report["missing_keys"], *report["unexpected_keys"]})
     odd += [str(item) for item in report["mismatched_keys"]]
@@ -328,6 +331,18 @@ def load_model(
         raise CheckpointError(folder, "no chat template in it", expected, remedy)
     _check_tokenizer(processor.tokenizer, folder)
     return model.to(device).eval(), processor, load_prompt(folder)
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """Keeps the library's own bar off a terminal that has ours."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
 
 
 def _check_tokenizer(tokenizer: Any, folder: Path) -> None:
