@@ -1,1 +1,1 @@
-"""The work: augment, ground, segment, fuse, rank, student. No Prefect, no zarr, no pyarrow."""
+"""The work: augment, ground, segment, fuse, rank, student. torch lives here, no Prefect or zarr."""

@@ -23,7 +23,7 @@ def resized(height: int, width: int, short_side: int, long_side: int) -> tuple[i
 def normalise_frames(images: Tensor, short_side: int, long_side: int) -> Tensor:
     """uint8 [B, H, W, 3] to float32 [B, 3, H', W'] with ImageNet's mean and deviation."""
     channels_first = images.permute(0, 3, 1, 2)
-    size = resized(*channels_first.shape[2:], short_side, long_side)
+    size = resized(images.shape[1], images.shape[2], short_side, long_side)
     scaled = F.interpolate(
         channels_first, size=size, mode="bilinear", antialias=True, align_corners=False
     )

@@ -86,11 +86,10 @@ def fuse(
     sentence_of = _sentence_rows(augmentation, texts)
     weight = np.array([item.confidence for item in augmentation.positives])
     weight = weight / weight.sum()
-    reasons = []
-    for index in range(frames):
-        reasons.append(
-            _fuse_frame(found, index, boxes[index], candidates[index], sentence_of, weight, config)
-        )
+    reasons = [
+        _fuse_frame(found, index, boxes[index], candidates[index], sentence_of, weight, config)
+        for index in range(frames)
+    ]
     return Hypotheses(**{**vars(found), "reason": tuple(reasons)})
 
 
@@ -98,8 +97,10 @@ def _sentence_rows(augmentation: Augmentation, texts: Sequence[str]) -> dict[int
     """Row in the video's texts -> rows among the sample's K + N sentences, positives first."""
     row_of = {text: row for row, text in enumerate(texts)}
     rows: dict[int, list[int]] = {}
-    for sentence, item in enumerate((*augmentation.positives, *augmentation.negatives)):
-        rows.setdefault(row_of[item.text], []).append(sentence)
+    said = [item.text for item in augmentation.positives]
+    said += [item.text for item in augmentation.negatives]
+    for sentence, text in enumerate(said):
+        rows.setdefault(row_of[text], []).append(sentence)
     return rows
 
 

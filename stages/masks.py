@@ -6,6 +6,7 @@ the right, and gives logits of S / 4 cells a side. What is kept of them covers t
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 

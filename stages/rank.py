@@ -10,6 +10,7 @@ Letters: T frames, P hypotheses, h w low-resolution cells, H W pixels, W the win
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -150,7 +151,7 @@ def smoothest_path(
     """
     total = np.where(_exists(hypotheses, present[0]), hypotheses.score[present[0]], -np.inf)
     back = []
-    for before, now in zip(present[:-1], present[1:], strict=True):
+    for before, now in itertools.pairwise(present):
         near = 1.0 / (now - before)
         link = continuity * near * _box_giou(hypotheses.box[before], hypotheses.box[now])
         paths = total[:, None] + link

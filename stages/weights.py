@@ -37,7 +37,6 @@ __all__ = [
 ]
 
 
-
 def read_weights(path: Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint file, on the CPU.
 

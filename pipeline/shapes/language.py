@@ -18,19 +18,19 @@ from pipeline.types import Negative, NegativeKind
 
 KINDS = ("appearance", "place", "motion", "relation")
 
-PLACES = {
+PLACES: dict[str, tuple[str, ...]] = {
     "left": ("on the left", "on the left side", "that is leftmost"),
     "right": ("on the right", "on the right side", "that is rightmost"),
     "top": ("at the top", "in the upper part", "that is topmost"),
     "bottom": ("at the bottom", "in the lower part", "that is lowest"),
 }
-RELATIONS = {
+RELATIONS: dict[str, tuple[str, ...]] = {
     "left": ("to the left of", "left of"),
     "right": ("to the right of", "right of"),
     "above": ("above", "higher than"),
     "below": ("below", "lower than"),
 }
-MOVEMENTS = {
+MOVEMENTS: dict[str, tuple[str, ...]] = {
     "up": ("moving up", "that moves upward", "going up"),
     "down": ("moving down", "that moves downward", "going down"),
     "left": ("moving left", "that moves to the left", "going left"),
@@ -213,9 +213,7 @@ def _places(seen: View, target: int, rivals: Sequence[int]) -> list[tuple[str, .
     if not rivals and len(seen.objects) < 2:
         return []
     against = list(rivals) or [i for i in range(len(seen.objects)) if i != target]
-    return [
-        tails for side, tails in PLACES.items() if _beyond(seen, target, against, side, 0.9)
-    ]
+    return [tails for side, tails in PLACES.items() if _beyond(seen, target, against, side, 0.9)]
 
 
 def _extreme(seen: View, target: int, side: str) -> bool | None:

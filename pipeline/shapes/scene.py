@@ -151,9 +151,7 @@ def _sample_object(rng: Generator, others: list[SceneObject], depth: int) -> Sce
     )
 
 
-def _free_start(
-    rng: Generator, radius: float, others: list[SceneObject]
-) -> tuple[float, float]:
+def _free_start(rng: Generator, radius: float, others: list[SceneObject]) -> tuple[float, float]:
     """A start that overlaps the others little, the best of a few draws."""
 
     def draw() -> tuple[float, float]:

@@ -115,7 +115,7 @@ def build_processor() -> Qwen2VLProcessor:
         eos_token="<|end|>",
         additional_special_tokens=["<|user|>", "<|assistant|>", *_VISION],
     )
-    sizes = {
+    sizes: dict[str, Any] = {
         "patch_size": _PATCH,
         "merge_size": _MERGE,
         "temporal_patch_size": 1,
@@ -233,7 +233,7 @@ def train_captioner(
     heads = nn.Linear(_WIDTH, len(COLOURS) + len(SHAPES) + len(SIZES) + 3)
     with torch.no_grad():
         heads.weight.normal_(0, 0.05, generator=generator)
-    model.to(device).train()
+    nn.Module.to(model, device).train()
     heads.to(device)
     weights = [*model.parameters(), *heads.parameters()]
     optimiser = torch.optim.AdamW(weights, lr=1.5e-3, weight_decay=1e-3, betas=(0.9, 0.98))
@@ -264,7 +264,7 @@ def save_captioner(
     model: Qwen2VLForConditionalGeneration, processor: Qwen2VLProcessor, folder: Path
 ) -> None:
     """Writes weights in half precision, processor and prompt as ``from_pretrained`` reads them."""
-    model.to(torch.float16).save_pretrained(folder)
+    model.half().save_pretrained(folder)
     processor.save_pretrained(folder)
     (folder / "prompt.json").write_text(json.dumps(PROMPT) + "\n", encoding="utf-8")
 
@@ -304,11 +304,10 @@ def encode_lessons(
     tokenizer = processor.tokenizer
     texts = []
     for lesson in lessons:
-        content = [*({"type": "image"} for _ in lesson.images)]
+        content: list[Any] = [{"type": "image"} for _ in lesson.images]
         content.append({"type": "text", "text": lesson.expression})
-        asked = processor.apply_chat_template(
-            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
-        )
+        messages: Any = [{"role": "user", "content": content}]
+        asked = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
         texts.append(f"{asked}{lesson.answer}<|end|>")
     pictures = [[Pillow.fromarray(image) for image in lesson.images] for lesson in lessons]
     tokenizer.padding_side = "right"

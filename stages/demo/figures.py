@@ -97,7 +97,8 @@ def captioner_figures(
                 kept += 1
                 right[kind].append(attributes_right(positive.text, names))
     return {
-        "measure": "share of the positives kept whose size, colour and shape, where said, are right",
+        "measure": "share of the positives kept whose size, colour and shape, where said, are"
+        " right",
         "videos": videos,
         "overall": _share([value for values in right.values() for value in values]),
         "by_kind_of_original": {kind: _share(values) for kind, values in right.items()},

@@ -30,6 +30,7 @@ from pipeline.shapes.language import view
 from pipeline.shapes.render import Rendered, render
 from pipeline.shapes.scene import HEIGHT, WIDTH, Scene, sample_scene
 from stages.demo.phrases import Phrase, frame_phrases, name_phrases, visible_objects
+from stages.frames import normalise_frames
 from stages.ground.architecture import (
     FrameFeatures,
     Predictions,
@@ -38,7 +39,6 @@ from stages.ground.architecture import (
     encode_texts,
     run_transformer,
 )
-from stages.frames import normalise_frames
 
 logger = logging.getLogger(__name__)
 
@@ -207,14 +207,15 @@ def _feature_losses(
         for level, features in enumerate(frames.maps):
             if not len(masks):
                 break
-            share = F.adaptive_avg_pool2d(masks, features.shape[2:]).flatten(1)
+            size = features.shape[2], features.shape[3]
+            share = F.adaptive_avg_pool2d(masks, size).flatten(1)
             share = share**2 / (share**2).sum(1, keepdim=True).clamp(min=1e-6)
             pooled_nC = share @ features[row].flatten(1).T
             logits = means_SC @ pooled_nC.T / 8
             regions.append(F.binary_cross_entropy_with_logits(logits, says))
             if level == 0:
                 named = torch.einsum("sn,nhw->shw", says, masks)
-                target = (F.adaptive_avg_pool2d(named, features.shape[2:]) > 0.5).float()
+                target = (F.adaptive_avg_pool2d(named, size) > 0.5).float()
                 logits = torch.einsum("sc,chw->shw", means_SC, features[row]) / 8 - 3
                 cells.append(F.binary_cross_entropy_with_logits(logits, target))
     if not regions:
@@ -223,9 +224,7 @@ def _feature_losses(
     return {"regions": torch.stack(regions).mean(), "cells": torch.stack(cells).mean()}
 
 
-def _set_loss(
-    found: Predictions, owner: Tensor, examples: list[Example]
-) -> tuple[Tensor, Tensor]:
+def _set_loss(found: Predictions, owner: Tensor, examples: list[Example]) -> tuple[Tensor, Tensor]:
     """DETR's matching and losses, with a sentence's words in place of a class."""
     logits = found.logits.float()
     valid = owner >= 0
@@ -261,9 +260,7 @@ def _focal(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     return 2 * loss.sum() / target.sum().clamp(min=len(logits))
 
 
-def _match(
-    logits: Tensor, boxes: Tensor, words: Tensor, wanted: Tensor
-) -> tuple[Tensor, Tensor]:
+def _match(logits: Tensor, boxes: Tensor, words: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
     """Hungarian matching of queries [Q] to objects [n]; returns the rows of both."""
     share = words.float() / words.sum(0).clamp(min=1)
     claim = logits.clamp(-20, 20).sigmoid().nan_to_num() @ share
@@ -274,4 +271,5 @@ def _match(
 
 
 def _corners(boxes: Tensor) -> Tensor:
-    return box_convert(boxes, "cxcywh", "xyxy")
+    corners: Tensor = box_convert(boxes, "cxcywh", "xyxy")
+    return corners

@@ -109,11 +109,7 @@ def _false_name(seen: View, visible: frozenset[int], rng: Generator) -> str:
 
 
 def _named(seen: View, among: frozenset[int], name: str) -> frozenset[int]:
-    return frozenset(
-        index
-        for index in among
-        if name in _names(seen.objects[index])
-    )
+    return frozenset(index for index in among if name in _names(seen.objects[index]))
 
 
 def _names(item: SceneObject) -> tuple[str, ...]:

@@ -26,9 +26,7 @@ from stages.segment.architecture import decode_boxes, encode_frames
 logger = logging.getLogger(__name__)
 
 
-def draw_prompts(
-    rng: Generator, shake: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def draw_prompts(rng: Generator, shake: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A frame with boxes and masks of its objects.
 
     Args:
@@ -45,8 +43,8 @@ def draw_prompts(
             masks = drawn.masks[chosen]
             boxes = masks_to_boxes(masks)
             extent = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
-            boxes = boxes + rng.normal(0, shake, boxes.shape) * extent if shake else boxes
-            return drawn.image, boxes.astype(np.float32), masks
+            moved = boxes + rng.normal(0, shake, boxes.shape) * extent if shake else boxes
+            return drawn.image, moved.astype(np.float32), masks
 
 
 def train_segmenter(
@@ -58,7 +56,9 @@ def train_segmenter(
     optimiser = torch.optim.AdamW(sam.parameters(), lr=1.2e-3, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser,
-        lambda step: min(1, (step + 1) / 80) * (0.02 + 0.49 * (1 + math.cos(math.pi * step / steps))),
+        lambda step: (
+            min(1, (step + 1) / 80) * (0.02 + 0.49 * (1 + math.cos(math.pi * step / steps)))
+        ),
     )
     began = time.monotonic()
     for step in range(steps):
@@ -116,5 +116,3 @@ def _surroundings(boxes: Tensor, height: int, width: int, margin: float = 12.0) 
     across = (x > low[:, :1]) & (x < high[:, :1])
     down = (y > low[:, 1:]) & (y < high[:, 1:])
     return (down[:, :, None] & across[:, None, :]).float()
-
-

@@ -77,7 +77,7 @@ _DEMO: dict[str, Any] = {
     "num_feature_levels": 2,
     "fusion_droppath": 0.0,
 }
-DEMO_BERT: dict[str, int] = {
+DEMO_BERT: dict[str, Any] = {
     "hidden_size": 64,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
@@ -245,9 +245,7 @@ def _assemble(
 
 
 @contextlib.contextmanager
-def _text_encoder_in_place(
-    tokenizer: PreTrainedTokenizerBase, bert: BertConfig
-) -> Iterator[None]:
+def _text_encoder_in_place(tokenizer: PreTrainedTokenizerBase, bert: BertConfig) -> Iterator[None]:
     """Lets the constructor take this tokenizer and our encoder; it would load its own by name."""
 
     class Given:
@@ -266,7 +264,9 @@ def encode_frames(model: package.GroundingDINO, images: Tensor) -> FrameFeatures
     """Backbone and projection of B normalised frames of one size, [B, 3, H, W]."""
     padded = torch.zeros(images.shape[0], *images.shape[2:], dtype=torch.bool, device=images.device)
     features, positions = model.backbone(NestedTensor(images, padded))
-    maps = [project(item.tensors) for project, item in zip(model.input_proj, features, strict=False)]
+    maps = [
+        project(item.tensors) for project, item in zip(model.input_proj, features, strict=False)
+    ]
     masks = [item.mask for item in features]
     for level in range(len(maps), model.num_feature_levels):
         source = features[-1].tensors if level == len(features) else maps[-1]

@@ -73,7 +73,8 @@ def encode_frames(sam: Sam, images: Tensor) -> Tensor:
     )
     weight = sam.image_encoder.patch_embed.proj.weight
     prepared = sam.preprocess(scaled.to(sam.pixel_mean.dtype)).to(weight.dtype)
-    return sam.image_encoder(prepared)
+    embeddings: Tensor = sam.image_encoder(prepared)
+    return embeddings
 
 
 def decode_boxes(sam: Sam, embeddings: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:

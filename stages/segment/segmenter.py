@@ -38,7 +38,7 @@ class SamSegmenter:
     def embed(self, images: Sequence[Image]) -> tuple[Tensor, tuple[int, int]]:
         """Embeddings of B frames uint8 [H, W, 3] of one size, with that size."""
         stacked = torch.from_numpy(np.stack(images)).to(self._device)
-        return encode_frames(self._sam, stacked), stacked.shape[1:3]
+        return encode_frames(self._sam, stacked), (stacked.shape[1], stacked.shape[2])
 
     @torch.inference_mode()
     def decode(self, embedding: object, boxes: Sequence[NDArray[np.float32]]) -> list[Candidates]:

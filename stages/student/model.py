@@ -22,7 +22,8 @@ DYNAMIC_CHANNELS = 8
 class ImageEncoder(Protocol):
     """Anything that gives feature maps of an image pyramid."""
 
-    channels: Sequence[int]
+    @property
+    def channels(self) -> Sequence[int]: ...
 
     def __call__(self, images: Tensor) -> Sequence[Tensor]:
         """[N, 3, H, W], normalised, to maps [N, channels[i], h_i, w_i], finest first."""
@@ -105,7 +106,11 @@ class SimRVOS(nn.Module):
         channels: C.
     """
 
-    def __init__(self, image_encoder: ImageEncoder, text_encoder: TextEncoder, channels: int) -> None:
+    _text_encoder: TextEncoder
+
+    def __init__(
+        self, image_encoder: ImageEncoder, text_encoder: TextEncoder, channels: int
+    ) -> None:
         super().__init__()
         self.image_encoder = image_encoder
         object.__setattr__(self, "_text_encoder", text_encoder)
@@ -138,7 +143,7 @@ class SimRVOS(nn.Module):
 
     def fuse(self, visual: Tensor, words: Tensor, usable: Tensor) -> Fused:
         """Cross-attention both ways, each with its own parameters (eqs 1 and 2)."""
-        size = visual.shape[-2:]
+        size = visual.shape[-2], visual.shape[-1]
         cells = visual.flatten(2).transpose(1, 2) + _places(*size, self._channels, visual)
         seen = self.to_visual(cells, words, usable)
         said = self.to_words(words, cells)
@@ -168,8 +173,9 @@ class SimRVOS(nn.Module):
         weight_1, bias_1, weight_2, bias_2 = theta.split(self._filter_sizes, dim=1)
         inner = weight_1.unflatten(1, (DYNAMIC_CHANNELS, -1)) @ cells / math.sqrt(cells.shape[1])
         inner = (inner + bias_1[..., None]).relu()
-        logits = weight_2[:, None] @ inner + bias_2[..., None]
-        return logits.unflatten(2, (height, width))[:, 0]
+        flat = weight_2[:, None] @ inner + bias_2[..., None]
+        logits: Tensor = flat.unflatten(2, (height, width))[:, 0]
+        return logits
 
 
 def mask_loss(
