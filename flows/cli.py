@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +17,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from flows import server
 from flows.show import show_plan, show_results
@@ -136,6 +136,24 @@ def evaluate(
     show_results(console, resolved.run_folder)
 
 
+@app.command("export-augmentations")
+def export_augmentations(
+    file: Annotated[Path, typer.Argument(help="The WSRVOS augmentation file to write.")],
+    overrides: Overrides = None,
+    config: ConfigOption = None,
+    dataset: DatasetOption = None,
+    root: RootOption = None,
+    split: SplitOption = None,
+    out: OutOption = None,
+) -> None:
+    """Writes a run's positives and negatives as a WSRVOS augmentation file."""
+    from flows.run import write_augmentations_of
+
+    resolved = resolve(config, dataset, root, split, out, overrides)
+    count = write_augmentations_of(resolved, file)
+    console.print(f"{count} samples in {file}", highlight=False, soft_wrap=True)
+
+
 @app.command("make-shapes")
 def make_shapes(
     out: Annotated[Path, typer.Option(help="Folder to write, in the Ref-YouTube-VOS layout.")],
@@ -238,12 +256,16 @@ def resume_command() -> str:
 def main() -> None:
     """Runs the command line; errors of ours end it with a message."""
     server.quiet(os.environ)
+    if not sys.warnoptions:
+        # What third parties tell their developers is nothing a user can act on.
+        warnings.simplefilter("ignore")
     try:
         app()
     except ConfigError as error:
         _print_error(error)
         sys.exit(2)
-    except PseudoLabelError as error:
+    except (PseudoLabelError, OSError) as error:
+        # Of the system's errors the message names the file and what is wrong with it.
         _print_error(error)
         sys.exit(1)
 
@@ -255,12 +277,9 @@ def _toml(value: object) -> str:
     return f'"{text}"'
 
 
-def _print_error(error: PseudoLabelError) -> None:
-    errors.print(f"[bold red]error:[/bold red] {escape(str(error))}", highlight=False)
-
-
-def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", header_style="bold")
+def _print_error(error: Exception) -> None:
+    text = f"[bold red]error:[/bold red] {escape(str(error))}"
+    errors.print(text, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -99,7 +99,8 @@ def _segment(
 def _captioner(
     folder: Path, seed: int, device: torch.device, steps: dict[str, int]
 ) -> dict[str, Any]:
-    from stages.augment.captioner import ModelCaptioner, load_model
+    from stages.augment.captioner import ModelCaptioner
+    from stages.augment.checkpoint import load_model
     from stages.demo.captioner import (
         build_captioner,
         build_processor,

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -192,24 +191,20 @@ def baseline_masks(
     Returns:
         mask [T, H, W] and status [T]: present where there is a box, absent where there is none.
     """
+    import torch  # not before there is something to evaluate: a finished run starts without it
+
+    from stages.masks import enlarge
+
     masks = np.zeros((len(boxes), height, width), bool)
     status = np.full(len(boxes), Status.ABSENT, np.uint8)
     row = texts.index(augmentation.original)
     for index, (found, decoded) in enumerate(zip(boxes, candidates, strict=True)):
         best = np.flatnonzero((found.text == row) & (found.rank == 0))
         if best.size:
-            logits = decoded.logits[decoded.box_row[best[0]]]
-            masks[index] = upsampled(logits, height, width) > 0
+            logits = torch.from_numpy(decoded.logits[decoded.box_row[best]])
+            masks[index] = (enlarge(logits, height, width)[0] > 0).numpy()
             status[index] = Status.PRESENT
     return masks, status
-
-
-def upsampled(logits: NDArray[np.float16], height: int, width: int) -> NDArray[np.float32]:
-    """Low-resolution logits [h, w] over a whole frame -> [H, W], bilinear, half-pixel centres."""
-    values = np.ascontiguousarray(logits, np.float32)
-    return np.asarray(
-        cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR), np.float32
-    )
 
 
 class StoredMasks:

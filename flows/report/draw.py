@@ -19,10 +19,11 @@ PREDICTED = (64, 156, 255)
 TRUE = (255, 196, 61)
 """Amber: what the data set says. RGB."""
 
-_TINT = 0.3
-_VEIL = 0.6
-_DIMMED = 0.5
+_TINT = 0.35
+_VEIL = 0.75
+_GREY = 0.5
 _QUALITY = 82
+_STRIPE = 9
 
 
 def overlay(
@@ -30,25 +31,25 @@ def overlay(
 ) -> Image:
     """A frame [H, W, 3] with a mask [H, W] that stands out -> uint8 [h, width, 3].
 
-    The rest of the frame goes grey and dark, for no colour of a fill shows on every object.
+    The rest of the frame goes greyer and darker, for no colour of a fill shows on every object.
     """
     small, shape = _resized(image, mask, width)
     if not shape.any():
         return small
     values = small.astype(np.float32)
-    grey = values.mean(-1, keepdims=True) * _VEIL
-    result = 0.35 * values * _VEIL + 0.65 * grey
+    grey = values.mean(-1, keepdims=True)
+    result = _VEIL * ((1 - _GREY) * values + _GREY * grey)
     result[shape] = (1 - _TINT) * values[shape] + _TINT * np.array(colour, np.float32)
     return _outlined(result.astype(np.uint8), shape, colour)
 
 
 def predicted_frame(image: Image, mask: NDArray[np.bool_], status: int, width: int) -> Image:
-    """What a run says of a frame: the mask where it is present; the frame dimmed where unknown."""
+    """What a run says of a frame: the mask where it is present; stripes where it is unknown."""
     if status == Status.PRESENT:
         return overlay(image, mask, PREDICTED, width)
     small, _ = _resized(image, mask, width)
     if status == Status.UNKNOWN:
-        return np.asarray(small * _DIMMED, np.uint8)
+        return _striped(small)
     return small
 
 
@@ -67,9 +68,19 @@ def _resized(image: Image, mask: NDArray[np.bool_], width: int) -> tuple[Image, 
     return small, np.asarray(shape >= 0.5)
 
 
+def _striped(image: Image) -> Image:
+    """The image in pale grey under diagonal stripes."""
+    grey = 0.35 * image.mean(-1, keepdims=True) + 110
+    rows, columns = np.indices(image.shape[:2])
+    stripe = 28.0 * np.less((rows + columns) % _STRIPE, 2).astype(np.float64)[..., None]
+    return np.repeat(np.clip(grey - stripe, 0, 255), 3, axis=-1).astype(np.uint8)
+
+
 def _outlined(image: Image, mask: NDArray[np.bool_], colour: tuple[int, int, int]) -> Image:
     image = np.ascontiguousarray(image)
-    thick = max(1, image.shape[1] // 160)
+    thick = max(1, image.shape[1] // 110)
     lines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    # A dark rim keeps the line apart from an object of its own colour.
+    cv2.drawContours(image, lines, -1, (20, 20, 20), thick + 2, cv2.LINE_AA)
     cv2.drawContours(image, lines, -1, colour, thick, cv2.LINE_AA)
     return image

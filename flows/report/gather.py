@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from flows.figures import stage_rows
+from flows.inputs import pick_frames
 from flows.paths import ALL, SHARD_STAGES, STAGES
 from flows.report.charts import Histogram
 from flows.report.draw import TRUE, jpeg_url, overlay, predicted_frame
-from flows.tasks import pick_frames
 from flows.workshop import Workshop
 from pipeline.errors import InputError, StoreError
 from pipeline.metrics import region_similarity

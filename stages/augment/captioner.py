@@ -13,30 +13,24 @@ import logging
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image as Pillow
-from safetensors import SafetensorError
 from transformers import (
-    AutoModelForImageTextToText,
-    AutoProcessor,
     GenerationConfig,
     LogitsProcessor,
     LogitsProcessorList,
 )
-from transformers.utils import logging as transformers_logging
 
 from pipeline.config import AugmentConfig
-from pipeline.errors import CheckpointError, UnusableAnswerError
+from pipeline.errors import UnusableAnswerError
 from pipeline.ports import Image
 from pipeline.types import Augmentation, Expression, Positive, Provenance, VideoRef
 from stages.augment.parse import ParsedAnswer, parse_answer, string_spans
-from stages.augment.prompt import Prompt, load_prompt
+from stages.augment.prompt import Prompt
 
 logger = logging.getLogger(__name__)
 
@@ -292,76 +286,6 @@ class _Prefixes(Sequence[int]):
 
     def __getitem__(self, index: Any) -> Any:
         return len(self._captioner._decode(self._tokens[: index + 1]))
-
-
-def load_model(
-    folder: Path, config: AugmentConfig, device: torch.device
-) -> tuple[Any, Any, Prompt]:
-    """Model, processor and prompt of a checkpoint folder.
-
-    Raises:
-        CheckpointError: the folder is missing or incomplete, its weights lack parameters or hold
-            others, or its tokenizer does not know its own vocabulary.
-    """
-    expected = "a folder that transformers' AutoModelForImageTextToText loads"
-    remedy = "check augment.checkpoint; `pseudolabels doctor` says which weights are in place"
-    if not (folder / "config.json").is_file():
-        raise CheckpointError(folder, "no config.json in it", expected, remedy)
-    try:
-        processor: Any = AutoProcessor.from_pretrained(folder, local_files_only=True)
-        loader: Any = AutoModelForImageTextToText
-        with _no_progress_bar():
-            model, report = loader.from_pretrained(
-                folder,
-                dtype=getattr(torch, config.dtype),
-                local_files_only=True,
-                use_safetensors=True,
-                output_loading_info=True,
-            )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise CheckpointError(folder, f"it does not load ({error})", expected, remedy) from error
-    odd = sorted({*report["missing_keys"], *report["unexpected_keys"]})
-    odd += [str(item) for item in report["mismatched_keys"]]
-    if odd:
-        found = f"{len(odd)} parameters do not fit, such as {odd[0]}"
-        raise CheckpointError(folder, found, "weights of the model in its config.json", remedy)
-    if getattr(processor, "tokenizer", None) is None:
-        raise CheckpointError(folder, "its processor has no tokenizer", expected, remedy)
-    if not (getattr(processor, "chat_template", None) or processor.tokenizer.chat_template):
-        raise CheckpointError(folder, "no chat template in it", expected, remedy)
-    _check_tokenizer(processor.tokenizer, folder)
-    return model.to(device).eval(), processor, load_prompt(folder)
-
-
-@contextmanager
-def _no_progress_bar() -> Iterator[None]:
-    """Keeps the library's own bar off a terminal that has ours."""
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()
-
-
-def _check_tokenizer(tokenizer: Any, folder: Path) -> None:
-    """Refuses a tokenizer that takes its own words for unknown, as transformers may load one."""
-    unknown = tokenizer.unk_token_id
-    if unknown is None:
-        return
-    words = [word for word in sorted(tokenizer.get_vocab()) if word.isalpha() and word.islower()]
-    lost = [
-        word for word in words[:200] if unknown in tokenizer.encode(word, add_special_tokens=False)
-    ]
-    if lost:
-        raise CheckpointError(
-            folder,
-            f"its tokenizer reads {len(lost)} words of its own vocabulary, such as {lost[0]!r},"
-            " as unknown",
-            "a tokenizer that knows its vocabulary",
-            "save the tokenizer again as tokenizer.json",
-        )
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> set[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,9 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         os.environ["PREFECT_API_URL"] = url
         yield url
     finally:
+        from prefect.logging.handlers import APILogHandler
+
+        APILogHandler().flush()
         os.environ["PREFECT_HOME"] = str(home)
         server.stop()
         os.environ.clear()
@@ -91,6 +94,3 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def site(tmp_path: Path, prefect_server: str) -> Site:
     return Site(tmp_path)
-
-
-SiteMaker = Callable[[], Site]

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from flows.pseudolabels import RunFailedError
+from flows.run import write_augmentations_of
 from flows.shards import Plan
 from pipeline.errors import CheckpointError, ConfigError
 from storage.ledger import Ledger
 from storage.masks import MaskStore
-from storage.tables import iter_quality
+from storage.tables import iter_quality, read_augmentations
 from tests.fakes.stages import FakeSegmenter, fake_fuse
 from tests.flows.conftest import Site
 
@@ -176,6 +177,17 @@ def test_boxes_of_the_data_set_take_the_grounders_place(site: Site) -> None:
     assert site.loaded.names == ["segment"]
     metrics = json.loads((site.folder / "metrics.json").read_text())
     assert metrics["pseudo_masks"]["overall"]["J"] > 95
+
+
+def test_a_runs_texts_go_out_as_a_file_and_come_in_again(site: Site) -> None:
+    site.run()
+    file = site.out / "texts.json"
+    assert write_augmentations_of(site.config(), file) == 8
+    site.run("augment.source=file", f'augment.file="{file}"')
+    before = read_augmentations(site.folder / "augment" / "00000.parquet")
+    assert before["clip00"][0].provenance.model == "file"
+    assert before["clip00"][1].original == "the blue square moving left"
+    assert len(before["clip00"][1].positives) > 1
 
 
 def test_only_some_videos_and_masks_of_others_go(site: Site) -> None:

@@ -26,6 +26,9 @@ SENTENCES = [
     "a man in a red shirt walking to the left behind a dog",
     "the woman sitting in front of the car",
     "a big brown bear on the right",
+    "the small circle that moves upward in the scene",
+    "a large blue cross that is leftmost seen in the video",
+    "the star lower than the circle",
 ]
 
 
@@ -55,6 +58,10 @@ def test_every_sentence_gets_sound_positives_and_negatives(text: str) -> None:
         ("the man behind the car", "the man in front of the car", "relation"),
         ("the man walking", "the man sitting", "action"),
         ("the box at the bottom", "the box at the top", "relation"),
+        ("the star that moves upward", "the star that moves downward", "action"),
+        ("a dog that walks to the left", "a dog that walks to the right", "action"),
+        ("the star that does not move", "the star that turns around itself", "action"),
+        ("a star higher than the cross", "a star lower than the cross", "relation"),
         ("An apple", "An apple", None),
     ],
 )

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from flows.tasks import annotated_boxes, others_of, pick_frames, texts_of
+from flows.inputs import annotated_boxes, others_of, pick_frames, texts_of
 from pipeline.types import (
     Augmentation,
     Expression,
