@@ -16,7 +16,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from pipeline.errors import ConfigError
 
-
 EXECUTION = frozenset({"batch_frames", "batch_pairs", "batch_texts", "concurrency", "workers"})
 """Fields that a fingerprint leaves out."""
 
@@ -107,8 +106,11 @@ class GroundConfig(Section):
         text_encoder: folder of the BERT that goes with the weights; None for the demo model.
         runner_ups: boxes kept of a text beside its best (R - 1).
         score: a box's similarity to a sentence: the mean or the maximum over its tokens.
+        joint: sentences that share a pass of the transformer, each with its own words only (the
+            sub-sentence mask of Grounding DINO); 1 is exact, more is faster. Published models find
+            less with many; the demo model was trained with up to ten.
         short_side, long_side: pixels; the frame is resized to the first within the second.
-        batch_pairs: (frame, text) pairs in one pass of the transformer.
+        batch_pairs: (frame, caption) pairs in one pass of the transformer.
     """
 
     source: Literal["model", "annotation"] = "model"
@@ -118,6 +120,7 @@ class GroundConfig(Section):
     text_encoder: Path | None = None
     runner_ups: int = Field(2, ge=0)
     score: Literal["mean", "max"] = "mean"
+    joint: int = Field(8, ge=1, le=32)
     short_side: int = Field(96, ge=32)
     long_side: int = Field(192, ge=32)
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"

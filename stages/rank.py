@@ -54,7 +54,6 @@ def rank(
     config: RankConfig,
     fingerprint: str,
     *,
-    frame_names: tuple[str, ...] = (),
     threshold: float = 0.4,
 ) -> tuple[PseudoMask, list[FrameQuality]]:
     """Chooses, filters and enlarges the masks of one sample.
@@ -64,11 +63,10 @@ def rank(
         height, width: of the video's frames, pixels.
         config: epsilon, window, what is turned down.
         fingerprint: stored with the mask.
-        frame_names: names for the quality rows; positions where not given.
         threshold: probability above which a pixel is the target's (``fuse.threshold``).
 
     Returns:
-        The pseudo-mask and a row of quality figures a frame.
+        The pseudo-mask and a row of quality figures a frame, named by its position.
     """
     cut = math.log(threshold / (1 - threshold))
     ranking = rank_frames(hypotheses, config, cut)
@@ -85,7 +83,7 @@ def rank(
             status[index], reason[index] = Status.UNKNOWN, EMPTY_MASK
     weight = _weights(hypotheses, ranking, status)
     rows = [
-        _quality(hypotheses, ranking, index, weight, status, reason[index], frame_names)
+        _quality(hypotheses, ranking, index, weight, status, reason[index])
         for index in range(frames)
     ]
     return PseudoMask(hypotheses.key, mask, weight, status, fingerprint), rows
@@ -223,14 +221,13 @@ def _quality(
     weight: NDArray[np.float32],
     status: NDArray[np.uint8],
     reason: str,
-    names: tuple[str, ...],
 ) -> FrameQuality:
     row = max(int(ranking.chosen[index]), 0)
     return FrameQuality(
         video=hypotheses.key.video,
         expression=hypotheses.key.expression,
         frame=index,
-        frame_name=names[index] if names else str(index),
+        frame_name=str(index),
         box_score=float(hypotheses.box_score[index, row]),
         predicted_iou=float(hypotheses.predicted_iou[index, row]),
         stability=float(hypotheses.stability[index, row]),

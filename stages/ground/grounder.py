@@ -22,6 +22,7 @@ from pipeline.config import GroundConfig
 from pipeline.errors import CheckpointError
 from pipeline.ports import Image
 from pipeline.types import Boxes
+from stages.frames import normalise_frames
 from stages.ground.architecture import (
     FrameFeatures,
     TextFeatures,
@@ -31,7 +32,6 @@ from stages.ground.architecture import (
     encode_texts,
     run_transformer,
 )
-from stages.frames import normalise_frames
 from stages.weights import check_digest, fill_model, resolve_checkpoint
 
 SAME_BOX_IOU = 0.7
@@ -59,7 +59,8 @@ class GroundingDinoGrounder:
         stacked = torch.from_numpy(np.stack(images)).to(self._device)
         prepared = normalise_frames(stacked, self._config.short_side, self._config.long_side)
         dtype = self._model.feat_map.weight.dtype
-        return encode_frames(self._model, prepared.to(dtype)), stacked.shape[1:3]
+        size = stacked.shape[1], stacked.shape[2]
+        return encode_frames(self._model, prepared.to(dtype)), size
 
     @torch.inference_mode()
     def ground(self, embedding: object, texts: Sequence[str]) -> list[Boxes]:
@@ -69,32 +70,47 @@ class GroundingDinoGrounder:
             B times :class:`Boxes`, at most K * R rows each, ordered by text, then rank.
         """
         frames, size = cast(tuple[FrameFeatures, tuple[int, int]], embedding)
+        groups = self._captions(texts)
         found: list[list[tuple[Tensor, Tensor, int]]] = [[] for _ in range(len(frames))]
-        pairs = [(frame, text) for text in range(len(texts)) for frame in range(len(frames))]
+        pairs = [(frame, group) for group in range(len(groups)) for frame in range(len(frames))]
+        scale = torch.tensor([size[1], size[0]] * 2, device=self._device)
         for start in range(0, len(pairs), self._config.batch_pairs):
             part = pairs[start : start + self._config.batch_pairs]
             chosen = torch.tensor([frame for frame, _ in part], device=self._device)
-            encoded = self._encoded([texts[text] for _, text in part])
+            encoded, owner = join_captions(
+                [[self._texts[texts[row]] for row in groups[group]] for _, group in part]
+            )
             last = run_transformer(self._model, frames.take(chosen), encoded)[-1]
-            scores = sentence_scores(last.logits.float(), encoded.content, self._config.score)
-            corners = box_convert(last.boxes.float(), "cxcywh", "xyxy").clamp(0, 1)
-            scale = torch.tensor([size[1], size[0]] * 2, device=self._device)
-            for (frame, text), box, score in zip(part, corners * scale, scores, strict=True):
-                kept = nms(box, score, SAME_BOX_IOU)[: self._config.runner_ups + 1]
-                found[frame].append((box[kept].cpu(), score[kept].cpu(), text))
+            scores = sentence_scores(last.logits.float(), owner, self._config.score)
+            corners = box_convert(last.boxes.float(), "cxcywh", "xyxy").clamp(0, 1) * scale
+            for (frame, group), boxes, score in zip(part, corners, scores, strict=True):
+                for place, text in enumerate(groups[group]):
+                    kept = nms(boxes, score[place], SAME_BOX_IOU)[: self._config.runner_ups + 1]
+                    found[frame].append((boxes[kept].cpu(), score[place, kept].cpu(), text))
         return [_boxes(rows) for rows in found]
 
-    def _encoded(self, texts: Sequence[str]) -> TextFeatures:
-        missing = sorted({text for text in texts if text not in self._texts})
-        if missing:
-            if len(self._texts) + len(missing) > _CACHED_TEXTS:
-                self._texts.clear()
-                missing = sorted(set(texts))
-            captions = [as_caption(text) for text in missing]
-            together = encode_texts(self._model, captions)
-            for row, text in enumerate(missing):
+    def _captions(self, texts: Sequence[str]) -> list[list[int]]:
+        """Rows of the texts that share a caption, after each text is encoded and kept."""
+        missing = list(dict.fromkeys(text for text in texts if text not in self._texts))
+        if len(self._texts) + len(missing) > _CACHED_TEXTS:
+            self._texts.clear()
+            missing = list(dict.fromkeys(texts))
+        for start in range(0, len(missing), self._config.batch_pairs):
+            part = missing[start : start + self._config.batch_pairs]
+            together = encode_texts(self._model, [as_caption(text) for text in part])
+            for row, text in enumerate(part):
                 self._texts[text] = together.take(torch.tensor([row], device=self._device))
-        return _pad([self._texts[text] for text in texts])
+        groups: list[list[int]] = []
+        length = 0
+        for row, text in enumerate(texts):
+            own = self._texts[text].encoded.shape[1] - 2
+            full = groups and len(groups[-1]) == self._config.joint
+            if not groups or full or length + own > self._model.max_text_len - 2:
+                groups.append([])
+                length = 0
+            groups[-1].append(row)
+            length += own
+        return groups
 
 
 def as_caption(text: str) -> str:
@@ -104,21 +120,54 @@ def as_caption(text: str) -> str:
     return " ".join(words) + "."
 
 
-def sentence_scores(logits: Tensor, content: Tensor, how: str) -> Tensor:
-    """Similarity of each box to the whole sentence.
+def join_captions(groups: Sequence[Sequence[TextFeatures]]) -> tuple[TextFeatures, Tensor]:
+    """Puts sentences that were encoded alone into one caption a group.
+
+    A sentence sees no other, so its features are those it has alone, and the caption is the one
+    that the package would make of "first. second. third.": one [CLS] before, one [SEP] after.
+
+    Returns:
+        The captions, padded to the longest, and int64 [P, L], the sentence of each word in its
+        group, -1 for what is no word.
+    """
+    parts = [[item.encoded.shape[1] - 2 for item in group] for group in groups]
+    length, first = 2 + max(map(sum, parts)), groups[0][0]
+    size = (len(groups), length)
+    encoded = first.encoded.new_zeros(*size, first.encoded.shape[2])
+    used, positions = first.used.new_zeros(size), first.positions.new_zeros(size)
+    attends = torch.eye(length, dtype=torch.bool, device=used.device).repeat(len(groups), 1, 1)
+    owner = torch.full(size, -1, device=used.device)
+    for row, group in enumerate(groups):
+        start = 0
+        for place, item in enumerate(group):
+            body = slice(int(place > 0), item.encoded.shape[1] - int(place < len(group) - 1))
+            own = slice(start, start + body.stop - body.start)
+            encoded[row, own], used[row, own] = item.encoded[0, body], item.used[0, body]
+            attends[row, own, own] = item.attends[0, body, body]
+            positions[row, own] = item.positions[0, body]
+            owner[row, own] = torch.where(item.content[0, body], place, -1)
+            start = own.stop
+    return TextFeatures(encoded, used, attends, positions, owner >= 0), owner
+
+
+def sentence_scores(logits: Tensor, owner: Tensor, how: str) -> Tensor:
+    """Similarity of each box to each whole sentence.
 
     Args:
         logits: [P, Q, L].
-        content: bool [P, L], the tokens that are words.
-        how: ``mean`` or ``max`` over the words.
+        owner: int64 [P, L], the sentence of each word, -1 for what is no word.
+        how: ``mean`` or ``max`` over a sentence's words.
 
     Returns:
-        [P, Q] in [0, 1]; 0 for a sentence without words.
+        [P, S, Q] in [0, 1], S the most sentences of a caption; 0 for a sentence without words.
     """
-    chance = logits.sigmoid().masked_fill(~content[:, None], 0)
+    sentences = int(owner.max()) + 1 if owner.numel() else 0
+    words = owner[:, None] == torch.arange(max(sentences, 1), device=owner.device)[:, None]
+    chance = logits.sigmoid().nan_to_num()
     if how == "max":
-        return chance.amax(-1)
-    return chance.sum(-1) / content.sum(-1).clamp(min=1)[:, None]
+        return (chance[:, None] * words[:, :, None]).amax(-1)
+    total = torch.einsum("pql,psl->psq", chance, words.to(chance.dtype))
+    return total / words.sum(-1).clamp(min=1)[..., None]
 
 
 def load_grounder(config: GroundConfig, device: torch.device) -> GroundingDinoGrounder:
@@ -172,25 +221,6 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
             folder, "its tokenizer reads plain words as unknown", expected, remedy
         )
     return cast(PreTrainedTokenizerBase, tokenizer)
-
-
-def _pad(rows: Sequence[TextFeatures]) -> TextFeatures:
-    """Puts single captions into one batch, padded to the longest."""
-    length = max(row.encoded.shape[1] for row in rows)
-    first = rows[0]
-    encoded = first.encoded.new_zeros(len(rows), length, first.encoded.shape[2])
-    used = first.used.new_zeros(len(rows), length)
-    attends = torch.eye(length, dtype=torch.bool, device=used.device).repeat(len(rows), 1, 1)
-    positions = first.positions.new_zeros(len(rows), length)
-    content = first.content.new_zeros(len(rows), length)
-    for index, row in enumerate(rows):
-        own = row.encoded.shape[1]
-        encoded[index, :own] = row.encoded[0]
-        used[index, :own] = row.used[0]
-        attends[index, :own, :own] = row.attends[0]
-        positions[index, :own] = row.positions[0]
-        content[index, :own] = row.content[0]
-    return TextFeatures(encoded, used, attends, positions, content)
 
 
 def _boxes(rows: Sequence[tuple[Tensor, Tensor, int]]) -> Boxes:

@@ -1,9 +1,8 @@
 import math
 
 import numpy as np
-import pytest
 
-from flows.evaluation import SampleScore, baseline_masks, score_sample, summarise, upsampled
+from flows.evaluation import SampleScore, baseline_masks, score_sample, summarise
 from pipeline.types import (
     Augmentation,
     Boxes,
@@ -108,8 +107,3 @@ def test_baseline_is_the_originals_best_box_in_every_frame() -> None:
     assert masks[0, :, :4].all()
     assert not masks[0, :, 5:].any()
     assert not masks[1].any()
-
-
-def test_upsampling_keeps_half_pixel_centres() -> None:
-    low = np.array([[0, 1]], np.float16)
-    assert upsampled(low, 1, 4)[0].tolist() == pytest.approx([0, 0.25, 0.75, 1])
