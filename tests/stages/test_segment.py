@@ -1,0 +1,257 @@
+"""The segmenter against segment-anything's own code, on the small model with random weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from segment_anything import SamPredictor, sam_model_registry
+
+from pipeline.config import SegmentConfig
+from pipeline.errors import CheckpointError
+from pipeline.geometry import box_iou
+from stages.masks import enlarge
+from stages.segment.architecture import build_demo, decode_boxes, encode_frames
+from stages.segment.segmenter import SamSegmenter, load_segmenter, merge_boxes
+
+SIZES = {"landscape": (72, 128), "portrait": (150, 90), "square": (100, 100)}
+
+
+def frames(count: int, height: int, width: int, seed: int = 0) -> list[NDArray[np.uint8]]:
+    """Smooth frames, so that a resize is well defined."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width] / max(height, width)
+    made = []
+    for _ in range(count):
+        waves = [
+            np.sin(x * rng.uniform(2, 12) + y * rng.uniform(2, 12) + rng.uniform(0, 6))
+            for _ in range(3)
+        ]
+        made.append((127 + 120 * np.stack(waves, -1)).astype(np.uint8))
+    return made
+
+
+def boxes_in(count: int, height: int, width: int, seed: int = 1) -> NDArray[np.float32]:
+    rng = np.random.default_rng(seed)
+    low = rng.uniform(0, 0.5, (count, 2)) * (width, height)
+    high = low + rng.uniform(0.2, 0.5, (count, 2)) * (width, height)
+    return np.concatenate([low, high], 1).astype(np.float32)
+
+
+def segmenter(sam: Any, **changes: Any) -> SamSegmenter:
+    return SamSegmenter(sam, SegmentConfig(**({"merge_iou": 1.0} | changes)))
+
+
+def test_many_frames_in_one_pass_equal_the_package_frame_by_frame(small_sam: Any) -> None:
+    images = torch.from_numpy(np.stack(frames(3, 72, 128)))
+    counts = [2, 1, 3]
+    side = small_sam.image_encoder.img_size
+    asked = [torch.from_numpy(boxes_in(n, 72, 128, seed=n)) * (side / 128) for n in counts]
+    with torch.inference_mode():
+        embeddings = encode_frames(small_sam, images)
+        rows = torch.repeat_interleave(torch.arange(3), torch.tensor(counts))
+        masks, quality = decode_boxes(small_sam, embeddings[rows], torch.cat(asked))
+        start = 0
+        for frame, boxes in enumerate(asked):
+            sparse, dense = small_sam.prompt_encoder(points=None, boxes=boxes, masks=None)
+            expected, expected_quality = small_sam.mask_decoder(
+                image_embeddings=embeddings[frame : frame + 1],
+                image_pe=small_sam.prompt_encoder.get_dense_pe(),
+                sparse_prompt_embeddings=sparse,
+                dense_prompt_embeddings=dense,
+                multimask_output=False,
+            )
+            part = slice(start, start + len(boxes))
+            torch.testing.assert_close(masks[part], expected[:, 0], rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(quality[part], expected_quality[:, 0], rtol=1e-5, atol=1e-5)
+            start += len(boxes)
+    assert masks.std() > 1e-3, "the random model says something"
+
+
+@pytest.mark.parametrize("shape", SIZES)
+def test_masks_equal_those_of_sam_predictor(small_sam: Any, shape: str) -> None:
+    height, width = SIZES[shape]
+    images = frames(2, height, width, seed=3)
+    asked = [boxes_in(3, height, width, seed=5), boxes_in(2, height, width, seed=6)]
+    ours = segmenter(small_sam)
+    found = ours.decode(ours.embed(images), asked)
+    predictor = SamPredictor(small_sam)
+    for image, boxes, candidates in zip(images, asked, found, strict=True):
+        predictor.set_image(image)
+        logits = enlarge(torch.from_numpy(candidates.logits), height, width).numpy()
+        for row, box in enumerate(boxes):
+            theirs, quality, _ = predictor.predict(
+                box=box, multimask_output=False, return_logits=True
+            )
+            near = 0.02 * np.abs(theirs[0]).max()
+            differs = (logits[row] > 0) != (theirs[0] > 0)
+            assert not (differs & (np.abs(theirs[0]) > near)).any()
+            assert np.abs(logits[row] - theirs[0]).max() < near
+            assert 0.02 < (theirs[0] > 0).mean() < 0.98, "there is a mask to compare"
+            assert candidates.predicted_iou[row] == pytest.approx(
+                float(np.clip(quality[0], 0, 1)), abs=0.01
+            )
+
+
+def test_batches_of_any_size_give_the_same(small_sam: Any) -> None:
+    images = frames(3, 72, 128)
+    asked = [boxes_in(n, 72, 128, seed=n) for n in (3, 0, 2)]
+    whole = segmenter(small_sam).decode(segmenter(small_sam).embed(images), asked)
+    for size in (1, 2):
+        small = segmenter(small_sam, batch_pairs=size)
+        for one, other in zip(small.decode(small.embed(images), asked), whole, strict=True):
+            np.testing.assert_allclose(
+                one.logits.astype(np.float32), other.logits.astype(np.float32), atol=2e-3
+            )
+            np.testing.assert_allclose(one.predicted_iou, other.predicted_iou, atol=1e-5)
+
+
+def test_frames_without_boxes(small_sam: Any) -> None:
+    ours = segmenter(small_sam)
+    none = np.zeros((0, 4), np.float32)
+    found = ours.decode(ours.embed(frames(2, 72, 128)), [none, none])
+    one = ours.decode(ours.embed(frames(1, 72, 128)), [boxes_in(1, 72, 128)])[0]
+    for candidates in found:
+        assert len(candidates) == 0
+        assert candidates.logits.shape == (0, *one.logits.shape[1:])
+        assert candidates.logits.dtype == np.float16
+        assert candidates.predicted_iou.shape == candidates.stability.shape == (0,)
+        assert candidates.box_row.shape == (0,) and candidates.box_row.dtype == np.int32
+
+
+def test_logits_cover_the_frame_and_not_the_padding(small_sam: Any) -> None:
+    ours = segmenter(small_sam)
+    for height, width in SIZES.values():
+        found = ours.decode(ours.embed(frames(1, height, width)), [boxes_in(1, height, width)])[0]
+        cells = small_sam.image_encoder.img_size / 4
+        scale = cells / max(height, width)
+        rows, columns = found.logits.shape[1:]
+        assert max(rows, columns) == cells
+        assert rows - height * scale < 2 and columns - width * scale < 2
+
+
+def test_stability_is_the_overlap_of_a_strict_and_a_loose_mask(small_sam: Any) -> None:
+    ours = segmenter(small_sam)
+    found = ours.decode(ours.embed(frames(1, 72, 128)), [boxes_in(4, 72, 128)])[0]
+    for logits, stability in zip(found.logits, found.stability, strict=True):
+        strict, loose = logits > 1, logits > -1
+        assert stability == pytest.approx(strict.sum() / max((strict | loose).sum(), 1), abs=1e-6)
+        assert 0 <= stability <= 1
+
+
+def test_equal_boxes_are_decoded_once() -> None:
+    box = np.array([[1, 2, 30, 40]], np.float32)
+    other = np.array([[1, 2, 30, 41]], np.float32)
+    kept, row = merge_boxes(np.concatenate([box, other, box, other, box]), 1.0)
+    assert kept.tolist() == [0, 1] and row.tolist() == [0, 1, 0, 1, 0]
+
+
+def test_near_boxes_share_a_mask_from_the_threshold_on() -> None:
+    boxes = np.array([[0, 0, 100, 10], [0, 0, 96, 10], [0, 0, 90, 10]], np.float32)
+    assert merge_boxes(boxes, 0.95)[1].tolist() == [0, 0, 1]
+    assert merge_boxes(boxes, 0.96)[1].tolist() == [0, 0, 1], "at the threshold, too"
+    assert merge_boxes(boxes, 0.97)[1].tolist() == [0, 1, 2]
+    assert merge_boxes(boxes, 0.9)[1].tolist() == [0, 0, 0]
+
+
+def test_no_boxes_merge_to_none() -> None:
+    kept, row = merge_boxes(np.zeros((0, 4), np.float32), 0.9)
+    assert kept.shape == row.shape == (0,)
+
+
+@given(
+    st.lists(
+        st.tuples(*(st.integers(0, 20) for _ in range(2)), *(st.integers(0, 12) for _ in range(2))),
+        max_size=12,
+    ),
+    st.sampled_from([0.3, 0.6, 0.9, 1.0]),
+)
+def test_every_box_is_near_the_one_that_answers_it(
+    made: list[tuple[int, int, int, int]], iou: float
+) -> None:
+    boxes = np.array([(x, y, x + w, y + h) for x, y, w, h in made], np.float32).reshape(-1, 4)
+    kept, row = merge_boxes(boxes, iou)
+    assert sorted(set(row.tolist())) == list(range(len(kept)))
+    assert kept.tolist() == sorted(kept.tolist())
+    for index, place in enumerate(row):
+        answer = boxes[kept[place]]
+        same = (boxes[index] == answer).all()
+        assert same or box_iou(boxes[index : index + 1], answer[None])[0, 0] >= iou
+    for place, index in enumerate(kept):
+        assert row[index] == place, "a decoded box answers itself"
+
+
+def test_a_shared_mask_is_the_mask_of_the_box_that_stands_for_it(small_sam: Any) -> None:
+    images, boxes = frames(1, 72, 128), boxes_in(2, 72, 128)
+    ours = segmenter(small_sam)
+    asked = np.concatenate([boxes, boxes[:1]])
+    found = ours.decode(ours.embed(images), [asked])[0]
+    assert len(found) == 2 and found.box_row.tolist() == [0, 1, 0]
+    alone = ours.decode(ours.embed(images), [boxes[1:]])[0]
+    np.testing.assert_allclose(
+        found.logits[1].astype(np.float32), alone.logits[0].astype(np.float32), atol=2e-3
+    )
+
+
+def test_a_checkpoint_of_the_demo_model_loads(small_sam: Any, tmp_path: Path) -> None:
+    save_file(small_sam.state_dict(), tmp_path / "model.safetensors")
+    config = SegmentConfig(checkpoint=str(tmp_path), merge_iou=1.0)
+    loaded = load_segmenter(config, torch.device("cpu"))
+    images, boxes = frames(1, 72, 128), [boxes_in(2, 72, 128)]
+    ours = segmenter(small_sam)
+    expected = ours.decode(ours.embed(images), boxes)[0]
+    found = loaded.decode(loaded.embed(images), boxes)[0]
+    np.testing.assert_array_equal(found.logits, expected.logits)
+
+
+def test_another_models_checkpoint_is_refused_by_name(tmp_path: Path) -> None:
+    save_file({"x": torch.zeros(1)}, tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"model\.safetensors.*missing.*of a Sam"):
+        load_segmenter(SegmentConfig(checkpoint=str(tmp_path)), torch.device("cpu"))
+    with pytest.raises(CheckpointError, match="sha256"):
+        load_segmenter(
+            SegmentConfig(checkpoint=str(tmp_path), sha256="0" * 64), torch.device("cpu")
+        )
+
+
+def test_half_precision_changes_masks_little(small_sam: Any, tmp_path: Path) -> None:
+    save_file(small_sam.state_dict(), tmp_path / "model.safetensors")
+    images, boxes = frames(1, 72, 128), [boxes_in(2, 72, 128)]
+    results = []
+    for dtype in ("float32", "bfloat16"):
+        config = SegmentConfig(checkpoint=str(tmp_path), merge_iou=1.0, dtype=dtype)
+        loaded = load_segmenter(config, torch.device("cpu"))
+        results.append(loaded.decode(loaded.embed(images), boxes)[0])
+    full, half = (item.logits.astype(np.float32) for item in results)
+    assert np.abs(full - half).mean() < 0.05 * np.abs(full).mean() + 0.05
+
+
+@pytest.mark.slow
+def test_a_full_size_checkpoint_loads_and_makes_masks(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = sam_model_registry["vit_b"]()
+    torch.save(model.state_dict(), tmp_path / "sam_vit_b.pth")
+    del model
+    config = SegmentConfig(checkpoint=str(tmp_path / "sam_vit_b.pth"), model="vit_b")
+    loaded = load_segmenter(config, torch.device("cpu"))
+    asked = [boxes_in(2, 180, 320), np.zeros((0, 4), np.float32)]
+    found = loaded.decode(loaded.embed(frames(2, 180, 320)), asked)
+    assert [len(item) for item in found] == [2, 0]
+    assert found[0].logits.shape == (2, 145, 256)
+    assert np.isfinite(found[0].logits).all() and np.isfinite(found[0].predicted_iou).all()
+    assert enlarge(torch.from_numpy(found[0].logits), 180, 320).shape == (2, 180, 320)
+    with (tmp_path / "sam_vit_b.pth").open("r+b") as file:
+        file.truncate(100_000_000)
+    with pytest.raises(CheckpointError, match=r"sam_vit_b\.pth.*does not load"):
+        load_segmenter(config, torch.device("cpu"))
+
+
+def test_the_demo_model_is_small() -> None:
+    assert sum(weight.numel() for weight in build_demo().parameters()) < 1_000_000
