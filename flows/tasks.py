@@ -10,6 +10,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -281,9 +282,19 @@ def _set_aside_before(ledger: Ledger, job: Job) -> dict[str, str]:
 
 
 def _batches(reader: DatasetReader, video: VideoRef, size: int) -> Iterator[list[Image]]:
-    for start in range(0, len(video), size):
+    """A video's frames, ``size`` at a time; the next batch is decoded while one is worked on."""
+
+    def decode(start: int) -> list[Image]:
         stop = min(start + size, len(video))
-        yield [reader.frame(video, FrameIndex(index)) for index in range(start, stop)]
+        return [reader.frame(video, FrameIndex(index)) for index in range(start, stop)]
+
+    with ThreadPoolExecutor(1) as ahead:
+        coming = ahead.submit(decode, 0)
+        for start in range(size, len(video), size):
+            batch = coming.result()
+            coming = ahead.submit(decode, start)
+            yield batch
+        yield coming.result()
 
 
 def _count_frames(counts: Counter[str], status: NDArray[np.uint8], reasons: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from pipeline.errors import ConfigError
 
-EXECUTION = frozenset({"batch_frames", "batch_pairs", "batch_texts", "concurrency", "workers"})
+EXECUTION = frozenset({"batch_frames", "batch_pairs", "batch_texts", "concurrency"})
 """Fields that a fingerprint leaves out."""
 
 
@@ -170,7 +170,6 @@ class FuseConfig(Section):
     claim_margin: float = Field(0.1, ge=0, le=1)
     negative_weight: float = Field(0.5, ge=0)
     hypotheses: int = Field(3, ge=1)
-    workers: int = Field(2, ge=1)
 
 
 class RankConfig(Section):
@@ -193,7 +192,6 @@ class RankConfig(Section):
     maximum_violation: float = Field(0.5, ge=0, le=1)
     swap: bool = True
     continuity: float = Field(0.3, ge=0)
-    workers: int = Field(2, ge=1)
 
 
 class StudentConfig(Section):
