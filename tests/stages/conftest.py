@@ -1,4 +1,4 @@
-"""What the tests of the stages share: few threads, and the small models with random weights."""
+"""What the tests of the stages share: one thread, and the small models with random weights."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 
 
 @pytest.fixture(scope="session", autouse=True)
-def few_threads() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
 
