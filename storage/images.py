@@ -5,8 +5,10 @@ Letters: H W pixels.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -53,18 +55,21 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> NDArray[np.ui
         return np.asarray(image.convert("RGB"), dtype=np.uint8)
 
 
-def read_mask(path: Path, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+def read_mask(
+    path: Path, size: tuple[int, int] | None = None, content: bytes | None = None
+) -> NDArray[np.uint8]:
     """An index mask as uint8 [H, W]: the value of a pixel is the id of its object, 0 is none.
 
     Args:
         path: a palette or 8-bit grey PNG.
         size: (H, W) that the mask must have; None for any.
+        content: the file's bytes, where it lies in an archive.
 
     Raises:
         InputError: the file is missing, broken, truncated, too large, of another size, or holds
             colours in place of ids.
     """
-    with _opened(path, "an index mask") as image:
+    with _opened(path, "an index mask", content) as image:
         if image.mode not in MASK_MODES:
             raise InputError(
                 path,
@@ -82,11 +87,42 @@ def read_mask(path: Path, size: tuple[int, int] | None = None) -> NDArray[np.uin
         return np.array(image, dtype=np.uint8)
 
 
+def write_index_mask(path: Path, ids: NDArray[np.uint8]) -> None:
+    """Saves an index mask [H, W] as a palette PNG: the value of a pixel is the id of its object."""
+    image = Image.frombytes("P", (ids.shape[1], ids.shape[0]), np.ascontiguousarray(ids).tobytes())
+    image.putpalette(_palette())
+    image.save(path, format="PNG")
+
+
+def png_of(mask: NDArray[np.bool_]) -> bytes:
+    """A mask [H, W] as an 8-bit grey PNG, 255 inside and 0 outside."""
+    buffer = io.BytesIO()
+    Image.fromarray(mask.astype(np.uint8) * np.uint8(255)).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+@lru_cache(maxsize=1)
+def _palette() -> bytes:
+    """256 colours: black for 0, and neighbouring ids well apart.
+
+    The bits of an id go to red, green and blue in turn, low bits to high values, as in the palette
+    of PASCAL VOC and DAVIS.
+    """
+    ids = np.arange(256)
+    colours = np.zeros((256, 3), np.uint8)
+    for bit in range(8):
+        for channel in range(3):
+            position = 3 * bit + channel
+            if position < 8:
+                colours[:, channel] |= (((ids >> position) & 1) << (7 - bit)).astype(np.uint8)
+    return colours.tobytes()
+
+
 @contextmanager
-def _opened(path: Path, expected: str) -> Iterator[Image.Image]:
+def _opened(path: Path, expected: str, content: bytes | None = None) -> Iterator[Image.Image]:
     """The open image; every way in which a file can fail to be one becomes an InputError."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path if content is None else io.BytesIO(content)) as image:
             pixels = image.width * image.height
             if pixels > MAX_PIXELS:
                 raise InputError(
