@@ -155,14 +155,16 @@ def evaluate(
         try:
             video = reader.video(video_id)
             expressions = reader.expressions(video_id)
-            yield video_id, [s for e in expressions if (s := _score(reader, video, e, masks))]
+            scores = (evaluate_sample(reader, video, item, masks) for item in expressions)
+            yield video_id, [score for score in scores if score is not None]
         except InputError:
             yield video_id, []
 
 
-def _score(
+def evaluate_sample(
     reader: DatasetReader, video: VideoRef, expression: Expression, masks: SampleMasks
 ) -> SampleScore | None:
+    """Scores a system's masks of one sample; None where no frame has truth."""
     found = masks(video, expression)
     if found is None:
         empty = np.broadcast_to(np.False_, (len(video), video.height, video.width))

@@ -1,0 +1,1 @@
+"""Evaluations of predictions on disk, a protocol a module."""

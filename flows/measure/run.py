@@ -1,0 +1,127 @@
+"""``evaluate run``: the masks of a run, of its student or of another store against truth."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from flows.evaluation import SampleScore, StoredMasks, evaluate_sample, summarise
+from flows.exporting import masks_of
+from flows.measure.present import Result, mean, present, write_csv
+from flows.run import finish_again
+from flows.show import FIGURES, figure, show_results
+from flows.workshop import Workshop
+from pipeline.config import RunConfig
+from pipeline.errors import InputError
+from pipeline.ports import DatasetReader
+from pipeline.types import VideoRef
+from storage.exports import ExportSource
+
+
+def evaluate_run(
+    config: RunConfig, console: Console, source: str, as_json: bool, csv: Path | None
+) -> None:
+    """Measures masks against truth, where the data set has any.
+
+    For the run's own masks ``metrics.json`` is written anew, with the baseline and the student
+    beside them.
+
+    Args:
+        source: ``masks``, ``student``, ``consensus`` or the path of a mask store.
+        as_json: print JSON in place of the table.
+        csv: folder for the tables by sequence and expression; None for none.
+
+    Raises:
+        PseudoLabelError: there are no masks.
+    """
+    shop = Workshop(config)
+    if source != "masks":
+        present(measure_store(masks_of(shop, source), source), console, as_json, csv)
+        return
+    finish_again(config, "evaluate", Console(stderr=True) if as_json else console)
+    if as_json:
+        metrics = json.loads(shop.paths.metrics.read_text(encoding="utf-8"))
+        console.file.write(json.dumps(metrics, indent=2) + "\n")
+    else:
+        show_results(console, config.run_folder)
+    if csv is not None:
+        _write_tables(measure_store(masks_of(shop, source), source), csv)
+
+
+def measure_store(source: ExportSource, name: str) -> Result:
+    """The figures of a mask store against the truth of its data set.
+
+    A sample without masks counts as all unknown; a video that cannot be read is named and left out.
+    """
+    reader, problems = source.reader, []
+    rows: list[dict[str, Any]] = []
+    scores: list[SampleScore] = []
+    masks = StoredMasks(source.store.path)
+    for video_id in source.store.videos():
+        try:
+            video = reader.video(video_id)
+            source.check_frames(video)
+        except InputError as error:
+            problems.append(f"{video_id} was left out: {error}")
+            continue
+        for expression, score in _scores(reader, video, masks):
+            scores.append(score)
+            rows.append(_row(video_id, expression, score))
+    figures = summarise(scores) or {}
+    if not scores:
+        problems.append("the data set has no truth to measure against")
+    shown = {label: figure(figures, keys) for label, keys in FIGURES} if figures else {}
+    videos = dict.fromkeys(row["video"] for row in rows)
+    return Result(
+        title=f"{name} of {reader.name}, {reader.split}",
+        systems={
+            name: {
+                label: math.nan if value is None else value / 100 for label, value in shown.items()
+            }
+        },
+        sequences=[_video_row(video, rows) for video in videos],
+        expressions=rows,
+        problems=problems,
+        counts={"videos": len(videos), "expressions": len(rows)},
+    )
+
+
+def _scores(
+    reader: DatasetReader, video: VideoRef, masks: StoredMasks
+) -> Iterator[tuple[str, SampleScore]]:
+    """(expression, score) of a video's samples that have truth."""
+    for expression in reader.expressions(video.id):
+        score = evaluate_sample(reader, video, expression, masks)
+        if score is not None:
+            yield expression.key.expression, score
+
+
+def _row(video: str, expression: str, score: SampleScore) -> dict[str, Any]:
+    return {
+        "video": video,
+        "expression": expression,
+        "kind": score.kind or "",
+        "frames": score.frames,
+        "kept": score.kept,
+        "J": score.j,
+        "F": score.f,
+        "J&F": (score.j + score.f) / 2,
+        "J, dropped as misses": score.strict_j,
+        "F, dropped as misses": score.strict_f,
+    }
+
+
+def _video_row(video: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    mine = [row for row in rows if row["video"] == video]
+    figures = {key: mean([row[key] for row in mine]) for key in ("J", "F", "J&F")}
+    return {"video": video, "expressions": len(mine), **figures}
+
+
+def _write_tables(result: Result, folder: Path) -> None:
+    write_csv(folder / "sequences.csv", result.sequences)
+    write_csv(folder / "expressions.csv", result.expressions)

@@ -1,0 +1,144 @@
+"""Predictions of any method as PNG files, in a folder or a zip, read without trusting either.
+
+What is missing, misplaced or broken is remembered in words and never raises: an evaluation counts
+it and says so. Letters: T frames, H W pixels.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import InputError
+from storage.images import read_mask
+
+TOPS = ("", "Annotations", "Annotations/480p", "480p")
+"""Folders in which the videos of a submission or of a DAVIS result lie."""
+
+
+class PredictionTree:
+    """PNG files by video.
+
+    Args:
+        root: a folder or a zip.
+        videos: ids that are expected, by which the folder that holds them is found.
+
+    Attributes:
+        problems: what was found missing, misplaced or broken, a sentence each, in order.
+
+    Raises:
+        InputError: the root does not exist, or is neither.
+    """
+
+    def __init__(self, root: Path, videos: Collection[str]) -> None:
+        self.root = root
+        self.problems: list[str] = []
+        self._archive: zipfile.ZipFile | None = None
+        self._children: dict[str, set[str]] = {}
+        if root.is_file():
+            self._open_archive()
+        elif not root.is_dir():
+            raise InputError(
+                root, "no such folder or file", "a folder or zip of PNG masks", "check the path"
+            )
+        self.top = self._find_top(videos)
+        strays = sorted(self._names(self.top) - set(videos) - {".DS_Store", "__MACOSX"})
+        if self.top == "":
+            strays = [name for name in strays if name not in ("Annotations", "480p")]
+        self.problems += [f"{name}: not a video of the data set; left out" for name in strays]
+
+    def names(self, *parts: str) -> set[str]:
+        """Names of the files and folders in a folder below a video's; empty where there is none."""
+        return self._names("/".join([self.top, *parts] if self.top else parts))
+
+    def mask(self, parts: Sequence[str], size: tuple[int, int] | None) -> NDArray[np.uint8] | None:
+        """An index mask [H, W]; None, and a problem, where there is none that fits.
+
+        Args:
+            parts: such as (video, expression, frame), the frame without suffix.
+            size: (H, W) that it must have; None for any.
+        """
+        place = "/".join([*([self.top] if self.top else []), *parts]) + ".png"
+        try:
+            if self._archive is None:
+                return read_mask(self.root / place, size)
+            try:
+                content = self._archive.read(place)
+            except (KeyError, OSError, zipfile.BadZipFile, RuntimeError) as error:
+                raise InputError(place, f"not in the archive ({error})", "a PNG", "add it") from (
+                    error
+                )
+            return read_mask(self.root / place, size, content)
+        except InputError as error:
+            if error.found == "no such file" or "not in the archive" in error.found:
+                self.problems.append(f"{'/'.join(parts)}: missing")
+            else:
+                self.problems.append(f"{'/'.join(parts)}: {error.found}, not {error.expected}")
+            return None
+
+    def clip(
+        self,
+        parts: Sequence[str],
+        frames: Sequence[str],
+        size: tuple[int, int],
+        known: Sequence[str] = (),
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """The index masks of a clip [T, H, W], and which of its frames are there [T].
+
+        A frame that is not there is empty. Where none is, one problem is noted in place of T; files
+        that are no frame of the clip are noted once.
+        """
+        ids = np.zeros((len(frames), *size), np.uint8)
+        there = np.zeros(len(frames), np.bool_)
+        found = {name for name in self.names(*parts) if name.lower().endswith(".png")}
+        wanted = {f"{name}.png" for name in frames}
+        if not found & wanted:
+            self.problems.append(f"{'/'.join(parts)}: missing, all {len(frames)} frames")
+            return ids, there
+        if odd := sorted(found - wanted - {f"{name}.png" for name in known}):
+            self.problems.append(
+                f"{'/'.join(parts)}: {len(odd)} files that are no frame of it, such as"
+                f" {odd[0]}; left out"
+            )
+        for index, name in enumerate(frames):
+            mask = self.mask([*parts, name], size)
+            if mask is not None:
+                ids[index], there[index] = mask, True
+        return ids, there
+
+    def _open_archive(self) -> None:
+        try:
+            self._archive = zipfile.ZipFile(self.root)
+        except (zipfile.BadZipFile, OSError) as error:
+            raise InputError(
+                self.root, f"not readable as a zip ({error})", "a zip of PNG masks", "write it anew"
+            ) from error
+        for entry in self._archive.namelist():
+            parts = entry.rstrip("/").split("/")
+            for depth in range(len(parts)):
+                self._children.setdefault("/".join(parts[:depth]), set()).add(parts[depth])
+
+    def _names(self, folder: str) -> set[str]:
+        if self._archive is not None:
+            return self._children.get(folder, set())
+        place = self.root / folder
+        return {path.name for path in place.iterdir()} if place.is_dir() else set()
+
+    def _find_top(self, videos: Collection[str]) -> str:
+        wanted = set(videos)
+        tops = list(TOPS)
+        for name in sorted(self._names("")):
+            # A tree packed with the folder that holds it.
+            tops += [name, *(f"{name}/{top}" for top in TOPS if top)]
+        for top in tops:
+            if self._names(top) & wanted:
+                if top not in TOPS:
+                    self.problems.append(f"the videos lie in {top}, not at the top; read there")
+                return top
+        if wanted:
+            self.problems.append(f"{self.root}: none of the {len(wanted)} videos is there")
+        return ""
