@@ -1,0 +1,295 @@
+"""Masks out of what several methods predicted for a video: tracks that agree, pixels by vote.
+
+A method gives index masks with any number of tracks, or one mask a sample. Truth is never looked
+at: a track is chosen because other methods have it too, because it meets the masks that were
+grounded in the sentence, and because it holds together over time. Letters: T frames, H W pixels,
+M methods.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.geometry import mask_iou
+from pipeline.types import FrameQuality, PseudoMask, SampleKey, Status
+
+VERSION = 1
+
+MATCH_IOU = 0.3
+"""Two tracks are of one object from this mean IoU on."""
+
+VOTE_IOU = 0.2
+"""A mask that meets the favourite of its frame less than this is of something else: no vote."""
+
+MAJORITY = 0.6
+"""Share of the confidence that a pixel needs: two must agree, unless one is clearly surer."""
+
+Ids = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """What one method predicted for a video.
+
+    Attributes:
+        name: the method's.
+        ids: [T, H, W], 0 for no object, else the id of a track.
+        there: [T], whether the method says anything of the frame; its ids are 0 where not.
+        grounded: whether track 1 is the sample's own, made for its sentence.
+        trust: [T] in [0, 1], the method's own confidence in each frame.
+    """
+
+    name: str
+    ids: Ids
+    there: NDArray[np.bool_]
+    grounded: bool
+    trust: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Consensus:
+    """The fused masks of a sample.
+
+    Attributes:
+        chosen: for each method the id of the track that joined; None where none did.
+        reason: why there is nothing at all; empty where there is.
+    """
+
+    mask: PseudoMask
+    quality: tuple[FrameQuality, ...]
+    chosen: tuple[int | None, ...]
+    reason: str
+
+
+def consensus(
+    key: SampleKey,
+    frame_names: Sequence[str],
+    methods: Sequence[Tracks],
+    fingerprint: str,
+    only_target: bool,
+) -> Consensus:
+    """Fuses the methods' masks of one sample.
+
+    Args:
+        key: the sample.
+        frame_names: T names.
+        methods: M of them, of one shape; a method without any mask is let be.
+        fingerprint: of all that the masks depend on.
+        only_target: whether every sentence of the video is of one target. If not, a track can be
+            chosen only by masks that are grounded in the sentence.
+
+    Returns:
+        A frame's mask is present where a pixel wins; absent where two methods or more say nothing
+        is there and none says otherwise; else unknown. Weight is agreement times temporal IoU.
+    """
+    shape = methods[0].ids.shape
+    chosen: tuple[int | None, ...] = (None,) * len(methods)
+    reason = ""
+    if only_target or any(method.grounded for method in methods):
+        chosen = choose_tracks(methods)
+        if all(track is None for track in chosen):
+            reason = "no method has a mask"
+    else:
+        reason = "several targets and no grounded mask to choose a track by"
+    mask = np.zeros(shape, np.bool_)
+    weight, agreement = np.zeros(shape[0], np.float32), np.zeros(shape[0], np.float64)
+    status = np.full(shape[0], Status.UNKNOWN, np.uint8)
+    joined = [(m, track) for m, track in zip(methods, chosen, strict=True) if track is not None]
+    steadiness = [_steadiness(method, track) for method, track in joined]
+    for frame in range(shape[0] if joined else 0):
+        votes = [
+            (method.ids[frame] == track, float(steady[frame] * method.trust[frame]))
+            for (method, track), steady in zip(joined, steadiness, strict=True)
+            if method.there[frame]
+        ]
+        shown = [(one, confidence) for one, confidence in votes if one.any()]
+        if shown:
+            mask[frame], agreement[frame] = vote(shown)
+        if mask[frame].any():
+            status[frame] = Status.PRESENT
+            # One mask alone was agreed to by nobody: half its weight.
+            agreement[frame] *= len(shown) / max(len(votes), 2)
+        elif not shown and len(votes) > 1:
+            status[frame], weight[frame] = Status.ABSENT, 1 / 2
+    temporal = _neighbour_iou(mask, status == Status.PRESENT)
+    present = status == Status.PRESENT
+    steady = np.where(np.isnan(temporal), 1.0, temporal)
+    weight[present] = np.clip(agreement * steady, 0, 1)[present]
+    rows = _quality(key, frame_names, reason, agreement, temporal, weight, status)
+    return Consensus(PseudoMask(key, mask, weight, status, fingerprint), rows, chosen, reason)
+
+
+def choose_tracks(methods: Sequence[Tracks]) -> tuple[int | None, ...]:
+    """For each method the track that shows the target; None where none does.
+
+    The reference is a grounded track, or else the track that the other methods have too and that
+    holds together best; every method joins with the track that meets it most, from
+    :data:`MATCH_IOU` on.
+    """
+    grounded = [m for m, method in enumerate(methods) if method.grounded and method.ids.any()]
+    if grounded:
+        first = max(grounded, key=lambda m: (float(methods[m].trust.mean()), -m))
+        reference = (first, 1)
+    else:
+        found = _most_supported(methods)
+        if found is None:
+            return (None,) * len(methods)
+        reference = found
+    result: list[int | None] = []
+    for m, method in enumerate(methods):
+        if m == reference[0]:
+            result.append(reference[1])
+            continue
+        overlaps = track_overlaps(methods[reference[0]], method).get(reference[1], {})
+        if method.grounded:
+            overlaps = {track: iou for track, iou in overlaps.items() if track == 1}
+        best = max(overlaps, key=lambda track: overlaps[track], default=None)
+        matches = best is not None and overlaps[best] >= MATCH_IOU
+        result.append(best if matches else None)
+    return tuple(result)
+
+
+def track_overlaps(first: Tracks, second: Tracks) -> dict[int, dict[int, float]]:
+    """Track of the first -> track of the second -> mean IoU.
+
+    Over the frames of which both methods say something and in which either track shows; pairs that
+    never meet are left out.
+    """
+    shared: dict[tuple[int, int], float] = {}
+    shown_first: dict[int, set[int]] = {}
+    shown_second: dict[int, set[int]] = {}
+    for frame in np.flatnonzero(first.there & second.there).tolist():
+        pairs = first.ids[frame].astype(np.int32) * 256 + second.ids[frame]
+        counts = np.bincount(pairs.ravel(), minlength=65536).reshape(256, 256)
+        area_first, area_second = counts.sum(axis=1), counts.sum(axis=0)
+        for track in np.flatnonzero(area_first[1:]) + 1:
+            shown_first.setdefault(int(track), set()).add(frame)
+        for track in np.flatnonzero(area_second[1:]) + 1:
+            shown_second.setdefault(int(track), set()).add(frame)
+        for a, b in np.argwhere(counts[1:, 1:]) + 1:
+            union = area_first[a] + area_second[b] - counts[a, b]
+            pair = (int(a), int(b))
+            shared[pair] = shared.get(pair, 0.0) + float(counts[a, b] / union)
+    result: dict[int, dict[int, float]] = {}
+    for (a, b), total in shared.items():
+        frames = len(shown_first[a] | shown_second[b])
+        result.setdefault(a, {})[b] = total / frames
+    return result
+
+
+def vote(shown: Sequence[tuple[NDArray[np.bool_], float]]) -> tuple[NDArray[np.bool_], float]:
+    """The mask [H, W] that masks with confidences elect, and how far they agree, in [0, 1].
+
+    The favourite is the mask that the others' confidence meets most; one that hardly meets it does
+    not vote. A pixel needs :data:`MAJORITY` of the confidence.
+
+    Args:
+        shown: masks that are not empty, each with its confidence.
+    """
+    masks = np.stack([mask for mask, _ in shown])
+    # A method that trusts itself nowhere still breaks ties.
+    trust = np.array([max(confidence, 1e-3) for _, confidence in shown])
+    if len(masks) == 1:
+        only: NDArray[np.bool_] = masks[0]
+        return only, 1.0
+    ious = np.array([mask_iou(masks, np.broadcast_to(mask, masks.shape)) for mask in masks])
+    favourite = int(np.argmax(ious @ trust))
+    voters = ious[favourite] >= VOTE_IOU
+    share = np.tensordot(trust[voters], masks[voters].astype(np.float64), axes=1)
+    elected: NDArray[np.bool_] = share >= MAJORITY * trust[voters].sum()
+    others = np.arange(len(masks)) != favourite
+    agreement = float(ious[favourite][others] @ trust[others] / trust[others].sum())
+    return elected, agreement
+
+
+def _most_supported(methods: Sequence[Tracks]) -> tuple[int, int] | None:
+    """(method, track) that other methods have too, shown long and steadily."""
+    best: tuple[int, int] | None = None
+    highest = 0.0
+    for m, method in enumerate(methods):
+        support: dict[int, float] = {}
+        others = [other for o, other in enumerate(methods) if o != m]
+        for other in others:
+            for track, overlaps in track_overlaps(method, other).items():
+                support[track] = support.get(track, 0.0) + max(overlaps.values()) / len(others)
+        if not others:
+            support = {int(track): 1.0 for track in np.unique(method.ids) if track}
+        for track, supported in sorted(support.items()):
+            steady = _steadiness(method, track)
+            score = supported * float(steady.mean())
+            if score > highest:
+                best, highest = (m, track), score
+    return best
+
+
+def _steadiness(method: Tracks, track: int) -> NDArray[np.float64]:
+    """[T] in [0, 1]: how a track's mask holds together over time; 0 where it is empty.
+
+    Mean IoU with the masks before and after, times its size against the track's median size, the
+    smaller over the larger: a mask that floods the frame for a while is like its neighbours.
+    """
+    masks = method.ids == track
+    area = np.count_nonzero(masks, axis=(1, 2)).astype(np.float64)
+    shown = area > 0
+    if not shown.any():
+        return np.zeros(len(masks))
+    usual = float(np.median(area[shown]))
+    size = np.minimum(area, usual) / np.maximum(area, usual)
+    return np.where(shown, np.nan_to_num(_neighbour_iou(masks, shown), nan=0.5) * size, 0.0)
+
+
+def _neighbour_iou(masks: NDArray[np.bool_], shown: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """[T]: mean IoU with the frames before and after that show a mask; NaN where none does."""
+    result = np.full(len(masks), math.nan)
+    if len(masks) < 2:
+        return result
+    steps = np.array([float(mask_iou(a, b)) for a, b in pairwise(masks)])
+    valid = shown[:-1] & shown[1:]
+    for frame in np.flatnonzero(shown):
+        near = [
+            steps[step] for step in (frame - 1, frame) if 0 <= step < len(steps) and valid[step]
+        ]
+        if near:
+            result[frame] = sum(near) / len(near)
+    return result
+
+
+def _quality(
+    key: SampleKey,
+    frame_names: Sequence[str],
+    reason: str,
+    agreement: NDArray[np.float64],
+    temporal: NDArray[np.float64],
+    weight: NDArray[np.float32],
+    status: NDArray[np.uint8],
+) -> tuple[FrameQuality, ...]:
+    """The rows of the quality table; what only the models of a run measure is NaN."""
+    words = {
+        Status.PRESENT: "",
+        Status.ABSENT: "no method has a mask",
+        Status.UNKNOWN: reason or "the methods do not agree",
+    }
+    return tuple(
+        FrameQuality(
+            video=key.video,
+            expression=key.expression,
+            frame=frame,
+            frame_name=name,
+            box_score=math.nan,
+            predicted_iou=math.nan,
+            stability=math.nan,
+            agreement=float(agreement[frame]),
+            temporal_iou=float(temporal[frame]),
+            negative_margin=math.nan,
+            weight=float(weight[frame]),
+            status=int(status[frame]),
+            reason=words[Status(int(status[frame]))],
+        )
+        for frame, name in enumerate(frame_names)
+    )

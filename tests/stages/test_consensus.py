@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.metrics import region_similarity
+from pipeline.types import SampleKey, Status
+from stages.consensus import Tracks, choose_tracks, consensus, track_overlaps, vote
+
+KEY = SampleKey("refdavis", "valid", "clip", "0")
+T, H, W = 6, 24, 32
+
+
+def box(x: int, y: int = 6, side: int = 10) -> np.ndarray:
+    mask = np.zeros((H, W), bool)
+    mask[y : y + side, max(x, 0) : x + side] = True
+    return mask
+
+
+def moving(offset: int = 0) -> np.ndarray:
+    return np.stack([box(4 + t + offset) for t in range(T)])
+
+
+def tracks(name: str, *masks: np.ndarray, grounded: bool = False, trust: float = 1) -> Tracks:
+    ids = np.zeros((T, H, W), np.uint8)
+    for number, mask in enumerate(masks, start=1):
+        ids[mask] = number
+    return Tracks(name, ids, np.ones(T, bool), grounded, np.full(T, trust, np.float32))
+
+
+def fuse(*methods: Tracks, only_target: bool = True):  # type: ignore[no-untyped-def]
+    return consensus(KEY, [str(t) for t in range(T)], methods, "f", only_target)
+
+
+OTHER = np.stack([box(20, 0, 5)] * T)
+
+
+def test_the_track_that_both_methods_have_is_chosen_whatever_its_id() -> None:
+    first = tracks("a", moving())
+    second = tracks("b", OTHER, moving(1))
+    assert choose_tracks([first, second]) == (1, 2)
+    found = fuse(first, second)
+    assert np.array_equal(found.mask.mask, moving() & moving(1))
+    assert (found.mask.status == Status.PRESENT).all()
+    assert ((found.mask.weight > 0) & (found.mask.weight < 1)).all()
+
+
+def test_a_grounded_mask_decides_between_tracks() -> None:
+    both = [tracks("a", moving(), OTHER), tracks("b", OTHER, moving())]
+    grounded = tracks("run", OTHER, grounded=True, trust=0.5)
+    assert choose_tracks([*both, grounded]) == (2, 1, 1)
+
+
+def test_without_a_grounded_mask_several_targets_stay_unknown() -> None:
+    found = fuse(tracks("a", moving(), OTHER), tracks("b", moving()), only_target=False)
+    assert (found.mask.status == Status.UNKNOWN).all()
+    assert "several targets" in found.reason
+    assert not found.mask.weight.any()
+
+
+def test_a_mask_that_floods_the_frame_for_a_while_is_outvoted() -> None:
+    flood = moving()
+    flood[2:4] = True
+    found = fuse(tracks("a", flood), tracks("b", moving()))
+    assert np.array_equal(found.mask.mask, moving())
+    assert found.mask.weight[2] < found.mask.weight[0]
+
+
+def test_a_frame_that_no_method_shows_is_absent_and_one_that_none_has_is_unknown() -> None:
+    gone = moving()
+    gone[3] = False
+    found = fuse(tracks("a", gone), tracks("b", gone))
+    assert found.mask.status.tolist() == [1, 1, 1, 2, 1, 1]
+    there = np.ones(T, bool)
+    there[0] = False
+    ids = moving().astype(np.uint8)
+    ids[0] = 0
+    missing = Tracks("a", ids, there, False, np.ones(T, np.float32))
+    assert fuse(missing, missing).mask.status.tolist() == [0, 1, 1, 1, 1, 1]
+
+
+def test_one_method_alone_counts_half() -> None:
+    found = fuse(tracks("a", moving()))
+    assert np.array_equal(found.mask.mask, moving())
+    assert (found.mask.weight <= 0.5).all()
+
+
+def test_no_masks_at_all() -> None:
+    found = fuse(tracks("a"), tracks("b"))
+    assert found.chosen == (None, None)
+    assert found.reason == "no method has a mask"
+    assert [row.reason for row in found.quality] == [found.reason] * T
+
+
+def test_quality_rows_are_those_of_the_masks() -> None:
+    found = fuse(tracks("a", moving()), tracks("b", moving(1)))
+    assert [row.frame for row in found.quality] == list(range(T))
+    assert [row.weight for row in found.quality] == pytest.approx(found.mask.weight.tolist())
+    assert all(0 < row.agreement < 1 and 0 < row.temporal_iou < 1 for row in found.quality)
+
+
+def test_overlaps_count_frames_that_one_of_them_lacks() -> None:
+    half = moving()
+    half[3:] = False
+    assert track_overlaps(tracks("a", moving()), tracks("b", half)) == {1: {1: 0.5}}
+
+
+def test_three_votes_elect_the_majority() -> None:
+    mask, agreement = vote([(box(4), 1.0), (box(4), 1.0), (box(6), 1.0)])
+    assert np.array_equal(mask, box(4))
+    assert 0.5 < agreement < 1
+
+
+def test_two_real_methods_fused_are_better_than_either(real_data: Path) -> None:
+    """OSVOS ids and RVOS tracks of four DAVIS sequences; truth is looked at afterwards alone."""
+    folder = real_data / "ref-davis-dev"
+    figures: dict[str, list[float]] = {"osvos": [], "rvos": [], "fused": []}
+    for place in sorted((folder / "valid" / "Annotations").iterdir()):
+        paths = sorted(place.glob("*.png"))[::5]
+
+        def read(root: Path, paths: list[Path] = paths) -> np.ndarray:
+            files = [root / path.parent.name / path.name for path in paths]
+            return np.stack([np.array(Image.open(file).copy()) for file in files])
+
+        methods = [
+            Tracks(name, ids, np.ones(len(ids), bool), False, np.ones(len(ids), np.float32))
+            for name in ("osvos", "rvos")
+            for ids in [read(folder / f"candidates-{name}")]
+        ]
+        found = consensus(KEY, [path.stem for path in paths], methods, "f", True)
+        truth = read(folder / "valid" / "Annotations") == 1
+        for method, track in zip(methods, found.chosen, strict=True):
+            figures[method.name].append(region_similarity(method.ids == track, truth).mean())
+        figures["fused"].append(region_similarity(found.mask.mask, truth).mean())
+    means = {name: float(np.mean(values)) for name, values in figures.items()}
+    print(f"mean J of every fifth frame: {means}")  # noqa: T201
+    assert means["fused"] >= max(means["osvos"], means["rvos"])
+    assert means["fused"] > 0.9
