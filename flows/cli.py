@@ -1,4 +1,4 @@
-"""The command line: ``pseudolabels run|status|report|evaluate|make-shapes|demo-models|doctor|…``.
+"""The command line: ``pseudolabels run|status|report|evaluate|export|import-masks|dataset|…``.
 
 Exit codes: 0 all is well; 1 the work failed; 2 the command or configuration is wrong; 130 it was
 interrupted. Every error of ours is one message without a traceback.
@@ -10,7 +10,6 @@ import os
 import shlex
 import sys
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -18,9 +17,18 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from flows import server
+from flows import cli_dataset, cli_evaluate, cli_export, server
+from flows.cli_options import (
+    ConfigOption,
+    DatasetOption,
+    OutOption,
+    Overrides,
+    RootOption,
+    SplitOption,
+    resolve,
+)
 from flows.show import show_plan, show_results
-from pipeline.config import RunConfig, load_config
+from pipeline.config import load_config
 from pipeline.errors import ConfigError, PseudoLabelError
 
 app = typer.Typer(
@@ -31,21 +39,12 @@ app = typer.Typer(
 )
 server_app = typer.Typer(no_args_is_help=True, help="The local Prefect server and its UI.")
 app.add_typer(server_app, name="server")
+app.add_typer(cli_evaluate.app, name="evaluate")
+app.add_typer(cli_dataset.app, name="dataset")
+cli_export.register(app)
 
 console = Console()
 errors = Console(stderr=True)
-
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", "-c", help="TOML file; the demo models without one.")
-]
-DatasetOption = Annotated[str | None, typer.Option(help="A reader's name, such as refytvos.")]
-RootOption = Annotated[Path | None, typer.Option(help="The data set's folder.")]
-SplitOption = Annotated[str | None, typer.Option(help="The split to label.")]
-OutOption = Annotated[Path | None, typer.Option(help="Folder that holds runs.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Such as fuse.threshold=0.5."),
-]
 
 
 @app.command()
@@ -119,41 +118,6 @@ def report(
     show_results(console, resolved.run_folder)
 
 
-@app.command()
-def evaluate(
-    overrides: Overrides = None,
-    config: ConfigOption = None,
-    dataset: DatasetOption = None,
-    root: RootOption = None,
-    split: SplitOption = None,
-    out: OutOption = None,
-) -> None:
-    """Measures a run's masks against truth anew and writes metrics.json."""
-    from flows.run import finish_again
-
-    resolved = resolve(config, dataset, root, split, out, overrides)
-    finish_again(resolved, "evaluate", console)
-    show_results(console, resolved.run_folder)
-
-
-@app.command("export-augmentations")
-def export_augmentations(
-    file: Annotated[Path, typer.Argument(help="The WSRVOS augmentation file to write.")],
-    overrides: Overrides = None,
-    config: ConfigOption = None,
-    dataset: DatasetOption = None,
-    root: RootOption = None,
-    split: SplitOption = None,
-    out: OutOption = None,
-) -> None:
-    """Writes a run's positives and negatives as a WSRVOS augmentation file."""
-    from flows.run import write_augmentations_of
-
-    resolved = resolve(config, dataset, root, split, out, overrides)
-    count = write_augmentations_of(resolved, file)
-    console.print(f"{count} samples in {file}", highlight=False, soft_wrap=True)
-
-
 @app.command("make-shapes")
 def make_shapes(
     out: Annotated[Path, typer.Option(help="Folder to write, in the Ref-YouTube-VOS layout.")],
@@ -225,29 +189,6 @@ def ui() -> None:
     server_start()
 
 
-def resolve(
-    config: Path | None,
-    dataset: str | None,
-    root: Path | None,
-    split: str | None,
-    out: Path | None,
-    overrides: Sequence[str] | None,
-    device: str | None = None,
-    seed: int | None = None,
-) -> RunConfig:
-    """The configuration that a file, options and overrides make; the later win."""
-    options = {
-        "dataset.name": dataset,
-        "dataset.root": root,
-        "dataset.split": split,
-        "out": out,
-        "device": device,
-        "seed": seed,
-    }
-    given = [f"{name}={_toml(value)}" for name, value in options.items() if value is not None]
-    return load_config(config, [*given, *(overrides or ())])
-
-
 def resume_command() -> str:
     """The command as it was typed."""
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
@@ -268,13 +209,6 @@ def main() -> None:
         # Of the system's errors the message names the file and what is wrong with it.
         _print_error(error)
         sys.exit(1)
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, int):
-        return str(value)
-    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{text}"'
 
 
 def _print_error(error: Exception) -> None:

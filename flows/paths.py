@@ -72,6 +72,11 @@ class RunPaths:
         return self.student / "predictions.zarr"
 
     @property
+    def consensus(self) -> Path:
+        """Folder of the masks that other methods' and the run's were fused to."""
+        return self.folder / "consensus"
+
+    @property
     def metrics(self) -> Path:
         return self.folder / "metrics.json"
 

@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from flows import server
 from flows.finish import finish_stage
-from flows.paths import ALL, RunPaths
+from flows.paths import ALL
 from flows.progress import reporter
 from flows.shards import Plan, WeightDigests, make_plan
 from flows.show import show_plan, show_results
@@ -94,30 +94,6 @@ def finish_again(
             shop.progress = progress
             fingerprint = shop.plan.job(stage, ALL).fingerprint
             finish_stage(shop, stage, fingerprint if complete else f"partial-{fingerprint}")
-
-
-def write_augmentations_of(config: RunConfig, file: Path) -> int:
-    """Writes the augmentations of a run's finished shards as a WSRVOS augmentation file; returns
-    the number of samples."""
-    from storage.augmentation_file import write_augmentation_file
-    from storage.tables import read_augmentations
-
-    paths = RunPaths(config.run_folder)
-    names = [receipt.shard for receipt in Ledger(config.run_folder).receipts("augment")]
-    if not names:
-        raise PseudoLabelError(
-            f"{config.run_folder}: no augmentations yet; expected a run; make it with"
-            " `pseudolabels run`"
-        )
-    return write_augmentation_file(
-        file,
-        (
-            item
-            for name in names
-            for mine in read_augmentations(paths.part("augment", name)).values()
-            for item in mine
-        ),
-    )
 
 
 def prepare_dataset(config: RunConfig, console: Console) -> None:

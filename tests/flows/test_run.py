@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from flows.exporting import write_augmentations_of
 from flows.pseudolabels import RunFailedError
-from flows.run import write_augmentations_of
 from flows.shards import Plan
+from flows.workshop import Workshop
 from pipeline.errors import CheckpointError, ConfigError
 from storage.ledger import Ledger
 from storage.masks import MaskStore
@@ -182,7 +183,7 @@ def test_boxes_of_the_data_set_take_the_grounders_place(site: Site) -> None:
 def test_a_runs_texts_go_out_as_a_file_and_come_in_again(site: Site) -> None:
     site.run()
     file = site.out / "texts.json"
-    assert write_augmentations_of(site.config(), file) == 8
+    assert write_augmentations_of(Workshop(site.config()), file) == 8
     site.run("augment.source=file", f'augment.file="{file}"')
     before = read_augmentations(site.folder / "augment" / "00000.parquet")
     assert before["clip00"][0].provenance.model == "file"

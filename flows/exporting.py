@@ -1,0 +1,126 @@
+"""Exports of a run: which masks, which quality table, where to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from flows.finish import prediction_split
+from flows.paths import RunPaths
+from flows.workshop import Workshop
+from pipeline.config import RunConfig
+from pipeline.errors import ConfigError, PseudoLabelError
+from pipeline.ports import DatasetReader
+from pipeline.types import Augmentation, FrameIndex, SampleKey
+from storage.exports import EXPORTS, ExportReport, ExportSource
+from storage.ledger import Ledger
+from storage.masks import MaskStore
+from storage.tables import read_augmentations
+
+SHOWN_NOTES = 20
+
+
+def export_run(
+    config: RunConfig, to: str, path: Path, console: Console, source: str, overwrite: bool
+) -> ExportReport:
+    """Exports the masks, or for ``wsrvos`` the sentences, of a run.
+
+    Args:
+        to: a format of :data:`storage.exports.EXPORTS`, or ``wsrvos``.
+        path: what is written: a file or a folder, as the format has it.
+        console: for what was written.
+        source: ``masks``, ``student``, ``consensus`` or the path of a mask store.
+        overwrite: replace what is at the path.
+
+    Raises:
+        ConfigError: the format is none, or something is at the path already.
+        PseudoLabelError: there is nothing to export, or it does not fit the data set.
+    """
+    if to not in EXPORTS and to != "wsrvos":
+        names = ", ".join(sorted([*EXPORTS, "wsrvos"]))
+        raise ConfigError(f"--to {to}: no such format; expected one of {names}")
+    empty = path.is_dir() and not any(path.iterdir())
+    if path.exists() and not empty and not overwrite:
+        raise ConfigError(
+            f"{path}: something is there already; expected a free path; give another, or"
+            " --overwrite to replace it"
+        )
+    shop = Workshop(config)
+    if to == "wsrvos":
+        report = ExportReport({"samples": write_augmentations_of(shop, path)})
+    else:
+        report = EXPORTS[to](masks_of(shop, source), path)
+    figures = ", ".join(f"{count} {name}" for name, count in report.counts.items())
+    console.print(f"{path}: {figures}", highlight=False, soft_wrap=True, markup=False)
+    for note in report.notes[:SHOWN_NOTES]:
+        console.print(f"[yellow]note[/yellow] {escape(note)}", highlight=False, soft_wrap=True)
+    if len(report.notes) > SHOWN_NOTES:
+        console.print(f"… and {len(report.notes) - SHOWN_NOTES} notes more")
+    return report
+
+
+def masks_of(shop: Workshop, source: str) -> ExportSource:
+    """The masks that go by a name: ``masks``, ``student``, ``consensus``, or a store's path.
+
+    Raises:
+        PseudoLabelError: there are none.
+    """
+    paths = shop.paths
+    known: dict[str, tuple[Path, Path | None]] = {
+        "masks": (paths.masks, paths.quality),
+        "student": (paths.predictions, None),
+        "consensus": (paths.consensus / paths.masks.name, paths.consensus / paths.quality.name),
+    }
+    place = Path(source)
+    inside = place / paths.masks.name
+    default = (inside, place / paths.quality.name) if inside.is_dir() else (place, None)
+    path, quality = known.get(source, default)
+    if not MaskStore(path).videos():
+        raise PseudoLabelError(
+            f"{path}: no masks; expected a mask store (--from {source}); make it with"
+            " `pseudolabels run` or `pseudolabels import-masks`, or give the path of one"
+        )
+    split = prediction_split(shop) if source == "student" else None
+    return ExportSource(MaskStore(path), shop.reader(split), quality)
+
+
+def write_augmentations_of(shop: Workshop, file: Path) -> int:
+    """Writes the augmentations of a run's finished shards as a WSRVOS augmentation file; returns
+    the number of samples.
+
+    Raises:
+        PseudoLabelError: the run has none.
+    """
+    from storage.augmentation_file import write_augmentation_file
+
+    paths = RunPaths(shop.config.run_folder)
+    names = [receipt.shard for receipt in Ledger(paths.folder).receipts("augment")]
+    if not names:
+        raise PseudoLabelError(
+            f"{paths.folder}: no augmentations yet; expected a run; make it with `pseudolabels run`"
+        )
+
+    def items() -> Iterator[Augmentation]:
+        for name in names:
+            for mine in read_augmentations(paths.part("augment", name)).values():
+                yield from mine
+
+    frames: dict[SampleKey, list[int]] = {}
+    if shop.config.dataset.name in ("a2d", "jhmdb"):
+        frames = {item.key: annotated_frames(shop.reader(), item.key) for item in items()}
+    return write_augmentation_file(file, items(), frames)
+
+
+def annotated_frames(reader: DatasetReader, key: SampleKey) -> list[int]:
+    """The numbers in the names of the frames that have truth of a sample; all, where none has."""
+    video = reader.video(key.video)
+    mine = [item for item in reader.expressions(key.video) if item.key == key]
+    having = [
+        int(name)
+        for index, name in enumerate(video.frames)
+        if mine and reader.truth(video, mine[0], FrameIndex(index)) is not None
+    ]
+    return having or [int(name) for name in video.frames]
