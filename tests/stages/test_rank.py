@@ -136,6 +136,17 @@ def test_a_frame_that_holds_another_object_is_turned_down(swap: bool) -> None:
     assert (found.weight[[0, 1, 2, 3, 5, 6, 7, 8]] > 0.5).all()
 
 
+def test_what_breaks_the_order_in_part_is_kept_and_weighs_less() -> None:
+    frames = [[(HERE, 0.9)] for _ in range(9)]
+    frames[4], frames[7], frames[8] = [(THERE, 0.9)], [((2, 12, 12, 16), 0.9)], [(None, 0.9)]
+    found, _ = run(made(frames), swap=False)
+    # 16 pairs lie around the fifth frame; the 8 with the sixth and seventh overlap across it.
+    assert found.status[4] == Status.PRESENT
+    assert found.weight[4] == pytest.approx(np.cbrt(0.8 * 0.7 * 0.9) * 0.5)
+    kept, _ = run(made(frames), swap=False, maximum_violation=0.49)
+    assert kept.status[4] == Status.UNKNOWN
+
+
 def test_a_runner_up_mends_the_order() -> None:
     frames = [[(HERE, 0.9), (THERE, 0.5)] for _ in range(9)]
     frames[4] = [(THERE, 0.72), (HERE, 0.68)]

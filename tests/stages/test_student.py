@@ -111,7 +111,9 @@ class Videos:
 
     def expressions(self, video_id: str) -> list[Expression]:
         return [
-            Expression(SampleKey("shapes", "train", video_id, str(row)), f"the {item.name}")
+            Expression(
+                SampleKey("shapes", "train", video_id, str(row)), f"the {item.name} on the left"
+            )
             for row, item in enumerate(self.scenes[video_id].objects)
         ]
 
@@ -451,7 +453,8 @@ def test_a_clip_is_frames_of_one_sample_in_order_mirrored_or_not(scenes: list[Sc
         times = [time for _, time, _ in found]
         assert times == sorted(set(times))
         video, _, flip = found[0]
-        rows = [f"the {item.name}" for item in videos.scenes[video].objects]
+        side = "right" if flip else "left"
+        rows = [f"the {item.name} on the {side}" for item in videos.scenes[video].objects]
         truth = np.stack([videos.drawn[video][time].masks[rows.index(clip.text)] for time in times])
         np.testing.assert_array_equal(clip.mask, truth[:, :, ::-1] if flip else truth)
         mirrored += flip
