@@ -110,6 +110,15 @@ class A2DSentences(MaskedReader):
         names = {path.stem for path in (self._instances / video.id).glob("*.h5")}
         return [FrameIndex(index) for index, name in enumerate(video.frames) if name in names]
 
+    def annotation_files(self, video: VideoRef) -> list[Path]:
+        """The annotation files of a video, sorted."""
+        return sorted((self._instances / video.id).glob("*.h5"))
+
+    def rows(self) -> tuple[int, int]:
+        """Rows of the annotation text, of all splits, and how many of them are dropped."""
+        rows = len(read_csv_rows(self._queries_path, _QUERIES_LAYOUT)) - 1
+        return rows, rows - len(read_queries(self._queries_path))
+
     def object_masks(
         self, video: VideoRef, expression: Expression, index: FrameIndex
     ) -> NDArray[np.bool_] | None:
@@ -176,6 +185,21 @@ def read_queries(path: Path) -> list[Query]:
     return queries
 
 
+def odd_instances(path: Path) -> str:
+    """What is odd about an annotation file that is read all the same; empty for nothing.
+
+    Raises:
+        InputError: as :func:`read_instances`.
+    """
+    instances, masks = _arrays(path)
+    twice = sorted({number for number in instances if instances.count(number) > 1})
+    if twice:
+        return f"instance {twice[0]} is listed twice; the first counts"
+    if len(masks) > len(instances):
+        return f"{len(masks)} masks for {len(instances)} instances; the last belong to none"
+    return ""
+
+
 def read_instances(path: Path) -> dict[int, NDArray[np.bool_]]:
     """Instance -> mask [H, W] of an annotation file.
 
@@ -186,6 +210,15 @@ def read_instances(path: Path) -> dict[int, NDArray[np.bool_]]:
     Raises:
         InputError: the file is missing, broken, or holds fewer masks than instances.
     """
+    instances, masks = _arrays(path)
+    result: dict[int, NDArray[np.bool_]] = {}
+    for instance, mask in zip(instances, masks, strict=False):
+        result.setdefault(instance, mask.T)
+    return result
+
+
+def _arrays(path: Path) -> tuple[list[int], NDArray[np.bool_]]:
+    """Instances [N], and masks [N or more, W, H]."""
     expected, remedy = "HDF5 with instance [N] and reMask [N, W, H]", "restore the file"
     try:
         with h5py.File(path, "r") as file:
@@ -197,7 +230,4 @@ def read_instances(path: Path) -> dict[int, NDArray[np.bool_]]:
     if masks.ndim != 3 or len(masks) < len(instances):
         found = f"{len(instances)} instances and masks {masks.shape}"
         raise InputError(path, found, expected, remedy)
-    result: dict[int, NDArray[np.bool_]] = {}
-    for instance, mask in zip(instances, masks, strict=False):
-        result.setdefault(instance, mask.T)
-    return result
+    return instances, masks

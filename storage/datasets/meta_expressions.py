@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.errors import InputError
 from pipeline.types import Expression, SampleKey, VideoRef
 from storage.datasets.base import MaskedReader
-from storage.datasets.frames import video_from_folder
+from storage.datasets.frames import SUFFIXES, video_from_folder
 from storage.datasets.sentences import checked_sentence, expression_order
 from storage.json_files import list_at, object_at, read_json_object
 from storage.names import safe_name
@@ -55,14 +55,28 @@ class IndexedReader(MaskedReader):
         """Ids in sorted order; nothing but the index is read."""
         return self._ids
 
-    def video(self, video_id: str) -> VideoRef:
-        """The frames that the index lists. Raises InputError if any is missing or misshapen."""
-        names = list_at(
+    def frame_names(self, video_id: str) -> list[str]:
+        """The frames that the index lists; no file is looked at."""
+        names: list[str] = list_at(
             self._entry(video_id).get("frames"),
             self.index_path,
             f"frames of video {video_id}",
             INDEX_LAYOUT,
         )
+        return names
+
+    def frame_files(self, video_id: str) -> list[Path]:
+        """Where each listed frame is, or should be; empty where the folder itself is missing."""
+        folder = self._frames / safe_name(video_id, self.index_path, "video id")
+        if not folder.is_dir():
+            return []
+        there = {path.stem: path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES}
+        names = [str(name) for name in self.frame_names(video_id)]
+        return [there.get(name, folder / f"{name}.jpg") for name in names]
+
+    def video(self, video_id: str) -> VideoRef:
+        """The frames that the index lists. Raises InputError if any is missing or misshapen."""
+        names = self.frame_names(video_id)
         return video_from_folder(
             video_id, self._frames / video_id, (self.root, self._frames), names
         )
