@@ -5,12 +5,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.ports import DatasetReader
-from pipeline.types import Augmentation, Boxes, Expression, FrameIndex, VideoRef
+from pipeline.types import Augmentation, Boxes, Expression, FrameIndex, Positive, VideoRef
+
+SIBLING_CONFIDENCE = 0.9
+"""Of a sentence that the data set says is about the same object; the original has 1."""
 
 
 def pick_frames(frames: int, count: int) -> list[FrameIndex]:
@@ -38,6 +42,30 @@ def others_of(expression: Expression, expressions: Sequence[Expression]) -> list
     if not own:
         return []
     return [item.text for item in expressions if item.object_ids and not own & set(item.object_ids)]
+
+
+def with_siblings(
+    augmentation: Augmentation, expressions: Sequence[Expression], positives: int
+) -> Augmentation:
+    """Takes other sentences that are known to be about the same object as positives.
+
+    They come right after the original, before what a captioner wrote: people wrote them. Nothing
+    changes where the data set does not say which object a sentence is about.
+
+    Args:
+        positives: K, the most that are kept, the original among them.
+    """
+    own = next(e for e in expressions if e.key == augmentation.key)
+    siblings = [
+        Positive(item.text, SIBLING_CONFIDENCE)
+        for item in expressions
+        if own.object_ids and item.object_ids == own.object_ids and item.text != own.text
+    ]
+    texts = {item.text for item in siblings}
+    written = [item for item in augmentation.positives[1:] if item.text not in texts]
+    kept = (augmentation.positives[0], *siblings, *written)[:positives]
+    negatives = tuple(item for item in augmentation.negatives if item.text not in texts)
+    return replace(augmentation, positives=kept, negatives=negatives)
 
 
 def annotated_boxes(

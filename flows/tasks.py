@@ -16,7 +16,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.inputs import annotated_boxes, no_boxes, others_of, pick_frames, texts_of
+from flows.inputs import (
+    annotated_boxes,
+    no_boxes,
+    others_of,
+    pick_frames,
+    texts_of,
+    with_siblings,
+)
 from flows.paths import SHARD_STAGES
 from flows.shards import Job, Shard
 from flows.workshop import Workshop
@@ -95,6 +102,9 @@ def _augment(shop: Workshop, job: Job, skip: Mapping[str, str]) -> Outcome:
         images = [reader.frame(video, index) for index in picked] if needs_frames else []
         requests = [(video, images, item, others_of(item, expressions)) for item in expressions]
         augmentations = captioner.augment(requests)
+        if shop.config.augment.siblings:
+            kept = shop.config.augment.positives
+            augmentations = [with_siblings(item, expressions, kept) for item in augmentations]
         written.extend(augmentations)
         outcome.counts["expressions"] += len(expressions)
         outcome.counts["positives"] += sum(len(item.positives) for item in augmentations)

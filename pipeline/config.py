@@ -58,8 +58,11 @@ class AugmentConfig(Section):
         source: ``model`` (a transformers image-text-to-text model), ``endpoint`` (any
             OpenAI-compatible server), ``lexicon`` (rules, no model), ``file`` (a WSRVOS
             augmentation file), ``none`` (the original alone).
-        positives: K, the original among them.
-        negatives: N.
+        positives: K, the original among them; the paper's is 6. The demo grounder knows few words,
+            and paraphrases cost it more than they tell it, so the default is 2.
+        negatives: N; the paper's is 48.
+        siblings: other sentences of the data set about the same object are positives, where it says
+            which object a sentence is about (its object ids, never its masks).
         frames: frames of the video that the model sees, evenly spaced.
         minimum_similarity: positives below it are dropped (the paper: 0.8).
         checkpoint: folder of the model; ``demo:NAME`` is one that ships with the project.
@@ -68,9 +71,10 @@ class AugmentConfig(Section):
         retries: further attempts where an answer does not parse or a call fails.
     """
 
-    source: Literal["model", "endpoint", "lexicon", "file", "none"] = "model"
-    positives: int = Field(6, ge=1)
+    source: Literal["model", "endpoint", "lexicon", "file", "none"] = "lexicon"
+    positives: int = Field(2, ge=1)
     negatives: int = Field(12, ge=0)
+    siblings: bool = True
     frames: int = Field(4, ge=1)
     minimum_similarity: float = Field(0.5, ge=0, le=1)
     checkpoint: str = "demo:captioner"
@@ -157,8 +161,10 @@ class FuseConfig(Section):
         same_box_iou: boxes of a frame that overlap at least this much are one instance.
         presence: below this support by the positives no box is the target: the frame is absent.
         doubt: between ``presence`` and this the frame is unknown.
+        telling_share: a negative objects if its own best box is the positives' best instance in at
+            most this share of the frames; the grounder cannot tell any other from the positives.
         claim_margin: a negative that claims the box by this much more makes the frame absent; by
-            less, unknown.
+            half as much, unknown.
         negative_weight: how much of the strongest negative's claim counts against a box.
         hypotheses: instances of a frame handed on to ``rank``, best first.
     """
@@ -167,6 +173,7 @@ class FuseConfig(Section):
     same_box_iou: float = Field(0.7, gt=0, le=1)
     presence: float = Field(0.25, ge=0, le=1)
     doubt: float = Field(0.3, ge=0, le=1)
+    telling_share: float = Field(0.5, ge=0, le=1)
     claim_margin: float = Field(0.1, ge=0, le=1)
     negative_weight: float = Field(0.5, ge=0)
     hypotheses: int = Field(3, ge=1)

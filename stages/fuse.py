@@ -1,9 +1,10 @@
 """Stage ``fuse``: from the boxes and masks of all sentences to instances the target may be.
 
 WSRVOS, positive-prediction fusion: M_t = [ sigmoid( sum_k w_k s_kt ) > threshold ], with
-w_k = c_k / sum_j c_j. Logits of different instances do not add up to a mask, so the sum runs within
-an instance: boxes of a frame that overlap are one, and the positives vote for it. The negatives
-gate: an instance that a negative takes for its own with more right is not the target.
+w_k = c_k / sum_j c_j; c_k is here a positive's confidence times its similarity. Logits of different
+instances do not add up to a mask, so the sum runs within an instance: boxes of a frame that overlap
+are one, and the positives vote for it. The negatives gate: an instance that a negative takes for
+its own with more right is not the target.
 
 Letters: K positives, N negatives, T frames, Q candidates of a frame, I instances of a frame,
 P hypotheses kept of them, h w low-resolution cells.
@@ -39,12 +40,14 @@ class _Frame:
         score: float [K + N, I], each sentence's best score for each instance, 0 without a box.
         first: bool [K + N, I], whether a sentence's best box is of the instance.
         candidate: int [K + N, I], the sentence's candidate in the instance, -1 without one.
+        found: bool [K + N], whether a sentence has any box in the frame.
     """
 
     row: NDArray[np.intp]
     score: NDArray[np.float64]
     first: NDArray[np.bool_]
     candidate: NDArray[np.intp]
+    found: NDArray[np.bool_]
 
 
 def fuse(
@@ -84,13 +87,56 @@ def fuse(
         reason=(),
     )
     sentence_of = _sentence_rows(augmentation, texts)
-    weight = np.array([item.confidence for item in augmentation.positives])
+    weight = np.array([item.confidence * item.similarity for item in augmentation.positives])
     weight = weight / weight.sum()
+    positives = len(weight)
+    seen = [
+        _instances(boxes[t], candidates[t], sentence_of, positives, config.same_box_iou)
+        for t in range(frames)
+    ]
+    telling = telling_negatives(
+        [
+            (weight @ item.score[:positives], item.first[positives:], item.found[positives:])
+            for item in seen
+            if item
+        ],
+        len(augmentation.negatives),
+        config.telling_share,
+    )
     reasons = [
-        _fuse_frame(found, index, boxes[index], candidates[index], sentence_of, weight, config)
-        for index in range(frames)
+        _fuse_frame(found, t, seen[t], boxes[t], candidates[t], weight, telling, config)
+        for t in range(frames)
     ]
     return Hypotheses(**{**vars(found), "reason": tuple(reasons)})
+
+
+def telling_negatives(
+    frames: Sequence[tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]],
+    negatives: int,
+    share: float,
+) -> NDArray[np.bool_]:
+    """The negatives that the grounder can tell from the positives.
+
+    A negative that most often takes the very instance that the positives take (another movement,
+    which no single frame shows; an attribute that the model does not see) says nothing of it. One
+    that has an instance of its own in the video objects with right where the positives take that.
+
+    Args:
+        frames: for each frame with boxes, the positives' support [I], whether a negative's best
+            box is of the instance, bool [N, I], and whether it has any, bool [N].
+        negatives: N.
+        share: a negative is telling if it takes the positives' best instance in at most this share
+            of the frames that have a box of its.
+
+    Returns:
+        bool [N].
+    """
+    together, shown = np.zeros(negatives), np.zeros(negatives)
+    for support, first, found in frames:
+        shown += found
+        together += first[:, int(support.argmax())]
+    telling: NDArray[np.bool_] = together <= share * shown
+    return telling
 
 
 def _sentence_rows(augmentation: Augmentation, texts: Sequence[str]) -> dict[int, list[int]]:
@@ -107,20 +153,21 @@ def _sentence_rows(augmentation: Augmentation, texts: Sequence[str]) -> dict[int
 def _fuse_frame(
     found: Hypotheses,
     index: int,
+    frame: _Frame | None,
     boxes: Boxes,
     candidates: Candidates,
-    sentence_of: Mapping[int, list[int]],
     weight: NDArray[np.float64],
+    telling: NDArray[np.bool_],
     config: FuseConfig,
 ) -> str:
     """Fills one frame of ``found``; returns the reason, empty where the target is present."""
-    positives = len(weight)
-    frame = _instances(boxes, candidates, sentence_of, positives, config.same_box_iou)
     if frame is None:
         return NOTHING_FOUND
+    positives = len(weight)
     support = weight @ frame.score[:positives]
     agreement = weight @ frame.first[:positives]
-    claim = (frame.score * frame.first)[positives:].max(axis=0, initial=0.0)
+    claims = (frame.score * frame.first)[positives:][telling]
+    claim = claims.max(axis=0, initial=0.0)
     margin = support - claim
     score = support - config.negative_weight * np.maximum(claim - support, 0)
     best = np.argsort(-score, kind="stable")[: config.hypotheses]
@@ -146,7 +193,7 @@ def _gate(support: float, margin: float, config: FuseConfig) -> tuple[Status, st
         return Status.ABSENT, UNCLAIMED
     if margin < -config.claim_margin:
         return Status.ABSENT, CLAIMED_BY_NEGATIVE
-    if support < config.doubt or margin < 0:
+    if support < config.doubt or margin < -config.claim_margin / 2:
         return Status.UNKNOWN, IN_DOUBT
     return Status.PRESENT, ""
 
@@ -191,7 +238,8 @@ def _instances(
             candidate[sentence, instance] = candidates.box_row[row]
     leader_rows = np.array([distinct[place] for place in leaders], np.intp)
     led = (candidate[:positives] >= 0).any(axis=0)  # instances that only negatives see are theirs
-    return _Frame(leader_rows[led], score[:, led], first[:, led], candidate[:, led])
+    seen: NDArray[np.bool_] = first.any(axis=1)
+    return _Frame(leader_rows[led], score[:, led], first[:, led], candidate[:, led], seen)
 
 
 def _fused_mask(

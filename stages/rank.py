@@ -105,7 +105,8 @@ def rank_frames(hypotheses: Hypotheses, config: RankConfig, cut: float) -> Ranki
     if len(present):
         masks = hypotheses.logits[present, chosen[present]] > cut
         overlap = pairwise_mask_iou(masks, masks)
-        violation[present] = order_violations(overlap, present, config.window, config.epsilon)
+        if config.enabled:
+            violation[present] = order_violations(overlap, present, config.window, config.epsilon)
         temporal[present] = _neighbour_iou(overlap)
     return Ranking(chosen, violation, temporal)
 

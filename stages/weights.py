@@ -37,6 +37,13 @@ __all__ = [
 ]
 
 
+_DAMAGE = (
+    OSError, EOFError, RuntimeError, SafetensorError, pickle.UnpicklingError,
+    ValueError, KeyError, IndexError, TypeError, AssertionError,
+)  # fmt: skip
+"""What PyTorch's unpickler raises on a damaged file, which depends on the byte that is wrong."""
+
+
 def read_weights(path: Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint file, on the CPU.
 
@@ -50,7 +57,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         values = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
+    except _DAMAGE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
             path,

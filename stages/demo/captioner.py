@@ -1,8 +1,7 @@
 """Trains the demo captioner: a small Qwen2-VL, from nothing, on videos of ``shapes``.
 
 It sees a few frames and an expression and writes the same JSON that a published model is asked
-for. A second loss, dropped after training, names colour, shape and size in every cell of every
-frame, so that the image tokens mean something before the words can.
+for. Before it writes it learns to look: to name colour, shape and size in every cell of a frame.
 
 Letters: B videos, T frames of each, L tokens, V vocabulary, c cells of a frame.
 """
@@ -13,10 +12,10 @@ import json
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -51,6 +50,8 @@ logger = logging.getLogger(__name__)
 FRAMES, NEGATIVES = 4, 8
 PROMPT = {"template": "{expression}", "version": "shapes-1"}
 _PATCH, _MERGE, _WIDTH = 8, 2, 128
+_CELL_GROUPS = [len(COLOURS) + 1, len(SHAPES) + 1, len(SIZES) + 1]
+_WORD_NORM = 0.6
 _PIECES = (
     '{"positives": [',
     '{"text": "',
@@ -174,7 +175,7 @@ def draw_lessons(rng: Generator) -> list[Lesson]:
     """The lessons of a new video, one an expression."""
     while True:
         scene = sample_scene(rng)
-        times = ((np.arange(FRAMES) + 0.5) * scene.frames / FRAMES).astype(int)
+        times = np.linspace(0, scene.frames - 1, FRAMES).round().astype(int)
         seen = view(scene)
         said = [item for item in referring_expressions(scene, rng) if seen.seen(item.target)]
         if said:
@@ -221,35 +222,59 @@ def train_captioner(
     model: Qwen2VLForConditionalGeneration,
     processor: Qwen2VLProcessor,
     *,
-    steps: int,
+    look_steps: int,
+    write_steps: int,
     seed: int,
     device: torch.device,
-    batch: int = 16,
-    looking_share: float = 0.3,
 ) -> None:
-    """Trains in place: first to look (cells alone), for that share of the steps, then to write."""
-    rng = np.random.default_rng(seed)
-    generator = torch.Generator().manual_seed(seed)
-    heads = nn.Linear(_WIDTH, len(COLOURS) + len(SHAPES) + len(SIZES) + 3)
-    with torch.no_grad():
-        heads.weight.normal_(0, 0.05, generator=generator)
+    """Trains in place: first to look, then, the image encoder frozen, to write.
+
+    In between, the words for colour, shape and size get the directions by which the image encoder
+    tells them apart as their embeddings: to the language model an image token then looks like the
+    words for what it shows, and the attention that copies a word copies from the image too.
+    """
     nn.Module.to(model, device).train()
+    heads = nn.Linear(_WIDTH, sum(_CELL_GROUPS))
+    with torch.no_grad():
+        heads.weight.normal_(0, 0.05, generator=torch.Generator().manual_seed(seed))
     heads.to(device)
-    weights = [*model.parameters(), *heads.parameters()]
-    optimiser = torch.optim.AdamW(weights, lr=1.5e-3, weight_decay=1e-3, betas=(0.9, 0.98))
-    looking = int(looking_share * steps)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: min(1, (step + 1) / 60) * _decay(step, looking, steps)
-    )
-    pool: list[Lesson] = []
+
+    def look(lessons: Sequence[Lesson]) -> tuple[Tensor, dict[str, float]]:
+        loss = _look_loss(model, processor, heads, lessons, device)
+        return loss, {"cells": float(loss.detach())}
+
+    def write(lessons: Sequence[Lesson]) -> tuple[Tensor, dict[str, float]]:
+        loss, named = _write_loss(model, processor, lessons, device)
+        return loss, {"words": float(loss.detach()), "names": named}
+
+    weights = [*model.model.visual.parameters(), *heads.parameters()]
+    _run_phase(look, weights, np.random.default_rng(seed), look_steps, 16, 1.5e-3)
+    embed_attributes(model, processor, heads)
+    model.model.visual.requires_grad_(False)
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    _run_phase(write, weights, np.random.default_rng((seed, 1)), write_steps, 32, 2e-3)
+    model.model.visual.requires_grad_(True)
+
+
+def _run_phase(
+    loss_of: Callable[[Sequence[Lesson]], tuple[Tensor, dict[str, float]]],
+    weights: Sequence[nn.Parameter],
+    rng: Generator,
+    steps: int,
+    batch: int,
+    rate: float,
+) -> None:
+    optimiser = torch.optim.AdamW(weights, lr=rate, weight_decay=1e-3, betas=(0.9, 0.98))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, steps))
     began = time.monotonic()
+    pool: list[Lesson] = []
     for step in range(steps):
-        while len(pool) < 4 * batch:
+        while len(pool) < 2 * batch:
             pool.extend(draw_lessons(rng))
         chosen = set(rng.choice(len(pool), batch, replace=False).tolist())
         lessons = [pool[row] for row in sorted(chosen)]
         pool = [lesson for row, lesson in enumerate(pool) if row not in chosen]
-        loss, parts = _loss(model, processor, heads, lessons, device, write=step >= looking)
+        loss, parts = loss_of(lessons)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
@@ -258,6 +283,21 @@ def train_captioner(
         if step % 50 == 0 or step == steps - 1:
             figures = " ".join(f"{name} {value:.3f}" for name, value in parts.items())
             logger.info("step %d of %d, %s, %.0f s", step, steps, figures, time.monotonic() - began)
+
+
+def embed_attributes(
+    model: Qwen2VLForConditionalGeneration, processor: Qwen2VLProcessor, heads: nn.Linear
+) -> None:
+    """Gives the words for colour, shape and size the directions of the cell classifier."""
+    vocab = processor.tokenizer.get_vocab()
+    table = cast(Tensor, model.get_input_embeddings().weight)
+    vocabularies: tuple[Iterable[str], ...] = (COLOURS, SHAPES, SIZES)
+    with torch.no_grad():
+        for group, words in zip(heads.weight.split(_CELL_GROUPS), vocabularies, strict=True):
+            directions = F.normalize(group[1:] - group[1:].mean(0), dim=1) * _WORD_NORM
+            for word, direction in zip(words, directions, strict=True):
+                for form in (word, f" {word}"):
+                    table[vocab[form]] = direction
 
 
 def save_captioner(
@@ -269,10 +309,9 @@ def save_captioner(
     (folder / "prompt.json").write_text(json.dumps(PROMPT) + "\n", encoding="utf-8")
 
 
-def _decay(step: int, looking: int, steps: int) -> float:
-    if step < looking:
-        return 1.0
-    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - looking) / (steps - looking)))
+def _rate(step: int, steps: int) -> float:
+    warm = min(1.0, (step + 1) / 60)
+    return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
 def _escaped(piece: str) -> str:
@@ -318,40 +357,43 @@ def encode_lessons(
     return inputs, torch.where(after & (inputs["attention_mask"] > 0), ids, -100)
 
 
-def _loss(
+def _look_loss(
     model: Qwen2VLForConditionalGeneration,
     processor: Qwen2VLProcessor,
     heads: nn.Linear,
     lessons: Sequence[Lesson],
     device: torch.device,
-    *,
-    write: bool,
-) -> tuple[Tensor, dict[str, float]]:
-    inputs, labels = encode_lessons(processor, lessons, device)
-    seen: list[Tensor] = []
-
-    def keep(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-        seen.append(output)
-
-    hook = model.model.visual.merger.register_forward_hook(keep)
-    try:
-        if write:
-            words = model(**inputs, labels=labels).loss
-        else:
-            model.model.visual(inputs["pixel_values"], inputs["image_grid_thw"])
-            words = torch.zeros((), device=device)
-    finally:
-        hook.remove()
+) -> Tensor:
+    """Cross-entropy of colour, shape and size in every cell, from the image tokens."""
+    pictures = [Pillow.fromarray(image) for lesson in lessons for image in lesson.images]
+    inputs = processor.image_processor(pictures, return_tensors="pt").to(device)
+    tokens = model.get_image_features(inputs["pixel_values"], inputs["image_grid_thw"])
+    found = heads(torch.cat(list(tokens.pooler_output)))
     wanted = torch.from_numpy(np.stack([lesson.cells for lesson in lessons])).to(device)
-    cells = _cell_loss(heads(seen[0]), wanted.reshape(-1, 3))
-    parts = {"words": float(words.detach()), "cells": float(cells.detach())}
-    return words + (0.3 if write else 1.0) * cells, parts
-
-
-def _cell_loss(logits: Tensor, wanted: Tensor) -> Tensor:
-    groups = (len(COLOURS) + 1, len(SHAPES) + 1, len(SIZES) + 1)
     losses = [
-        F.cross_entropy(part, wanted[:, column])
-        for column, part in enumerate(logits.split(groups, dim=1))
+        F.cross_entropy(part, wanted.reshape(-1, 3)[:, column])
+        for column, part in enumerate(found.split(_CELL_GROUPS, dim=1))
     ]
     return torch.stack(losses).sum()
+
+
+def _write_loss(
+    model: Qwen2VLForConditionalGeneration,
+    processor: Qwen2VLProcessor,
+    lessons: Sequence[Lesson],
+    device: torch.device,
+) -> tuple[Tensor, float]:
+    """Cross-entropy of the answer; its negatives, drawn at random, weigh a fifth. Also the
+    cross-entropy of the first positive's words alone, which is what seeing the target means."""
+    inputs, labels = encode_lessons(processor, lessons, device)
+    logits = model(**inputs).logits[:, :-1].float()
+    wanted = labels[:, 1:]
+    each = F.cross_entropy(logits.transpose(1, 2), wanted, reduction="none", ignore_index=-100)
+    ids = processor.tokenizer.convert_tokens_to_ids
+    negatives = (wanted == ids('"negatives": [')).cumsum(1) > 0
+    texts = (wanted == ids('{"text": "')).cumsum(1)
+    ends = (wanted == ids('", "confidence": ')).cumsum(1)
+    first = (texts == 1) & (ends == 0)
+    weight = torch.where(negatives, 0.2, 1.0) + 4.0 * first
+    weight = weight * (wanted != -100)
+    return (each * weight).sum() / weight.sum(), float((each * first).sum() / first.sum())

@@ -103,6 +103,15 @@ def train_grounder(
     _run_phase(model, _loss, rng, steps, batch, 5e-4, device, names_only=False)
 
 
+def polish_grounder(
+    model: GroundingDINO, *, steps: int, seed: int, device: torch.device, batch: int = 16
+) -> None:
+    """A second, gentler cycle of the whole model on other videos; trains in place."""
+    model.to(device).train()
+    rng = np.random.default_rng((seed, 1))
+    _run_phase(model, _loss, rng, steps, batch, 3e-4, device, names_only=False)
+
+
 def _run_phase(
     model: GroundingDINO,
     loss_of: Callable[..., tuple[Tensor, dict[str, float]]],

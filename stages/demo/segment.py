@@ -51,9 +51,21 @@ def train_segmenter(
     sam: Sam, *, steps: int, seed: int, device: torch.device, batch: int = 8
 ) -> None:
     """Trains in place; the cosine schedule with warm-up ends at ``steps``."""
-    rng = np.random.default_rng(seed)
+    _run_cycle(sam, np.random.default_rng(seed), steps, 1.2e-3, device, batch)
+
+
+def polish_segmenter(
+    sam: Sam, *, steps: int, seed: int, device: torch.device, batch: int = 8
+) -> None:
+    """A second, gentler cycle on other videos; trains in place."""
+    _run_cycle(sam, np.random.default_rng((seed, 1)), steps, 5e-4, device, batch)
+
+
+def _run_cycle(
+    sam: Sam, rng: Generator, steps: int, rate: float, device: torch.device, batch: int
+) -> None:
     sam.to(device).train()
-    optimiser = torch.optim.AdamW(sam.parameters(), lr=1.2e-3, weight_decay=1e-4)
+    optimiser = torch.optim.AdamW(sam.parameters(), lr=rate, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser,
         lambda step: (

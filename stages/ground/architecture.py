@@ -279,7 +279,10 @@ def encode_frames(model: package.GroundingDINO, images: Tensor) -> FrameFeatures
 
 
 def encode_texts(model: package.GroundingDINO, captions: Sequence[str]) -> TextFeatures:
-    """Tokenises and encodes captions, each ending in a full stop; longer than 256 tokens is cut."""
+    """Tokenises and encodes captions, each ending in a full stop; longer than 256 tokens is cut.
+
+    Words of a sentence past the text encoder's last position (63 in the demo model) share it.
+    """
     device = model.feat_map.weight.device
     tokenized = model.tokenizer(list(captions), padding="longest", return_tensors="pt").to(device)
     attends, positions, _ = generate_masks_with_special_tokens_and_transfer_map(
@@ -288,11 +291,21 @@ def encode_texts(model: package.GroundingDINO, captions: Sequence[str]) -> TextF
     limit = model.max_text_len
     ids = tokenized["input_ids"][:, :limit]
     attends, positions = attends[:, :limit, :limit], positions[:, :limit]
+    positions = positions.clamp(max=model.bert.config.max_position_embeddings - 1)
     hidden = model.bert(input_ids=ids, attention_mask=attends, position_ids=positions)
     used = tokenized["attention_mask"][:, :limit].bool()
     special = torch.isin(ids, torch.tensor(model.specical_tokens, device=device))
     encoded = model.feat_map(hidden["last_hidden_state"])
     return TextFeatures(encoded, used, attends, positions, used & ~special)
+
+
+def _masks_by_head(model: package.GroundingDINO, attends: Tensor) -> Tensor:
+    """Self-attention masks as PyTorch takes them, [P * heads, L, L], a caption's heads together.
+
+    The package repeats [P, L, L] head by head, so that captions of a batch whose sentences end at
+    different words are given each other's masks; masks that are repeated already it leaves alone.
+    """
+    return attends.repeat_interleave(model.nheads // 2, dim=0)
 
 
 def run_transformer(
@@ -307,7 +320,7 @@ def run_transformer(
         "encoded_text": texts.encoded,
         "text_token_mask": texts.used,
         "position_ids": texts.positions,
-        "text_self_attention_masks": texts.attends,
+        "text_self_attention_masks": _masks_by_head(model, texts.attends),
     }
     hidden, references, proposal_hidden, proposal_boxes, _ = model.transformer(
         list(frames.maps), list(frames.masks), None, list(frames.positions), None, None, text

@@ -53,14 +53,19 @@ class GroundingDinoGrounder:
         self._device = model.feat_map.weight.device
         self._texts: dict[str, TextFeatures] = {}
 
+    def _precision(self) -> torch.autocast:
+        """Half precision where it is asked for; the weights stay single."""
+        dtype = getattr(torch, self._config.dtype)
+        return torch.autocast(self._device.type, dtype, enabled=dtype != torch.float32)
+
     @torch.inference_mode()
     def embed(self, images: Sequence[Image]) -> tuple[FrameFeatures, tuple[int, int]]:
         """Features of B frames uint8 [H, W, 3] of one size, with that size."""
         stacked = torch.from_numpy(np.stack(images)).to(self._device)
         prepared = normalise_frames(stacked, self._config.short_side, self._config.long_side)
-        dtype = self._model.feat_map.weight.dtype
         size = stacked.shape[1], stacked.shape[2]
-        return encode_frames(self._model, prepared.to(dtype)), size
+        with self._precision():
+            return encode_frames(self._model, prepared), size
 
     @torch.inference_mode()
     def ground(self, embedding: object, texts: Sequence[str]) -> list[Boxes]:
@@ -80,8 +85,10 @@ class GroundingDinoGrounder:
             encoded, owner = join_captions(
                 [[self._texts[texts[row]] for row in groups[group]] for _, group in part]
             )
-            last = run_transformer(self._model, frames.take(chosen), encoded)[-1]
-            scores = sentence_scores(last.logits.float(), owner, self._config.score)
+            with self._precision():
+                last = run_transformer(self._model, frames.take(chosen), encoded)[-1]
+            most = max(len(groups[group]) for _, group in part)
+            scores = sentence_scores(last.logits.float(), owner, most, self._config.score)
             corners = box_convert(last.boxes.float(), "cxcywh", "xyxy").clamp(0, 1) * scale
             for (frame, group), boxes, score in zip(part, corners, scores, strict=True):
                 for place, text in enumerate(groups[group]):
@@ -97,7 +104,8 @@ class GroundingDinoGrounder:
             missing = list(dict.fromkeys(texts))
         for start in range(0, len(missing), self._config.batch_pairs):
             part = missing[start : start + self._config.batch_pairs]
-            together = encode_texts(self._model, [as_caption(text) for text in part])
+            with self._precision():
+                together = encode_texts(self._model, [as_caption(text) for text in part])
             for row, text in enumerate(part):
                 self._texts[text] = together.take(torch.tensor([row], device=self._device))
         groups: list[list[int]] = []
@@ -150,19 +158,19 @@ def join_captions(groups: Sequence[Sequence[TextFeatures]]) -> tuple[TextFeature
     return TextFeatures(encoded, used, attends, positions, owner >= 0), owner
 
 
-def sentence_scores(logits: Tensor, owner: Tensor, how: str) -> Tensor:
+def sentence_scores(logits: Tensor, owner: Tensor, sentences: int, how: str) -> Tensor:
     """Similarity of each box to each whole sentence.
 
     Args:
         logits: [P, Q, L].
         owner: int64 [P, L], the sentence of each word, -1 for what is no word.
+        sentences: S, the most that a caption holds.
         how: ``mean`` or ``max`` over a sentence's words.
 
     Returns:
-        [P, S, Q] in [0, 1], S the most sentences of a caption; 0 for a sentence without words.
+        [P, S, Q] in [0, 1]; 0 for a sentence without words.
     """
-    sentences = int(owner.max()) + 1 if owner.numel() else 0
-    words = owner[:, None] == torch.arange(max(sentences, 1), device=owner.device)[:, None]
+    words = owner[:, None] == torch.arange(sentences, device=owner.device)[:, None]
     chance = logits.sigmoid().nan_to_num()
     if how == "max":
         return (chance[:, None] * words[:, :, None]).amax(-1)
@@ -198,8 +206,7 @@ def load_model(config: GroundConfig, device: torch.device) -> GroundingDINO:
         bert = BertConfig.from_pretrained(config.text_encoder, local_files_only=True)
         model, weights = build_published(config.backbone, tokenizer, bert), path
     fill_model(model, weights, ignore=("bert.embeddings.position_ids", "label_enc.weight"))
-    model.to(device=device, dtype=getattr(torch, config.dtype))
-    return model.eval()
+    return model.to(device).eval()
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -208,7 +215,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     transformers 5 ignores a ``vocab.txt`` that it is handed by file name and then reads every word
     as ``[UNK]``; a model so fed finds objects and never learns which.
     """
-    expected = "a folder with tokenizer.json, or vocab.txt, of BERT's kind"
+    expected = "a folder with config.json and tokenizer.json of BERT's kind"
     remedy = "check ground.text_encoder; `pseudolabels doctor` says where it comes from"
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)

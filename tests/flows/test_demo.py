@@ -80,7 +80,11 @@ def test_a_captioner_is_trained_and_loads(tmp_path: Path, quick: dict[str, int])
 
     _, said = trained("captioner", tmp_path, quick)
     assert "step 1 of 2" in said
-    load_captioner(AugmentConfig(checkpoint=str(tmp_path / "captioner")), torch.device("cpu"), 0)
+    load_captioner(
+        AugmentConfig(source="model", checkpoint=str(tmp_path / "captioner")),
+        torch.device("cpu"),
+        0,
+    )
 
 
 def test_an_unknown_demo_model_is_refused_before_anything_is_trained(tmp_path: Path) -> None:

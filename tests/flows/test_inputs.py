@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from flows.inputs import annotated_boxes, others_of, pick_frames, texts_of
+from flows.inputs import annotated_boxes, others_of, pick_frames, texts_of, with_siblings
 from pipeline.types import (
     Augmentation,
     Expression,
@@ -47,6 +47,20 @@ def test_others_are_known_to_be_about_other_objects() -> None:
     others = [sentence(1, "the dog", "1"), sentence(2, "a cat", "2"), sentence(3, "an elk")]
     assert others_of(mine, [mine, *others]) == ["a cat"]
     assert others_of(others[2], [mine, *others]) == []
+
+
+def test_siblings_come_after_the_original_and_are_no_negatives() -> None:
+    mine = sentence(0, "a dog", "1")
+    expressions = [mine, sentence(1, "a cat", "1"), sentence(2, "an elk", "2")]
+    found = with_siblings(augmentation(mine, "one dog", "some dog"), expressions, 3)
+    assert [item.text for item in found.positives] == ["a dog", "a cat", "one dog"]
+    assert found.negatives == ()
+
+
+def test_nothing_is_a_sibling_where_objects_are_not_known() -> None:
+    mine = sentence(0, "a dog")
+    before = augmentation(mine, "one dog")
+    assert with_siblings(before, [mine, sentence(1, "a cat")], 6) == before
 
 
 def test_annotated_boxes_answer_every_positive() -> None:

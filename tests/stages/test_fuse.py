@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,12 +24,26 @@ from pipeline.types import (
     SampleKey,
     Status,
 )
-from stages.fuse import CLAIMED_BY_NEGATIVE, IN_DOUBT, NOTHING_FOUND, UNCLAIMED, fuse
+from stages.fuse import (
+    CLAIMED_BY_NEGATIVE,
+    IN_DOUBT,
+    NOTHING_FOUND,
+    UNCLAIMED,
+    fuse,
+    telling_negatives,
+)
 
 KEY = SampleKey("shapes", "train", "v", "0")
 H, W = 6, 10
 LEFT, RIGHT, LOW = (5.0, 5.0, 35.0, 45.0), (60.0, 10.0, 90.0, 50.0), (20.0, 60.0, 80.0, 90.0)
-CONFIG = FuseConfig(presence=0.25, doubt=0.3, claim_margin=0.1, negative_weight=0.5, hypotheses=3)
+CONFIG = FuseConfig(
+    presence=0.25,
+    doubt=0.3,
+    telling_share=1.0,  # every negative objects, as in one frame it cannot but
+    claim_margin=0.1,
+    negative_weight=0.5,
+    hypotheses=3,
+)
 
 
 def sample(confidences: Sequence[float], negatives: int = 0) -> Augmentation:
@@ -219,7 +234,8 @@ def test_the_gate_by_support(support: float, status: Status, reason: str) -> Non
     [
         (0.3, Status.PRESENT, ""),
         (0.5, Status.PRESENT, ""),
-        (0.55, Status.UNKNOWN, IN_DOUBT),
+        (0.54, Status.PRESENT, ""),
+        (0.57, Status.UNKNOWN, IN_DOUBT),
         (0.65, Status.ABSENT, CLAIMED_BY_NEGATIVE),
     ],
 )
@@ -391,9 +407,44 @@ def test_any_frame_equals_a_literal_reading(seed: int) -> None:
         np.testing.assert_allclose(found.logits[0, place], mask, rtol=2e-3, atol=2e-3)
     if expected:
         support, margin = expected[0]["support"], expected[0]["margin"]
-        present = support >= CONFIG.doubt and margin >= 0
+        present = support >= CONFIG.doubt and margin >= -CONFIG.claim_margin / 2
         absent = support < CONFIG.presence or margin < -CONFIG.claim_margin
         edges = (CONFIG.doubt, CONFIG.presence)
         if min(abs(support - e) for e in edges) > 1e-6 and abs(margin) > 1e-6:
             assert (found.status[0] == Status.PRESENT) == present
             assert (found.status[0] == Status.ABSENT) == absent
+
+
+def test_a_negative_objects_only_where_it_has_an_instance_of_its_own() -> None:
+    """n0 takes what the positive takes in every frame; n1 has an object of its own, which the
+    positive falls back on in the last frame, where its target is gone."""
+    both: list[Row] = [
+        ("p0", LEFT, 0.6, 0, 0),
+        ("p0", RIGHT, 0.2, 1, 1),
+        ("n0", LEFT, 0.9, 0, 0),
+        ("n1", RIGHT, 0.9, 0, 1),
+    ]
+    gone: list[Row] = [("p0", RIGHT, 0.4, 0, 0), ("n0", RIGHT, 0.5, 0, 0), ("n1", RIGHT, 0.9, 0, 0)]
+    config = CONFIG.model_copy(update={"telling_share": 0.5})
+    frames = [(both, masks(2)), (both, masks(2)), (gone, masks(1))]
+    found = run(sample([1.0], negatives=2), frames, config)
+    assert found.status.tolist() == [Status.PRESENT, Status.PRESENT, Status.ABSENT]
+    assert found.reason[2] == CLAIMED_BY_NEGATIVE
+
+
+def test_a_negative_is_telling_by_its_share_of_the_frames() -> None:
+    support = np.array([0.9, 0.1])
+    on_it, beside = np.array([[True, False]]), np.array([[False, True]])
+    some, none = np.array([True]), np.array([False])
+    frames = [(support, on_it, some), (support, beside, some), (support, beside & False, none)]
+    assert telling_negatives(frames, 1, 0.5).tolist() == [True]
+    assert telling_negatives(frames, 1, 0.4).tolist() == [False]
+    assert telling_negatives([], 2, 0.5).tolist() == [True, True]
+
+
+def test_positives_weigh_by_confidence_times_similarity() -> None:
+    one = sample([1.0, 0.5], negatives=0)
+    less = replace(one, positives=(one.positives[0], replace(one.positives[1], similarity=0.5)))
+    rows: list[Row] = [("p0", LEFT, 0.8, 0, 0), ("p1", RIGHT, 0.8, 0, 1)]
+    found = run(less, [(rows, masks(2))])
+    assert found.agreement[0, :2].tolist() == pytest.approx([1 / 1.25, 0.25 / 1.25])

@@ -146,7 +146,6 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path, content: object) ->
         read_weights(path)
 
 
-@pytest.mark.xfail(strict=True, reason="read_weights lets UnicodeDecodeError and others through")
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_damaged_pytorch_file_is_refused_wherever_the_damage_is(
