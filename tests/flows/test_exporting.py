@@ -1,0 +1,189 @@
+"""The commands that take masks out of a run, bring others' in, and look at data sets."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from flows.paths import RunPaths
+from pipeline.types import PseudoMask, SampleKey, Status
+from storage.datasets import open_dataset
+from storage.masks import MaskStore
+from storage.tables import iter_quality
+from tests.flows.conftest import Site
+from tests.flows.test_cli import call
+from tests.storage.datasets import trees
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return trees.refytvos(tmp_path / "data")
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):  # type: ignore[no-untyped-def]
+    monkeypatch.setenv("COLUMNS", "160")
+
+    def run(*arguments: str) -> tuple[int, str]:
+        return call(monkeypatch, capsys, *(str(argument) for argument in arguments))
+
+    return run
+
+
+def options(data: Path, tmp_path: Path) -> tuple[str, ...]:
+    place = ("--dataset", "refytvos", "--root", str(data), "--split", "train")
+    return (*place, "--out", str(tmp_path / "runs"))
+
+
+def predict(folder: Path, offset: int = 0, samples: bool = True) -> Path:
+    """Another method's masks: binary ones a sample, or index masks with ids of its own."""
+    for frame, name in enumerate(trees.FRAMES):
+        moved = {n: np.roll(trees.object_mask(n, frame), offset, axis=1) for n in (1, 2)}
+        if samples:
+            for number in (1, 2):
+                path = folder / "clip" / str(number - 1) / f"{name}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(moved[number].astype(np.uint8) * 255).save(path)
+        else:
+            ids = (7 * moved[2] + 3 * moved[1]).astype(np.uint8)
+            trees.write_mask(folder / "clip" / f"{name}.png", ids)
+    return folder
+
+
+def test_other_methods_masks_become_a_store_that_goes_out_like_a_runs(
+    cli, data: Path, tmp_path: Path
+) -> None:  # type: ignore[no-untyped-def]
+    first, second = predict(tmp_path / "one"), predict(tmp_path / "two", 1, samples=False)
+    code, shown = cli("import-masks", first, second, *options(data, tmp_path))
+    assert code == 0, shown
+    assert "2 samples, 2 fused" in shown
+    paths = RunPaths(tmp_path / "runs" / "refytvos-train")
+    store = MaskStore(paths.consensus / "pseudomasks.zarr")
+    mask, weight, _ = store.read("clip", "0")
+    for frame in range(3):
+        truth = trees.object_mask(1, frame)
+        assert np.array_equal(mask[frame], truth & np.roll(truth, 1, axis=1))
+    assert ((weight > 0) & (weight < 1)).all()
+    assert store.read("clip", "1")[2].tolist() == [Status.PRESENT, Status.PRESENT, Status.ABSENT]
+    rows = list(iter_quality(paths.consensus / "quality.parquet"))
+    assert [row.status for row in rows] == [1, 1, 1, 1, 1, 2]
+    out = tmp_path / "masks.parquet"
+    place = [*options(data, tmp_path)[:6], "--runs", str(tmp_path / "runs"), "--from", "consensus"]
+    code, shown = cli("export", "--to", "parquet", "--out", out, *place)
+    assert code == 0, shown
+    assert pq.read_table(out).num_rows == 6
+    code, shown = cli("evaluate", "run", "--from", "consensus", *options(data, tmp_path), "--json")
+    assert code == 0, shown
+    figures = json.loads(shown)["figures"]["consensus"]
+    assert 0.7 < figures["J"] < 1
+    assert figures["absent frames found"] == 1
+
+
+def test_index_masks_alone_cannot_tell_two_targets_apart(cli, data: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    folder = predict(tmp_path / "one", samples=False)
+    code, shown = cli("import-masks", folder, *options(data, tmp_path))
+    assert code == 0
+    assert "2 samples, 0 fused" in shown
+    assert "clip 0: several targets and no grounded mask" in shown
+
+
+def test_the_runs_own_masks_choose_the_track(cli, data: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    paths = RunPaths(tmp_path / "runs" / "refytvos-train")
+    video = open_dataset("refytvos", data, "train").video("clip")
+    own = np.stack([trees.object_mask(2, frame) for frame in range(3)])
+    key = SampleKey("refytvos", "train", "clip", "1")
+    mask = PseudoMask(key, own, np.ones(3, np.float32), np.array([1, 1, 0], np.uint8), "f")
+    MaskStore(paths.masks).write_video(video, ["a blue box"], [mask])
+    folder = predict(tmp_path / "one", 1, samples=False)
+    code, shown = cli("import-masks", folder, *options(data, tmp_path))
+    assert code == 0
+    assert "2 samples, 1 fused" in shown
+    found = MaskStore(paths.consensus / "pseudomasks.zarr").read("clip", "1")[0]
+    assert np.array_equal(found[0], own[0] & np.roll(own[0], 1, axis=1))
+
+
+def test_nothing_to_import_is_one_message(cli, data: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "empty").mkdir()
+    code, shown = cli("import-masks", tmp_path / "empty", *options(data, tmp_path))
+    assert code == 1
+    assert "no mask of any of the 1 videos" in shown
+    assert not (tmp_path / "runs/refytvos-train/consensus").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("export", "--to", "nosuch", "--out", "x", "--dataset", "refytvos"), 2, "no such format"),
+        (("export", "--to", "coco", "--out", ".", "--dataset", "refytvos"), 2, "--overwrite"),
+        (("export", "nowhere", "--to", "coco", "--out", "x"), 2, "no config.toml"),
+        (("export", "--to", "wsrvos", "--out", "x", "--dataset", "shapes"), 1, "no augmentations"),
+        (("evaluate", "run", "nowhere"), 2, "no config.toml"),
+        (("evaluate", "davis", "nowhere", "--root", "nowhere"), 1, "val.txt"),
+        (("evaluate", "davis", "x", "--root", "x", "--task", "y"), 2, "no such task"),
+        (("evaluate", "refytvos", "nowhere", "--root", "nowhere"), 1, "no such folder"),
+        (("evaluate", "a2d", "nowhere"), 1, "--truth"),
+        (("evaluate", "jhmdb", "nowhere", "--root", "nowhere"), 1, "no such folder"),
+        (("dataset", "check", "--dataset", "x", "--root", "."), 1, "one of a2d"),
+        (("dataset", "show", "--dataset", "refytvos", "--root", "nowhere"), 1, "no such folder"),
+    ],
+)
+def test_a_wrong_command_is_one_message(
+    cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments, code: int, words: str
+) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "something").touch()
+    found, shown = cli(*arguments)
+    assert (found, "Traceback" in shown) == (code, False), shown
+    assert words in shown
+
+
+def test_a_data_set_is_checked_and_shown(cli, data: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    place = ("--dataset", "refytvos", "--root", data, "--split", "train")
+    code, shown = cli("dataset", "check", *place)
+    assert code == 0
+    assert "Nothing is missing" in shown
+    assert "first_mask" in shown
+    sheet = tmp_path / "sheet.png"
+    code, shown = cli("dataset", "show", *place, "--sheet", sheet)
+    assert code == 0
+    assert "word types" in shown
+    with Image.open(sheet) as image:
+        assert image.format == "PNG"
+        assert np.asarray(image).std() > 10
+    (data / "train/JPEGImages/clip/00005.jpg").unlink()
+    code, shown = cli("dataset", "check", *place, "--json")
+    assert code == 1
+    document = json.loads(shown)
+    assert document["findings"][0]["kind"] == "missing"
+    assert document["findings"][0]["path"].endswith("00005.jpg")
+    assert document["counts"]["expressions"] == 2
+
+
+def test_a_run_goes_out_in_every_format_and_is_measured_by_its_folder(
+    cli, site: Site, tmp_path: Path
+) -> None:  # type: ignore[no-untyped-def]
+    site.run()
+    moved = tmp_path / "elsewhere" / site.folder.name
+    moved.parent.mkdir()
+    shutil.move(site.folder, moved)
+    for name in ("ytvos", "coco", "submission", "wsrvos", "fiftyone", "parquet"):
+        code, shown = cli("export", moved, "--to", name, "--out", tmp_path / f"out-{name}")
+        assert code == 0, shown
+    texts = json.loads((tmp_path / "out-wsrvos").read_text())
+    assert texts["ytvos:clip00:0"]["positive_texts"][0] == "the red square"
+    place = ("--root", site.data, "--split", "train")
+    code, shown = cli("evaluate", "refytvos", tmp_path / "out-submission", *place, "--json")
+    assert code == 0, shown
+    as_others_see_it = json.loads(shown)["figures"]["predictions"]
+    store, tables = moved / "pseudomasks.zarr", tmp_path / "csv"
+    code, shown = cli("evaluate", "run", moved, "--from", store, "--json", "--csv", tables)
+    assert code == 0, shown
+    assert json.loads(shown)["counts"] == {"videos": 4, "expressions": 8}
+    assert as_others_see_it["J"] > 0
+    assert len((tmp_path / "csv/expressions.csv").read_text().splitlines()) == 9
