@@ -18,7 +18,6 @@ from flows.cli_options import (
     SplitOption,
     resolve_run,
 )
-from pipeline.davis import TASKS, Task
 from pipeline.errors import ConfigError
 
 app = typer.Typer(no_args_is_help=True, help="Measure masks against truth.")
@@ -74,6 +73,7 @@ def davis(
     """DAVIS, semi-supervised or unsupervised, and the four annotation sets of Ref-DAVIS17."""
     from flows.measure.davis import evaluate_davis, evaluate_refdavis
     from flows.measure.present import present
+    from pipeline.davis import TASKS, Task
 
     if task == "referring":
         result = evaluate_refdavis(predictions, root, subset or "valid")

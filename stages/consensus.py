@@ -30,6 +30,9 @@ VOTE_IOU = 0.2
 MAJORITY = 0.6
 """Share of the confidence that a pixel needs: two must agree, unless one is clearly surer."""
 
+_ALONE = 0.1
+"""What a track counts for that no other method has."""
+
 Ids = NDArray[np.uint8]
 
 
@@ -92,7 +95,7 @@ def consensus(
     chosen: tuple[int | None, ...] = (None,) * len(methods)
     reason = ""
     if only_target or any(method.grounded for method in methods):
-        chosen = choose_tracks(methods)
+        chosen = choose_tracks(methods, only_target)
         if all(track is None for track in chosen):
             reason = "no method has a mask"
     else:
@@ -125,22 +128,25 @@ def consensus(
     return Consensus(PseudoMask(key, mask, weight, status, fingerprint), rows, chosen, reason)
 
 
-def choose_tracks(methods: Sequence[Tracks]) -> tuple[int | None, ...]:
+def choose_tracks(methods: Sequence[Tracks], only_target: bool) -> tuple[int | None, ...]:
     """For each method the track that shows the target; None where none does.
 
-    The reference is a grounded track, or else the track that the other methods have too and that
-    holds together best; every method joins with the track that meets it most, from
-    :data:`MATCH_IOU` on.
+    The reference is the grounded track that the other methods have most, or else any track that
+    they have and that holds together. Every method joins with its track that meets the reference
+    most, from :data:`MATCH_IOU` on.
+
+    Args:
+        only_target: whether tracks can answer the sentence without grounding. Then a grounded one
+            that no method shares gives way to tracks that several share.
     """
-    grounded = [m for m, method in enumerate(methods) if method.grounded and method.ids.any()]
-    if grounded:
-        first = max(grounded, key=lambda m: (float(methods[m].trust.mean()), -m))
-        reference = (first, 1)
-    else:
-        found = _most_supported(methods)
-        if found is None:
-            return (None,) * len(methods)
-        reference = found
+    grounded = _most_supported(methods, grounded=True)
+    anything = _most_supported(methods, grounded=False) if only_target else None
+    found = grounded
+    if anything is not None and (grounded is None or grounded[2] < MATCH_IOU <= anything[2]):
+        found = anything
+    if found is None:
+        return (None,) * len(methods)
+    reference = found[:2]
     result: list[int | None] = []
     for m, method in enumerate(methods):
         if m == reference[0]:
@@ -208,23 +214,29 @@ def vote(shown: Sequence[tuple[NDArray[np.bool_], float]]) -> tuple[NDArray[np.b
     return elected, agreement
 
 
-def _most_supported(methods: Sequence[Tracks]) -> tuple[int, int] | None:
-    """(method, track) that other methods have too, shown long and steadily."""
-    best: tuple[int, int] | None = None
+def _most_supported(methods: Sequence[Tracks], grounded: bool) -> tuple[int, int, float] | None:
+    """(method, track, support) of the track that others have too, shown long and steadily.
+
+    Support is the mean over the other methods of the IoU with their best track.
+    """
+    best: tuple[int, int, float] | None = None
     highest = 0.0
     for m, method in enumerate(methods):
-        support: dict[int, float] = {}
+        if grounded and not method.grounded:
+            continue
+        support = {int(track): 0.0 for track in np.unique(method.ids) if track}
         others = [other for o, other in enumerate(methods) if o != m]
         for other in others:
             for track, overlaps in track_overlaps(method, other).items():
-                support[track] = support.get(track, 0.0) + max(overlaps.values()) / len(others)
-        if not others:
-            support = {int(track): 1.0 for track in np.unique(method.ids) if track}
+                support[track] += max(overlaps.values()) / len(others)
         for track, supported in sorted(support.items()):
-            steady = _steadiness(method, track)
-            score = supported * float(steady.mean())
+            if supported < highest - _ALONE:
+                continue
+            # A track that nobody shares still beats none.
+            steady = float((_steadiness(method, track) * np.maximum(method.trust, 0.1)).mean())
+            score = (supported + _ALONE) * max(steady, 1e-6)
             if score > highest:
-                best, highest = (m, track), score
+                best, highest = (m, track, supported), score
     return best
 
 

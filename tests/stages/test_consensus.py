@@ -41,7 +41,7 @@ OTHER = np.stack([box(20, 0, 5)] * T)
 def test_the_track_that_both_methods_have_is_chosen_whatever_its_id() -> None:
     first = tracks("a", moving())
     second = tracks("b", OTHER, moving(1))
-    assert choose_tracks([first, second]) == (1, 2)
+    assert choose_tracks([first, second], only_target=True) == (1, 2)
     found = fuse(first, second)
     assert np.array_equal(found.mask.mask, moving() & moving(1))
     assert (found.mask.status == Status.PRESENT).all()
@@ -51,7 +51,15 @@ def test_the_track_that_both_methods_have_is_chosen_whatever_its_id() -> None:
 def test_a_grounded_mask_decides_between_tracks() -> None:
     both = [tracks("a", moving(), OTHER), tracks("b", OTHER, moving())]
     grounded = tracks("run", OTHER, grounded=True, trust=0.5)
-    assert choose_tracks([*both, grounded]) == (2, 1, 1)
+    assert choose_tracks([*both, grounded], only_target=True) == (2, 1, 1)
+    assert choose_tracks([*both, grounded], only_target=False) == (2, 1, 1)
+
+
+def test_a_grounded_mask_that_nobody_shares_gives_way_where_there_is_one_target() -> None:
+    both = [tracks("a", moving()), tracks("b", moving(1))]
+    astray = tracks("run", OTHER, grounded=True)
+    assert choose_tracks([*both, astray], only_target=True) == (1, 1, None)
+    assert choose_tracks([*both, astray], only_target=False) == (None, None, 1)
 
 
 def test_without_a_grounded_mask_several_targets_stay_unknown() -> None:
