@@ -41,7 +41,6 @@ server_app = typer.Typer(no_args_is_help=True, help="The local Prefect server an
 app.add_typer(server_app, name="server")
 app.add_typer(cli_evaluate.app, name="evaluate")
 app.add_typer(cli_dataset.app, name="dataset")
-cli_export.register(app)
 
 console = Console()
 errors = Console(stderr=True)
@@ -187,6 +186,9 @@ def server_stop() -> None:
 def ui() -> None:
     """Starts the local Prefect server if need be and says where its UI is."""
     server_start()
+
+
+cli_export.register(app)
 
 
 def resume_command() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from flows.measure import run as run_module
 from flows.paths import RunPaths
 from pipeline.types import PseudoMask, SampleKey, Status
 from storage.datasets import open_dataset
 from storage.masks import MaskStore
 from storage.tables import iter_quality
+from tests.fakes.stages import fake_parts
 from tests.flows.conftest import Site
 from tests.flows.test_cli import call
 from tests.storage.datasets import trees
@@ -166,7 +169,7 @@ def test_a_data_set_is_checked_and_shown(cli, data: Path, tmp_path: Path) -> Non
 
 
 def test_a_run_goes_out_in_every_format_and_is_measured_by_its_folder(
-    cli, site: Site, tmp_path: Path
+    cli, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # type: ignore[no-untyped-def]
     site.run()
     moved = tmp_path / "elsewhere" / site.folder.name
@@ -187,3 +190,9 @@ def test_a_run_goes_out_in_every_format_and_is_measured_by_its_folder(
     assert json.loads(shown)["counts"] == {"videos": 4, "expressions": 8}
     assert as_others_see_it["J"] > 0
     assert len((tmp_path / "csv/expressions.csv").read_text().splitlines()) == 9
+    again = partial(run_module.finish_again, parts=fake_parts(site.weights, site.loaded))
+    monkeypatch.setattr(run_module, "finish_again", again)
+    code, shown = cli("evaluate", "run", moved, "--csv", tables)
+    assert code == 0, shown
+    assert "J&F" in shown
+    assert (moved / "metrics.json").is_file()
