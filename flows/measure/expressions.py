@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from flows.measure.present import Result, mean
+from flows.measure.present import Result, by_video, mean
 from pipeline.metrics import contour_accuracy, region_similarity
 from pipeline.ports import DatasetReader
 from pipeline.types import Expression, FrameIndex, VideoRef
@@ -52,7 +52,7 @@ def evaluate_expressions(predictions: Path, dataset: str, root: Path, split: str
     return Result(
         title=f"{dataset}, {split}",
         systems={"predictions": {"J&F": (j + f) / 2, "J": j, "F": f}},
-        sequences=[_video_row(video, rows) for video in dict.fromkeys(r["video"] for r in rows)],
+        sequences=by_video(rows),
         expressions=rows,
         problems=problems,
         counts={"videos": len({row["video"] for row in rows}), "expressions": len(rows)},
@@ -85,9 +85,3 @@ def _score(
         "F": f,
         "J&F": (j + f) / 2,
     }
-
-
-def _video_row(video: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    mine = [row for row in rows if row["video"] == video]
-    figures = {key: mean([row[key] for row in mine]) for key in ("J", "F", "J&F")}
-    return {"video": video, "expressions": len(mine), **figures}

@@ -88,6 +88,18 @@ def mean(values: Sequence[float]) -> float:
     return sum(kept) / len(kept) if kept else math.nan
 
 
+def by_video(rows: Sequence[Row]) -> list[Row]:
+    """Mean J, F and J&F of the expressions of each video, videos in the order they come."""
+    videos: dict[str, list[Row]] = {}
+    for row in rows:
+        videos.setdefault(row["video"], []).append(row)
+    return [
+        {"video": video, "expressions": len(mine)}
+        | {key: mean([row[key] for row in mine]) for key in ("J", "F", "J&F")}
+        for video, mine in videos.items()
+    ]
+
+
 def _table(result: Result) -> Table:
     """Figures down and systems across, or, of many systems, the other way round."""
     labels: dict[str, None] = {}

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from flows.evaluation import SampleScore, StoredMasks, evaluate_sample, summarise
 from flows.exporting import masks_of
-from flows.measure.present import Result, mean, present, write_csv
+from flows.measure.present import Result, by_video, present, write_csv
 from flows.run import finish_again
 from flows.show import FIGURES, figure, show_results
 from flows.workshop import Workshop
@@ -84,7 +84,7 @@ def measure_store(source: ExportSource, name: str) -> Result:
                 label: math.nan if value is None else value / 100 for label, value in shown.items()
             }
         },
-        sequences=[_video_row(video, rows) for video in videos],
+        sequences=by_video(rows),
         expressions=rows,
         problems=problems,
         counts={"videos": len(videos), "expressions": len(rows)},
@@ -114,12 +114,6 @@ def _row(video: str, expression: str, score: SampleScore) -> dict[str, Any]:
         "J, dropped as misses": score.strict_j,
         "F, dropped as misses": score.strict_f,
     }
-
-
-def _video_row(video: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    mine = [row for row in rows if row["video"] == video]
-    figures = {key: mean([row[key] for row in mine]) for key in ("J", "F", "J&F")}
-    return {"video": video, "expressions": len(mine), **figures}
 
 
 def _write_tables(result: Result, folder: Path) -> None:
