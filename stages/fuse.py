@@ -238,7 +238,7 @@ def _instances(
             candidate[sentence, instance] = candidates.box_row[row]
     leader_rows = np.array([distinct[place] for place in leaders], np.intp)
     led = (candidate[:positives] >= 0).any(axis=0)  # instances that only negatives see are theirs
-    seen: NDArray[np.bool_] = first.any(axis=1)
+    seen: NDArray[np.bool_] = np.asarray(first.any(axis=1))
     return _Frame(leader_rows[led], score[:, led], first[:, led], candidate[:, led], seen)
 
 
