@@ -103,7 +103,8 @@ def _ground(folder: Path, seed: int, device: torch.device, steps: dict[str, int]
     tokenizer = build_tokenizer()
     model = build_demo(tokenizer)
     train_grounder(model, bind_steps=steps["bind"], steps=steps["ground"], seed=seed, device=device)
-    polish_grounder(model, steps=steps["ground polish"], seed=seed, device=device)
+    for cycle in (1, 2):
+        polish_grounder(model, steps=steps["ground polish"], seed=seed, cycle=cycle, device=device)
     tokenizer.save_pretrained(folder)
     _save(model, folder)
     return ground_figures(model.eval())

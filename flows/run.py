@@ -51,6 +51,7 @@ def run_all(
                 f"{dataset_root(config)}: split {config.dataset.split!r} holds no videos; give"
                 " another --split or --root"
             )
+        _warn_of_stand_ins(config, console)
         pending = shop.plan.pending()
         if not pending:
             console.print(f"Everything in {folder} is done.", highlight=False, soft_wrap=True)
@@ -61,6 +62,23 @@ def run_all(
     show_plan(console, shop.plan if not pending else plan_with(shop), folder)
     show_results(console, folder)
     return shop.plan
+
+
+def _warn_of_stand_ins(config: RunConfig, console: Console) -> None:
+    """Says so where demo models are set on anything but what they were trained on."""
+    used = {"ground": config.ground.checkpoint, "segment": config.segment.checkpoint}
+    if config.ground.source == "annotation":
+        del used["ground"]
+    stages = [stage for stage, checkpoint in used.items() if checkpoint.startswith("demo:")]
+    if stages and config.dataset.name != "shapes":
+        console.print(
+            f"{' and '.join(stages)}: demo models, trained on rendered shapes alone; they never"
+            f" saw a photograph, so expect poor masks of {config.dataset.name}. For published"
+            " weights see configs/published.toml and `pseudolabels doctor`.",
+            style="yellow",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def plan_of(config: RunConfig) -> Plan:

@@ -104,11 +104,17 @@ def train_grounder(
 
 
 def polish_grounder(
-    model: GroundingDINO, *, steps: int, seed: int, device: torch.device, batch: int = 16
+    model: GroundingDINO,
+    *,
+    steps: int,
+    seed: int,
+    cycle: int,
+    device: torch.device,
+    batch: int = 16,
 ) -> None:
-    """A second, gentler cycle of the whole model on other videos; trains in place."""
+    """A further, gentler cycle of the whole model on other videos; trains in place."""
     model.to(device).train()
-    rng = np.random.default_rng((seed, 1))
+    rng = np.random.default_rng((seed, cycle))
     _run_phase(model, _loss, rng, steps, batch, 3e-4, device, names_only=False)
 
 

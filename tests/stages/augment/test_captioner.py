@@ -38,7 +38,7 @@ def captioner(
         script or (lambda text, attempt: ANSWER),  # type: ignore[arg-type]
         lambda letter: 0.3 if letter == "Z" else 0.9,
     )
-    config = AugmentConfig.model_validate(changes)
+    config = AugmentConfig.model_validate({"source": "model", "positives": 6} | changes)
     return ModelCaptioner(model, processor, prompt, config, "fake", "abc", 7), processor, model
 
 

@@ -29,7 +29,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def load(folder: Path, **changes: object) -> ModelCaptioner:
-    values = {"checkpoint": str(folder), "max_new_tokens": 16, "retries": 0} | changes
+    values = {
+        "source": "model",
+        "checkpoint": str(folder),
+        "max_new_tokens": 16,
+        "retries": 0,
+    } | changes
     captioner = load_captioner(AugmentConfig.model_validate(values), CPU, 0)
     assert isinstance(captioner, ModelCaptioner)
     return captioner
