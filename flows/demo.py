@@ -22,6 +22,7 @@ STEPS = {
     "bind": 450,
     "ground": 1300,
     "ground polish": 1000,
+    "ground polish again": 480,
     "segment": 1500,
     "segment polish": 500,
     "captioner look": 900,
@@ -103,8 +104,8 @@ def _ground(folder: Path, seed: int, device: torch.device, steps: dict[str, int]
     tokenizer = build_tokenizer()
     model = build_demo(tokenizer)
     train_grounder(model, bind_steps=steps["bind"], steps=steps["ground"], seed=seed, device=device)
-    for cycle in (1, 2):
-        polish_grounder(model, steps=steps["ground polish"], seed=seed, cycle=cycle, device=device)
+    for cycle, part in enumerate(("ground polish", "ground polish again"), start=1):
+        polish_grounder(model, steps=steps[part], seed=seed, cycle=cycle, device=device)
     tokenizer.save_pretrained(folder)
     _save(model, folder)
     return ground_figures(model.eval())
