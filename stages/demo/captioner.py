@@ -9,9 +9,6 @@ Letters: B videos, T frames of each, L tokens, V vocabulary, c cells of a frame.
 from __future__ import annotations
 
 import json
-import logging
-import math
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,8 +41,7 @@ from pipeline.shapes.language import (
 )
 from pipeline.shapes.render import render
 from pipeline.shapes.scene import COLOURS, SHAPES, SIZES, sample_scene
-
-logger = logging.getLogger(__name__)
+from stages.demo.cycle import Recipe, run_cycle
 
 FRAMES, NEGATIVES = 4, 8
 PROMPT = {"template": "{expression}", "version": "shapes-1"}
@@ -248,15 +244,15 @@ def train_captioner(
         return loss, {"words": float(loss.detach()), "names": named}
 
     weights = [*model.model.visual.parameters(), *heads.parameters()]
-    _run_phase(look, weights, np.random.default_rng(seed), look_steps, 16, 1.5e-3)
+    _run(look, weights, np.random.default_rng(seed), look_steps, 16, 1.5e-3)
     embed_attributes(model, processor, heads)
     model.model.visual.requires_grad_(False)
     weights = [weight for weight in model.parameters() if weight.requires_grad]
-    _run_phase(write, weights, np.random.default_rng((seed, 1)), write_steps, 32, 2e-3)
+    _run(write, weights, np.random.default_rng((seed, 1)), write_steps, 32, 2e-3)
     model.model.visual.requires_grad_(True)
 
 
-def _run_phase(
+def _run(
     loss_of: Callable[[Sequence[Lesson]], tuple[Tensor, dict[str, float]]],
     weights: Sequence[nn.Parameter],
     rng: Generator,
@@ -264,25 +260,16 @@ def _run_phase(
     batch: int,
     rate: float,
 ) -> None:
-    optimiser = torch.optim.AdamW(weights, lr=rate, weight_decay=1e-3, betas=(0.9, 0.98))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, steps))
-    began = time.monotonic()
     pool: list[Lesson] = []
-    for step in range(steps):
+
+    def learn() -> tuple[Tensor, dict[str, float]]:
         while len(pool) < 2 * batch:
             pool.extend(draw_lessons(rng))
-        chosen = set(rng.choice(len(pool), batch, replace=False).tolist())
-        lessons = [pool[row] for row in sorted(chosen)]
-        pool = [lesson for row, lesson in enumerate(pool) if row not in chosen]
-        loss, parts = loss_of(lessons)
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(weights, 1.0)
-        optimiser.step()
-        schedule.step()
-        if step % 50 == 0 or step == steps - 1:
-            figures = " ".join(f"{name} {value:.3f}" for name, value in parts.items())
-            logger.info("step %d of %d, %s, %.0f s", step, steps, figures, time.monotonic() - began)
+        chosen = sorted(rng.choice(len(pool), batch, replace=False).tolist(), reverse=True)
+        return loss_of([pool.pop(row) for row in chosen])
+
+    recipe = Recipe(rate, warm_steps=60, weight_decay=1e-3, betas=(0.9, 0.98))
+    run_cycle(learn, weights, steps, recipe)
 
 
 def embed_attributes(
@@ -307,11 +294,6 @@ def save_captioner(
     model.half().save_pretrained(folder)
     processor.save_pretrained(folder)
     (folder / "prompt.json").write_text(json.dumps(PROMPT) + "\n", encoding="utf-8")
-
-
-def _rate(step: int, steps: int) -> float:
-    warm = min(1.0, (step + 1) / 60)
-    return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
 def _escaped(piece: str) -> str:

@@ -10,11 +10,7 @@ Letters: B frames, Q queries, L tokens, S sentences of a caption, C channels.
 
 from __future__ import annotations
 
-import logging
-import math
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -29,6 +25,7 @@ from pipeline.geometry import masks_to_boxes
 from pipeline.shapes.language import view
 from pipeline.shapes.render import Rendered, render
 from pipeline.shapes.scene import HEIGHT, WIDTH, Scene, sample_scene
+from stages.demo.cycle import Recipe, run_cycle
 from stages.demo.phrases import Phrase, frame_phrases, name_phrases, visible_objects
 from stages.frames import normalise_frames
 from stages.ground.architecture import (
@@ -40,11 +37,12 @@ from stages.ground.architecture import (
     run_transformer,
 )
 
-logger = logging.getLogger(__name__)
-
 SHORT_SIDE, LONG_SIDE = 96, 192
 CAPTION_LENGTHS = (1, 2, 6, 8, 10)
 """Sentences in a caption: at work there is one, in training several share a pass."""
+
+
+_RECIPE = Recipe(rate=5e-4, warm_steps=100, clip=0.5)
 
 
 @dataclass(frozen=True)
@@ -99,8 +97,13 @@ def train_grounder(
     rng = np.random.default_rng(seed)
     model.to(device).train()
     _soften_similarities(model)
-    _run_phase(model, _bind_loss, rng, bind_steps, 2 * batch, 1e-3, device, names_only=True)
-    _run_phase(model, _loss, rng, steps, batch, 5e-4, device, names_only=False)
+
+    def bind() -> tuple[Tensor, dict[str, float]]:
+        drawn = [draw_example(rng, 8, names_only=True) for _ in range(2 * batch)]
+        return _bind_loss(model, drawn, device)
+
+    run_cycle(bind, model.parameters(), bind_steps, replace(_RECIPE, rate=1e-3))
+    _run_whole(model, rng, steps, batch, 5e-4, device)
 
 
 def polish_grounder(
@@ -114,42 +117,17 @@ def polish_grounder(
 ) -> None:
     """A further, gentler cycle of the whole model on other videos; trains in place."""
     model.to(device).train()
-    rng = np.random.default_rng((seed, cycle))
-    _run_phase(model, _loss, rng, steps, batch, 3e-4, device, names_only=False)
+    _run_whole(model, np.random.default_rng((seed, cycle)), steps, batch, 3e-4, device)
 
 
-def _run_phase(
-    model: GroundingDINO,
-    loss_of: Callable[..., tuple[Tensor, dict[str, float]]],
-    rng: Generator,
-    steps: int,
-    batch: int,
-    rate: float,
-    device: torch.device,
-    *,
-    names_only: bool,
+def _run_whole(
+    model: GroundingDINO, rng: Generator, steps: int, batch: int, rate: float, device: torch.device
 ) -> None:
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
-    optimiser = torch.optim.AdamW(weights, lr=rate, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, steps))
-    began = time.monotonic()
-    for step in range(steps):
-        count = 8 if names_only else CAPTION_LENGTHS[int(rng.integers(len(CAPTION_LENGTHS)))]
-        examples = [draw_example(rng, count, names_only=names_only) for _ in range(batch)]
-        loss, parts = loss_of(model, examples, device)
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(weights, 0.5)
-        optimiser.step()
-        schedule.step()
-        if step % 50 == 0 or step == steps - 1:
-            figures = " ".join(f"{name} {value:.3f}" for name, value in parts.items())
-            logger.info("step %d of %d, %s, %.0f s", step, steps, figures, time.monotonic() - began)
+    def find() -> tuple[Tensor, dict[str, float]]:
+        count = CAPTION_LENGTHS[int(rng.integers(len(CAPTION_LENGTHS)))]
+        return _loss(model, [draw_example(rng, count) for _ in range(batch)], device)
 
-
-def _rate(step: int, steps: int) -> float:
-    warm = min(1.0, (step + 1) / 100)
-    return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps))))
+    run_cycle(find, model.parameters(), steps, replace(_RECIPE, rate=rate))
 
 
 def _soften_similarities(model: GroundingDINO) -> None:

@@ -5,10 +5,6 @@ Box prompts only: the true box of what is seen of an object, shaken as a grounde
 
 from __future__ import annotations
 
-import logging
-import math
-import time
-
 import numpy as np
 import torch
 from numpy.random import Generator
@@ -19,11 +15,10 @@ from torch.nn import functional as F
 from pipeline.geometry import masks_to_boxes
 from pipeline.shapes.render import render
 from pipeline.shapes.scene import sample_scene
+from stages.demo.cycle import Recipe, run_cycle
 from stages.demo.phrases import visible_objects
 from stages.masks import crop_padding, enlarge
 from stages.segment.architecture import decode_boxes, encode_frames
-
-logger = logging.getLogger(__name__)
 
 
 def draw_prompts(rng: Generator, shake: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -51,41 +46,27 @@ def train_segmenter(
     sam: Sam, *, steps: int, seed: int, device: torch.device, batch: int = 8
 ) -> None:
     """Trains in place; the cosine schedule with warm-up ends at ``steps``."""
-    _run_cycle(sam, np.random.default_rng(seed), steps, 1.2e-3, device, batch)
+    _run(sam, np.random.default_rng(seed), steps, 1.2e-3, device, batch)
 
 
 def polish_segmenter(
     sam: Sam, *, steps: int, seed: int, device: torch.device, batch: int = 8
 ) -> None:
     """A second, gentler cycle on other videos; trains in place."""
-    _run_cycle(sam, np.random.default_rng((seed, 1)), steps, 5e-4, device, batch)
+    _run(sam, np.random.default_rng((seed, 1)), steps, 5e-4, device, batch)
 
 
-def _run_cycle(
+def _run(
     sam: Sam, rng: Generator, steps: int, rate: float, device: torch.device, batch: int
 ) -> None:
     sam.to(device).train()
-    optimiser = torch.optim.AdamW(sam.parameters(), lr=rate, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser,
-        lambda step: (
-            min(1, (step + 1) / 80) * (0.02 + 0.49 * (1 + math.cos(math.pi * step / steps)))
-        ),
-    )
-    began = time.monotonic()
-    for step in range(steps):
+
+    def segment() -> tuple[Tensor, dict[str, float]]:
         drawn = [draw_prompts(rng, float(rng.choice([0.0, 0.03, 0.07]))) for _ in range(batch)]
         loss, overlap = _loss(sam, drawn, device)
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(sam.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
-        if step % 50 == 0 or step == steps - 1:
-            logger.info(
-                "step %d of %d, loss %.3f, mask IoU %.3f, %.0f s",
-                step, steps, float(loss.detach()), overlap, time.monotonic() - began,
-            )  # fmt: skip
+        return loss, {"loss": float(loss.detach()), "mask IoU": overlap}
+
+    run_cycle(segment, sam.parameters(), steps, Recipe(rate, warm_steps=80))
 
 
 def predict(sam: Sam, images: Tensor, boxes: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
