@@ -7,19 +7,17 @@ h w cells of a low-resolution mask.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import StoreError
 from pipeline.types import Candidates
-from storage.atomic import explain_disk_errors, fresh_folder
+from storage.atomic import explain_disk_errors
 from storage.names import safe_name
-from storage.zarr_groups import create_group, open_group, read_array, write_array
+from storage.zarr_groups import ShardStoreWriter, open_group, read_array, write_array
 
 FORMAT = "pseudolabels.candidates"
 FORMAT_VERSION = 1
@@ -27,26 +25,11 @@ FORMAT_VERSION = 1
 _CHUNK_ROWS = 64
 
 
-class CandidateWriter:
-    """Writes the candidates of a shard, a video at a time; the store appears when the block ends.
+class CandidateWriter(ShardStoreWriter):
+    """Writes the candidates of a shard, a video at a time."""
 
-    Args:
-        path: the store, ``<shard>.zarr``; what it held before is replaced.
-        fingerprint: of the stage on this shard.
-    """
-
-    def __init__(self, path: Path, fingerprint: str) -> None:
-        self._path = path
-        self._fingerprint = fingerprint
-        self._stack = ExitStack()
-
-    def __enter__(self) -> CandidateWriter:
-        folder = self._stack.enter_context(fresh_folder(self._path))
-        self._group = create_group(
-            folder,
-            {"format": FORMAT, "FORMAT_VERSION": FORMAT_VERSION, "fingerprint": self._fingerprint},
-        )
-        return self
+    kind = FORMAT
+    version = FORMAT_VERSION
 
     def write_video(self, video_id: str, candidates: Sequence[Candidates]) -> None:
         """Adds a video: the candidates of each of its T frames; any of them may be empty."""
@@ -67,14 +50,6 @@ class CandidateWriter:
             for name in ("predicted_iou", "stability"):
                 values = [getattr(frame, name) for frame in candidates]
                 write_array(group, name, _joined(values, np.dtype(np.float32)))
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stack.__exit__(kind, error, trace)
 
 
 def read_candidates(path: Path, video_id: str) -> list[Candidates]:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from pipeline.errors import StoreError
 from pipeline.types import Hypotheses, SampleKey
-from storage.atomic import explain_disk_errors, fresh_folder
+from storage.atomic import explain_disk_errors
 from storage.names import safe_name
-from storage.zarr_groups import create_group, open_group, read_array, write_array
+from storage.zarr_groups import ShardStoreWriter, open_group, read_array, write_array
 
 FORMAT = "pseudolabels.hypotheses"
 FORMAT_VERSION = 1
@@ -38,26 +36,11 @@ _TYPES: dict[str, type[np.generic]] = {
 assert {field.name for field in fields(Hypotheses)} == {*_TYPES, "key", "reason"}
 
 
-class HypothesisWriter:
-    """Writes the hypotheses of a shard, a video at a time; the store appears when the block ends.
+class HypothesisWriter(ShardStoreWriter):
+    """Writes the hypotheses of a shard, a video at a time."""
 
-    Args:
-        path: the store, ``<shard>.zarr``; what it held before is replaced.
-        fingerprint: of the stage on this shard.
-    """
-
-    def __init__(self, path: Path, fingerprint: str) -> None:
-        self._path = path
-        self._fingerprint = fingerprint
-        self._stack = ExitStack()
-
-    def __enter__(self) -> HypothesisWriter:
-        folder = self._stack.enter_context(fresh_folder(self._path))
-        self._group = create_group(
-            folder,
-            {"format": FORMAT, "FORMAT_VERSION": FORMAT_VERSION, "fingerprint": self._fingerprint},
-        )
-        return self
+    kind = FORMAT
+    version = FORMAT_VERSION
 
     def write_video(self, video_id: str, hypotheses: Sequence[Hypotheses]) -> None:
         """Adds a video: the hypotheses of each of its expressions, in their order."""
@@ -75,14 +58,6 @@ class HypothesisWriter:
                 for name, dtype in _TYPES.items():
                     values = getattr(item, name).astype(dtype, copy=False)
                     write_array(group, name, values, _CHUNK_FRAMES if name == "logits" else None)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stack.__exit__(kind, error, trace)
 
 
 def read_hypotheses(path: Path, video_id: str) -> list[Hypotheses]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import zarr
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
 
 from pipeline.errors import StoreError
+from storage.atomic import fresh_folder
 
 
 def create_group(path: Path, attributes: Mapping[str, Any]) -> zarr.Group:
@@ -142,3 +144,40 @@ def known_codecs() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Numcodecs codecs are not in the Zarr version 3")
         yield
+
+
+class ShardStoreWriter:
+    """Writes the store of a shard, a video at a time; it appears when the block ends without error.
+
+    A kind of store names its ``kind`` and ``version`` and says how a video goes into ``_group``.
+
+    Args:
+        path: the store, ``<shard>.zarr``; what it held before is replaced.
+        fingerprint: of the stage on this shard.
+    """
+
+    kind: ClassVar[str]
+    version: ClassVar[int]
+
+    def __init__(self, path: Path, fingerprint: str) -> None:
+        self._path = path
+        self._fingerprint = fingerprint
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        folder = self._stack.enter_context(fresh_folder(self._path))
+        attributes = {
+            "format": self.kind,
+            "FORMAT_VERSION": self.version,
+            "fingerprint": self._fingerprint,
+        }
+        self._group = create_group(folder, attributes)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)

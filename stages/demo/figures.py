@@ -116,7 +116,8 @@ def attributes_right(text: str, names: Sequence[str]) -> bool:
 
 
 def default_captioner_config(batch: int = 8) -> AugmentConfig:
-    return AugmentConfig(batch_texts=batch, negatives=8)
+    """All that the demo captioner writes: five positives beside the original, eight negatives."""
+    return AugmentConfig(source="model", batch_texts=batch, positives=6, negatives=8)
 
 
 def _sentences_of_a_frame(rng: Generator) -> tuple[Any, list[tuple[str, str, Any]]]:
