@@ -247,7 +247,8 @@ def run_packs(
         return lambda module, given, out: kept.update({name: part(out)})
 
     def first_head(out: Any) -> Tensor:
-        return words.new_zeros(0) if out[1] is None else out[1][:, 0]
+        weights: Tensor | None = out[1]
+        return words.new_zeros(0) if weights is None else weights[:, 0]
 
     layers = language.layers
     hooks = [
