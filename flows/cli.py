@@ -6,6 +6,7 @@ interrupted. Every error of ours is one message without a traceback.
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import sys
@@ -27,6 +28,8 @@ from flows.cli_options import (
     SplitOption,
     resolve,
 )
+from flows.dry_run import explain
+from flows.scope import scope_of, videos_asked_for
 from flows.show import show_plan, show_results
 from pipeline.config import load_config
 from pipeline.errors import ConfigError, PseudoLabelError
@@ -59,15 +62,33 @@ def run(
     retry_set_aside: Annotated[
         bool, typer.Option(help="Try videos again that were set aside.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done and why; change nothing.")
+    ] = False,
+    from_stage: Annotated[
+        str | None, typer.Option(help="Do this stage and what follows again, even if done.")
+    ] = None,
+    to_stage: Annotated[str | None, typer.Option(help="Stop after this stage.")] = None,
+    only_videos: Annotated[
+        list[str] | None,
+        typer.Option(help="A video's id, or @FILE with an id a line; may be given many times."),
+    ] = None,
 ) -> None:
     """Makes pseudo-masks, trains the student, and writes figures and a report. Does only what is
     not done yet.
     """
     from flows.run import run_all
 
-    resolved = resolve(config, dataset, root, split, out, overrides, device, seed)
+    words = list(overrides or ())
+    if only_videos:
+        words.append(f"dataset.only_videos={json.dumps(videos_asked_for(only_videos))}")
+    resolved = resolve(config, dataset, root, split, out, words, device, seed)
+    scope = scope_of(resolved, from_stage, to_stage)
+    if dry_run:
+        explain(resolved, console, scope, retry_set_aside)
+        return
     try:
-        run_all(resolved, console, retry_set_aside)
+        run_all(resolved, console, retry_set_aside, scope=scope)
     except KeyboardInterrupt:
         errors.print(
             f"\nInterrupted. What is done stays done; go on with:\n  {resume_command()}",

@@ -79,7 +79,7 @@ class MaskStore:
         for item in masks:
             if item.mask.shape != shape:
                 raise ValueError(f"{item.key}: mask {item.mask.shape}; expected {shape}")
-        self._ensure_root()
+        self.ensure_root()
         self._open.pop(video.id, None)
         attributes = {
             "format": FORMAT,
@@ -214,7 +214,8 @@ class MaskStore:
         self._open.move_to_end(video_id)
         return self._open[video_id]
 
-    def _ensure_root(self) -> None:
+    def ensure_root(self) -> None:
+        """Makes the store, empty, where there is none. Raises StoreError if the disk is full."""
         if (self.path / "zarr.json").is_file():
             return
         with explain_disk_errors(self.path):
