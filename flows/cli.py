@@ -18,21 +18,23 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from flows import cli_dataset, cli_evaluate, cli_export, server
+from flows import cli_dataset, cli_evaluate, cli_export, cli_ledger, server
 from flows.cli_options import (
     ConfigOption,
     DatasetOption,
     OutOption,
     Overrides,
     RootOption,
+    RunArguments,
     SplitOption,
     resolve,
+    resolve_run,
 )
 from flows.dry_run import explain
 from flows.scope import scope_of, videos_asked_for
-from flows.show import show_plan, show_results
+from flows.show import show_results
 from pipeline.config import load_config
-from pipeline.errors import ConfigError, PseudoLabelError
+from pipeline.errors import ConfigError, InputError, PseudoLabelError, RunLockedError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -98,27 +100,29 @@ def run(
     except PseudoLabelError as error:
         _print_error(error)
         if not isinstance(error, ConfigError):
+            started = not isinstance(error, RunLockedError | InputError)
             errors.print(
-                f"What is done stays done; go on with:\n  {resume_command()}", soft_wrap=True
+                f"What is done stays done; go on with:\n  {resume_command(started)}",
+                soft_wrap=True,
             )
         raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from None
 
 
 @app.command()
 def status(
-    overrides: Overrides = None,
+    arguments: RunArguments = None,
     config: ConfigOption = None,
     dataset: DatasetOption = None,
     root: RootOption = None,
     split: SplitOption = None,
     out: OutOption = None,
 ) -> None:
-    """Says what of a run is done, what is left, and what was set aside."""
+    """Says what of a run is done, at work, failed, set aside and left. Changes nothing."""
     from flows.run import plan_of
+    from flows.status import show_status
 
-    resolved = resolve(config, dataset, root, split, out, overrides)
-    show_plan(console, plan_of(resolved), resolved.run_folder)
-    show_results(console, resolved.run_folder)
+    resolved = resolve_run(arguments, config, dataset, root, split, out)
+    show_status(console, plan_of(resolved), resolved.run_folder)
 
 
 @app.command()
@@ -210,11 +214,23 @@ def ui() -> None:
 
 
 cli_export.register(app)
+cli_ledger.register(app)
 
 
-def resume_command() -> str:
-    """The command as it was typed."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+def resume_command(started: bool = True) -> str:
+    """The command as it was typed.
+
+    Args:
+        started: what was to be done again is undone by now; asking for it once more would start
+            over, so ``--from-stage`` is left out.
+    """
+    words = sys.argv[1:]
+    if started:
+        words = [word for word in words if not word.startswith("--from-stage=")]
+        while "--from-stage" in words:
+            place = words.index("--from-stage")
+            words = words[:place] + words[place + 2 :]
+    return shlex.join([Path(sys.argv[0]).name, *words])
 
 
 def main() -> None:

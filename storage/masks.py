@@ -216,9 +216,17 @@ class MaskStore:
 
     def ensure_root(self) -> None:
         """Makes the store, empty, where there is none. Raises StoreError if the disk is full."""
-        if (self.path / "zarr.json").is_file():
-            return
+        root = self.path / "zarr.json"
         with explain_disk_errors(self.path):
+            if root.is_file():
+                try:
+                    attributes = group_attributes(self.path)
+                except StoreError:
+                    # It says the same of every store: a damaged one is written anew.
+                    root.unlink(missing_ok=True)
+                else:
+                    check_kind(self.path, attributes, FORMAT, FORMAT_VERSION)
+                    return
             self.path.mkdir(parents=True, exist_ok=True)
             # Two writers may both come here; they write the same bytes.
             zarr.open_group(
