@@ -19,9 +19,6 @@ from flows import server
 
 logger = logging.getLogger(__name__)
 
-FRESH_SECONDS = 1.0
-"""A server that answered this long ago is not asked again."""
-
 CHECKS = 3
 """A server that is busy may miss one; a missed check takes two seconds."""
 
@@ -61,19 +58,15 @@ class Observer:
         self.outcome: Any = None
         self._api, self._say = api, say
         self._healthy, self._restart, self._pause = healthy, restart, pause
-        self._seen = float("-inf")
+        # Its background services would tell the terminal of events that they cannot send.
+        logging.getLogger("prefect.events.clients").setLevel(logging.CRITICAL)
 
     def present(self) -> bool:
         """Whether the server answers, if need be after it was started again."""
         if self.lost:
             return False
-        if time.monotonic() - self._seen < FRESH_SECONDS:
-            return True
-        if not self._answers() and not self._mend():
-            self.lost = True
-            return False
-        self._seen = time.monotonic()
-        return True
+        self.lost = not self._answers() and not self._mend()
+        return not self.lost
 
     def tell(self, call: Callable[[], T]) -> T | None:
         """Calls what only serves the UI; None where the server is gone or refuses it."""
@@ -83,7 +76,6 @@ class Observer:
             return call()
         except (*LOST, PrefectException) as error:
             logger.warning("Prefect did not take a part of the run's picture: %s", error)
-            self._seen = float("-inf")
             return None
 
     def give_up(self) -> None:

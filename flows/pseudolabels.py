@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import signal
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,9 +20,10 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
+from prefect.exceptions import TerminationSignal
 from rich.markup import escape
 
-from flows import artifacts
+from flows import artifacts, stopping
 from flows.finish import finish_stage, sample_markdown
 from flows.observer import LOST, Observer
 from flows.paths import ALL, RUN_STAGES, SHARD_STAGES, STAGES, RunPaths
@@ -114,13 +116,16 @@ def pseudolabels(run_folder: str, plan_digest: str) -> Summary:
     """
     shop = workshop_of(Path(run_folder))
     observer: Observer = shop.observer
+    # Prefect's own handler of SIGTERM takes the flow for cancelled and tells nobody how to go on.
+    stopping.install_handlers()
     try:
-        observer.outcome = all_stages(shop, observer)
+        summary = all_stages(shop, observer)
     except BaseException as error:
         # Prefect may fail to write down how the flow ended, and raise that in its place.
         observer.outcome = error
         raise
-    return observer.outcome
+    observer.outcome = summary
+    return summary
 
 
 def run_observed(shop: Workshop, api: str, plan_digest: str) -> Summary:
@@ -142,11 +147,13 @@ def run_observed(shop: Workshop, api: str, plan_digest: str) -> Summary:
             str(folder), plan_digest
         )
         return summary
+    except TerminationSignal as error:
+        raise stopping.Stopped(signal.SIGTERM) from error
     except LOST as error:
         logger.warning("the Prefect server was lost: %s", error)
         if isinstance(observer.outcome, BaseException):
             raise observer.outcome from error
-        if observer.outcome is not None:
+        if isinstance(observer.outcome, Summary):
             return observer.outcome
         observer.give_up()
         return all_stages(shop, observer)

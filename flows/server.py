@@ -34,15 +34,16 @@ QUIET = {
     "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
     "DO_NOT_TRACK": "1",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,stages,storage",
     "PREFECT_CLI_PROMPT": "false",
-    "PREFECT_CLIENT_MAX_RETRIES": "2",
     "PREFECT_API_REQUEST_TIMEOUT": "15",
 }
 """Set where the user has not set them: no telemetry, and nothing of Prefect's on the terminal;
-its logs still reach the server. A call that is not answered is given up after some seconds, where
-Prefect's own settings take a minute of pauses."""
+its logs still reach the server. A call that is not answered is given up within seconds."""
+
+_CLIENT_RETRIES = "PREFECT_CLIENT_MAX_RETRIES"
 
 
 _started: list[subprocess.Popen[bytes]] = []
@@ -80,6 +81,8 @@ def quiet(environment: MutableMapping[str, str]) -> None:
     """Puts :data:`QUIET` into an environment; what is set already stays."""
     for name, value in QUIET.items():
         environment.setdefault(name, value)
+    # Prefect's own 5 retries block a run for a minute a call. A server of the user's may be busy.
+    environment.setdefault(_CLIENT_RETRIES, "3" if environment.get("PREFECT_API_URL") else "1")
 
 
 def is_healthy(url: str, seconds: float = 2.0) -> bool:
