@@ -20,7 +20,8 @@ from flows.workshop import Parts, Workshop, dataset_root, opened
 from pipeline.config import RunConfig, dump_config
 from pipeline.errors import ConfigError, PseudoLabelError
 from storage.atomic import replace_file, sweep
-from storage.ledger import Ledger, RunLock
+from storage.ledger import Ledger
+from storage.run_lock import RunLock
 
 
 def run_all(
@@ -42,7 +43,7 @@ def run_all(
     """
     shop = Workshop(config, parts or Parts())
     folder = config.run_folder
-    with RunLock(folder):
+    with RunLock(folder, lambda text: console.print(text, highlight=False, markup=False)):
         prepare_dataset(config, console)
         sweep(folder)
         shop.plan = plan_with(shop, retry_set_aside)
