@@ -1,12 +1,13 @@
 """The command line: ``pseudolabels run|status|report|evaluate|export|import-masks|dataset|…``.
 
 Exit codes: 0 all is well; 1 the work failed; 2 the command or configuration is wrong; 130 it was
-interrupted. Every error of ours is one message without a traceback.
+interrupted, 143 it was asked to end. Every error of ours is one message without a traceback.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shlex
 import sys
@@ -18,7 +19,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from flows import cli_dataset, cli_evaluate, cli_export, cli_ledger, server
+from flows import cli_dataset, cli_evaluate, cli_export, cli_ledger, server, stopping
 from flows.cli_options import (
     ConfigOption,
     DatasetOption,
@@ -79,8 +80,6 @@ def run(
     """Makes pseudo-masks, trains the student, and writes figures and a report. Does only what is
     not done yet.
     """
-    from flows.run import run_all
-
     words = list(overrides or ())
     if only_videos:
         words.append(f"dataset.only_videos={json.dumps(videos_asked_for(only_videos))}")
@@ -90,13 +89,13 @@ def run(
         explain(resolved, console, scope, retry_set_aside)
         return
     try:
-        run_all(resolved, console, retry_set_aside, scope=scope)
-    except KeyboardInterrupt:
-        errors.print(
-            f"\nInterrupted. What is done stays done; go on with:\n  {resume_command()}",
-            soft_wrap=True,
-        )
-        raise typer.Exit(130) from None
+        with stopping.stoppable(_say_interrupted):
+            from flows.run import run_all
+
+            run_all(resolved, console, retry_set_aside, scope=scope)
+    except KeyboardInterrupt as error:
+        _say_interrupted()
+        raise typer.Exit(stopping.exit_code(error)) from None
     except PseudoLabelError as error:
         _print_error(error)
         if not isinstance(error, ConfigError):
@@ -217,6 +216,11 @@ cli_export.register(app)
 cli_ledger.register(app)
 
 
+def _say_interrupted() -> None:
+    text = f"\nInterrupted. What is done stays done; go on with:\n  {resume_command()}"
+    errors.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
 def resume_command(started: bool = True) -> str:
     """The command as it was typed.
 
@@ -236,18 +240,32 @@ def resume_command(started: bool = True) -> str:
 def main() -> None:
     """Runs the command line; errors of ours end it with a message."""
     server.quiet(os.environ)
+    # A log line that Prefect's server does not take is no news for the terminal.
+    logging.raiseExceptions = False
     if not sys.warnoptions:
         # What third parties tell their developers is nothing a user can act on.
         warnings.simplefilter("ignore")
+    code = _exit_code()
+    if "flows.pseudolabels" in sys.modules:
+        # At the exit Prefect sends what it has not sent yet, for minutes where no server answers.
+        answers = server.is_healthy(os.environ.get("PREFECT_API_URL", ""))
+        stopping.end_within(20.0 if answers else 1.0, code, after_main=True)
+    sys.exit(code)
+
+
+def _exit_code() -> int:
     try:
         app()
     except ConfigError as error:
         _print_error(error)
-        sys.exit(2)
+        return 2
     except (PseudoLabelError, OSError) as error:
         # Of the system's errors the message names the file and what is wrong with it.
         _print_error(error)
-        sys.exit(1)
+        return 1
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
 
 
 def _print_error(error: Exception) -> None:

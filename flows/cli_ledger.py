@@ -51,7 +51,7 @@ def repair(folder: RunFolder) -> None:
     """
     from flows.repair import repair as mend
     from flows.verify import Contents, check_run_folder
-    from storage.ledger import RunLock
+    from storage.run_lock import RunLock
 
     check_run_folder(folder)
     found = Contents()

@@ -22,9 +22,9 @@ from pipeline.ports import DatasetReader
 from pipeline.types import Expression, FrameIndex, FrameQuality, Status, VideoRef
 from stages.consensus import VERSION, Consensus, Tracks, consensus
 from storage.atomic import fresh_folder
-from storage.ledger import RunLock
 from storage.masks import MaskStore
 from storage.predictions import PredictionTree
+from storage.run_lock import RunLock
 from storage.tables import write_quality
 
 RUN = "run"

@@ -1,5 +1,5 @@
 """The Prefect flow: a task run for every (stage, shard), named so; the ledger decides what is
-done, Prefect observes and retries.
+done, Prefect observes and retries. Where its server is lost, the same work goes on without it.
 
 Arguments are names, paths and digests. One process holds the models; shards of a stage go one
 after the other, so a model is loaded once and freed before the next stage.
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import errno
 import logging
+import signal
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,11 +19,13 @@ from typing import Any
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
-from prefect.context import get_run_context
+from prefect.context import FlowRunContext
+from prefect.exceptions import TerminationSignal
 from rich.markup import escape
 
-from flows import artifacts
+from flows import artifacts, stopping
 from flows.finish import finish_stage, finished_shards, sample_markdown
+from flows.observer import LOST, Observer
 from flows.paths import ALL, RUN_STAGES, SHARD_STAGES, STAGES, RunPaths
 from flows.products import inputs_now
 from flows.shards import Job, Plan, Shard, still_holds
@@ -62,7 +66,10 @@ def can_pass(task: Any, run: Any, state: State[Any]) -> bool:
 
     Input that is at fault, a full disk or a bug stay what they are.
     """
-    error = state.result(raise_on_failure=False)
+    return _passes(state.result(raise_on_failure=False))
+
+
+def _passes(error: object) -> bool:
     if isinstance(error, PseudoLabelError):
         return False
     if isinstance(error, ConnectionError | TimeoutError):
@@ -114,8 +121,59 @@ def pseudolabels(run_folder: str, plan_digest: str) -> Summary:
         RunFailedError: too large a share of the shards failed, or a stage of the whole run did.
     """
     shop = workshop_of(Path(run_folder))
+    observer: Observer = shop.observer
+    # Prefect's own handler of SIGTERM takes the flow for cancelled and tells nobody how to go on.
+    stopping.install_handlers()
+    try:
+        summary = all_stages(shop, observer)
+    except BaseException as error:
+        # Prefect may fail to write down how the flow ended, and raise that in its place.
+        observer.outcome = error
+        raise
+    observer.outcome = summary
+    return summary
+
+
+def run_observed(shop: Workshop, api: str, plan_digest: str) -> Summary:
+    """Runs the flow; where Prefect cannot be told how it begins or ends, what is pending is done
+    without it.
+
+    Args:
+        shop: open in this process, with a plan.
+        api: of the Prefect server.
+        plan_digest: names the plan, for the UI.
+
+    Raises:
+        RunFailedError: as the flow.
+    """
+    observer = shop.observer = Observer(api, shop.progress.say)
+    folder = shop.config.run_folder
+    try:
+        summary: Summary = pseudolabels.with_options(flow_run_name=folder.name)(
+            str(folder), plan_digest
+        )
+        return summary
+    except TerminationSignal as error:
+        raise stopping.Stopped(signal.SIGTERM) from error
+    except LOST as error:
+        logger.warning("the Prefect server was lost: %s", error)
+        if isinstance(observer.outcome, BaseException):
+            raise observer.outcome from error
+        if isinstance(observer.outcome, Summary):
+            return observer.outcome
+        observer.give_up()
+        return all_stages(shop, observer)
+
+
+def all_stages(shop: Workshop, observer: Observer) -> Summary:
+    """All stages of a plan, as task runs of the flow around it while there is a server, and
+    plainly where there is none.
+
+    Raises:
+        RunFailedError: as the flow.
+    """
     assert shop.plan is not None, "a run needs a plan"
-    run = _Run(shop, shop.plan)
+    run = _Run(shop, shop.plan, observer)
     for stage in SHARD_STAGES:
         if stage in shop.plan.stages:
             run.shard_stage(stage)
@@ -131,12 +189,12 @@ def pseudolabels(run_folder: str, plan_digest: str) -> Summary:
 class _Run:
     """One pass over a plan."""
 
-    def __init__(self, shop: Workshop, plan: Plan) -> None:
-        self._shop, self._plan = shop, plan
+    def __init__(self, shop: Workshop, plan: Plan, observer: Observer) -> None:
+        self._shop, self._plan, self._observer = shop, plan, observer
         self._paths = RunPaths(shop.config.run_folder)
         self._name = self._paths.folder.name
         self._states: dict[tuple[str, str], State[Any]] = {}
-        self.summary = Summary(flow_run=str(_flow_run_id()))
+        self.summary = Summary(flow_run=_flow_run_id())
 
     def shard_stage(self, stage: str) -> None:
         """Does the pending shards of a stage; one that failed in an earlier stage waits."""
@@ -151,9 +209,13 @@ class _Run:
         )
         self._shop.progress.begin(stage, total, "videos")
         self._shop.progress.advance(done)
-        shown = artifacts.StageProgress(self._name, stage, total, done) if todo else None
+        shown = None
+        if todo:
+            shown = self._observer.tell(
+                lambda: artifacts.StageProgress(self._name, stage, total, done)
+            )
         for job in todo:
-            state = self._submit(
+            well = self._submit(
                 shard_task,
                 job,
                 stage,
@@ -163,11 +225,15 @@ class _Run:
                 job.fingerprint,
                 job.basis,
             )
-            if state.is_completed() and shown is not None:
-                shown.advance(len(job.shard.videos))
+            if well:
                 self._tell_set_aside(job)
+                self._advance(shown, job)
         self._shop.release()
         self._shop.progress.end("" if todo else "done before")
+
+    def _advance(self, shown: artifacts.StageProgress | None, job: Job) -> None:
+        if shown is not None:
+            self._observer.tell(lambda: shown.advance(len(job.shard.videos)))
 
     def _tell_set_aside(self, job: Job) -> None:
         receipt = Ledger(self._paths.folder).receipt(job.stage, job.shard.name)
@@ -224,27 +290,39 @@ class _Run:
             for name in names[stage]
             if (receipt := ledger.receipt(stage, name)) is not None
         ]
-        artifacts.stage_table(receipts, self._name)
+        tell = self._observer.tell
+        tell(lambda: artifacts.stage_table(receipts, self._name))
         page = sample_markdown(self._shop)
         if page:
-            artifacts.samples_page(page, self._name)
+            tell(lambda: artifacts.samples_page(page, self._name))
         if self._paths.report.exists():
-            artifacts.report_link(self._paths.report, self._name)
+            tell(lambda: artifacts.report_link(self._paths.report, self._name))
 
-    def _submit(self, work: Any, job: Job, *arguments: Any) -> State[Any]:
+    def _submit(self, work: Any, job: Job, *arguments: Any) -> bool:
+        """Whether the work was done; why not is in the summary."""
         name = job.stage if job.shard.name == ALL else f"{job.stage} {job.shard.name}"
+        error = (
+            self._as_task(work, job, name, arguments)
+            if self._observer.present()
+            else _plainly(work, arguments)
+        )
+        if error is None:
+            return True
+        if isinstance(error, FATAL):
+            raise error
+        self.summary.failed[job.stage, job.shard.name] = _in_words(error)
+        self._shop.progress.say(f"[red]{name} failed:[/red] {escape(_in_words(error))}")
+        return False
+
+    def _as_task(self, work: Any, job: Job, name: str, arguments: tuple[Any, ...]) -> Any:
+        """None, or the error that the task run ended with."""
         state: State[Any] = work.with_options(name=job.stage, task_run_name=name)(
             *arguments, return_state=True, wait_for=self._before(job)
         )
         if state.is_completed():
             self._states[job.stage, job.shard.name] = state
-            return state
-        error = state.result(raise_on_failure=False)
-        if isinstance(error, FATAL):
-            raise error
-        self.summary.failed[job.stage, job.shard.name] = _in_words(error)
-        self._shop.progress.say(f"[red]{name} failed:[/red] {escape(_in_words(error))}")
-        return state
+            return None
+        return state.result(raise_on_failure=False)
 
     def _before(self, job: Job) -> list[State[Any]]:
         """States that the job follows; they make the edges of the run graph."""
@@ -266,6 +344,21 @@ class _Run:
         )
 
 
+def _plainly(work: Any, arguments: tuple[Any, ...]) -> Exception | None:
+    """Does a task's work without Prefect, tried again as the task would be; None, or its error."""
+    given = work.retry_delay_seconds
+    delays = given if isinstance(given, list) else [given]
+    for attempt in range(work.retries + 1):
+        try:
+            work.fn(*arguments)
+            return None
+        except Exception as error:  # noqa: BLE001 - every error of a shard goes into the summary
+            if attempt == work.retries or not _passes(error):
+                return error
+            time.sleep(delays[min(attempt, len(delays) - 1)])
+    return None
+
+
 def _in_words(error: Any) -> str:
     """An error for the terminal; one of ours says all in its message."""
     if isinstance(error, PseudoLabelError):
@@ -273,6 +366,6 @@ def _in_words(error: Any) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _flow_run_id() -> Any:
-    context: Any = get_run_context()
-    return context.flow_run.id
+def _flow_run_id() -> str:
+    context = FlowRunContext.get()
+    return "" if context is None or context.flow_run is None else str(context.flow_run.id)

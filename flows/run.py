@@ -24,7 +24,8 @@ from pipeline.config import RunConfig
 from pipeline.errors import ConfigError, PseudoLabelError
 from storage.atomic import sweep
 from storage.layout import known_layout
-from storage.ledger import Ledger, RunLock
+from storage.ledger import Ledger
+from storage.run_lock import RunLock
 
 EVERYTHING = Scope()
 
@@ -50,7 +51,7 @@ def run_all(
     """
     shop = Workshop(config, parts or Parts())
     folder = config.run_folder
-    with RunLock(folder):
+    with RunLock(folder, lambda text: console.print(text, highlight=False, markup=False)):
         prepare_dataset(config, console)
         sweep(folder)
         shop.plan = plan_with(shop, retry_set_aside, scope)
@@ -187,14 +188,13 @@ def _run_flow(shop: Workshop, console: Console) -> None:
     console.print(f"Prefect UI: {api.removesuffix('/api')}", highlight=False, soft_wrap=True)
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    from flows.pseudolabels import pseudolabels
+    from flows.pseudolabels import run_observed
 
     logging.getLogger("prefect").propagate = False
     assert shop.plan is not None
-    flow = pseudolabels.with_options(flow_run_name=shop.config.run_folder.name)
     with temporary_settings({PREFECT_API_URL: api}), reporter(console) as progress, opened(shop):
         shop.progress = progress
-        summary = flow(str(shop.config.run_folder), _name_of(shop.plan))
+        summary = run_observed(shop, api, _name_of(shop.plan))
     for (stage, shard), error in summary.failed.items():
         console.print(f"[red]failed[/red] {stage} {shard}: {escape(error)}")
 

@@ -14,10 +14,14 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from pipeline.errors import PseudoLabelError
 
@@ -30,12 +34,16 @@ QUIET = {
     "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
     "DO_NOT_TRACK": "1",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,stages,storage",
     "PREFECT_CLI_PROMPT": "false",
+    "PREFECT_API_REQUEST_TIMEOUT": "15",
 }
 """Set where the user has not set them: no telemetry, and nothing of Prefect's on the terminal;
-its logs still reach the server."""
+its logs still reach the server. A call that is not answered is given up within seconds."""
+
+_CLIENT_RETRIES = "PREFECT_CLIENT_MAX_RETRIES"
 
 
 _started: list[subprocess.Popen[bytes]] = []
@@ -73,6 +81,8 @@ def quiet(environment: MutableMapping[str, str]) -> None:
     """Puts :data:`QUIET` into an environment; what is set already stays."""
     for name, value in QUIET.items():
         environment.setdefault(name, value)
+    # Prefect's own 5 retries block a run for a minute a call. A server of the user's may be busy.
+    environment.setdefault(_CLIENT_RETRIES, "3" if environment.get("PREFECT_API_URL") else "1")
 
 
 def is_healthy(url: str, seconds: float = 2.0) -> bool:
@@ -104,25 +114,75 @@ def ensure(seconds: float = START_SECONDS) -> str:
     configured = os.environ.get("PREFECT_API_URL")
     if configured:
         return configured
-    server = running()
-    return (server or start(seconds)).url
+    with _one_at_a_time(seconds):
+        return (running() or start(seconds)).url
 
 
-def start(seconds: float = START_SECONDS) -> Server:
+def restart(url: str, seconds: float = START_SECONDS) -> bool:
+    """Starts the server that went away again, under the same address; runs that it knew go on.
+
+    Returns:
+        False where the server is not one that was started here, or its process still lives and
+        does not answer.
+
+    Raises:
+        ServerError: it does not start; the message names its log.
+    """
+    with _one_at_a_time(seconds):
+        known = _remembered()
+        if known is None or known.url != url:
+            return False
+        if is_healthy(url):
+            return True
+        if _is_server(known) and _is_alive(known.pid):
+            return False
+        start(seconds, urllib.parse.urlsplit(url).port)
+        return True
+
+
+@contextmanager
+def _one_at_a_time(seconds: float) -> Iterator[None]:
+    """Two runs that miss a server do not both start one."""
+    home = _made_home()
+    try:
+        with FileLock(home / "pseudolabels-server.lock", timeout=seconds):
+            yield
+    except Timeout as error:
+        raise ServerError(
+            f"{home}: another run has been starting the Prefect server for {seconds:g} s; wait for"
+            " it, or set PREFECT_API_URL to a server that runs"
+        ) from error
+
+
+def _made_home() -> Path:
+    home = prefect_home()
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ServerError(
+            f"{home}: {error.strerror}; expected a folder that can be written; set PREFECT_HOME"
+        ) from error
+    return home
+
+
+def start(seconds: float = START_SECONDS, port: int | None = None) -> Server:
     """Starts a server on the usual port, or on a free one where that is taken.
+
+    Args:
+        seconds: how long it may take to answer.
+        port: the only port that will do; None for any.
 
     Raises:
         ServerError: it ends or does not answer in time.
     """
-    home = prefect_home()
+    home = _made_home()
     try:
-        home.mkdir(parents=True, exist_ok=True)
         log = (home / "pseudolabels-server.log").open("ab")
     except OSError as error:
         raise ServerError(
             f"{home}: {error.strerror}; expected a folder that can be written; set PREFECT_HOME"
         ) from error
-    port = _free_port()
+    port = _free_port(port)
     url = f"http://{HOST}:{port}/api"
     environment = dict(os.environ)
     quiet(environment)
@@ -219,12 +279,15 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def _free_port() -> int:
-    for port in (PORT, 0):
+def _free_port(only: int | None = None) -> int:
+    for port in (PORT, 0) if only is None else (only,):
         with socket.socket() as probe:
+            # As the server does: connections of one that was killed linger for a minute.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((HOST, port))
             except OSError:
                 continue
             return int(probe.getsockname()[1])
-    raise ServerError(f"no free port on {HOST}; set PREFECT_API_URL to a server that runs")
+    wanted = "no free port" if only is None else f"port {only} is taken"
+    raise ServerError(f"{wanted} on {HOST}; set PREFECT_API_URL to a server that runs")

@@ -106,12 +106,14 @@ class Workshop:
         parts: the stages' ways in.
         progress: told of every video.
         plan: what there is to do; None in a process that only does single shards.
+        observer: the run's :class:`flows.observer.Observer`; None outside a flow.
     """
 
     config: RunConfig
     parts: Parts = field(default_factory=Parts)
     progress: Reporter = field(default_factory=Silent)
     plan: Plan | None = None
+    observer: Any = None
     _readers: dict[str, DatasetReader] = field(default_factory=dict)
     _loaded: tuple[str, Any] | None = None
     _device: Any = None

@@ -4,7 +4,8 @@
 
     PseudoLabelError (ValueError)
     ├── InputError            a file of the data set is missing, broken or odd
-    │   └── UnknownDatasetError
+    │   ├── UnknownDatasetError
+    │   └── TooLargeError     it does not fit into memory, not even alone
     ├── ConfigError           the configuration asks for something that cannot be
     ├── CheckpointError       weights are missing, truncated, or of another model
     ├── AugmentationError     a captioner or its endpoint gave nothing usable
@@ -48,6 +49,10 @@ class InputError(PseudoLabelError):
 
 class UnknownDatasetError(InputError):
     """No reader goes by that name."""
+
+
+class TooLargeError(InputError):
+    """One frame, box or sentence alone needs more memory than there is."""
 
 
 class ConfigError(PseudoLabelError):

@@ -1,25 +1,17 @@
-"""The ledger: which stage is done on which shard, and the lock that keeps two runs apart.
+"""The ledger: which stage is done on which shard.
 
 A receipt is written last, whole and atomically; a product without one does not exist.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import socket
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from pipeline.errors import RunLockedError
 from pipeline.types import Receipt
-from storage.atomic import explain_disk_errors, replace_file
 from storage.names import safe_name
 from storage.sealed_json import read_sealed, write_sealed
 
@@ -135,53 +127,3 @@ def _values(receipt: Receipt) -> dict[str, Any]:
     """What is written of a receipt: empty fields of later releases are left out."""
     values = {name: getattr(receipt, name) for name in _FIELDS}
     return {name: value for name, value in values.items() if value or name not in _NEW}
-
-
-class RunLock:
-    """Keeps a second run out of a run's folder while the block lasts.
-
-    The system gives the lock up when its holder ends, however it ends: a lock file that a killed
-    run left behind is no obstacle.
-
-    Args:
-        run_folder: made if it is missing.
-
-    Raises:
-        RunLockedError: on entering, if another process holds the lock; its id and machine are
-            named.
-    """
-
-    def __init__(self, run_folder: Path) -> None:
-        self._folder = run_folder
-        self._owner = run_folder / ".lock.owner"
-        self._lock = FileLock(run_folder / ".lock", timeout=0)
-
-    def __enter__(self) -> RunLock:
-        with explain_disk_errors(self._folder):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            try:
-                self._lock.acquire()
-            except Timeout as error:
-                raise RunLockedError(
-                    f"{self._folder}: another run writes here ({self._holder()}); wait for it, end"
-                    " it, or give another OUT"
-                ) from error
-        with replace_file(self._owner, "w") as file:
-            json.dump({"process": os.getpid(), "machine": socket.gethostname()}, file)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._owner.unlink(missing_ok=True)
-        self._lock.release()
-
-    def _holder(self) -> str:
-        try:
-            owner = json.loads(self._owner.read_text(encoding="utf-8"))
-            return f"process {owner['process']} on {owner['machine']}"
-        except (OSError, ValueError, KeyError, TypeError):
-            return "its process is not known"

@@ -14,6 +14,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from pipeline.ports import Image
 from pipeline.types import Augmentation, Expression, Positive, Provenance, VideoRef
 from stages.augment.parse import ParsedAnswer, parse_answer, string_spans
 from stages.augment.prompt import Prompt
+from stages.batches import FittingBatches
 
 logger = logging.getLogger(__name__)
 
@@ -117,6 +119,12 @@ class ModelCaptioner:
         self._seed = seed
         self._provenance = Provenance(name, revision, prompt.version, seed)
         self.left_out: Counter[str] = Counter()
+        self._fitting = FittingBatches(
+            config.batch_texts,
+            "sentence with its frames",
+            "augment.batch_texts",
+            "lower augment.frames or augment.max_new_tokens, or take a smaller model",
+        )
         tokenizer = processor.tokenizer
         tokenizer.padding_side = "left"
         if tokenizer.pad_token_id is None:
@@ -136,9 +144,8 @@ class ModelCaptioner:
             open_rows = [row for row in range(len(requests)) if row not in done]
             for rows in self._batches(requests, open_rows):
                 batch = [requests[row] for row in rows]
-                for row, request, answer in zip(
-                    rows, batch, self._answer(batch, attempt), strict=True
-                ):
+                answers = self._fitting.over(batch, partial(self._answer, attempt=attempt))
+                for row, request, answer in zip(rows, batch, answers, strict=True):
                     try:
                         done[row] = self._read(request[2], answer)
                     except UnusableAnswerError as error:

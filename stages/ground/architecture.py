@@ -112,6 +112,17 @@ class FrameFeatures:
         )
 
 
+def join_frames(parts: Sequence[FrameFeatures]) -> FrameFeatures:
+    """Features of frames of one size, one part after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    return FrameFeatures(
+        tuple(torch.cat(level) for level in zip(*(part.maps for part in parts), strict=True)),
+        tuple(torch.cat(level) for level in zip(*(part.masks for part in parts), strict=True)),
+        tuple(torch.cat(level) for level in zip(*(part.positions for part in parts), strict=True)),
+    )
+
+
 @dataclass(frozen=True)
 class TextFeatures:
     """Encoded captions; no image in them.

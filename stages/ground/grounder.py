@@ -22,6 +22,7 @@ from pipeline.config import GroundConfig
 from pipeline.errors import CheckpointError
 from pipeline.ports import Image
 from pipeline.types import Boxes
+from stages.batches import FittingBatches
 from stages.frames import normalise_frames
 from stages.ground.architecture import (
     FrameFeatures,
@@ -30,6 +31,7 @@ from stages.ground.architecture import (
     build_published,
     encode_frames,
     encode_texts,
+    join_frames,
     run_transformer,
 )
 from stages.weights import check_digest, fill_model, resolve_checkpoint
@@ -52,6 +54,11 @@ class GroundingDinoGrounder:
         self._config = config
         self._device = model.feat_map.weight.device
         self._texts: dict[str, TextFeatures] = {}
+        remedy = "lower ground.short_side and ground.long_side, or take a device with more memory"
+        self._frames = FittingBatches(config.batch_frames, "frame", "ground.batch_frames", remedy)
+        self._pairs = FittingBatches(
+            config.batch_pairs, "pair of frame and caption", "ground.batch_pairs", remedy
+        )
 
     def _precision(self) -> torch.autocast:
         """Half precision where it is asked for; the weights stay single."""
@@ -61,11 +68,16 @@ class GroundingDinoGrounder:
     @torch.inference_mode()
     def embed(self, images: Sequence[Image]) -> tuple[FrameFeatures, tuple[int, int]]:
         """Features of B frames uint8 [H, W, 3] of one size, with that size."""
-        stacked = torch.from_numpy(np.stack(images)).to(self._device)
-        prepared = normalise_frames(stacked, self._config.short_side, self._config.long_side)
-        size = stacked.shape[1], stacked.shape[2]
-        with self._precision():
-            return encode_frames(self._model, prepared), size
+
+        def encode(part: Sequence[Image]) -> list[FrameFeatures]:
+            stacked = torch.from_numpy(np.stack(part)).to(self._device)
+            prepared = normalise_frames(stacked, self._config.short_side, self._config.long_side)
+            with self._precision():
+                found = encode_frames(self._model, prepared)
+            return [found]
+
+        height, width = images[0].shape[:2]
+        return join_frames(list(self._frames.over(images, encode))), (height, width)
 
     @torch.inference_mode()
     def ground(self, embedding: object, texts: Sequence[str]) -> list[Boxes]:
@@ -79,8 +91,8 @@ class GroundingDinoGrounder:
         found: list[list[tuple[Tensor, Tensor, int]]] = [[] for _ in range(len(frames))]
         pairs = [(frame, group) for group in range(len(groups)) for frame in range(len(frames))]
         scale = torch.tensor([size[1], size[0]] * 2, device=self._device)
-        for start in range(0, len(pairs), self._config.batch_pairs):
-            part = pairs[start : start + self._config.batch_pairs]
+
+        def match(part: Sequence[tuple[int, int]]) -> list[tuple[int, int, Tensor, Tensor]]:
             chosen = torch.tensor([frame for frame, _ in part], device=self._device)
             encoded, owner = join_captions(
                 [[self._texts[texts[row]] for row in groups[group]] for _, group in part]
@@ -90,10 +102,15 @@ class GroundingDinoGrounder:
             most = max(len(groups[group]) for _, group in part)
             scores = sentence_scores(last.logits.float(), owner, most, self._config.score)
             corners = box_convert(last.boxes.float(), "cxcywh", "xyxy").clamp(0, 1) * scale
-            for (frame, group), boxes, score in zip(part, corners, scores, strict=True):
-                for place, text in enumerate(groups[group]):
-                    kept = nms(boxes, score[place], SAME_BOX_IOU)[: self._config.runner_ups + 1]
-                    found[frame].append((boxes[kept].cpu(), score[place, kept].cpu(), text))
+            return [
+                (frame, group, boxes, score)
+                for (frame, group), boxes, score in zip(part, corners, scores, strict=True)
+            ]
+
+        for frame, group, boxes, score in self._pairs.over(pairs, match):
+            for place, text in enumerate(groups[group]):
+                kept = nms(boxes, score[place], SAME_BOX_IOU)[: self._config.runner_ups + 1]
+                found[frame].append((boxes[kept].cpu(), score[place, kept].cpu(), text))
         return [_boxes(rows) for rows in found]
 
     def _captions(self, texts: Sequence[str]) -> list[list[int]]:
@@ -102,12 +119,14 @@ class GroundingDinoGrounder:
         if len(self._texts) + len(missing) > _CACHED_TEXTS:
             self._texts.clear()
             missing = list(dict.fromkeys(texts))
-        for start in range(0, len(missing), self._config.batch_pairs):
-            part = missing[start : start + self._config.batch_pairs]
+
+        def encode(part: Sequence[str]) -> list[TextFeatures]:
             with self._precision():
                 together = encode_texts(self._model, [as_caption(text) for text in part])
-            for row, text in enumerate(part):
-                self._texts[text] = together.take(torch.tensor([row], device=self._device))
+            rows = torch.arange(len(part), device=self._device)
+            return [together.take(row[None]) for row in rows]
+
+        self._texts.update(zip(missing, self._pairs.over(missing, encode), strict=True))
         groups: list[list[int]] = []
         length = 0
         for row, text in enumerate(texts):

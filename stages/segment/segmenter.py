@@ -18,6 +18,7 @@ from pipeline.config import SegmentConfig
 from pipeline.geometry import box_iou
 from pipeline.ports import Image
 from pipeline.types import Candidates
+from stages.batches import FittingBatches
 from stages.masks import LOW_RESOLUTION, crop_padding, input_size
 from stages.segment.architecture import build_demo, build_published, decode_boxes, encode_frames
 from stages.weights import check_digest, fill_model, resolve_checkpoint
@@ -33,12 +34,19 @@ class SamSegmenter:
         self._sam = sam.eval()
         self._config = config
         self._device = sam.pixel_mean.device
+        remedy = "take a smaller segment.model, or a device with more memory"
+        self._frames = FittingBatches(config.batch_frames, "frame", "segment.batch_frames", remedy)
+        self._pairs = FittingBatches(config.batch_pairs, "box", "segment.batch_pairs", remedy)
 
     @torch.inference_mode()
     def embed(self, images: Sequence[Image]) -> tuple[Tensor, tuple[int, int]]:
         """Embeddings of B frames uint8 [H, W, 3] of one size, with that size."""
-        stacked = torch.from_numpy(np.stack(images)).to(self._device)
-        return encode_frames(self._sam, stacked), (stacked.shape[1], stacked.shape[2])
+
+        def encode(part: Sequence[Image]) -> list[Tensor]:
+            return [encode_frames(self._sam, torch.from_numpy(np.stack(part)).to(self._device))]
+
+        height, width = images[0].shape[:2]
+        return torch.cat(list(self._frames.over(images, encode))), (height, width)
 
     @torch.inference_mode()
     def decode(self, embedding: object, boxes: Sequence[NDArray[np.float32]]) -> list[Candidates]:
@@ -71,13 +79,16 @@ class SamSegmenter:
         size = [min(extent, side // LOW_RESOLUTION) for extent in size]
         logits = torch.zeros(len(rows), *size, dtype=torch.float16)
         quality = torch.zeros(len(rows), dtype=torch.float32)
-        for start in range(0, len(rows), self._config.batch_pairs):
-            part = slice(start, start + self._config.batch_pairs)
+
+        def decode(asked: Sequence[int]) -> list[tuple[slice, Tensor, Tensor]]:
+            part = slice(asked[0], asked[-1] + 1)
             chosen = embeddings[rows[part].to(self._device)]
             low, score = decode_boxes(self._sam, chosen, boxes[part].to(self._device))
             cut = crop_padding(low.float(), height, width).clamp(-32, 32)
-            logits[part] = cut.to(torch.float16).cpu()
-            quality[part] = score.float().clamp(0, 1).cpu()
+            return [(part, cut.to(torch.float16).cpu(), score.float().clamp(0, 1).cpu())]
+
+        for part, cut, score in self._pairs.over(range(len(rows)), decode):
+            logits[part], quality[part] = cut, score
         return logits, quality
 
 

@@ -7,7 +7,8 @@ import pytest
 from flows import cli
 from flows.doctor import PUBLISHED, examine
 from pipeline.config import load_config
-from storage.ledger import Ledger, RunLock
+from storage.ledger import Ledger
+from storage.run_lock import RunLock
 from tests.flows.conftest import Site
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,8 +10,9 @@ from flows.content import content_digest
 from flows.repair import repair
 from flows.verify import Contents, Problem, check_idle, verify
 from pipeline.errors import InputError, RunLockedError
-from storage.ledger import Ledger, RunLock
+from storage.ledger import Ledger
 from storage.masks import MaskStore
+from storage.run_lock import RunLock
 from tests.flows.conftest import Site
 
 

@@ -1,15 +1,13 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pipeline.errors import InputError, RunLockedError
+from pipeline.errors import InputError
 from pipeline.types import Receipt
-from storage.ledger import Ledger, RunLock
+from storage.ledger import Ledger
 
 RECEIPT = Receipt(
     stage="fuse",
@@ -66,28 +64,3 @@ def test_a_receipt_that_cannot_be_read_does_not_exist(
 def test_names_that_climb_out_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="shard name"):
         Ledger(tmp_path).receipt("fuse", "../x")
-
-
-def test_a_second_run_is_kept_out_and_told_who_holds_the_lock(tmp_path: Path) -> None:
-    with RunLock(tmp_path / "run"):
-        with pytest.raises(RunLockedError, match=r"process \d+ on "), RunLock(tmp_path / "run"):
-            pass
-        with RunLock(tmp_path / "other"):
-            pass
-    with RunLock(tmp_path / "run"):
-        pass
-
-
-def test_the_lock_of_a_killed_run_is_no_obstacle(tmp_path: Path) -> None:
-    code = f"""
-import os, pathlib
-from storage.ledger import RunLock
-lock = RunLock(pathlib.Path({str(tmp_path)!r}))
-lock.__enter__()
-os._exit(9)
-"""
-    ended = subprocess.run([sys.executable, "-c", code], check=False)
-    assert ended.returncode == 9
-    assert (tmp_path / ".lock.owner").exists()
-    with RunLock(tmp_path):
-        pass

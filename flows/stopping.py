@@ -1,0 +1,164 @@
+"""Ending in time: Ctrl-C and SIGTERM stop a run within seconds, whatever it is in the middle of.
+
+Products and receipts appear whole or not at all, so a process may end anywhere; what is done stays
+done. The first signal raises :class:`Stopped` in the main thread, which unwinds the usual way. A
+watcher sees to it that the process ends even where the main thread does not come back in time:
+from a long model call, a call of an endpoint, or a Prefect server that does not answer.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+GRACE_SECONDS = 7.0
+"""From a signal to the end of the process, at most."""
+
+SAME_SECONDS = 0.4
+"""Signals closer together are one: a terminal, ``make`` and Prefect each pass theirs on."""
+
+_installed = False
+
+
+class Stopped(KeyboardInterrupt):
+    """The run was asked to end.
+
+    Args:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+def exit_code(error: BaseException) -> int:
+    """What the process ends with after an interrupt: 130 after Ctrl-C, 143 after SIGTERM."""
+    return 128 + (error.number if isinstance(error, Stopped) else signal.SIGINT)
+
+
+@contextmanager
+def stoppable(last_words: Callable[[], None], grace: float = GRACE_SECONDS) -> Iterator[None]:
+    """Makes SIGINT and SIGTERM raise :class:`Stopped` in the block, and end the process in time.
+
+    The end holds beyond the block: what runs at the exit of the interpreter is bounded as well.
+    To be used once in a process, in its main thread.
+
+    Args:
+        last_words: said before the process is ended from outside its main thread.
+        grace: seconds from the first signal to the end of the process.
+    """
+    global _installed
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    before = [signal.getsignal(number) for number in SIGNALS]
+    woken = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    in_block = threading.Event()
+    in_block.set()
+
+    def farewell() -> None:
+        if in_block.is_set():
+            last_words()
+
+    watcher = threading.Thread(
+        target=_watch, args=(reading, farewell, grace), name="stopping", daemon=True
+    )
+    watcher.start()
+    _installed = True
+    install_handlers()
+    try:
+        yield
+    except KeyboardInterrupt:
+        # The process is ending, under the watcher's eyes.
+        in_block.clear()
+        raise
+    finally:
+        if _installed:
+            _installed = False
+            in_block.clear()
+            for number, handler in zip(SIGNALS, before, strict=True):
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(woken)
+
+
+def install_handlers() -> None:
+    """Takes the signals again inside :func:`stoppable`, where a library has put its own handler;
+    does nothing outside of it.
+    """
+    if _installed and threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            signal.signal(number, _raise_stopped)
+
+
+def end_within(
+    seconds: float,
+    code: int,
+    last_words: Callable[[], None] | None = None,
+    after_main: bool = False,
+) -> None:
+    """Ends the process with ``code`` after so long, if it has not ended by itself by then.
+
+    Args:
+        last_words: said before that.
+        after_main: the seconds count from the end of the main thread, not from now.
+    """
+
+    def end() -> None:
+        if after_main:
+            threading.main_thread().join()
+        time.sleep(seconds)
+        if last_words is not None:
+            last_words()
+        _end(code)
+
+    threading.Thread(target=end, name="ending", daemon=True).start()
+
+
+def _raise_stopped(number: int, frame: FrameType | None) -> None:
+    global _installed
+    # What follows is only the way out; a second raise would break into it.
+    _installed = False
+    for each in SIGNALS:
+        signal.signal(each, _leave_to_watcher)
+    raise Stopped(number)
+
+
+def _leave_to_watcher(number: int, frame: FrameType | None) -> None:
+    """A handler, for a signal that is ignored does not reach the watcher's pipe either."""
+
+
+def _watch(pipe: int, last_words: Callable[[], None], grace: float) -> None:
+    """Waits for signals; the system writes their numbers into the pipe even while the main thread
+    is in a call that does not come back to Python.
+    """
+    number = _next_signal(pipe)
+    first = time.monotonic()
+    end_within(grace, 128 + number, last_words)
+    while True:
+        again = _next_signal(pipe)
+        if time.monotonic() - first > SAME_SECONDS:
+            _end(128 + again)
+
+
+def _next_signal(pipe: int) -> int:
+    while True:
+        for number in os.read(pipe, 1):
+            if number in SIGNALS:
+                return number
+
+
+def _end(code: int) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            continue
+    os._exit(code)

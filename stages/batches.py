@@ -1,0 +1,103 @@
+"""Batches that fit: where a device has too little memory, a batch is halved and the work goes on.
+
+Rows of a batch do not depend on each other, so what comes out is the same for every size.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+import torch
+
+from pipeline.errors import TooLargeError
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_SIGNS = (
+    "out of memory",
+    "not enough memory",
+    "DefaultCPUAllocator",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
+"""What PyTorch says where it raises a plain RuntimeError for want of memory."""
+
+
+class FittingBatches:
+    """Cuts work into batches of at most ``size``, and into smaller ones from the moment on that a
+    batch does not fit; to be kept as long as its model.
+
+    Args:
+        size: items of a batch to begin with.
+        what: one item, in words, such as ``frame``.
+        setting: the key of the configuration that sets the size.
+        remedy: what helps where a single item does not fit.
+
+    Attributes:
+        size: items of a batch now.
+    """
+
+    def __init__(self, size: int, what: str, setting: str, remedy: str) -> None:
+        self.size = size
+        self._what, self._setting, self._remedy = what, setting, remedy
+
+    def over(self, items: Sequence[T], work: Callable[[Sequence[T]], Sequence[R]]) -> Iterator[R]:
+        """What ``work`` gives, batch after batch, in the order of the items.
+
+        Args:
+            work: results of a batch, one an item or one for all of them; called again with less
+                where memory ran out.
+
+        Raises:
+            TooLargeError: a batch of one does not fit.
+        """
+        start = 0
+        while start < len(items):
+            part = items[start : start + self.size]
+            problem = None
+            try:
+                done = work(part)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                problem = str(error).partition("\n")[0] or type(error).__name__
+            # Here, for an error that is being handled keeps the tensors of its frames alive.
+            if problem is not None:
+                self._shrink(len(part), problem)
+                continue
+            yield from done
+            start += len(part)
+
+    def _shrink(self, failed: int, problem: str) -> None:
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        if failed == 1:
+            raise TooLargeError(
+                self._setting,
+                f"memory does not suffice for a single {self._what} ({problem[:200]})",
+                f"room for a batch of one {self._what}",
+                self._remedy,
+            )
+        self.size = failed // 2
+        logger.warning(
+            "memory does not suffice for %d at a time (%s); goes on with %d; set %s=%d to begin"
+            " with that",
+            failed,
+            problem[:200],
+            self.size,
+            self._setting,
+            self.size,
+        )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device, or the machine, has no memory left."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
