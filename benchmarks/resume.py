@@ -84,8 +84,9 @@ def write_run(config: RunConfig) -> None:
         for job in jobs:
             name, videos = job.shard.name, job.shard.videos
             product = paths.product(stage, name)
-            product.parent.mkdir(parents=True, exist_ok=True)
-            product.touch()
+            _write_product(product, videos if product.suffix == ".zarr" else ())
+            if stage == "rank":
+                _write_product(paths.masks, videos)
             files = _files(stage, name, videos)
             made = product_digest(files)
             products.setdefault(stage, {})[name] = made
@@ -107,6 +108,15 @@ def write_run(config: RunConfig) -> None:
                 product=made,
             )
             ledger.commit(receipt)
+
+
+def _write_product(path: Path, videos: tuple[str, ...]) -> None:
+    """A product as deep as a run looks into it: a file, or a folder with one for each video."""
+    if not videos:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    for video in videos:
+        (path / video / "logits").mkdir(parents=True)
 
 
 def _files(stage: str, shard: str, videos: tuple[str, ...]) -> dict[str, str]:

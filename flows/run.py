@@ -134,7 +134,7 @@ def finish_again(
                 f"{config.run_folder}: no masks yet; expected a run; make it with"
                 " `pseudolabels run`"
             )
-        complete = not any(shop.plan.pending(name) for name in ("rank", "merge"))
+        complete = all(job.done for name in ("rank", "merge") for job in shop.plan.jobs[name])
         with reporter(console) as progress:
             shop.progress = progress
             fingerprint = shop.plan.job(stage, ALL).fingerprint

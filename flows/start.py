@@ -13,6 +13,7 @@ from pipeline.config import RunConfig
 from pipeline.errors import StoreError
 from storage.layout import Layout, read_layout, write_layout
 from storage.ledger import Ledger
+from storage.masks import MaskStore
 
 
 def commit_plan(config: RunConfig, plan: Plan, again: Sequence[str]) -> None:
@@ -29,10 +30,13 @@ def commit_plan(config: RunConfig, plan: Plan, again: Sequence[str]) -> None:
     """
     paths, ledger = RunPaths(config.run_folder), Ledger(config.run_folder)
     for shard in plan.retired:
+        ranked = ledger.receipt("rank", shard)
         for stage in SHARD_STAGES:
             ledger.withdraw(stage, shard)
             ledger.failure_path(stage, shard).unlink(missing_ok=True)
             remove(paths.part(stage, shard))
+        for video in ranked.videos if ranked else ():
+            MaskStore(paths.masks).remove_video(video)
     _lay_out(paths.folder, {shard.name: shard.videos for shard in plan.layout})
     for stage in again:
         names = [ALL] if stage in RUN_STAGES else [shard.name for shard in plan.shards]
