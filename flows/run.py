@@ -12,7 +12,6 @@ from rich.markup import escape
 
 from flows import server
 from flows.dry_run import selection_lines
-from flows.finish import finish_stage
 from flows.paths import ALL, SHARD_STAGES
 from flows.progress import reporter
 from flows.scope import Scope
@@ -126,6 +125,8 @@ def finish_again(
     config: RunConfig, stage: str, console: Console, parts: Parts | None = None
 ) -> None:
     """Does one stage of the whole run again, whether or not it is done."""
+    from flows.finish import finish_stage
+
     shop = Workshop(config, parts or Parts())
     with RunLock(config.run_folder):
         shop.plan = plan_with(shop)
