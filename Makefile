@@ -14,6 +14,7 @@ SPLIT ?=
 OUT ?=
 CONFIG ?=
 ARGS ?=
+RUN ?= $(or $(OUT),runs)/$(DATASET)-$(or $(SPLIT),train)
 
 RUN_FLAGS = --dataset "$(DATASET)" \
 	$(if $(ROOT),--root "$(ROOT)") \
@@ -21,7 +22,7 @@ RUN_FLAGS = --dataset "$(DATASET)" \
 	$(if $(OUT),--out "$(OUT)") \
 	$(if $(CONFIG),--config "$(CONFIG)")
 
-.PHONY: help setup setup-ray pseudolabels test test-slow check format lock demo-models benchmarks ui clean
+.PHONY: help setup setup-ray pseudolabels status verify repair digest test test-slow check format lock demo-models benchmarks ui clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -43,6 +44,13 @@ setup-ray: $(STAMP) ## Adds Ray, for runs past one machine
 
 pseudolabels: $(STAMP) ## The main job: DATASET=shapes ROOT= SPLIT= OUT= CONFIG= ARGS=
 	@$(BIN)/pseudolabels run $(RUN_FLAGS) $(ARGS)
+
+status verify repair digest: $(STAMP)
+	@$(BIN)/pseudolabels $@ "$(RUN)" $(ARGS)
+status: ## What of a run is done, left and failed: RUN=, or the options of pseudolabels
+verify: ## Reads every byte of a run and says what is wrong
+repair: ## Makes what is wrong undone; the next run does it again
+digest: ## One digest of a run's masks and tables
 
 test: $(STAMP) ## The tests, without the slow ones
 	$(BIN)/python -m pytest -q -m "not slow" $(ARGS)

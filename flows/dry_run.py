@@ -45,9 +45,10 @@ def selection_lines(plan: Plan) -> list[str]:
     """What is to be said of the videos selected; nothing where all are."""
     if not plan.along:
         return []
+    words = "video comes" if plan.along == 1 else "videos come"
     return [
-        f"{plan.along} videos come along with those asked for: they share a shard, which is the"
-        " unit of work"
+        f"{plan.along} {words} along with those asked for: a shard is done as a whole, and theirs"
+        " is the same"
     ]
 
 

@@ -12,7 +12,6 @@ from rich.markup import escape
 
 from flows import server
 from flows.dry_run import selection_lines
-from flows.finish import finish_stage
 from flows.paths import ALL, SHARD_STAGES
 from flows.progress import reporter
 from flows.scope import Scope
@@ -127,6 +126,8 @@ def finish_again(
     config: RunConfig, stage: str, console: Console, parts: Parts | None = None
 ) -> None:
     """Does one stage of the whole run again, whether or not it is done."""
+    from flows.finish import finish_stage
+
     shop = Workshop(config, parts or Parts())
     with RunLock(config.run_folder):
         shop.plan = plan_with(shop)
@@ -135,7 +136,7 @@ def finish_again(
                 f"{config.run_folder}: no masks yet; expected a run; make it with"
                 " `pseudolabels run`"
             )
-        complete = not any(shop.plan.pending(name) for name in ("rank", "merge"))
+        complete = all(job.done for name in ("rank", "merge") for job in shop.plan.jobs[name])
         with reporter(console) as progress:
             shop.progress = progress
             fingerprint = shop.plan.job(stage, ALL).fingerprint

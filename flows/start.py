@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flows.paths import ALL, RUN_STAGES, SHARD_STAGES, RunPaths
+from flows.products import product_places
 from flows.run_config import write_run_config
 from flows.shards import Plan
 from pipeline.config import RunConfig
@@ -29,10 +30,7 @@ def commit_plan(config: RunConfig, plan: Plan, again: Sequence[str]) -> None:
     """
     paths, ledger = RunPaths(config.run_folder), Ledger(config.run_folder)
     for shard in plan.retired:
-        for stage in SHARD_STAGES:
-            ledger.withdraw(stage, shard)
-            ledger.failure_path(stage, shard).unlink(missing_ok=True)
-            remove(paths.part(stage, shard))
+        _retire(paths, ledger, shard)
     _lay_out(paths.folder, {shard.name: shard.videos for shard in plan.layout})
     for stage in again:
         names = [ALL] if stage in RUN_STAGES else [shard.name for shard in plan.shards]
@@ -40,6 +38,15 @@ def commit_plan(config: RunConfig, plan: Plan, again: Sequence[str]) -> None:
             ledger.withdraw(stage, name)
     if plan.pending() or not paths.config.is_file():
         write_run_config(paths.config, config)
+
+
+def _retire(paths: RunPaths, ledger: Ledger, shard: str) -> None:
+    for stage in SHARD_STAGES:
+        receipt = ledger.receipt(stage, shard)
+        ledger.withdraw(stage, shard)
+        ledger.failure_path(stage, shard).unlink(missing_ok=True)
+        for place in product_places(paths, stage, shard, receipt.videos if receipt else ()):
+            remove(place)
 
 
 def _lay_out(folder: Path, layout: Layout) -> None:

@@ -79,18 +79,34 @@ def partial_beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{PARTIAL_SUFFIX}")
 
 
-def sweep(folder: Path) -> int:
+def sweep(folder: Path, depth: int = 3) -> int:
     """Removes what killed writers left below ``folder``; returns how many partials there were.
 
     Only to be called while no other process writes there. A folder that is missing has none.
+
+    Args:
+        depth: levels to look at. Products were renamed whole and hold no partials, and what is in
+            them is most of a run's files.
     """
-    leftovers = sorted(folder.rglob(f"*{PARTIAL_SUFFIX}")) if folder.is_dir() else []
+    leftovers = list(_partials(folder, depth))
     for leftover in leftovers:
         if leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover, ignore_errors=True)
         else:
             leftover.unlink(missing_ok=True)
     return len(leftovers)
+
+
+def _partials(folder: str | Path, depth: int) -> Iterator[Path]:
+    try:
+        entries = list(os.scandir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for entry in entries:
+        if entry.name.endswith(PARTIAL_SUFFIX):
+            yield Path(entry.path)
+        elif depth > 1 and entry.is_dir(follow_symlinks=False):
+            yield from _partials(entry.path, depth - 1)
 
 
 @contextmanager

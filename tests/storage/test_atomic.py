@@ -52,7 +52,9 @@ def test_sweep_clears_what_a_killed_writer_left(tmp_path: Path) -> None:
     folder = partial_beside(tmp_path / "store.zarr")
     (folder / "deep").mkdir(parents=True)
     (folder / "deep" / "chunk.partial").write_text("half")
-    assert sweep(tmp_path) == 3
+    (tmp_path / "link").symlink_to(tmp_path, target_is_directory=True)
+    assert sweep(tmp_path) == 2
+    (tmp_path / "link").unlink()
     assert sorted(tmp_path.rglob("*")) == [kept.parent, kept]
     assert sweep(tmp_path / "none") == 0
 
