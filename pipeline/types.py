@@ -302,3 +302,19 @@ class Receipt:
     counts: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     error: str | None = None
+
+    def __post_init__(self) -> None:
+        texts = (self.stage, self.shard, self.fingerprint, *self.videos)
+        well = (
+            all(isinstance(text, str) for text in texts)
+            and isinstance(self.set_aside, dict)
+            and isinstance(self.counts, dict)
+            and all(isinstance(count, int | float) for count in self.counts.values())
+            and isinstance(self.seconds, int | float)
+            and isinstance(self.error, str | None)
+        )
+        if not well:
+            raise PseudoLabelError(
+                f"receipt of {self.stage!r} {self.shard!r}: a value of the wrong kind; expected"
+                " what docs/format.md says; run the stage again"
+            )

@@ -64,7 +64,7 @@ def _read_receipt(path: Path) -> Receipt | None:
         return Receipt(**{**values, "videos": tuple(values["videos"])})
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         # Without a receipt the work is done again, which is always right.
         logger.warning("%s: no readable receipt (%s); its shard is done again", path, error)
         return None
