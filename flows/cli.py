@@ -6,6 +6,7 @@ interrupted, 143 it was asked to end. Every error of ours is one message without
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shlex
@@ -18,19 +19,23 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from flows import cli_dataset, cli_evaluate, cli_export, server, stopping
+from flows import cli_dataset, cli_evaluate, cli_export, cli_ledger, server, stopping
 from flows.cli_options import (
     ConfigOption,
     DatasetOption,
     OutOption,
     Overrides,
     RootOption,
+    RunArguments,
     SplitOption,
     resolve,
+    resolve_run,
 )
-from flows.show import show_plan, show_results
+from flows.dry_run import explain
+from flows.scope import scope_of, videos_asked_for
+from flows.show import show_results
 from pipeline.config import load_config
-from pipeline.errors import ConfigError, PseudoLabelError
+from pipeline.errors import ConfigError, InputError, PseudoLabelError, RunLockedError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -60,43 +65,63 @@ def run(
     retry_set_aside: Annotated[
         bool, typer.Option(help="Try videos again that were set aside.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done and why; change nothing.")
+    ] = False,
+    from_stage: Annotated[
+        str | None, typer.Option(help="Do this stage and what follows again, even if done.")
+    ] = None,
+    to_stage: Annotated[str | None, typer.Option(help="Stop after this stage.")] = None,
+    only_videos: Annotated[
+        list[str] | None,
+        typer.Option(help="A video's id, or @FILE with an id a line; may be given many times."),
+    ] = None,
 ) -> None:
     """Makes pseudo-masks, trains the student, and writes figures and a report. Does only what is
     not done yet.
     """
-    resolved = resolve(config, dataset, root, split, out, overrides, device, seed)
+    words = list(overrides or ())
+    if only_videos:
+        words.append(f"dataset.only_videos={json.dumps(videos_asked_for(only_videos))}")
+    resolved = resolve(config, dataset, root, split, out, words, device, seed)
+    scope = scope_of(resolved, from_stage, to_stage)
+    if dry_run:
+        explain(resolved, console, scope, retry_set_aside)
+        return
     try:
         with stopping.stoppable(_say_interrupted):
             from flows.run import run_all
 
-            run_all(resolved, console, retry_set_aside)
+            run_all(resolved, console, retry_set_aside, scope=scope)
     except KeyboardInterrupt as error:
         _say_interrupted()
         raise typer.Exit(stopping.exit_code(error)) from None
     except PseudoLabelError as error:
         _print_error(error)
         if not isinstance(error, ConfigError):
+            started = not isinstance(error, RunLockedError | InputError)
             errors.print(
-                f"What is done stays done; go on with:\n  {resume_command()}", soft_wrap=True
+                f"What is done stays done; go on with:\n  {resume_command(started)}",
+                soft_wrap=True,
             )
         raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from None
 
 
 @app.command()
 def status(
-    overrides: Overrides = None,
+    arguments: RunArguments = None,
     config: ConfigOption = None,
     dataset: DatasetOption = None,
     root: RootOption = None,
     split: SplitOption = None,
     out: OutOption = None,
 ) -> None:
-    """Says what of a run is done, what is left, and what was set aside."""
+    """Says what of a run is done, at work, failed, set aside and left. Changes nothing."""
     from flows.run import plan_of
+    from flows.status import show_status
 
-    resolved = resolve(config, dataset, root, split, out, overrides)
-    show_plan(console, plan_of(resolved), resolved.run_folder)
-    show_results(console, resolved.run_folder)
+    resolved = resolve_run(arguments, config, dataset, root, split, out)
+    show_status(console, plan_of(resolved), resolved.run_folder)
 
 
 @app.command()
@@ -188,6 +213,7 @@ def ui() -> None:
 
 
 cli_export.register(app)
+cli_ledger.register(app)
 
 
 def _say_interrupted() -> None:
@@ -195,9 +221,20 @@ def _say_interrupted() -> None:
     errors.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def resume_command() -> str:
-    """The command as it was typed."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+def resume_command(started: bool = True) -> str:
+    """The command as it was typed.
+
+    Args:
+        started: what was to be done again is undone by now; asking for it once more would start
+            over, so ``--from-stage`` is left out.
+    """
+    words = sys.argv[1:]
+    if started:
+        words = [word for word in words if not word.startswith("--from-stage=")]
+        while "--from-stage" in words:
+            place = words.index("--from-stage")
+            words = words[:place] + words[place + 2 :]
+    return shlex.join([Path(sys.argv[0]).name, *words])
 
 
 def main() -> None:

@@ -26,7 +26,8 @@ STEPS = {
     "segment": 1500,
     "segment polish": 500,
     "captioner look": 900,
-    "captioner write": 4000,
+    "captioner name": 2500,
+    "captioner write": 900,
 }
 """Optimiser steps of each part. On two CPU cores the grounder takes an hour and a half and the
 segmenter half an hour; the captioner wants a GPU."""
@@ -130,12 +131,8 @@ def _captioner(
 ) -> dict[str, Any]:
     from stages.augment.captioner import ModelCaptioner
     from stages.augment.checkpoint import load_model
-    from stages.demo.captioner import (
-        build_captioner,
-        build_processor,
-        save_captioner,
-        train_captioner,
-    )
+    from stages.demo.captioner import build_captioner, build_processor, save_captioner
+    from stages.demo.captioner_training import train_captioner
     from stages.demo.figures import captioner_figures, default_captioner_config
 
     processor = build_processor()
@@ -144,6 +141,7 @@ def _captioner(
         model,
         processor,
         look_steps=steps["captioner look"],
+        name_steps=steps["captioner name"],
         write_steps=steps["captioner write"],
         seed=seed,
         device=device,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from flows.evaluation import BaselineMasks, SampleScore, StoredMasks, evaluate, summarise
-from flows.paths import ALL, SHARD_STAGES
+from flows.paths import ALL, SHARD_STAGES, STAGES
+from flows.receipts import receipted
 from flows.shards import Plan
 from flows.workshop import Workshop
 from pipeline.errors import InputError
@@ -23,22 +23,19 @@ from storage.tables import merge_quality
 def finish_stage(shop: Workshop, stage: str, fingerprint: str) -> Receipt:
     """Does a stage of the whole run and commits its receipt, last."""
     ledger = Ledger(shop.config.run_folder)
-    ledger.withdraw(stage, ALL)
-    started = time.monotonic()
-    counts = _WORK[stage](shop)
-    shop.release()
-    videos = tuple(video for shard in _plan(shop).shards for video in shard.videos)
-    counts["videos"] = len(videos) - len(_set_aside(shop, ledger))
-    receipt = Receipt(
-        stage=stage,
-        shard=ALL,
-        fingerprint=fingerprint,
-        videos=videos,
-        counts={name: float(count) for name, count in sorted(counts.items())},
-        seconds=time.monotonic() - started,
-    )
-    ledger.commit(receipt)
-    return receipt
+    plan = _plan(shop)
+    reads = ([name for name in STAGES if plan.jobs.get(name)], finished_shards(shop))
+    videos = tuple(video for shard in plan.run_shards for video in shard.videos)
+    basis = plan.job(stage, ALL).basis
+    with receipted(shop.paths, stage, ALL, fingerprint, videos, basis, reads) as done:
+        try:
+            counts = _WORK[stage](shop)
+        finally:
+            shop.release()
+        counts["videos"] = len(videos) - len(_set_aside(shop, ledger))
+        done.counts = counts
+    assert done.receipt is not None
+    return done.receipt
 
 
 def prediction_split(shop: Workshop) -> str:
@@ -64,17 +61,17 @@ def sample_markdown(shop: Workshop) -> str:
 
 
 def finished_shards(shop: Workshop, stage: str = "rank") -> list[str]:
-    """Names of the planned shards that a stage has a receipt for."""
+    """Names of the run's shards that a stage has a receipt for."""
     ledger = Ledger(shop.config.run_folder)
-    plan = _plan(shop)
-    return [s.name for s in plan.shards if ledger.receipt(stage, s.name) is not None]
+    shards = _plan(shop).run_shards
+    return [s.name for s in shards if ledger.receipt(stage, s.name) is not None]
 
 
 def _set_aside(shop: Workshop, ledger: Ledger) -> set[str]:
-    """Videos of the planned shards that some stage set aside."""
+    """Videos of the run's shards that some stage set aside."""
     return {
         video
-        for shard in _plan(shop).shards
+        for shard in _plan(shop).run_shards
         for stage in SHARD_STAGES
         if (receipt := ledger.receipt(stage, shard.name)) is not None
         for video in receipt.set_aside
@@ -82,13 +79,16 @@ def _set_aside(shop: Workshop, ledger: Ledger) -> set[str]:
 
 
 def _merge(shop: Workshop) -> Counter[str]:
-    """Joins the quality tables and drops masks of videos that the run no longer has."""
+    """Joins the quality tables and drops masks that no receipt stands for: of videos that the
+    data set no longer has, and what a rank that failed left behind.
+    """
     names = finished_shards(shop)
     rows = merge_quality([shop.paths.part("rank", name) for name in names], shop.paths.quality)
-    plan = _plan(shop)
-    planned = {video for shard in plan.shards for video in shard.videos}
+    receipts = Ledger(shop.config.run_folder).receipts("rank")
+    kept = {video for receipt in receipts for video in receipt.videos}
     store = MaskStore(shop.paths.masks)
-    stale = [video for video in store.videos() if video not in planned]
+    store.ensure_root()
+    stale = [video for video in store.videos() if video not in kept]
     for video in stale:
         store.remove_video(video)
     return Counter({"rows": rows, "videos removed": len(stale)})
@@ -104,14 +104,14 @@ def _evaluate(shop: Workshop) -> Counter[str]:
     """Writes metrics.json."""
     plan, paths = _plan(shop), shop.paths
     done = set(finished_shards(shop))
-    videos = [video for shard in plan.shards for video in shard.videos]
+    videos = [video for shard in plan.run_shards for video in shard.videos]
     parts = {
         video: (
             paths.part("augment", shard.name),
             paths.part("ground", shard.name),
             paths.part("segment", shard.name),
         )
-        for shard in plan.shards
+        for shard in plan.run_shards
         if shard.name in done
         for video in shard.videos
     }

@@ -11,7 +11,7 @@ import errno
 import logging
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,11 @@ from prefect.exceptions import TerminationSignal
 from rich.markup import escape
 
 from flows import artifacts, stopping
-from flows.finish import finish_stage, sample_markdown
+from flows.finish import finish_stage, finished_shards, sample_markdown
 from flows.observer import LOST, Observer
 from flows.paths import ALL, RUN_STAGES, SHARD_STAGES, STAGES, RunPaths
-from flows.shards import Job, Plan, Shard
+from flows.products import inputs_now
+from flows.shards import Job, Plan, Shard, still_holds
 from flows.tasks import do_shard
 from flows.workshop import Workshop, workshop_of
 from pipeline.errors import CheckpointError, ConfigError, PseudoLabelError, UnknownDatasetError
@@ -84,10 +85,15 @@ def _passes(error: object) -> bool:
     retry_condition_fn=can_pass,
 )
 def shard_task(
-    stage: str, shard: str, videos: tuple[str, ...], run_folder: str, fingerprint: str
+    stage: str,
+    shard: str,
+    videos: tuple[str, ...],
+    run_folder: str,
+    fingerprint: str,
+    basis: Mapping[str, Any],
 ) -> None:
     """One stage on one shard; what came of it is in its receipt."""
-    job = Job(stage, Shard(shard, tuple(videos)), fingerprint, done=False)
+    job = Job(stage, Shard(shard, tuple(videos)), fingerprint, basis=basis)
     do_shard(workshop_of(Path(run_folder)), job)
 
 
@@ -169,10 +175,12 @@ def all_stages(shop: Workshop, observer: Observer) -> Summary:
     assert shop.plan is not None, "a run needs a plan"
     run = _Run(shop, shop.plan, observer)
     for stage in SHARD_STAGES:
-        run.shard_stage(stage)
+        if stage in shop.plan.stages:
+            run.shard_stage(stage)
     run.check_share()
     for stage in RUN_STAGES:
-        run.run_stage(stage)
+        if stage in shop.plan.stages:
+            run.run_stage(stage)
     run.publish()
     run.check_run_stages()
     return run.summary
@@ -191,12 +199,16 @@ class _Run:
     def shard_stage(self, stage: str) -> None:
         """Does the pending shards of a stage; one that failed in an earlier stage waits."""
         jobs = self._plan.jobs[stage]
-        done = sum(len(job.shard.videos) for job in jobs if job.done)
+        failed_before = {shard for _, shard in self.summary.failed}
+        left = [job for job in jobs if not job.done and job.shard.name not in failed_before]
+        todo = [job for job in left if not self._holds(job, ())]
         total = sum(len(job.shard.videos) for job in jobs)
+        done = sum(len(job.shard.videos) for job in jobs if job.done)
+        done += sum(len(job.shard.videos) for job in left) - sum(
+            len(job.shard.videos) for job in todo
+        )
         self._shop.progress.begin(stage, total, "videos")
         self._shop.progress.advance(done)
-        failed_before = {shard for _, shard in self.summary.failed}
-        todo = [job for job in jobs if not job.done and job.shard.name not in failed_before]
         shown = None
         if todo:
             shown = self._observer.tell(
@@ -211,6 +223,7 @@ class _Run:
                 job.shard.videos,
                 str(self._paths.folder),
                 job.fingerprint,
+                job.basis,
             )
             if well:
                 self._tell_set_aside(job)
@@ -235,11 +248,21 @@ class _Run:
         [job] = jobs
         if any(failed in RUN_STAGES and failed != "student" for failed, _ in self.summary.failed):
             return
+        if not self.summary.failed and self._holds(job, finished_shards(self._shop)):
+            return
         fingerprint = job.fingerprint
         if self.summary.failed:
             # What lacks shards must be done again once they are there.
             fingerprint = f"partial-{fingerprint}"
         self._submit(run_task, job, stage, str(self._paths.folder), fingerprint)
+
+    def _holds(self, job: Job, shards: Sequence[str]) -> bool:
+        """Whether a job that waited for what it was made from need not be done after all."""
+        if job.state != "waits":
+            return False
+        planned = [stage for stage in STAGES if self._plan.jobs.get(stage)]
+        ledger = Ledger(self._paths.folder)
+        return still_holds(job, inputs_now(ledger, job.stage, job.shard.name, planned, shards))
 
     def check_share(self) -> None:
         """Raises RunFailedError where too many shards failed."""

@@ -11,17 +11,23 @@ from rich.console import Console
 from rich.markup import escape
 
 from flows import server
+from flows.dry_run import selection_lines
 from flows.finish import finish_stage
-from flows.paths import ALL
+from flows.paths import ALL, SHARD_STAGES
 from flows.progress import reporter
+from flows.scope import Scope
 from flows.shards import Plan, WeightDigests, make_plan
 from flows.show import show_plan, show_results
+from flows.start import commit_plan
 from flows.workshop import Parts, Workshop, dataset_root, opened
-from pipeline.config import RunConfig, dump_config
+from pipeline.config import RunConfig
 from pipeline.errors import ConfigError, PseudoLabelError
-from storage.atomic import replace_file, sweep
+from storage.atomic import sweep
+from storage.layout import known_layout
 from storage.ledger import Ledger
 from storage.run_lock import RunLock
+
+EVERYTHING = Scope()
 
 
 def run_all(
@@ -29,6 +35,7 @@ def run_all(
     console: Console,
     retry_set_aside: bool = False,
     parts: Parts | None = None,
+    scope: Scope = EVERYTHING,
 ) -> Plan:
     """Does all of a run that is not done; returns the plan it had.
 
@@ -37,6 +44,7 @@ def run_all(
         console: for progress and results.
         retry_set_aside: try videos again that were set aside.
         parts: the stages' ways in; None for the real ones.
+        scope: the stages to do, and those to do again.
 
     Raises:
         PseudoLabelError: the run cannot start, or too much of it failed.
@@ -46,19 +54,20 @@ def run_all(
     with RunLock(folder, lambda text: console.print(text, highlight=False, markup=False)):
         prepare_dataset(config, console)
         sweep(folder)
-        shop.plan = plan_with(shop, retry_set_aside)
+        shop.plan = plan_with(shop, retry_set_aside, scope)
         if not shop.plan.videos:
             raise ConfigError(
                 f"{dataset_root(config)}: split {config.dataset.split!r} holds no videos; give"
                 " another --split or --root"
             )
         _warn_of_stand_ins(config, console)
+        for line in selection_lines(shop.plan):
+            console.print(line, highlight=False, soft_wrap=True)
+        commit_plan(config, shop.plan, scope.again)
         pending = shop.plan.pending()
         if not pending:
             console.print(f"Everything in {folder} is done.", highlight=False, soft_wrap=True)
         else:
-            with replace_file(shop.paths.config, "w") as file:
-                file.write(dump_config(config))
             _run_flow(shop, console)
     show_plan(console, shop.plan if not pending else plan_with(shop), folder)
     show_results(console, folder)
@@ -84,15 +93,33 @@ def _warn_of_stand_ins(config: RunConfig, console: Console) -> None:
 
 def plan_of(config: RunConfig) -> Plan:
     """What of a run is done and what is not; changes nothing."""
-    return plan_with(Workshop(config))
+    return plan_with(Workshop(config), remember=False)
 
 
-def plan_with(shop: Workshop, retry_set_aside: bool = False) -> Plan:
-    """The plan of a workshop's run."""
+def plan_with(
+    shop: Workshop,
+    retry_set_aside: bool = False,
+    scope: Scope = EVERYTHING,
+    remember: bool = True,
+) -> Plan:
+    """The plan of a workshop's run.
+
+    Args:
+        scope: the stages to do, and those to do again.
+        remember: False writes nothing at all; the digests of weights are kept otherwise.
+    """
     folder = shop.config.run_folder
-    digests = WeightDigests(folder / "ledger" / "weights.json", shop.parts.weight_files)
+    files = shop.parts.weight_files
+    digests = WeightDigests(folder / "ledger" / "weights.json", files, remember)
     return make_plan(
-        shop.config, shop.reader(), Ledger(folder), digests.of_checkpoint, retry_set_aside
+        shop.config,
+        shop.reader(),
+        Ledger(folder),
+        digests.of_checkpoint,
+        retry_set_aside,
+        known_layout(folder, SHARD_STAGES),
+        scope.again,
+        scope.stages,
     )
 
 
@@ -120,10 +147,17 @@ def prepare_dataset(config: RunConfig, console: Console) -> None:
     if config.dataset.name != "shapes":
         dataset_root(config)
         return
-    root = dataset_root(config)
-    if not (root / "meta_expressions").is_dir():
-        shapes = config.shapes
+    if shapes_to_render(config) is not None:
+        shapes, root = config.shapes, dataset_root(config)
         render_shapes(root, shapes.train_videos, shapes.valid_videos, shapes.seed, console)
+
+
+def shapes_to_render(config: RunConfig) -> str | None:
+    """What of the shapes data set is to be rendered, in words; None where nothing is."""
+    root = dataset_root(config)
+    if config.dataset.name != "shapes" or (root / "meta_expressions").is_dir():
+        return None
+    return f"{config.shapes.train_videos} + {config.shapes.valid_videos} videos"
 
 
 def render_shapes(out: Path, train: int, valid: int, seed: int, console: Console) -> None:

@@ -1,46 +1,29 @@
-"""What is to be done: the shards of a run, a fingerprint for every (stage, shard), and which of
-them the ledger already holds.
+"""What is to be done: the shards of a run, a fingerprint for every (stage, shard), which of them
+the ledger already holds, and why the others are to be done.
 
 Planning reads the data set's index, the ledger, and digests of weights; it imports no model
-library and no orchestrator, so that a run with nothing to do ends at once.
+library and no orchestrator, so that a run with nothing to do ends at once. It writes nothing.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol
 
+from flows import reasons
+from flows.fingerprints import STAGE_VERSIONS, base_of, texts_of_shard
+from flows.layout import Cut, Shard, cut_shards
 from flows.paths import ALL, RUN_STAGES, SHARD_STAGES, STAGES, RunPaths
-from pipeline.config import EXECUTION, RunConfig
-from pipeline.errors import ConfigError, InputError
-from pipeline.fingerprint import digest, file_digest
+from flows.products import READS, joined
+from flows.weight_digests import WeightDigests
+from pipeline.config import RunConfig
+from pipeline.fingerprint import canonical_json, digest
 from pipeline.ports import DatasetReader
 from pipeline.types import Receipt
-from storage.atomic import replace_file
 
-STAGE_VERSIONS: Mapping[str, int] = {
-    "augment": 1,
-    "ground": 1,
-    "segment": 1,
-    "fuse": 1,
-    "rank": 1,
-    "merge": 1,
-    "student": 1,
-    "evaluate": 1,
-    "report": 1,
-}
-"""Raised when a stage gives another result for the same configuration."""
-
-_INPUTS: Mapping[str, tuple[str, ...]] = {
-    "augment": (),
-    "ground": ("augment",),
-    "segment": ("ground",),
-    "fuse": ("augment", "ground", "segment"),
-    "rank": ("fuse",),
-}
+State = Literal["done", "due", "waits"]
 
 
 class ReceiptBook(Protocol):
@@ -48,13 +31,7 @@ class ReceiptBook(Protocol):
 
     def receipt(self, stage: str, shard: str) -> Receipt | None: ...
 
-
-@dataclass(frozen=True)
-class Shard:
-    """Some videos that are worked on, committed and resumed together."""
-
-    name: str
-    videos: tuple[str, ...]
+    def failure(self, stage: str, shard: str) -> Receipt | None: ...
 
 
 @dataclass(frozen=True)
@@ -63,56 +40,70 @@ class Job:
 
     Attributes:
         fingerprint: of all that the product depends on.
-        done: whether the ledger holds a receipt with that fingerprint, and the product is there.
+        state: ``done``: the ledger holds a receipt with that fingerprint, the product is there, and
+            so is all that it was made from. ``waits``: so it would be, but something that it was
+            made from is to be done again; it is due only if that comes out different. ``due``: the
+            rest.
+        reason: why it is not done; empty where it is.
+        basis: what the fingerprint was made of.
+        receipt: the one that the ledger holds, of whatever fingerprint; without its list of files.
+        failure: what happened the last time, where that was a failure.
     """
 
     stage: str
     shard: Shard
     fingerprint: str
-    done: bool
+    state: State = "due"
+    reason: str = reasons.NO_RECEIPT
+    basis: Mapping[str, Any] = field(default_factory=dict)
+    receipt: Receipt | None = None
+    failure: Receipt | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.state == "done"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The jobs of a run, by stage, in the order they are done."""
+    """The jobs of a run, by stage, in the order they are done.
+
+    Attributes:
+        shards: those that are worked on.
+        layout: all of the run.
+        finished_others: shards that are not worked on and are finished; stages of the whole run
+            cover them too.
+        stages: those to be done; jobs of the others are planned and left.
+        retired: shards of which the data set has no video any more.
+        along: videos that are worked on only because they share a shard with one asked for.
+    """
 
     shards: tuple[Shard, ...]
     jobs: Mapping[str, tuple[Job, ...]]
+    layout: tuple[Shard, ...] = ()
+    finished_others: tuple[Shard, ...] = ()
+    stages: tuple[str, ...] = STAGES
+    retired: tuple[str, ...] = ()
+    along: int = 0
 
     def pending(self, stage: str | None = None) -> tuple[Job, ...]:
-        """Jobs not done, of one stage or of all."""
-        stages = STAGES if stage is None else (stage,)
-        return tuple(job for name in stages for job in self.jobs.get(name, ()) if not job.done)
+        """Jobs that are due, of one stage or of all that are to be done."""
+        stages = self.stages if stage is None else (stage,)
+        return tuple(j for name in stages for j in self.jobs.get(name, ()) if j.state == "due")
 
     def job(self, stage: str, shard: str) -> Job:
         """The job of that stage and shard."""
         return next(job for job in self.jobs[stage] if job.shard.name == shard)
 
     @property
+    def run_shards(self) -> tuple[Shard, ...]:
+        """What stages of the whole run cover, by name."""
+        return tuple(sorted((*self.shards, *self.finished_others), key=lambda item: item.name))
+
+    @property
     def videos(self) -> int:
-        """Videos of the run."""
+        """Videos that are worked on."""
         return sum(len(shard.videos) for shard in self.shards)
-
-
-def make_shards(video_ids: Sequence[str], only: Sequence[str], size: int) -> tuple[Shard, ...]:
-    """Cuts the videos, in sorted order, into shards named 00000, 00001, ...
-
-    Raises:
-        ConfigError: ``only`` names a video that the data set lacks, or nothing is left.
-    """
-    missing = sorted(set(only) - set(video_ids))
-    if missing:
-        raise ConfigError(
-            f"dataset.only_videos: no video {missing[0]!r} in the data set, which has"
-            f" {len(video_ids)}, such as {video_ids[0]!r}"
-            if video_ids
-            else f"dataset.only_videos: no video {missing[0]!r}; the data set has none"
-        )
-    kept = [video for video in sorted(video_ids) if not only or video in set(only)]
-    return tuple(
-        Shard(f"{number:05d}", tuple(kept[start : start + size]))
-        for number, start in enumerate(range(0, len(kept), size))
-    )
 
 
 def make_plan(
@@ -121,6 +112,9 @@ def make_plan(
     book: ReceiptBook,
     weights: Callable[[str], str],
     retry_set_aside: bool = False,
+    known: Mapping[str, Sequence[str]] | None = None,
+    again: Collection[str] = (),
+    stages: Sequence[str] = STAGES,
 ) -> Plan:
     """The plan of a run.
 
@@ -130,91 +124,183 @@ def make_plan(
         book: the run's ledger.
         weights: digest of a checkpoint, given its name or path.
         retry_set_aside: shards with videos set aside are not done.
-    """
-    paths = RunPaths(config.run_folder)
-    shards = make_shards(reader.video_ids(), config.dataset.only_videos, config.shard_videos)
-    bases = {stage: _base(stage, config, weights) for stage in (*SHARD_STAGES, *RUN_STAGES)}
-    jobs: dict[str, list[Job]] = {stage: [] for stage in STAGES}
+        known: shard -> videos, as laid out before.
+        again: stages that are due even where they are done.
+        stages: those to be done.
 
-    def add(stage: str, shard: Shard, fingerprint: str, aside: set[str]) -> str:
-        receipt = book.receipt(stage, shard.name)
+    Raises:
+        ConfigError: ``dataset.only_videos`` names a video that the data set lacks.
+    """
+    only = config.dataset.only_videos
+    cut = cut_shards(known or {}, reader.video_ids(), only, config.shard_videos)
+    return _Planner(config, reader, book, weights, retry_set_aside, again).plan(cut, stages)
+
+
+class _Planner:
+    """One pass over the ledger; every receipt is read once."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        reader: DatasetReader,
+        book: ReceiptBook,
+        weights: Callable[[str], str],
+        retry: bool,
+        again: Collection[str],
+    ) -> None:
+        self._config, self._reader, self._book = config, reader, book
+        self._retry, self._again = retry, again
+        self._paths = RunPaths(config.run_folder)
+        self._run_stages = tuple(_run_stages(config))
+        # Through JSON and back: the basis in a receipt is compared with it.
+        self._bases: dict[str, dict[str, Any]] = {
+            stage: json.loads(canonical_json(base_of(stage, config, weights)))
+            for stage in (*SHARD_STAGES, *self._run_stages)
+        }
+        self._jobs: dict[str, list[Job]] = {stage: [] for stage in STAGES}
+        self._aside: set[str] = set()
+
+    def plan(self, cut: Cut, stages: Sequence[str]) -> Plan:
+        """All jobs of the shards selected, and of the whole run."""
+        for shard in cut.selected:
+            self._shard_jobs(shard)
+        selected = {shard.name for shard in cut.selected}
+        others: dict[str, dict[str, Receipt]] = {}
+        for shard in cut.shards:
+            if shard.name not in selected:
+                receipts = self._receipts(shard.name)
+                if "rank" in receipts:
+                    others[shard.name] = receipts
+        finished = tuple(shard for shard in cut.shards if shard.name in others)
+        plan = Plan(
+            cut.selected,
+            {},
+            layout=cut.shards,
+            finished_others=finished,
+            stages=tuple(stages),
+            retired=cut.retired,
+            along=cut.along,
+        )
+        self._run_jobs(plan, others)
+        return replace(plan, jobs={stage: tuple(items) for stage, items in self._jobs.items()})
+
+    def _shard_jobs(self, shard: Shard) -> None:
+        texts = texts_of_shard(self._reader, shard)
+        made: dict[str, Job] = {}
+        aside: set[str] = set()
+        for stage in SHARD_STAGES:
+            inputs: dict[str, Any] = {name: made[name].fingerprint for name in READS[stage]}
+            basis = {**self._bases[stage], "inputs": inputs}
+            value = {**basis, "videos": shard.videos}
+            if stage == "augment":
+                value["inputs"] = {"texts": texts}
+                basis["texts"] = digest(texts)
+            asked = Job(stage, shard, digest(value), basis=basis)
+            made[stage] = self._judged(asked, [made[name] for name in READS[stage]], aside)
+            self._jobs[stage].append(made[stage])
+        self._aside |= aside
+
+    def _run_jobs(self, plan: Plan, others: Mapping[str, Mapping[str, Receipt]]) -> None:
+        for receipts in others.values():
+            self._aside.update(*(receipt.set_aside for receipt in receipts.values()))
+        shards = plan.run_shards
+        everything = Shard(ALL, tuple(video for shard in shards for video in shard.videos))
+        jobs = {stage: {job.shard.name: job for job in self._jobs[stage]} for stage in SHARD_STAGES}
+        ranked = [
+            jobs["rank"][shard.name].fingerprint
+            if shard.name in jobs["rank"]
+            else others[shard.name]["rank"].fingerprint
+            for shard in shards
+        ]
+        previous: dict[str, Any] = {"rank": ranked}
+        made = {stage: self._over_shards(stage, jobs[stage], others) for stage in SHARD_STAGES}
+        for stage in self._run_stages:
+            basis = {**self._bases[stage], "inputs": dict(previous)}
+            asked = Job(stage, everything, digest(basis), basis=_short(basis))
+            reads = [made[name] for name in READS[stage] if name in made]
+            made[stage] = self._judged(asked, reads, set(self._aside))
+            previous[stage] = asked.fingerprint
+            self._jobs[stage].append(made[stage])
+
+    def _over_shards(
+        self, stage: str, jobs: Mapping[str, Job], others: Mapping[str, Mapping[str, Receipt]]
+    ) -> Job:
+        """A stage's jobs taken as one: done where all are, with one digest of all products."""
+        receipts = {name: job.receipt for name, job in jobs.items()}
+        receipts.update((name, found.get(stage)) for name, found in others.items())
+        product = joined({name: r.product if r else "" for name, r in receipts.items()})
+        state: State = "done" if all(job.done for job in jobs.values()) else "waits"
+        return Job(
+            stage, Shard(ALL, ()), "", state, receipt=Receipt(stage, ALL, "", (), product=product)
+        )
+
+    def _judged(self, job: Job, inputs: Sequence[Job], aside: set[str]) -> Job:
+        receipt = self._receipt(job.stage, job.shard.name)
+        failure = self._book.failure(job.stage, job.shard.name) if receipt is None else None
         if receipt is not None:
             aside.update(receipt.set_aside)
-        done = (
-            receipt is not None
-            and receipt.error is None
-            and receipt.fingerprint == fingerprint
-            and not (retry_set_aside and aside)
-            # A video that was set aside before and is there now must go through.
-            and receipt.counts.get("videos", 0) == len(set(shard.videos) - aside)
-            and paths.product(stage, shard.name).exists()
-        )
-        jobs[stage].append(Job(stage, shard, fingerprint, done))
-        return fingerprint
+        state, reason = self._state(job, receipt, failure, inputs, aside)
+        return replace(job, state=state, reason=reason, receipt=receipt, failure=failure)
 
-    all_aside: set[str] = set()
+    def _state(
+        self,
+        job: Job,
+        receipt: Receipt | None,
+        failure: Receipt | None,
+        inputs: Sequence[Job],
+        aside: set[str],
+    ) -> tuple[State, str]:
+        stage, videos = job.stage, job.shard.videos
+        if receipt is None:
+            return "due", reasons.NO_RECEIPT if failure is None else reasons.failed(failure)
+        if receipt.error is not None:
+            return "due", reasons.failed(receipt)
+        if stage in self._again:
+            return "due", reasons.asked_for(next(name for name in STAGES if name in self._again))
+        if receipt.fingerprint != job.fingerprint:
+            checkpoint = getattr(getattr(self._config, stage, None), "checkpoint", None)
+            return "due", reasons.what_changed(receipt, job.basis, videos, checkpoint)
+        if not self._paths.product(stage, job.shard.name).exists():
+            return "due", reasons.PRODUCT_MISSING
+        if self._retry and aside:
+            return "due", reasons.SET_ASIDE
+        # A video that was set aside before and is there now must go through.
+        if receipt.counts.get("videos", 0) != len(set(videos) - aside):
+            return "due", reasons.VIDEO_BACK
+        for item in inputs:
+            product = item.receipt.product if item.receipt else ""
+            if item.done and receipt.made_from.get(item.stage, "") != product:
+                return "due", reasons.came_out_different(item.stage)
+        for item in inputs:
+            if not item.done:
+                return "waits", reasons.follows(item.stage)
+        return "done", ""
 
-    for shard in shards:
-        prints: dict[str, str] = {}
-        aside: set[str] = set()
-        texts = _texts(reader, shard)
-        for stage in SHARD_STAGES:
-            inputs: dict[str, Any] = {name: prints[name] for name in _INPUTS[stage]}
-            if stage == "augment":
-                inputs["texts"] = texts
-            value = {**bases[stage], "inputs": inputs, "videos": shard.videos}
-            prints[stage] = add(stage, shard, digest(value), aside)
-        all_aside |= aside
-    everything = Shard(ALL, tuple(video for shard in shards for video in shard.videos))
-    ranked = [job.fingerprint for job in jobs["rank"]]
-    previous: dict[str, Any] = {"rank": ranked}
-    for stage in _run_stages(config):
-        value = {**bases[stage], "inputs": previous}
-        previous[stage] = add(stage, everything, digest(value), all_aside)
-    if not all(job.done for job in jobs["rank"]):
-        for stage in RUN_STAGES:
-            jobs[stage] = [replace(job, done=False) for job in jobs[stage]]
-    return Plan(shards, {stage: tuple(items) for stage, items in jobs.items()})
+    def _receipts(self, shard: str) -> dict[str, Receipt]:
+        found = {stage: self._receipt(stage, shard) for stage in SHARD_STAGES}
+        return {stage: r for stage, r in found.items() if r is not None and r.error is None}
 
-
-class WeightDigests:
-    """Digests of weight files, remembered by path, size and time of change: a gigabyte takes
-    seconds to read, and every run asks for it.
-
-    Args:
-        path: the JSON file that remembers them; missing or broken reads as empty.
-        files: the weight files of a checkpoint.
-    """
-
-    def __init__(self, path: Path, files: Callable[[str], Sequence[Path]]) -> None:
-        self._path = path
-        self._files = files
-        try:
-            self._known: dict[str, str] = dict(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
-            self._known = {}
-
-    def of_checkpoint(self, checkpoint: str) -> str:
-        """Digest of a checkpoint's weights. Raises CheckpointError where there are none."""
-        return digest([self.of_file(path) for path in self._files(checkpoint)])
-
-    def of_file(self, path: Path) -> str:
-        """SHA-256 of a file, remembered. Raises OSError as ``open`` does."""
-        key = _identity(path)
-        if key not in self._known:
-            self._known[key] = file_digest(path)
-            with replace_file(self._path, "w") as file:
-                json.dump(self._known, file, indent=1)
-        return self._known[key]
-
-    def peek(self, path: Path) -> str:
-        """SHA-256 of a file; nothing is written."""
-        return self._known.get(_identity(path)) or file_digest(path)
+    def _receipt(self, stage: str, shard: str) -> Receipt | None:
+        receipt = self._book.receipt(stage, shard)
+        # The list of files is most of a receipt; planning needs its digest alone.
+        return None if receipt is None else replace(receipt, files={})
 
 
-def _identity(path: Path) -> str:
-    status = path.stat()
-    return f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}"
+def still_holds(job: Job, inputs: Mapping[str, str]) -> bool:
+    """Whether a job that waited need not be done: what it was made from is what is there now."""
+    made_from = {} if job.receipt is None else job.receipt.made_from
+    return job.state == "waits" and all(
+        made_from.get(stage, "") == product for stage, product in inputs.items()
+    )
+
+
+def _short(basis: Mapping[str, Any]) -> dict[str, Any]:
+    """A basis with a digest in place of the fingerprints of all shards."""
+    inputs = {
+        name: digest(value) if isinstance(value, list) else value
+        for name, value in basis["inputs"].items()
+    }
+    return {**basis, "inputs": inputs}
 
 
 def _run_stages(config: RunConfig) -> Iterator[str]:
@@ -223,52 +309,13 @@ def _run_stages(config: RunConfig) -> Iterator[str]:
             yield stage
 
 
-def _base(stage: str, config: RunConfig, weights: Callable[[str], str]) -> dict[str, Any]:
-    """What a stage's products depend on beside its inputs; no path, device or batch size."""
-    base: dict[str, Any] = {"stage": stage, "version": STAGE_VERSIONS[stage]}
-    section = getattr(config, stage, None)
-    if section is not None:
-        leave_out = EXECUTION | {"checkpoint", "sha256", "file", "text_encoder", "api_key_env"}
-        base["config"] = {
-            name: value
-            for name, value in section.model_dump(mode="json").items()
-            if name not in leave_out
-        }
-    if stage == "augment":
-        base["seed"] = config.seed
-        base["dataset"] = {"name": config.dataset.name, "split": config.dataset.split}
-        base["config"].pop("timeout_seconds")
-        if config.augment.source == "model":
-            base["weights"] = weights(config.augment.checkpoint)
-        if config.augment.source == "file" and config.augment.file is not None:
-            base["file"] = _input_digest(config.augment.file)
-    elif stage == "ground" and config.ground.source == "model":
-        base["weights"] = weights(config.ground.checkpoint)
-    elif stage == "segment":
-        base["weights"] = weights(config.segment.checkpoint)
-    elif stage == "student":
-        base["seed"] = config.seed
-        base["predict_split"] = config.dataset.predict_split
-        # The student's encoders are the demo grounder's.
-        base["weights"] = weights("demo:ground")
-    return base
-
-
-def _input_digest(path: Path) -> str:
-    try:
-        return file_digest(path)
-    except OSError as error:
-        raise InputError(
-            path, error.strerror or str(error), "a WSRVOS augmentation file", "check augment.file"
-        ) from error
-
-
-def _texts(reader: DatasetReader, shard: Shard) -> dict[str, Any]:
-    """The sentences of a shard; a video whose sentences cannot be read is noted as such."""
-    texts: dict[str, Any] = {}
-    for video in shard.videos:
-        try:
-            texts[video] = [(e.key.expression, e.text) for e in reader.expressions(video)]
-        except InputError as error:
-            texts[video] = str(error.found)
-    return texts
+__all__ = [
+    "STAGE_VERSIONS",
+    "Job",
+    "Plan",
+    "ReceiptBook",
+    "Shard",
+    "WeightDigests",
+    "make_plan",
+    "still_holds",
+]

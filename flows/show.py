@@ -13,14 +13,12 @@ from rich.table import Table
 
 from flows.paths import STAGES, RunPaths
 from flows.shards import Plan
-from storage.ledger import Ledger
 
 SYSTEMS = {"pseudo_masks": "pseudo-masks", "baseline": "plain baseline", "student": "student"}
 
 
 def show_plan(console: Console, plan: Plan, run_folder: Path) -> None:
     """A row a stage: shards done and left, seconds, videos set aside."""
-    ledger = Ledger(run_folder)
     table = Table(title=str(run_folder), title_justify="left", header_style="bold")
     for name, side in (
         ("stage", "left"),
@@ -35,7 +33,7 @@ def show_plan(console: Console, plan: Plan, run_folder: Path) -> None:
         jobs = plan.jobs.get(stage, ())
         if not jobs:
             continue
-        receipts = [r for job in jobs if (r := ledger.receipt(stage, job.shard.name)) is not None]
+        receipts = [job.receipt for job in jobs if job.receipt is not None]
         for receipt in receipts:
             set_aside.update(receipt.set_aside)
         done = sum(job.done for job in jobs)
@@ -49,6 +47,14 @@ def show_plan(console: Console, plan: Plan, run_folder: Path) -> None:
     console.print(table)
     for video, reason in sorted(set_aside.items()):
         console.print(f"[yellow]set aside[/yellow] {escape(video)}: {escape(reason)}")
+    for job in (job for jobs in plan.jobs.values() for job in jobs):
+        if job.failure is not None:
+            console.print(
+                f"[red]failed[/red] {job.stage} {job.shard.name}: {escape(job.failure.error or '')}"
+                f" ({job.failure.attempts} attempts, {job.failure.time})",
+                soft_wrap=True,
+                highlight=False,
+            )
 
 
 def show_results(console: Console, run_folder: Path) -> None:

@@ -7,7 +7,6 @@ one video at a time.
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +24,7 @@ from flows.inputs import (
     with_siblings,
 )
 from flows.paths import SHARD_STAGES
+from flows.receipts import receipted
 from flows.shards import Job, Shard
 from flows.workshop import Workshop
 from pipeline.errors import CheckpointError, InputError, UnknownDatasetError, UnusableAnswerError
@@ -70,23 +70,16 @@ def do_shard(shop: Workshop, job: Job) -> Receipt:
     """Does one stage on one shard and commits its receipt, last.
 
     Raises:
-        PseudoLabelError: the stage cannot go on; no receipt is written.
+        PseudoLabelError: the stage cannot go on; the ledger notes it, and has no receipt.
     """
     ledger = Ledger(shop.config.run_folder)
-    ledger.withdraw(job.stage, job.shard.name)
-    started = time.monotonic()
-    outcome = _WORK[job.stage](shop, job, _set_aside_before(ledger, job))
-    receipt = Receipt(
-        stage=job.stage,
-        shard=job.shard.name,
-        fingerprint=job.fingerprint,
-        videos=job.shard.videos,
-        set_aside=outcome.set_aside,
-        counts={name: float(count) for name, count in sorted(outcome.counts.items())},
-        seconds=time.monotonic() - started,
-    )
-    ledger.commit(receipt)
-    return receipt
+    name, videos = job.shard.name, job.shard.videos
+    reads = (SHARD_STAGES, ())
+    with receipted(shop.paths, job.stage, name, job.fingerprint, videos, job.basis, reads) as done:
+        outcome = _WORK[job.stage](shop, job, _set_aside_before(ledger, job))
+        done.set_aside, done.counts = outcome.set_aside, outcome.counts
+    assert done.receipt is not None
+    return done.receipt
 
 
 def _augment(shop: Workshop, job: Job, skip: Mapping[str, str]) -> Outcome:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from typing import Literal, NewType
+from typing import Any, Literal, NewType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -292,6 +292,12 @@ class Receipt:
         counts: figures of the work: frames, texts, boxes, masks.
         seconds: wall-clock time of the work.
         error: why the stage failed on this shard; None when it is done.
+        basis: what the fingerprint was made of, to say later what changed; plain JSON values.
+        made_from: stage -> digest of its product that this one was made from.
+        files: path in the run's folder -> size in bytes and digest, of every file of the product.
+        product: one digest of ``files``; empty where an earlier release wrote the receipt.
+        attempts: of a failure, how often this was tried.
+        time: of a failure, UTC in ISO 8601.
     """
 
     stage: str
@@ -302,6 +308,12 @@ class Receipt:
     counts: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     error: str | None = None
+    basis: dict[str, Any] = field(default_factory=dict)
+    made_from: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    product: str = ""
+    attempts: int = 0
+    time: str = ""
 
     def __post_init__(self) -> None:
         texts = (self.stage, self.shard, self.fingerprint, *self.videos)
@@ -309,6 +321,7 @@ class Receipt:
             all(isinstance(text, str) for text in texts)
             and isinstance(self.set_aside, dict)
             and isinstance(self.counts, dict)
+            and all(isinstance(x, dict) for x in (self.basis, self.made_from, self.files))
             and all(isinstance(count, int | float) for count in self.counts.values())
             and isinstance(self.seconds, int | float)
             and isinstance(self.error, str | None)

@@ -79,7 +79,7 @@ class MaskStore:
         for item in masks:
             if item.mask.shape != shape:
                 raise ValueError(f"{item.key}: mask {item.mask.shape}; expected {shape}")
-        self._ensure_root()
+        self.ensure_root()
         self._open.pop(video.id, None)
         attributes = {
             "format": FORMAT,
@@ -215,10 +215,19 @@ class MaskStore:
         self._open.move_to_end(video_id)
         return self._open[video_id]
 
-    def _ensure_root(self) -> None:
-        if (self.path / "zarr.json").is_file():
-            return
+    def ensure_root(self) -> None:
+        """Makes the store, empty, where there is none. Raises StoreError if the disk is full."""
+        root = self.path / "zarr.json"
         with explain_disk_errors(self.path):
+            if root.is_file():
+                try:
+                    attributes = group_attributes(self.path)
+                except StoreError:
+                    # It says the same of every store: a damaged one is written anew.
+                    root.unlink(missing_ok=True)
+                else:
+                    check_kind(self.path, attributes, FORMAT, FORMAT_VERSION)
+                    return
             self.path.mkdir(parents=True, exist_ok=True)
             # Two writers may both come here; they write the same bytes.
             zarr.open_group(

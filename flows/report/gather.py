@@ -19,7 +19,7 @@ from flows.workshop import Workshop
 from pipeline.errors import InputError, StoreError
 from pipeline.metrics import region_similarity
 from pipeline.ports import DatasetReader
-from pipeline.types import Augmentation, Expression, FrameIndex, FrameQuality, Status
+from pipeline.types import Augmentation, Expression, FrameIndex, FrameQuality, Receipt, Status
 from storage.ledger import Ledger
 from storage.masks import MaskStore
 from storage.tables import iter_quality, read_augmentations
@@ -211,7 +211,7 @@ class _Augmentations:
     def __init__(self, shop: Workshop) -> None:
         assert shop.plan is not None
         self._paths = shop.paths
-        self._shard_of = {video: shard.name for shard in shop.plan.shards for video in shard.videos}
+        self._shard_of = {video: shard.name for shard in shop.plan.layout for video in shard.videos}
         self._shard = ""
         self._held: dict[str, list[Augmentation]] = {}
 
@@ -228,22 +228,25 @@ class _Augmentations:
 
 @dataclass(frozen=True)
 class Work:
-    """Stage figures, set-aside videos and what the captioner's texts lost."""
+    """Stage figures, set-aside videos, what the captioner's texts lost, and what failed."""
 
     stages: list[dict[str, Any]]
     set_aside: list[tuple[str, str, str]]
     left_out: list[tuple[str, int]]
     texts: dict[str, int]
+    failed: list[Receipt] = field(default_factory=list)
 
 
 def read_work(shop: Workshop) -> Work:
-    """What the receipts of the planned shards say."""
+    """What the receipts of the run's shards say."""
     assert shop.plan is not None
     ledger = Ledger(shop.config.run_folder)
     receipts = [
         receipt
         for stage in STAGES
-        for name in ([shard.name for shard in shop.plan.shards] if stage in SHARD_STAGES else [ALL])
+        for name in (
+            [shard.name for shard in shop.plan.run_shards] if stage in SHARD_STAGES else [ALL]
+        )
         if (receipt := ledger.receipt(stage, name)) is not None
     ]
     left_out: Counter[str] = Counter()
@@ -259,7 +262,8 @@ def read_work(shop: Workshop) -> Work:
         for receipt in receipts
         for video, reason in receipt.set_aside.items()
     )
-    return Work(stage_rows(receipts), set_aside, left_out.most_common(), dict(texts))
+    failed = [failure for stage in STAGES for failure in ledger.failures(stage)]
+    return Work(stage_rows(receipts), set_aside, left_out.most_common(), dict(texts), failed)
 
 
 def read_metrics(shop: Workshop) -> dict[str, Any]:

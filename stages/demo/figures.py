@@ -18,7 +18,7 @@ from pipeline.shapes.render import render
 from pipeline.shapes.scene import COLOURS, SHAPES, SIZES, sample_scene
 from pipeline.types import Expression, SampleKey, VideoRef
 from stages.augment.captioner import ModelCaptioner
-from stages.demo.captioner import draw_lessons
+from stages.demo.lessons import draw_lessons
 from stages.demo.phrases import visible_objects
 from stages.demo.segment import draw_prompts, predict
 from stages.ground.grounder import GroundingDinoGrounder

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from flows.run import run_all
+from flows.scope import scope_of
 from flows.shards import Plan
 from pipeline.config import RunConfig, load_config
 from tests.fakes.dataset import write_dataset
@@ -51,14 +52,23 @@ class Site:
             ],
         )
 
-    def run(self, *overrides: str, retry_set_aside: bool = False, **parts: Any) -> Plan:
+    def run(
+        self,
+        *overrides: str,
+        retry_set_aside: bool = False,
+        from_stage: str | None = None,
+        to_stage: str | None = None,
+        **parts: Any,
+    ) -> Plan:
+        config = self.config(*overrides)
         console = Console(record=True, width=160, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
         try:
             return run_all(
-                self.config(*overrides),
+                config,
                 console,
                 retry_set_aside,
                 fake_parts(self.weights, self.loaded, **parts),
+                scope_of(config, from_stage, to_stage),
             )
         finally:
             self.shown = console.export_text()

@@ -7,6 +7,8 @@ import pytest
 from flows import cli
 from flows.doctor import PUBLISHED, examine
 from pipeline.config import load_config
+from storage.ledger import Ledger
+from storage.run_lock import RunLock
 from tests.flows.conftest import Site
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,6 +38,15 @@ def call(
         (("run", "fuse.treshold=0.5"), 2, "fuse.treshold"),
         (("run", "nonsense"), 2, "section.key=value"),
         (("status", "--dataset", "refytvos", "--root", "missing"), 1, "missing"),
+        (("run", "--from-stage", "fus"), 2, "give one of augment"),
+        (("run", "--from-stage", "rank", "--to-stage", "fuse"), 2, "comes after"),
+        (("run", "--from-stage", "student", "student.enabled=false"), 2, "student.enabled"),
+        (("run", "--only-videos", "@missing.txt"), 2, "missing.txt"),
+        (("verify", "missing"), 1, "no such folder"),
+        (("verify", "."), 1, "no ledger"),
+        (("repair", "missing"), 1, "no such folder"),
+        (("digest", "missing"), 1, "no such folder"),
+        (("status", "missing"), 2, "no config.toml"),
         (("report", "--dataset", "refytvos", "--root", "missing"), 1, "missing"),
     ],
 )
@@ -92,6 +103,60 @@ def test_doctor_names_what_is_missing_and_where_it_comes_from(tmp_path: Path) ->
     for item in PUBLISHED:
         assert item.source in findings[item.file].words or findings[item.file].well
     assert findings["memory"].words.endswith(("GiB", "needed"))
+
+
+def test_verify_repair_and_digest_of_a_run(
+    site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.run()
+    folder = str(site.folder)
+    code, shown = call(monkeypatch, capsys, "verify", folder)
+    assert (code, shown.endswith("All is as it was written.")) == (0, True)
+    _, digest = call(monkeypatch, capsys, "digest", folder)
+    assert len(digest) == 64
+    (site.folder / "fuse" / "00001.zarr" / "zarr.json").write_text("{}")
+    code, shown = call(monkeypatch, capsys, "verify", folder)
+    assert code == 1
+    assert "fuse/00001.zarr/zarr.json: 2 bytes; expected" in shown
+    assert f"pseudolabels repair {folder}" in shown
+    code, shown = call(monkeypatch, capsys, "repair", folder)
+    assert (code, "undone: fuse 00001" in shown) == (0, True)
+    code, shown = call(monkeypatch, capsys, "repair", folder)
+    assert (code, shown) == (0, "Nothing is wrong.")
+    site.run()
+    assert call(monkeypatch, capsys, "digest", folder) == (0, digest)
+
+
+def test_status_by_the_folder_says_what_is_left_and_who_is_at_work(
+    site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.run("ground.source=annotation", "segment.checkpoint=demo:segment")
+    Ledger(site.folder).withdraw("rank", "00001")
+    before = sorted(site.out.rglob("*"))
+    with RunLock(site.folder):
+        code, shown = call(monkeypatch, capsys, "status", str(site.folder), "fuse.threshold=0.5")
+    assert code == 0
+    assert "Running: process " in shown
+    assert ", at " in shown
+    assert "fuse: 2 of 2 shards, threshold 0.4 → 0.5" in shown
+    assert "rank: 2 of 2 shards: " not in shown
+    assert sorted(site.out.rglob("*")) == before
+
+
+def test_a_dry_run_of_shapes_that_are_not_rendered_renders_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, shown = call(monkeypatch, capsys, "run", "--dry-run")
+    assert (code, "24 + 8 videos would be rendered" in shown) == (0, True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_going_on_does_not_start_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["pseudolabels", "run", "--from-stage", "fuse", "--split", "train"]
+    monkeypatch.setattr(sys, "argv", words)
+    assert cli.resume_command() == "pseudolabels run --split train"
+    assert cli.resume_command(started=False) == " ".join(words)
 
 
 def test_status_of_a_run(site: Site, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,19 +1,24 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from flows.exporting import write_augmentations_of
+from flows.paths import SHARD_STAGES
+from flows.products import READS
 from flows.pseudolabels import RunFailedError
 from flows.shards import Plan
 from flows.workshop import Workshop
 from pipeline.errors import CheckpointError, ConfigError
+from storage.layout import layout_path, read_layout
 from storage.ledger import Ledger
 from storage.masks import MaskStore
 from storage.tables import iter_quality, read_augmentations
-from tests.fakes.stages import FakeSegmenter, fake_fuse
+from tests.fakes.stages import FakeGrounder, FakeSegmenter, fake_fuse
 from tests.flows.conftest import Site
 
 
@@ -191,9 +196,196 @@ def test_a_runs_texts_go_out_as_a_file_and_come_in_again(site: Site) -> None:
     assert len(before["clip00"][1].positives) > 1
 
 
-def test_only_some_videos_and_masks_of_others_go(site: Site) -> None:
-    site.run()
+def test_only_some_videos_and_masks_of_others_stay(site: Site) -> None:
     site.run('dataset.only_videos=["clip02"]')
-    assert MaskStore(site.folder / "pseudomasks.zarr").videos() == ["clip02"]
+    store = MaskStore(site.folder / "pseudomasks.zarr")
+    assert store.videos() == ["clip02"]
+    site.run()
+    assert len(store.videos()) == 4
+    assert read_layout(site.folder) == {
+        "00000": ("clip02",),
+        "00001": ("clip00", "clip01"),
+        "00002": ("clip03",),
+    }
+    some = ('dataset.only_videos=["clip00"]', "fuse.threshold=0.5")
+    assert {job.shard.name for job in site.run(*some).pending("rank")} == {"00001"}
+    assert "1 videos come along" in site.shown
+    assert len(store.videos()) == 4
+    rows = list(iter_quality(site.folder / "quality.parquet"))
+    assert {row.video for row in rows} == set(store.videos())
+    assert not site.run(*some).pending()
     with pytest.raises(ConfigError, match="clip99"):
         site.run('dataset.only_videos=["clip99"]')
+
+
+def test_another_shard_size_redoes_nothing_and_videos_that_are_gone_go(site: Site) -> None:
+    site.run()
+    assert not site.run("shard_videos=1").pending()
+    index = site.data / "meta_expressions" / "train" / "meta_expressions.json"
+    videos = json.loads(index.read_text())["videos"]
+    kept = {name: videos[name] for name in ("clip00", "clip01")}
+    index.write_text(json.dumps({"videos": kept}))
+    assert {job.stage for job in site.run().pending()} == {"merge", "evaluate", "report"}
+    assert MaskStore(site.folder / "pseudomasks.zarr").videos() == ["clip00", "clip01"]
+    assert not (site.folder / "segment" / "00001.zarr").exists()
+    assert Ledger(site.folder).receipt("rank", "00001") is None
+    index.write_text(json.dumps({"videos": videos}))
+    assert {job.shard.name for job in site.run().pending("rank")} == {"00001"}
+    assert len(MaskStore(site.folder / "pseudomasks.zarr").videos()) == 4
+
+
+def test_a_run_without_a_layout_file_has_it_from_its_receipts(site: Site) -> None:
+    site.run()
+    before = read_layout(site.folder)
+    layout_path(site.folder).unlink()
+    assert not site.run("shard_videos=1").pending()
+    assert read_layout(site.folder) == before
+    layout_path(site.folder).write_text("broken")
+    assert not site.run("shard_videos=1").pending()
+    assert read_layout(site.folder) == before
+
+
+def contents(folder: Path) -> dict[str, tuple[int, bytes]]:
+    return {
+        path.relative_to(folder).as_posix(): (path.stat().st_mtime_ns, path.read_bytes())
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_a_dry_run_says_what_and_why_and_changes_nothing(site: Site) -> None:
+    site.run()
+    before = contents(site.out)
+    code = f"""
+import sys
+from pathlib import Path
+from rich.console import Console
+import flows.workshop
+from flows.dry_run import explain
+from flows.scope import scope_of
+from tests.fakes.stages import fake_parts
+from pipeline.config import load_config
+config = load_config(Path({str(site.folder / "config.toml")!r}), sys.argv[1:])
+from functools import partial
+parts = fake_parts(Path({str(site.weights)!r}))
+flows.workshop.Workshop = partial(flows.workshop.Workshop, parts=parts)
+explain(config, Console(width=200), scope_of(config, None, None), False)
+print([name for name in ("torch", "transformers", "prefect") if name in sys.modules])
+"""
+
+    def explained(*overrides: str) -> list[str]:
+        return subprocess.run(
+            [sys.executable, "-c", code, *overrides],
+            capture_output=True,
+            text=True,
+            cwd=Path(__file__).resolve().parents[2],
+            check=True,
+        ).stdout.splitlines()
+
+    assert explained() == ["Nothing to do: everything is done.", "[]"]
+    assert explained("fuse.threshold=0.5") == [
+        "fuse: 2 of 2 shards, threshold 0.4 → 0.5",
+        "rank: 2 of 2 shards, follows fuse",
+        "merge: the whole run, follows rank",
+        "evaluate: the whole run, follows rank",
+        "report: the whole run, follows rank",
+        "[]",
+    ]
+    Ledger(site.folder).withdraw("ground", "00001")
+    before = contents(site.out)
+    shown = explained(f'out="{site.out}"')
+    assert shown[0] == "ground: 1 of 2 shards, no receipt"
+    assert shown[1] == "segment: 1 of 2 shards only if ground comes out different"
+    explained(f'out="{site.out / "new"}"')
+    assert contents(site.out) == before
+
+
+def test_from_a_stage_to_a_stage(site: Site) -> None:
+    plan = site.run(to_stage="segment")
+    assert {job.stage for job in plan.pending()} == {"augment", "ground", "segment"}
+    ledger = Ledger(site.folder)
+    assert len(ledger.receipts("segment")) == 2
+    assert not ledger.receipts("fuse")
+    assert not (site.folder / "pseudomasks.zarr").exists()
+    assert not site.run(to_stage="segment").pending()
+    assert "is done" in site.shown
+    # Stages before the first are done where they are not.
+    plan = site.run(from_stage="rank")
+    assert "fuse" in pending(plan)
+    before = {receipt.shard: receipt for receipt in ledger.receipts("fuse")}
+    site.loaded.names.clear()
+    plan = site.run(from_stage="fuse", to_stage="fuse")
+    assert pending(plan) == {"fuse"}
+    assert site.loaded.names == []
+    after = {receipt.shard: receipt for receipt in ledger.receipts("fuse")}
+    assert {name: receipt.product for name, receipt in after.items()} == {
+        name: receipt.product for name, receipt in before.items()
+    }
+    assert after != before
+    # It came out the same, byte for byte: nothing follows.
+    assert not site.run().pending()
+
+
+def test_work_done_again_with_the_same_result_ends_there(site: Site) -> None:
+    site.run()
+    before = contents(site.folder)
+    Ledger(site.folder).withdraw("ground", "00000")
+    site.loaded.names.clear()
+    plan = site.run()
+    assert [(job.stage, job.shard.name) for job in plan.pending()] == [("ground", "00000")]
+    assert site.loaded.names == ["ground"]
+    after = contents(site.folder)
+    changed = {name for name in before if before[name] != after[name]}
+    assert {name for name in changed if not name.startswith(("ledger", "config"))} == {
+        "ground/00000.parquet"
+    }
+    assert before["ground/00000.parquet"][1] == after["ground/00000.parquet"][1]
+
+
+def test_work_done_again_with_another_result_takes_what_follows_along(site: Site) -> None:
+    site.run()
+    Ledger(site.folder).withdraw("ground", "00000")
+
+    class Other(FakeGrounder):
+        def ground(self, embedding, texts):  # type: ignore[no-untyped-def]
+            found = super().ground(embedding, texts)
+            return [replace(item, xyxy=item.xyxy + 2) for item in found]
+
+    site.run(grounder=lambda config, device: Other())
+    ledger = Ledger(site.folder)
+    made = {stage: ledger.receipt(stage, "00000") for stage in SHARD_STAGES}
+    for stage in SHARD_STAGES[1:]:
+        assert made[stage] is not None
+        assert made[stage].made_from == {name: made[name].product for name in READS[stage]}
+    assert not site.run().pending()
+    masks, _, _ = MaskStore(site.folder / "pseudomasks.zarr").read("clip00", "0")
+    others, _, _ = MaskStore(site.folder / "pseudomasks.zarr").read("clip02", "0")
+    assert masks.any() and not np.array_equal(masks, others)
+
+
+def test_a_failure_leaves_a_note_until_it_is_mended(site: Site) -> None:
+    def fuse(augmentation, *arguments):  # type: ignore[no-untyped-def]
+        if augmentation.key.video == "clip01":
+            raise RuntimeError("out of <b>luck</b>")
+        return fake_fuse(augmentation, *arguments)
+
+    ledger = Ledger(site.folder)
+    for attempt in (1, 2):
+        site.run("maximum_failed_share=0.5", fuse=fuse)
+        note = ledger.failure("fuse", "00000")
+        assert note is not None
+        assert note.error == "RuntimeError: out of <b>luck</b>"
+        assert note.attempts == attempt
+        assert note.time.endswith("+00:00")
+        assert note.seconds >= 0
+        assert not ledger.is_done("fuse", "00000", note.fingerprint)
+        assert ledger.receipt("fuse", "00000") is None
+    assert ledger.is_done("fuse", "00001", ledger.receipts("fuse")[0].fingerprint)
+    assert "failed fuse 00000: RuntimeError: out of <b>luck</b> (2 attempts" in site.shown
+    page = (site.folder / "report" / "index.html").read_text()
+    assert "out of &lt;b&gt;luck" in page
+    plan = site.run()
+    assert plan.job("fuse", "00000").reason == "failed before: RuntimeError: out of <b>luck</b>"
+    assert {job.shard.name for job in plan.pending("fuse")} == {"00000"}
+    assert ledger.failure("fuse", "00000") is None
+    assert "Failed shards" not in (site.folder / "report" / "index.html").read_text()

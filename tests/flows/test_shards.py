@@ -1,12 +1,18 @@
+import json
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import flows.fingerprints
 import stages
-from flows.shards import STAGE_VERSIONS, Plan, WeightDigests, make_plan, make_shards
+from flows.paths import RUN_STAGES, STAGES, RunPaths
+from flows.products import READS, joined
+from flows.shards import STAGE_VERSIONS, Plan, WeightDigests, make_plan, still_holds
 from pipeline.config import RunConfig, load_config
-from pipeline.errors import ConfigError, InputError
+from pipeline.errors import InputError
 from pipeline.types import Expression, Receipt, SampleKey
 
 
@@ -28,9 +34,13 @@ class Reader:
 class Book:
     def __init__(self) -> None:
         self.held: dict[tuple[str, str], Receipt] = {}
+        self.failed: dict[tuple[str, str], Receipt] = {}
 
     def receipt(self, stage: str, shard: str) -> Receipt | None:
         return self.held.get((stage, shard))
+
+    def failure(self, stage: str, shard: str) -> Receipt | None:
+        return self.failed.get((stage, shard))
 
 
 def plan(
@@ -40,12 +50,13 @@ def plan(
     weights: str = "w",
     book: Book | None = None,
     retry: bool = False,
+    **more: Any,
 ) -> Plan:
     config: RunConfig = load_config(
         None, [f'out="{tmp_path}"', "shard_videos=2", "augment.source=lexicon", *overrides]
     )
     reader = Reader(texts or {"a": "one", "b": "two", "c": "three"})
-    return make_plan(config, reader, book or Book(), lambda name: weights, retry)  # type: ignore[arg-type]
+    return make_plan(config, reader, book or Book(), lambda name: weights, retry, **more)  # type: ignore[arg-type]
 
 
 def prints(made: Plan) -> dict[str, list[str]]:
@@ -58,18 +69,6 @@ def changed(first: Plan, second: Plan) -> set[str]:
 
 
 AFTER_FUSE = {"fuse", "rank", "merge", "student", "evaluate", "report"}
-
-
-def test_shards_are_cut_in_sorted_order() -> None:
-    shards = make_shards(["b", "a", "c"], (), 2)
-    assert [(shard.name, shard.videos) for shard in shards] == [
-        ("00000", ("a", "b")),
-        ("00001", ("c",)),
-    ]
-    assert make_shards(["a", "b"], ("b",), 2)[0].videos == ("b",)
-    assert make_shards([], (), 2) == ()
-    with pytest.raises(ConfigError, match="'x'"):
-        make_shards(["a"], ("x",), 2)
 
 
 @pytest.mark.parametrize(
@@ -109,12 +108,166 @@ def commit(book: Book, made: Plan, stage: str, tmp_path: Path, aside: tuple[str,
         mine = {video: "broken" for video in aside if video in job.shard.videos}
         counts = {"videos": float(len(job.shard.videos) - len(mine))}
         book.held[stage, job.shard.name] = Receipt(
-            stage, job.shard.name, job.fingerprint, job.shard.videos, mine, counts
+            stage,
+            job.shard.name,
+            job.fingerprint,
+            job.shard.videos,
+            mine,
+            counts,
+            basis=json.loads(json.dumps(job.basis)),
         )
-        suffix = ".zarr" if stage in ("segment", "fuse") else ".parquet"
-        product = tmp_path / "shapes-train" / stage / f"{job.shard.name}{suffix}"
+        product = RunPaths(tmp_path / "shapes-train").product(stage, job.shard.name)
         product.parent.mkdir(parents=True, exist_ok=True)
         product.touch()
+
+
+def finish(book: Book, tmp_path: Path, *overrides: str, **more: Any) -> Plan:
+    """All of a run done; every product has a digest, and every receipt those it was made from."""
+    made = plan(tmp_path, *overrides, book=book, **more)
+    for stage in made.jobs:
+        commit(book, made, stage, tmp_path)
+    for key, receipt in book.held.items():
+        book.held[key] = replace(receipt, product=f"{key}")
+    for (stage, shard), receipt in list(book.held.items()):
+        reads = {
+            name: f"{(name, shard)}"
+            if shard != "all" or name in RUN_STAGES
+            else joined({job.shard.name: f"{(name, job.shard.name)}" for job in made.jobs[name]})
+            for name in READS[stage]
+            if made.jobs[name]
+        }
+        book.held[stage, shard] = replace(receipt, made_from=reads)
+    again = plan(tmp_path, *overrides, book=book, **more)
+    assert again.jobs
+    assert all(job.done for jobs in again.jobs.values() for job in jobs)
+    return again
+
+
+def states(made: Plan, *, of: str) -> dict[str, set[str]]:
+    """Stage -> shards in a state."""
+    found = {
+        stage: {job.shard.name for job in jobs if job.state == of}
+        for stage, jobs in made.jobs.items()
+    }
+    return {stage: names for stage, names in found.items() if names}
+
+
+def why(made: Plan, stage: str) -> set[str]:
+    return {job.reason for job in made.jobs[stage]}
+
+
+@pytest.mark.parametrize(
+    ("override", "stage", "reason"),
+    [
+        ("fuse.threshold=0.5", "fuse", "threshold 0.4 → 0.5"),
+        ("fuse.threshold=0.5", "rank", "follows fuse"),
+        ("fuse.threshold=0.5", "merge", "follows rank"),
+        ("seed=7", "augment", "seed 0 → 7"),
+        ("rank.swap=false", "rank", "swap true → false"),
+        ("augment.negatives=3", "ground", "follows augment"),
+    ],
+)
+def test_a_reason_names_the_values(tmp_path: Path, override: str, stage: str, reason: str) -> None:
+    book = Book()
+    finish(book, tmp_path)
+    assert why(plan(tmp_path, override, book=book), stage) == {reason}
+
+
+def test_reasons_of_all_kinds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    book = Book()
+    assert why(plan(tmp_path, book=book), "fuse") == {"no receipt"}
+    finish(book, tmp_path)
+    other = plan(tmp_path, weights="x", book=book)
+    assert why(other, "ground") == {"weights of demo:ground changed"}
+    texts = {"a": "one", "b": "two", "c": "other"}
+    assert why(plan(tmp_path, texts=texts, book=book), "augment") == {"", "sentences changed"}
+    monkeypatch.setitem(flows.fingerprints.STAGE_VERSIONS, "rank", 2)  # type: ignore[arg-type]
+    assert why(plan(tmp_path, book=book), "rank") == {"stage version 1 → 2"}
+    monkeypatch.undo()
+    old = book.held["fuse", "00000"]
+    book.held["fuse", "00000"] = replace(old, basis={}, fingerprint="x")
+    assert "did not record" in next(iter(why(plan(tmp_path, book=book), "fuse") - {""}))
+    book.failed["fuse", "00000"] = replace(old, error="RuntimeError: out of luck", attempts=3)
+    del book.held["fuse", "00000"]
+    assert why(plan(tmp_path, book=book), "fuse") == {
+        "",
+        "failed before: RuntimeError: out of luck",
+    }
+
+
+def test_what_follows_a_product_made_again_waits_for_how_it_comes_out(tmp_path: Path) -> None:
+    book = Book()
+    finish(book, tmp_path)
+    before = book.held.pop(("ground", "00001"))
+    made = plan(tmp_path, book=book)
+    assert states(made, of="due") == {"ground": {"00001"}}
+    one = {"00001"}
+    assert states(made, of="waits") == {"segment": one, "fuse": one, "rank": one} | {
+        stage: {"all"} for stage in ("merge", "student", "evaluate", "report")
+    }
+    job = made.job("segment", "00001")
+    assert still_holds(job, {"ground": before.product})
+    assert not still_holds(job, {"ground": "another"})
+    # It came out the same: nothing else is to be done.
+    book.held["ground", "00001"] = before
+    assert not plan(tmp_path, book=book).pending()
+    # It came out different: its readers are due, and theirs wait.
+    book.held["ground", "00001"] = replace(before, product="another")
+    made = plan(tmp_path, book=book)
+    assert states(made, of="due") == {
+        "segment": one,
+        "fuse": one,
+        # The plain baseline reads the boxes.
+        "evaluate": {"all"},
+    }
+    assert made.job("segment", "00001").reason == "follows ground, which came out different"
+    assert states(made, of="waits").keys() == {"rank", "merge", "student", "report"}
+
+
+def test_receipts_of_before_products_had_digests_still_count(tmp_path: Path) -> None:
+    book = Book()
+    finish(book, tmp_path)
+    for key, receipt in book.held.items():
+        book.held[key] = replace(receipt, product="", made_from={}, basis={})
+    assert not plan(tmp_path, book=book).pending()
+    key = ("ground", "00000")
+    book.held[key] = replace(book.held[key], product="made by this release")
+    assert states(plan(tmp_path, book=book), of="due").get("segment") == {"00000"}
+
+
+def test_another_shard_size_redoes_nothing(tmp_path: Path) -> None:
+    book = Book()
+    made = finish(book, tmp_path)
+    known = {shard.name: shard.videos for shard in made.layout}
+    assert not plan(tmp_path, "shard_videos=1", book=book, known=known).pending()
+    texts = {"a": "one", "b": "two", "c": "three", "d": "four", "e": "five"}
+    more = plan(tmp_path, "shard_videos=1", book=book, known=known, texts=texts)
+    assert {job.shard.name for job in more.pending("rank")} == {"00002", "00003"}
+    assert why(more, "merge") == {"2 videos more"}
+
+
+def test_stages_of_the_whole_run_cover_shards_that_are_not_selected(tmp_path: Path) -> None:
+    book = Book()
+    made = finish(book, tmp_path)
+    known = {shard.name: shard.videos for shard in made.layout}
+    some = plan(tmp_path, 'dataset.only_videos=["a"]', book=book, known=known)
+    assert [shard.name for shard in some.shards] == ["00000"]
+    assert some.along == 1
+    assert [shard.name for shard in some.run_shards] == ["00000", "00001"]
+    assert not some.pending()
+    del book.held["rank", "00001"]
+    some = plan(tmp_path, 'dataset.only_videos=["a"]', book=book, known=known)
+    assert {job.stage for job in some.pending()} == {"merge", "student", "evaluate", "report"}
+
+
+def test_stages_asked_for_again_are_due_and_those_past_the_last_are_not_pending(
+    tmp_path: Path,
+) -> None:
+    book = Book()
+    finish(book, tmp_path)
+    made = plan(tmp_path, book=book, again=("fuse", "rank"), stages=STAGES[:5])
+    assert {job.stage for job in made.pending()} == {"fuse", "rank"}
+    assert why(made, "rank") == {"asked for with --from-stage fuse"}
 
 
 def test_a_receipt_counts_with_its_fingerprint_and_its_product(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image as Pillow
 
 from pipeline.config import AugmentConfig
 from pipeline.shapes.scene import COLOURS, SHAPES, SIZES
@@ -16,14 +17,13 @@ from stages.augment import load_captioner
 from stages.augment.parse import parse_answer
 from stages.demo.captioner import (
     PROMPT,
-    Lesson,
     build_captioner,
     build_processor,
-    draw_lessons,
-    encode_lessons,
     save_captioner,
 )
+from stages.demo.captioner_training import Pack, pack_lessons, run_packs
 from stages.demo.figures import attributes_right
+from stages.demo.lessons import Lesson, draw_lessons
 
 CPU = torch.device("cpu")
 
@@ -74,20 +74,82 @@ def test_the_tokenizer_gives_every_sentence_and_answer_back(
             assert tokenizer.decode(ids, clean_up_tokenization_spaces=False) == text
 
 
+def asked(processor: Any, lesson: Lesson) -> Any:
+    """Model inputs for one lesson, by the processor alone, as the stage makes them."""
+    content: list[Any] = [{"type": "image"} for _ in lesson.images]
+    content.append({"type": "text", "text": lesson.expression})
+    messages: Any = [{"role": "user", "content": content}]
+    text = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    pictures = [[Pillow.fromarray(image) for image in lesson.images]]
+    return processor(text=[f"{text}{lesson.answer}<|end|>"], images=pictures, return_tensors="pt")
+
+
 def test_an_image_becomes_as_many_tokens_as_it_has_cells(
     processor: Any, lessons: list[Lesson]
 ) -> None:
-    inputs, _ = encode_lessons(processor, lessons[:2], CPU)
     images = processor.tokenizer.convert_tokens_to_ids("<|image_pad|>")
-    cells = [lesson.cells.shape[0] * lesson.cells.shape[1] for lesson in lessons[:2]]
-    assert ((inputs["input_ids"] == images).sum(1)).tolist() == cells
+    inputs = asked(processor, lessons[0])
+    assert int((inputs["input_ids"] == images).sum()) == lessons[0].cells[..., 0].size
 
 
-def test_only_the_answer_and_its_end_are_learnt(processor: Any, lessons: list[Lesson]) -> None:
-    _, labels = encode_lessons(processor, lessons[:3], CPU)
-    for lesson, row in zip(lessons[:3], labels, strict=True):
-        taught = processor.tokenizer.decode(row[row >= 0], clean_up_tokenization_spaces=False)
-        assert taught == lesson.answer + "<|end|>"
+@pytest.fixture(scope="module")
+def model(processor: Any) -> Any:
+    torch.manual_seed(0)
+    return build_captioner(processor).eval()
+
+
+@pytest.fixture(scope="module")
+def packs(processor: Any, model: Any) -> list[Pack]:
+    rng = np.random.default_rng(5)
+    videos = [draw_lessons(rng, each=4)[:3], draw_lessons(rng, each=4)[:4]]
+    return [pack_lessons(model, processor, lessons, whole=True) for lessons in videos]
+
+
+def test_a_packed_lesson_is_to_the_model_what_it_is_alone(
+    processor: Any, model: Any, packs: list[Pack]
+) -> None:
+    alone = [[asked(processor, lesson) for lesson in pack.lessons] for pack in packs]
+    with torch.no_grad():
+        features = []
+        for [first, *_] in alone:
+            found = model.get_image_features(first["pixel_values"], first["image_grid_thw"])
+            features.append(torch.cat(list(found.pooler_output)))
+        together = run_packs(model, packs, features).logits
+        for row, pack in enumerate(packs):
+            for number, inputs in enumerate(alone[row]):
+                mine = together[row, : len(pack.ids)][pack.owner == number]
+                expected = model(**inputs).logits[0, -len(mine) :]
+                assert torch.allclose(mine, expected, atol=1e-5)
+
+
+def test_only_the_answer_and_its_end_are_learnt(processor: Any, packs: list[Pack]) -> None:
+    decode = processor.tokenizer.decode
+    for pack in packs:
+        for number, lesson in enumerate(pack.lessons):
+            taught = pack.ids[(pack.owner == number) & (pack.learnt > 0)]
+            written = decode(taught, clean_up_tokenization_spaces=False)
+            assert written == lesson.answer + "<|end|>"
+
+
+def test_the_first_positive_weighs_most(processor: Any, packs: list[Pack]) -> None:
+    for pack in packs:
+        heavy = pack.ids[(pack.owner == 0) & (pack.learnt >= 5)]
+        text = processor.tokenizer.decode(heavy, clean_up_tokenization_spaces=False)
+        [first, *_] = json.loads(pack.lessons[0].answer)["positives"]
+        assert text == '{"positives": [{"text": "' + first["text"]
+
+
+def test_the_target_is_marked_where_it_is(lessons: list[Lesson]) -> None:
+    for lesson in lessons:
+        size, colour, shape = lesson.names
+        wanted = [
+            1 + list(COLOURS).index(colour),
+            1 + SHAPES.index(shape),
+            1 + list(SIZES).index(size),
+        ]
+        assert (lesson.cells[lesson.on_target] == wanted).all()
+        assert ((lesson.movements > 0) == (lesson.cells[..., 0] > 0)).all()
+        assert len(set(lesson.movements[lesson.on_target].tolist())) <= 1
 
 
 def test_cells_say_what_fills_them(lessons: list[Lesson]) -> None:
@@ -122,7 +184,6 @@ def test_the_same_generator_gives_the_same_lessons() -> None:
 
 
 def test_a_saved_model_is_one_that_the_stage_loads(processor: Any, tmp_path: Path) -> None:
-    torch.manual_seed(0)
     save_captioner(build_captioner(processor), processor, tmp_path)
     assert json.loads((tmp_path / "prompt.json").read_text()) == PROMPT
     load_captioner(AugmentConfig(checkpoint=str(tmp_path)), CPU, 0)

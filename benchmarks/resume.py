@@ -1,0 +1,182 @@
+"""Seconds and memory that it takes to see that a finished run has nothing to do.
+
+Writes a data set in the layout of Ref-YouTube-VOS (its index alone: 3,500 videos of 27 frames with
+four expressions) and the receipts and products of a finished run, each as large as a real one's
+list of files, into a temporary folder. Then asks `run --dry-run` and `run` what is left, each in a
+process of its own. Prints seconds and peak memory; ends with 1 above what is held to.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.paths import ALL, SHARD_STAGES, RunPaths
+from flows.products import READS, joined
+from flows.run import plan_with
+from flows.start import commit_plan
+from flows.workshop import Workshop
+from pipeline.config import RunConfig, load_config
+from pipeline.types import Receipt
+from storage.checksums import product_digest
+from storage.ledger import Ledger
+
+HELD_TO_SECONDS, HELD_TO_MB = 5.0, 500.0
+FRAMES, EXPRESSIONS = 27, 4
+
+FILES = {
+    "augment": 1,
+    "ground": 1,
+    "segment": 27,
+    "fuse": 1 + EXPRESSIONS * 22,
+    "rank": 6 + EXPRESSIONS,
+}
+"""Stage -> files a video; of the tables, files a shard."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a command took.
+
+    Attributes:
+        seconds: from its start to its end, with the interpreter's own start.
+        megabytes: its largest resident set.
+    """
+
+    seconds: float
+    megabytes: float
+
+
+def write_dataset(root: Path, videos: int) -> None:
+    """The index of the data set; no frame is written."""
+    index = {
+        f"{number:010x}": {
+            "expressions": {
+                str(row): {"exp": f"the animal on the left that runs {number} {row}", "obj_id": "1"}
+                for row in range(EXPRESSIONS)
+            },
+            "frames": [f"{5 * frame:05d}" for frame in range(FRAMES)],
+        }
+        for number in range(videos)
+    }
+    folder = root / "meta_expressions" / "train"
+    folder.mkdir(parents=True)
+    (folder / "meta_expressions.json").write_text(json.dumps({"videos": index}))
+
+
+def write_run(config: RunConfig) -> None:
+    """Receipts of all stages on all shards, and as much of the products as planning looks at."""
+    shop = Workshop(config)
+    plan = plan_with(shop)
+    commit_plan(config, plan, ())
+    ledger, paths = Ledger(config.run_folder), RunPaths(config.run_folder)
+    products: dict[str, dict[str, str]] = {}
+    for stage, jobs in plan.jobs.items():
+        for job in jobs:
+            name, videos = job.shard.name, job.shard.videos
+            product = paths.product(stage, name)
+            product.parent.mkdir(parents=True, exist_ok=True)
+            product.touch()
+            files = _files(stage, name, videos)
+            made = product_digest(files)
+            products.setdefault(stage, {})[name] = made
+            receipt = Receipt(
+                stage,
+                name,
+                job.fingerprint,
+                videos,
+                counts={"videos": float(len(videos)), "frames": float(FRAMES * len(videos))},
+                seconds=1.0,
+                basis=dict(job.basis),
+                made_from={
+                    item: joined(products[item])
+                    if name == ALL and item in SHARD_STAGES
+                    else products[item][name]
+                    for item in READS[stage]
+                },
+                files=files,
+                product=made,
+            )
+            ledger.commit(receipt)
+
+
+def _files(stage: str, shard: str, videos: tuple[str, ...]) -> dict[str, str]:
+    mark = f"12345 {0:032x}"
+    if stage not in FILES or FILES[stage] == 1:
+        return {f"{stage}/{shard}": mark}
+    return {
+        f"{stage}/{shard}.zarr/{video}/0/predicted_iou/c/{number}/0": mark
+        for video in videos
+        for number in range(FILES[stage])
+    }
+
+
+def cost(*words: str) -> tuple[Cost, str]:
+    """What a command of ours takes in a process of its own, and the last line that it prints."""
+    code = (
+        "import sys; from flows.cli import main; sys.argv = ['pseudolabels', *sys.argv[1:]]; main()"
+    )
+    start = time.perf_counter()
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, *words], stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    shown = child.stdout.read().strip()
+    _, status, usage = _wait(child)
+    if status != 0:
+        raise SystemExit(f"{' '.join(words)} ended with {status}:\n{shown}")
+    return Cost(time.perf_counter() - start, usage.ru_maxrss / 1024), shown
+
+
+def _wait(child: subprocess.Popen[str]) -> tuple[int, int, resource.struct_rusage]:
+    import os
+
+    pid, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    return pid, child.returncode, usage
+
+
+def main(
+    videos: Annotated[int, typer.Option(min=1, help="Videos of the data set.")] = 3500,
+    shard_videos: Annotated[int, typer.Option(min=1, help="Videos a shard.")] = 4,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of text")] = False,
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root, out = Path(folder) / "data", Path(folder) / "runs"
+        write_dataset(root, videos)
+        options = ["dataset.name=refytvos", f'dataset.root="{root}"', f'out="{out}"']
+        options += [f"shard_videos={shard_videos}", "device=cpu"]
+        config = load_config(None, options)
+        write_run(config)
+        size = sum(path.stat().st_size for path in out.rglob("ledger/*/*.json"))
+        found = {}
+        for name, words in (("dry run", ["run", "--dry-run"]), ("run", ["run"])):
+            found[name], shown = cost(*words, *options)
+            assert "everything is done" in shown.lower() or "is done" in shown, shown
+    if as_json:
+        rows = {name: vars(item) for name, item in found.items()}
+        about = {"videos": videos, "expressions": EXPRESSIONS, "shard_videos": shard_videos}
+        typer.echo(json.dumps(about | {"receipt_bytes": size} | rows, indent=2))
+    else:
+        print(
+            f"{videos} videos x {EXPRESSIONS} expressions, {shard_videos} videos a shard;"
+            f" receipts of {size / 1e6:.0f} MB"
+        )
+        for name, item in found.items():
+            print(f"  {name:8} {item.seconds:6.2f} s  {item.megabytes:6.0f} MB")
+    worst = found.values()
+    if any(c.seconds > HELD_TO_SECONDS or c.megabytes > HELD_TO_MB for c in worst):
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,78 @@
+"""``run --dry-run``: what a run would do, stage by stage, and why; nothing is written."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from flows.paths import SHARD_STAGES
+from flows.scope import Scope
+from flows.shards import Job, Plan
+from pipeline.config import RunConfig
+
+
+def explain(config: RunConfig, console: Console, scope: Scope, retry_set_aside: bool) -> None:
+    """Prints what ``run`` would do.
+
+    Raises:
+        PseudoLabelError: the run could not start.
+    """
+    from flows.run import plan_with, shapes_to_render
+    from flows.workshop import Workshop
+
+    missing = shapes_to_render(config)
+    if missing is not None:
+        _say(console, f"shapes: {missing} would be rendered; then every stage, from the start")
+        return
+    plan = plan_with(Workshop(config), retry_set_aside, scope, remember=False)
+    for line in [*selection_lines(plan), *plan_lines(plan)]:
+        _say(console, line)
+
+
+def plan_lines(plan: Plan) -> list[str]:
+    """A line for each stage with something to do; one that says so where there is nothing."""
+    lines = [
+        line
+        for stage in plan.stages
+        if (line := _stage_line(stage, plan.jobs.get(stage, ()))) is not None
+    ]
+    return lines or ["Nothing to do: everything is done."]
+
+
+def selection_lines(plan: Plan) -> list[str]:
+    """What is to be said of the videos selected; nothing where all are."""
+    if not plan.along:
+        return []
+    return [
+        f"{plan.along} videos come along with those asked for: they share a shard, which is the"
+        " unit of work"
+    ]
+
+
+def _stage_line(stage: str, jobs: Sequence[Job]) -> str | None:
+    due = [job for job in jobs if job.state == "due"]
+    waits = [job for job in jobs if job.state == "waits"]
+    whole = stage not in SHARD_STAGES
+    if due:
+        reasons = Counter(job.reason for job in due).most_common()
+        why = ", ".join([reasons[0][0]] if len(reasons) == 1 else [])
+        why = why or "; ".join(f"{count} {reason}" for reason, count in reasons)
+        head = f"{stage}: the whole run" if whole else f"{stage}: {len(due)} of {len(jobs)} shards"
+        if waits:
+            why += f"; {len(waits)} more if {_names(waits)} come out different"
+        return f"{head}, {why}"
+    if waits:
+        names = _names(waits)
+        head = f"{stage}:" if whole else f"{stage}: {len(waits)} of {len(jobs)} shards"
+        return f"{head} only if {names} comes out different"
+    return None
+
+
+def _names(waits: Sequence[Job]) -> str:
+    return ", ".join(dict.fromkeys(job.reason.removeprefix("follows ") for job in waits))
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, soft_wrap=True, markup=False)

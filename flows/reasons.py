@@ -1,0 +1,97 @@
+"""Why a stage is to be done, in a few words: what its receipt stands for against what is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline.types import Receipt
+
+NO_RECEIPT = "no receipt"
+PRODUCT_MISSING = "product missing"
+SET_ASIDE = "videos set aside are tried again"
+VIDEO_BACK = "a video is no longer set aside"
+_LONGEST = 100
+
+
+def asked_for(stage: str) -> str:
+    """Why a finished stage is done again with ``--from-stage``."""
+    return f"asked for with --from-stage {stage}"
+
+
+def follows(stage: str) -> str:
+    """Why a stage is done again when an earlier one is."""
+    return f"follows {stage}"
+
+
+def came_out_different(stage: str) -> str:
+    """Why a stage is done again when an earlier one was, with another result."""
+    return f"follows {stage}, which came out different"
+
+
+def failed(failure: Receipt) -> str:
+    """What a failure says, on one line."""
+    text = " ".join((failure.error or "").split())
+    return f"failed before: {text if len(text) <= _LONGEST else text[: _LONGEST - 1] + '…'}"
+
+
+def what_changed(
+    receipt: Receipt, basis: Mapping[str, Any], videos: Sequence[str], checkpoint: str | None
+) -> str:
+    """What of a fingerprint's basis is not as it was when the receipt was written.
+
+    Args:
+        receipt: of another fingerprint.
+        basis: of what is asked for.
+        videos: of the shard now.
+        checkpoint: the stage's weights, by name.
+    """
+    before = receipt.basis
+    if not before:
+        return "made otherwise, by a release that did not record how"
+    changes: list[str] = []
+    if before.get("version") != basis.get("version"):
+        changes.append(f"stage version {before.get('version')} → {basis.get('version')}")
+    changes += _values(before.get("config") or {}, basis.get("config") or {})
+    changes += _values(
+        {name: before.get(name) for name in ("seed", "predict_split")},
+        {name: basis.get(name) for name in ("seed", "predict_split")},
+    )
+    changes += _values(before.get("dataset") or {}, basis.get("dataset") or {})
+    if before.get("weights") != basis.get("weights"):
+        changes.append(f"weights of {checkpoint or 'the model'} changed")
+    if before.get("file") != basis.get("file"):
+        changes.append("augmentation file changed")
+    changes += _videos(receipt.videos, videos)
+    if before.get("texts") != basis.get("texts") and receipt.videos == tuple(videos):
+        changes.append("sentences changed")
+    if not changes:
+        old, new = before.get("inputs") or {}, basis.get("inputs") or {}
+        changes += [follows(name) for name in new if old.get(name) != new[name]][:1]
+    return ", ".join(changes) or "fingerprint changed"
+
+
+def _values(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{name} {_word(before.get(name))} → {_word(now.get(name))}"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
+    ]
+
+
+def _videos(before: Sequence[str], now: Sequence[str]) -> list[str]:
+    gone, new = len(set(before) - set(now)), len(set(now) - set(before))
+    words = [f"{gone} {_plural('video', gone)} gone"] if gone else []
+    return words + ([f"{new} {_plural('video', new)} more"] if new else [])
+
+
+def _plural(noun: str, count: int) -> str:
+    return noun if count == 1 else f"{noun}s"
+
+
+def _word(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
