@@ -6,18 +6,28 @@ What a section holds is what its stage's result depends on, except for the field
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipeline.errors import ConfigError
 
 EXECUTION = frozenset({"batch_frames", "batch_pairs", "batch_texts", "concurrency"})
 """Fields that a fingerprint leaves out."""
+
+
+_PLAIN_NAME = re.compile(r"\w[\w .+-]{0,99}")
+
+
+def _path_without_null(value: Path) -> Path:
+    if "\0" in str(value):
+        raise ValueError("holds a null character; expected a path")
+    return value
 
 
 class Section(BaseModel):
@@ -34,6 +44,8 @@ class DatasetConfig(Section):
         predict_split: the split that the student predicts; None for ``valid`` where there is
             one, else the labelled split.
         only_videos: ids to restrict the run to; empty for all.
+
+    Name and splits are parts of paths, and no paths.
     """
 
     name: str = "shapes"
@@ -41,6 +53,18 @@ class DatasetConfig(Section):
     split: str = "train"
     predict_split: str | None = None
     only_videos: tuple[str, ...] = ()
+
+    @field_validator("name", "split", "predict_split")
+    @classmethod
+    def _plain(cls, value: str | None) -> str | None:
+        if value is not None and not _PLAIN_NAME.fullmatch(value):
+            raise ValueError(f"{value[:80]!r} is no plain name: letters, digits, - _ . and spaces")
+        return value
+
+    @field_validator("root")
+    @classmethod
+    def _no_null(cls, value: Path | None) -> Path | None:
+        return None if value is None else _path_without_null(value)
 
 
 class ShapesConfig(Section):
@@ -260,6 +284,11 @@ class RunConfig(Section):
     student: StudentConfig = StudentConfig()
     report: ReportConfig = ReportConfig()
 
+    @field_validator("out")
+    @classmethod
+    def _no_null(cls, value: Path) -> Path:
+        return _path_without_null(value)
+
     @property
     def run_folder(self) -> Path:
         return self.out / f"{self.dataset.name}-{self.dataset.split}"
@@ -283,7 +312,8 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:
             values = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise ConfigError(f"{path}: {error.strerror}; give a TOML file to --config") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:
+            # Not only TOMLDecodeError: a number of many thousand digits is a plain ValueError.
             raise ConfigError(f"{path}: not TOML ({error})") from error
     for override in overrides:
         name, separator, text = override.partition("=")
@@ -321,5 +351,5 @@ def _assign(values: dict[str, Any], keys: Sequence[str], value: Any, override: s
 def _parse_value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text

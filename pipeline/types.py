@@ -314,3 +314,20 @@ class Receipt:
     product: str = ""
     attempts: int = 0
     time: str = ""
+
+    def __post_init__(self) -> None:
+        texts = (self.stage, self.shard, self.fingerprint, *self.videos)
+        well = (
+            all(isinstance(text, str) for text in texts)
+            and isinstance(self.set_aside, dict)
+            and isinstance(self.counts, dict)
+            and all(isinstance(x, dict) for x in (self.basis, self.made_from, self.files))
+            and all(isinstance(count, int | float) for count in self.counts.values())
+            and isinstance(self.seconds, int | float)
+            and isinstance(self.error, str | None)
+        )
+        if not well:
+            raise PseudoLabelError(
+                f"receipt of {self.stage!r} {self.shard!r}: a value of the wrong kind; expected"
+                " what docs/format.md says; run the stage again"
+            )

@@ -7,6 +7,7 @@ downloaded and nothing is executed: safetensors, or ``torch.load`` with ``weight
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -56,7 +57,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        values = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # On pickle protocols; what the loader cannot read it refuses below.
+            warnings.filterwarnings("ignore", "Detected pickle protocol")
+            values = torch.load(path, map_location="cpu", weights_only=True)
     except _DAMAGE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(

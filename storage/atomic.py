@@ -19,7 +19,8 @@ from pipeline.errors import StoreError
 
 PARTIAL_SUFFIX = ".partial"
 
-_FULL = {errno.ENOSPC, errno.EDQUOT}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""No space, a quota, or a limit on the size of a file."""
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -117,8 +118,8 @@ def explain_disk_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in _FULL:
             raise StoreError(
-                f"{path}: no space left on the device; expected room for this file; free some and"
-                " run the same command again, finished shards are kept"
+                f"{path}: no space left ({error.strerror}); expected room for this file; free some"
+                " and run the same command again, finished shards are kept"
             ) from error
         if error.errno in _FORBIDDEN:
             raise StoreError(

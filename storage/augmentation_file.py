@@ -151,9 +151,20 @@ def _augmentation(
 def _texts(path: Path, sample_id: str, entry: Mapping[str, Any], name: str) -> list[str]:
     values = list_at(entry.get(name), path, f"{name} of {sample_id}", _LAYOUT)
     for value in values:
-        if not isinstance(value, str) or not value.strip():
-            raise InputError(path, f"{name} of {sample_id} holds {value!r}", "sentences", _REMEDY)
+        if not isinstance(value, str) or not value.strip() or not _is_utf8(value):
+            raise InputError(
+                path, f"{name} of {sample_id} holds {value!r:.80}", "sentences", _REMEDY
+            )
     return [value.strip() for value in values]
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether a text can be written down; half a character (a lone surrogate) cannot."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _kind(path: Path, sample_id: str, value: object) -> NegativeKind | None:

@@ -17,7 +17,14 @@ from pipeline.errors import StoreError
 from pipeline.types import Candidates
 from storage.atomic import explain_disk_errors
 from storage.names import safe_name
-from storage.zarr_groups import ShardStoreWriter, open_group, read_array, write_array
+from storage.zarr_groups import (
+    ShardStoreWriter,
+    child_group,
+    explain_damage,
+    open_group,
+    read_array,
+    write_array,
+)
 
 FORMAT = "pseudolabels.candidates"
 FORMAT_VERSION = 1
@@ -58,10 +65,15 @@ def read_candidates(path: Path, video_id: str) -> list[Candidates]:
     Raises:
         StoreError: the store or the video is missing, damaged or newer.
     """
+    with explain_damage(f"{path}/{video_id}"):
+        return _read(path, video_id)
+
+
+def _read(path: Path, video_id: str) -> list[Candidates]:
     store = open_group(path, FORMAT, FORMAT_VERSION)
-    if video_id not in store:
+    group = child_group(store, video_id)
+    if group is None:
         raise StoreError(f"{path}: no video {video_id}; expected its candidates; run segment again")
-    group = store.require_group(video_id)
     logits = read_array(group, "logits", np.float16)
     frame = read_array(group, "frame", np.int32)
     predicted_iou = read_array(group, "predicted_iou", np.float32)

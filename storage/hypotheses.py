@@ -13,7 +13,14 @@ from pipeline.errors import StoreError
 from pipeline.types import Hypotheses, SampleKey
 from storage.atomic import explain_disk_errors
 from storage.names import safe_name
-from storage.zarr_groups import ShardStoreWriter, open_group, read_array, write_array
+from storage.zarr_groups import (
+    ShardStoreWriter,
+    child_group,
+    explain_damage,
+    open_group,
+    read_array,
+    write_array,
+)
 
 FORMAT = "pseudolabels.hypotheses"
 FORMAT_VERSION = 1
@@ -66,10 +73,15 @@ def read_hypotheses(path: Path, video_id: str) -> list[Hypotheses]:
     Raises:
         StoreError: the store or the video is missing, damaged or newer.
     """
+    with explain_damage(f"{path}/{video_id}"):
+        return _read(path, video_id)
+
+
+def _read(path: Path, video_id: str) -> list[Hypotheses]:
     store = open_group(path, FORMAT, FORMAT_VERSION)
-    if video_id not in store:
+    video = child_group(store, video_id)
+    if video is None:
         raise StoreError(f"{path}: no video {video_id}; expected its hypotheses; run fuse again")
-    video = store.require_group(video_id)
     result = []
     for expression in _texts(video.attrs["expressions"]):
         group = video.require_group(expression)

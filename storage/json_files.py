@@ -3,35 +3,69 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
 
+MAX_JSON_BYTES = 1 << 30
+"""The largest index of a data set has some tens of megabytes."""
+
 
 def read_json_object(path: Path, expected: str) -> dict[str, Any]:
     """The object a JSON file holds.
+
+    Numbers that are none (NaN, Infinity) and keys that occur twice are refused: each reader of
+    JSON makes something else of them.
 
     Args:
         path: the file, UTF-8 with or without a byte order mark.
         expected: what it should hold, for the message.
 
     Raises:
-        InputError: the file is missing, not readable, not JSON, or not an object.
+        InputError: the file is missing, not readable, too large, not JSON, or not an object.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8-sig"))
+        size = path.stat().st_size
+        if size > MAX_JSON_BYTES:
+            raise InputError(
+                path,
+                f"{size:,} bytes",
+                f"{expected}, in at most {MAX_JSON_BYTES:,} bytes",
+                "check that it is the right file",
+            )
+        value = json.loads(
+            path.read_text(encoding="utf-8-sig"),
+            object_pairs_hook=_without_repetition,
+            parse_constant=_no_number,
+        )
     except FileNotFoundError as error:
         raise InputError(
             path, "no such file", expected, "check the data set's root folder and split"
         ) from error
+    except InputError:
+        raise
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(path, f"not readable ({error})", expected, "mend the file") from error
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
+        # Not only JSONDecodeError: a number of many thousand digits is a plain ValueError.
         raise InputError(
             path, f"malformed JSON ({error})", expected, "download or write the file again"
         ) from error
     return object_at(value, path, "the file", expected)
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        [(twice, _)] = Counter(key for key, _ in pairs).most_common(1)
+        raise ValueError(f"key {twice[:80]!r} occurs twice in one object")
+    return values
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no JSON number")
 
 
 def object_at(value: object, path: Path, what: str, expected: str) -> dict[str, Any]:

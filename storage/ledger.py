@@ -117,7 +117,7 @@ def _read_receipt(path: Path) -> Receipt | None:
         return read_receipt(path)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         # Without a receipt the work is done again, which is always right.
         logger.warning("%s: no readable receipt (%s); its shard is done again", path, error)
         return None

@@ -22,7 +22,7 @@ from zarr.codecs.numcodecs import PackBits
 from pipeline.errors import StoreError
 from pipeline.types import PseudoMask, VideoRef
 from storage.atomic import explain_disk_errors, fresh_folder
-from storage.names import safe_name
+from storage.names import is_safe_name, safe_name
 from storage.zarr_groups import (
     check_kind,
     child_names,
@@ -185,9 +185,10 @@ class MaskStore:
         return (self.path / video_id / "zarr.json").is_file()
 
     def remove_video(self, video_id: str) -> None:
-        """Removes a video, if it is there."""
+        """Removes a video, if it is there; a name that none can have is never there."""
         self._open.pop(video_id, None)
-        safe_name(video_id, self.path, "video id")
+        if not is_safe_name(video_id):
+            return
         shutil.rmtree(self.path / video_id, ignore_errors=True)
 
     def __getstate__(self) -> dict[str, Any]:

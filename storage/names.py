@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.errors import InputError
@@ -35,6 +36,34 @@ def safe_name(name: object, source: Path | str, what: str) -> str:
     )
 
 
+def is_safe_name(name: object) -> bool:
+    """Whether :func:`safe_name` takes it."""
+    return _problem(name) is None
+
+
+def check_inside(path: Path, within: Sequence[Path]) -> None:
+    """Refuses a file that lies, once links are followed, in none of some resolved folders.
+
+    Raises:
+        InputError: a link leads out of them.
+        OSError: the links cannot be followed.
+    """
+    try:
+        real = path.resolve()
+    except RuntimeError as error:
+        # Python 3.11 and 3.12 raise this where links go round in a circle.
+        raise InputError(
+            path, "links that go round in a circle", "a file", "mend the links"
+        ) from error
+    if not any(real.is_relative_to(area) for area in within):
+        raise InputError(
+            path,
+            f"a link that leads out of the data set, to {real}",
+            f"files inside {within[0]}",
+            "copy the files in, or link the whole layout folder above the video",
+        )
+
+
 def _problem(name: object) -> str | None:
     if not isinstance(name, str):
         return f"is a {type(name).__name__}, not text"
@@ -46,6 +75,10 @@ def _problem(name: object) -> str | None:
         return "is a reserved name"
     if any(ord(letter) < 32 or ord(letter) == 127 for letter in name):
         return "holds a control character"
-    if len(name.encode("utf-8", errors="surrogatepass")) > MAX_NAME_BYTES:
+    try:
+        length = len(name.encode("utf-8"))
+    except UnicodeEncodeError:
+        return "holds half a character (a lone surrogate)"
+    if length > MAX_NAME_BYTES:
         return "is too long"
     return None

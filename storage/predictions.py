@@ -6,7 +6,9 @@ it and says so. Letters: T frames, H W pixels.
 
 from __future__ import annotations
 
+import lzma
 import zipfile
+import zlib
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -18,6 +20,16 @@ from storage.images import read_mask
 
 TOPS = ("", "Annotations", "Annotations/480p", "480p")
 """Folders in which the videos of a submission or of a DAVIS result lie."""
+
+
+MAX_ENTRY_BYTES = 1 << 26
+"""Of one PNG in an archive; a small archive can claim to hold terabytes."""
+
+_DAMAGE = (
+    KeyError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError,
+)  # fmt: skip
+"""What reading a damaged, encrypted or exotic archive raises; NotImplementedError is a
+RuntimeError."""
 
 
 class PredictionTree:
@@ -67,8 +79,10 @@ class PredictionTree:
             if self._archive is None:
                 return read_mask(self.root / place, size)
             try:
-                content = self._archive.read(place)
-            except (KeyError, OSError, zipfile.BadZipFile, RuntimeError) as error:
+                content = self._content(self._archive, place)
+            except InputError:
+                raise
+            except _DAMAGE as error:
                 raise InputError(place, f"not in the archive ({error})", "a PNG", "add it") from (
                     error
                 )
@@ -110,10 +124,20 @@ class PredictionTree:
                 ids[index], there[index] = mask, True
         return ids, there
 
+    def _content(self, archive: zipfile.ZipFile, place: str) -> bytes:
+        """An entry's bytes. Raises InputError where it would swell to more than a mask can be."""
+        with archive.open(place) as entry:
+            content = entry.read(MAX_ENTRY_BYTES + 1)
+        if len(content) > MAX_ENTRY_BYTES:
+            raise InputError(
+                place, "an entry that swells", f"at most {MAX_ENTRY_BYTES:,} bytes", "pack it anew"
+            )
+        return content
+
     def _open_archive(self) -> None:
         try:
             self._archive = zipfile.ZipFile(self.root)
-        except (zipfile.BadZipFile, OSError) as error:
+        except (*_DAMAGE, ValueError) as error:
             raise InputError(
                 self.root, f"not readable as a zip ({error})", "a zip of PNG masks", "write it anew"
             ) from error

@@ -83,6 +83,12 @@ def child_names(path: Path) -> list[str]:
     )
 
 
+def child_group(store: zarr.Group, name: str) -> zarr.Group | None:
+    """A group of a group; None where there is none. Raises StoreError if it is damaged."""
+    with explain_damage(f"{store.store_path}/{name}"):
+        return store.require_group(name) if name in store else None
+
+
 def write_array(
     group: zarr.Group, name: str, values: NDArray[Any], chunk_rows: int | None = None
 ) -> None:
@@ -128,7 +134,7 @@ def explain_damage(place: str) -> Iterator[None]:
         yield
     except StoreError:
         raise
-    except (KeyError, OSError, ValueError, RuntimeError, TypeError) as error:
+    except (LookupError, OSError, ValueError, RuntimeError, TypeError) as error:
         raise StoreError(
             f"{place}: missing or damaged ({error}); expected what the stage wrote; remove its"
             " receipt and run the stage again"

@@ -19,6 +19,7 @@ from pipeline.geometry import masks_to_boxes
 from pipeline.ports import Image
 from pipeline.types import Expression, FrameIndex, VideoRef
 from storage.images import read_image, read_mask
+from storage.names import check_inside
 
 
 class MaskedReader(ABC):
@@ -88,12 +89,19 @@ class MaskedReader(ABC):
 
 
 def palette_masks(
-    path: Path, object_ids: Sequence[str], size: tuple[int, int]
+    path: Path, object_ids: Sequence[str], size: tuple[int, int], within: Sequence[Path]
 ) -> NDArray[np.bool_] | None:
     """The masks [n, H, W] of objects in an index mask; None if there is no such file.
 
+    Args:
+        path: the file.
+        object_ids: numbers in 1..255.
+        size: (H, W) of the frame.
+        within: folders that it must lie in once links are followed.
+
     Raises:
-        InputError: the file is broken or of another size, or an id is not a number in 1..255.
+        InputError: the file is broken or of another size, lies elsewhere, or an id is not a number
+            in 1..255.
     """
     numbers = []
     for object_id in object_ids:
@@ -106,13 +114,20 @@ def palette_masks(
         changed = os.stat(path).st_mtime_ns  # noqa: PTH116 - one call a frame and expression
     except FileNotFoundError:
         return None
-    ids = _index_mask(path, size, changed)
+    except OSError as error:
+        raise InputError(
+            path, error.strerror or str(error), "an index mask", "restore the file"
+        ) from error
+    ids = _index_mask(path, size, changed, tuple(within))
     return np.equal(ids[None], np.array(numbers, dtype=np.uint8)[:, None, None])
 
 
 @lru_cache(maxsize=16)
-def _index_mask(path: Path, size: tuple[int, int], changed: int) -> NDArray[np.uint8]:
+def _index_mask(
+    path: Path, size: tuple[int, int], changed: int, within: tuple[Path, ...]
+) -> NDArray[np.uint8]:
     """The expressions of a video ask for the same masks one after the other."""
+    check_inside(path, [area.resolve() for area in within])
     ids = read_mask(path, size)
     ids.setflags(write=False)
     return ids

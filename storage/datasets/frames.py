@@ -10,7 +10,7 @@ from pathlib import Path
 from pipeline.errors import InputError
 from pipeline.types import VideoRef
 from storage.images import image_size
-from storage.names import safe_name
+from storage.names import check_inside, safe_name
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 
@@ -59,7 +59,7 @@ def frame_order(name: str) -> tuple[int, str]:
 def _image_files(video_id: str, folder: Path, within: Sequence[Path]) -> dict[str, Path]:
     """Frame name -> image file."""
     try:
-        _check_inside(folder, within)
+        check_inside(folder, within)
         entries = list(os.scandir(folder))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(
@@ -74,7 +74,7 @@ def _image_files(video_id: str, folder: Path, within: Sequence[Path]) -> dict[st
         if suffix.lower() not in SUFFIXES or stem.startswith("."):
             continue
         if entry.is_symlink():
-            _check_inside(Path(entry.path), within)
+            check_inside(Path(entry.path), within)
         files.setdefault(stem, Path(entry.path))
     return files
 
@@ -96,14 +96,3 @@ def _named(folder: Path, files: dict[str, Path], names: Sequence[str]) -> list[s
             "restore the frames, or take the video out of the index",
         )
     return sorted(names, key=frame_order)
-
-
-def _check_inside(path: Path, within: Sequence[Path]) -> None:
-    real = path.resolve()
-    if not any(real.is_relative_to(area) for area in within):
-        raise InputError(
-            path,
-            f"a link that leads out of the data set, to {real}",
-            f"files inside {within[0]}",
-            "copy the files in, or link the whole layout folder above the video",
-        )

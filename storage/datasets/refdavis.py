@@ -164,7 +164,8 @@ class RefDAVIS(MaskedReader):
     ) -> NDArray[np.bool_] | None:
         """The mask of the object [1, H, W]; None without a mask file."""
         path = self._annotations / video.id / f"{video.frames[index]}.png"
-        return palette_masks(path, expression.object_ids, (video.height, video.width))
+        within = (self.root, self._annotations)
+        return palette_masks(path, expression.object_ids, (video.height, video.width), within)
 
     def _objects(self, video_id: str) -> dict[str, dict[int, str]]:
         if video_id not in self._ids:

@@ -70,7 +70,8 @@ class RefYouTubeVOS(IndexedReader):
         if not expression.object_ids:
             return None
         path = self._annotations / video.id / f"{video.frames[index]}.png"
-        return palette_masks(path, expression.object_ids, (video.height, video.width))
+        within = (self.root, self._annotations)
+        return palette_masks(path, expression.object_ids, (video.height, video.width), within)
 
     def _object_ids(self, video_id: str, entry: Mapping[str, Any], what: str) -> tuple[str, ...]:
         value = entry.get("obj_id")

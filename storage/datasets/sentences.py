@@ -11,6 +11,10 @@ MAX_WORDS = 128
 the longest expression of Ref-YouTube-VOS has 25 words."""
 
 
+MAX_CHARACTERS = 1000
+"""Words of a thousand letters are no words, and cost as many tokens."""
+
+
 def checked_sentence(text: object, source: Path, what: str) -> str:
     """The sentence, stripped.
 
@@ -20,17 +24,25 @@ def checked_sentence(text: object, source: Path, what: str) -> str:
         what: which expression it is, for the message.
 
     Raises:
-        InputError: it is not text, is empty, or has more than MAX_WORDS words.
+        InputError: it is not text, is empty, or has more than MAX_WORDS words or MAX_CHARACTERS
+            characters.
     """
-    expected = f"a sentence of 1 to {MAX_WORDS} words"
+    expected = f"a sentence of 1 to {MAX_WORDS} words and at most {MAX_CHARACTERS} characters"
     remedy = "mend the expression, or take it out"
     if not isinstance(text, str):
         raise InputError(source, f"{what} is {type(text).__name__}, not text", expected, remedy)
-    words = len(text.split())
+    words = sum(any(map(str.isprintable, word)) for word in text.split())
     if words == 0:
         raise InputError(source, f"{what} is empty", expected, remedy)
     if words > MAX_WORDS:
         raise InputError(source, f"{what} has {words} words", expected, remedy)
+    if len(text) > MAX_CHARACTERS:
+        raise InputError(source, f"{what} has {len(text)} characters", expected, remedy)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        found = f"{what} holds half a character (a lone surrogate)"
+        raise InputError(source, found, expected, remedy) from error
     return text.strip()
 
 

@@ -1,0 +1,315 @@
+"""What a run loses when it is killed, when the disk is full, when bytes rot and when Prefect dies.
+
+    .venv/bin/python benchmarks/faults.py [--kills 30] [--json]
+
+A small rendered data set is labelled once undisturbed. Then the same run, elsewhere, is killed with
+its whole process tree at random moments, and started again after each; it is given a disk that is
+full; its Prefect server is killed; and a file of every kind is cut short, or one bit of it flipped.
+In the end the digest of masks and tables is that of the undisturbed run. Ends with 1 where it is
+not, where a damage goes unseen, or where a kill cost more than the shard in hand.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from flows import server
+from flows.content import content_digest
+from flows.paths import STAGES
+from flows.repair import repair
+from flows.verify import Contents, verify
+from storage.ledger import Ledger
+from storage.run_lock import RunLock
+
+VIDEOS = 6
+LIMIT_SECONDS = 600.0
+"""Of one start of the run; none takes so long unless it hangs."""
+
+FULL_BYTES = 20_000
+"""A file may not grow beyond this on the full disk; receipts do not, products do."""
+
+KINDS = {
+    "texts": "augment/*.parquet",
+    "boxes": "ground/*.parquet",
+    "candidates": "segment/*.zarr/*/logits/c/**/*",
+    "hypotheses": "fuse/*.zarr/*/*/logits/c/**/*",
+    "shard's quality": "rank/*.parquet",
+    "masks": "pseudomasks.zarr/*/masks/c/**/*",
+    "weights of frames": "pseudomasks.zarr/*/weight/c/**/*",
+    "array's document": "pseudomasks.zarr/*/masks/zarr.json",
+    "quality": "quality.parquet",
+    "receipt": "ledger/segment/*.json",
+    "figures": "metrics.json",
+    "report": "report/index.html",
+}
+"""Every kind of file that a run leaves, by where it lies."""
+
+
+@dataclass
+class Row:
+    """One fault: what was done, what came of it, and whether that is right."""
+
+    fault: str
+    outcome: str
+    seconds: float
+    well: bool
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where the benchmark works; ``data`` is shared by all its runs."""
+
+    folder: Path
+
+    def run_folder(self, name: str) -> Path:
+        return self.folder / name / "shapes-train"
+
+    def command(self, name: str) -> list[str]:
+        words = [sys.executable, "-m", "flows.cli", "run", "--out", str(self.folder / name)]
+        words += [f'dataset.root="{self.folder / "data"}"', "shard_videos=1", "device=cpu"]
+        words += [f"shapes.train_videos={VIDEOS}", "shapes.valid_videos=1", "shapes.seed=7"]
+        return [*words, "student.enabled=false", "report.samples=2"]
+
+    def start(self, name: str, before: Callable[[], None] | None = None) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self.command(name),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            preexec_fn=before,
+        )
+
+    def finish(self, name: str, before: Callable[[], None] | None = None) -> tuple[int, str]:
+        """Runs to the end; exit code and all that was printed."""
+        process = self.start(name, before)
+        try:
+            shown = _wait(process)
+            return process.returncode, shown
+        except subprocess.TimeoutExpired:
+            kill_tree(process)
+            raise
+
+
+def _wait(process: subprocess.Popen[str]) -> str:
+    return process.communicate(timeout=LIMIT_SECONDS)[0]
+
+
+def kill_tree(process: subprocess.Popen[str]) -> None:
+    """kill -9 of the run and of all that it started, the Prefect server among it."""
+    found = server.running()
+    for leader in (process.pid, *([found.pid] if found else [])):
+        try:
+            os.killpg(leader, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    process.communicate()
+
+
+def receipts(folder: Path) -> dict[tuple[str, str], float]:
+    """(stage, shard) -> when its receipt was written."""
+    ledger = Ledger(folder)
+    return {
+        (stage, path.stem): path.stat().st_mtime
+        for stage in STAGES
+        for path in ledger.receipt_paths(stage)
+    }
+
+
+def undisturbed(site: Site) -> tuple[Row, str, float]:
+    """The run that all others are held to: its digest, and its seconds."""
+    started = time.monotonic()
+    code, shown = site.finish("whole")
+    seconds = time.monotonic() - started
+    if code:
+        raise RuntimeError(f"the undisturbed run failed:\n{shown}")
+    value = content_digest(site.run_folder("whole"))
+    return Row("none", f"digest {value[:12]}", seconds, True), value, seconds
+
+
+def kills(site: Site, count: int, seed: int, seconds: float, expected: str) -> Row:
+    """Kills the run at random moments until it has met ``count`` of them, then lets it end."""
+    rng, started = random.Random(seed), time.monotonic()
+    folder = site.run_folder("killed")
+    again = most = moments = 0
+    while moments < count:
+        before = receipts(folder)
+        process = site.start("killed")
+        try:
+            process.wait(rng.uniform(0.05, 1.0) * seconds)
+        except subprocess.TimeoutExpired:
+            kill_tree(process)
+            moments += 1
+        else:
+            process.communicate()
+            # It was done: begin anew, so that every kill meets work.
+            shutil.rmtree(site.folder / "killed")
+            continue
+        lost = redone(before, receipts(folder))
+        again, most = again + lost, max(most, lost)
+    code, shown = site.finish("killed")
+    same = code == 0 and content_digest(folder) == expected
+    outcome = f"{moments} kills, {again} jobs done again ({most} at most a kill), "
+    outcome += "same digest" if same else f"another digest or exit {code}: {shown[-300:]}"
+    return Row("kill -9 of the tree", outcome, time.monotonic() - started, same and most <= 1)
+
+
+def redone(before: dict[tuple[str, str], float], after: dict[tuple[str, str], float]) -> int:
+    """Finished jobs that were done again, or whose receipt is gone."""
+    return sum(after.get(job) != written for job, written in before.items())
+
+
+def server_killed(site: Site, expected: str) -> Row:
+    """Kills the Prefect server in the middle of a run."""
+    started = time.monotonic()
+    process = site.start("unobserved")
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while len(receipts(site.run_folder("unobserved"))) < VIDEOS:
+        if process.poll() is not None or time.monotonic() > deadline:
+            break
+        time.sleep(0.05)
+    found = server.running()
+    if found is not None:
+        os.kill(found.pid, signal.SIGKILL)
+    shown = _wait(process)
+    same = process.returncode == 0 and content_digest(site.run_folder("unobserved")) == expected
+    told = "went away" in shown
+    outcome = f"exit {process.returncode}, {'said so' if told else 'said nothing'}, "
+    outcome += "same digest" if same else "another digest"
+    return Row("Prefect server killed", outcome, time.monotonic() - started, same)
+
+
+def disk_full(site: Site, expected: str) -> Row:
+    """No file may grow: a message, no traceback; with room again the run ends as it should."""
+    started = time.monotonic()
+    # The server and the log are not what is tested: they run already, without the limit.
+    server.ensure()
+    code, shown = site.finish("full", _no_room)
+    clear = code != 0 and "no space" in " ".join(shown.split()) and "Traceback" not in shown
+    later, _ = site.finish("full")
+    same = later == 0 and content_digest(site.run_folder("full")) == expected
+    outcome = f"exit {code}, {'a clear message' if clear else shown[-300:]}; then "
+    outcome += "same digest" if same else f"exit {later}"
+    return Row("disk full", outcome, time.monotonic() - started, clear and same)
+
+
+def _no_room() -> None:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (FULL_BYTES, resource.RLIM_INFINITY))
+
+
+def damages(site: Site, seed: int, expected: str) -> Iterator[Row]:
+    """Cuts a file of every kind short, then flips one bit in each: verify sees every one of them,
+    repair and a run mend them all.
+    """
+    rng = random.Random(seed)
+    folder = site.run_folder("whole")
+    for how in (cut, flip):
+        started = time.monotonic()
+        chosen = {kind: _file(folder, pattern, rng) for kind, pattern in KINDS.items()}
+        for path in chosen.values():
+            how(path, rng)
+        found = [problem.path for problem in verify(folder, Contents())]
+        unseen = [kind for kind, path in chosen.items() if not _is_among(path, found)]
+        with RunLock(folder):
+            undone = repair(folder, Contents()).undone
+        code, _ = site.finish("whole")
+        left = list(verify(folder, Contents()))
+        same = code == 0 and not left and content_digest(folder) == expected
+        outcome = f"{len(chosen) - len(unseen)} of {len(chosen)} kinds of files seen"
+        outcome += f" (not: {', '.join(unseen)})" if unseen else ""
+        outcome += f", {len(undone)} jobs undone, then "
+        outcome += "same digest" if same else f"exit {code}, {len(left)} still wrong"
+        name = "files cut short" if how is cut else "one bit flipped in each"
+        yield Row(name, outcome, time.monotonic() - started, same and not unseen)
+
+
+def _file(folder: Path, pattern: str, rng: random.Random) -> Path:
+    files = sorted(path for path in folder.glob(pattern) if path.is_file())
+    if not files:
+        raise RuntimeError(f"{folder}: no file {pattern}; expected what a finished run leaves")
+    return rng.choice(files)
+
+
+def _is_among(path: Path, found: list[Path]) -> bool:
+    """Whether a file, or a folder that it lies in, was found wrong."""
+    return any(place == path or place in path.parents for place in found)
+
+
+def cut(path: Path, rng: random.Random) -> None:
+    """Leaves the first part of a file."""
+    content = path.read_bytes()
+    path.write_bytes(content[: rng.randrange(len(content))])
+
+
+def flip(path: Path, rng: random.Random) -> None:
+    """Turns one bit of a file."""
+    content = bytearray(path.read_bytes())
+    content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+    path.write_bytes(content)
+
+
+@contextmanager
+def own_prefect(folder: Path) -> Iterator[None]:
+    """A Prefect server of the benchmark alone, which may be killed."""
+    before = dict(os.environ)
+    os.environ.pop("PREFECT_API_URL", None)
+    os.environ["PREFECT_HOME"] = str(folder / "prefect")
+    try:
+        yield
+    finally:
+        server.stop()
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def measure(count: int, seed: int, bytes_too: bool = True) -> list[Row]:
+    """All faults, one after the other, in a folder that is removed in the end."""
+    with tempfile.TemporaryDirectory(prefix="faults-") as place, own_prefect(Path(place)):
+        site = Site(Path(place))
+        first, expected, seconds = undisturbed(site)
+        rows = [first, kills(site, count, seed, seconds, expected)]
+        rows += [server_killed(site, expected), disk_full(site, expected)]
+        if bytes_too:
+            rows += damages(site, seed, expected)
+        return rows
+
+
+def main(
+    kill_count: Annotated[int, typer.Option("--kills", min=0, help="random moments")] = 30,
+    seed: Annotated[int, typer.Option(help="of moments and damages")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table")] = False,
+) -> None:
+    rows = measure(kill_count, seed)
+    if as_json:
+        typer.echo(json.dumps([asdict(row) for row in rows], indent=2))
+    else:
+        table = Table("fault", "what came of it", "seconds", "")
+        for row in rows:
+            mark = "ok" if row.well else "WRONG"
+            table.add_row(row.fault, row.outcome, f"{row.seconds:.1f}", mark)
+        Console().print(table)
+    if not all(row.well for row in rows):
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    typer.run(main)
