@@ -76,6 +76,10 @@ def run(
         list[str] | None,
         typer.Option(help="A video's id, or @FILE with an id a line; may be given many times."),
     ] = None,
+    runner: Annotated[
+        str | None, typer.Option(help="local, or ray: the workers of a Ray cluster.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Of a Ray cluster started here.")] = None,
 ) -> None:
     """Makes pseudo-masks, trains the student, and writes figures and a report. Does only what is
     not done yet.
@@ -83,7 +87,7 @@ def run(
     words = list(overrides or ())
     if only_videos:
         words.append(f"dataset.only_videos={json.dumps(videos_asked_for(only_videos))}")
-    resolved = resolve(config, dataset, root, split, out, words, device, seed)
+    resolved = resolve(config, dataset, root, split, out, words, device, seed, runner, workers)
     scope = scope_of(resolved, from_stage, to_stage)
     if dry_run:
         explain(resolved, console, scope, retry_set_aside)

@@ -44,6 +44,8 @@ def resolve(
     overrides: Sequence[str] | None,
     device: str | None = None,
     seed: int | None = None,
+    runner: str | None = None,
+    workers: int | None = None,
 ) -> RunConfig:
     """The configuration that a file, options and overrides make; the later win."""
     options = {
@@ -53,6 +55,8 @@ def resolve(
         "out": out,
         "device": device,
         "seed": seed,
+        "runner.kind": runner,
+        "runner.workers": workers,
     }
     given = [f"{name}={_toml(value)}" for name, value in options.items() if value is not None]
     return load_config(config, [*given, *(overrides or ())])

@@ -1,8 +1,9 @@
 """The Prefect flow: a task run for every (stage, shard), named so; the ledger decides what is
 done, Prefect observes and retries. Where its server is lost, the same work goes on without it.
 
-Arguments are names, paths and digests. One process holds the models; shards of a stage go one
-after the other, so a model is loaded once and freed before the next stage.
+Arguments are names, paths and digests. A process holds one model: shards of a stage go one after
+the other, or to the workers of ``flows.workers``, so a model is loaded once and freed before the
+next stage.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import errno
 import logging
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,12 @@ from flows.finish import finish_stage, finished_shards, sample_markdown
 from flows.observer import LOST, Observer
 from flows.paths import ALL, RUN_STAGES, SHARD_STAGES, STAGES, RunPaths
 from flows.products import inputs_now
+from flows.receipts import note_failure
 from flows.shards import Job, Plan, Shard, still_holds
 from flows.tasks import do_shard
 from flows.workshop import Workshop, workshop_of
 from pipeline.errors import CheckpointError, ConfigError, PseudoLabelError, UnknownDatasetError
+from pipeline.types import Receipt
 from storage.ledger import Ledger
 
 logger = logging.getLogger(__name__)
@@ -149,9 +152,9 @@ def run_observed(shop: Workshop, api: str, plan_digest: str) -> Summary:
     observer = shop.observer = Observer(api, shop.progress.say)
     folder = shop.config.run_folder
     try:
-        summary: Summary = pseudolabels.with_options(flow_run_name=folder.name)(
-            str(folder), plan_digest
-        )
+        summary: Summary = pseudolabels.with_options(
+            flow_run_name=folder.name, task_runner=_task_runner(shop)
+        )(str(folder), plan_digest)
         return summary
     except TerminationSignal as error:
         raise stopping.Stopped(signal.SIGTERM) from error
@@ -163,6 +166,15 @@ def run_observed(shop: Workshop, api: str, plan_digest: str) -> Summary:
             return observer.outcome
         observer.give_up()
         return all_stages(shop, observer)
+
+
+def _task_runner(shop: Workshop) -> Any:
+    """None for the flow's own."""
+    if shop.config.runner.kind == "local":
+        return None
+    from flows.workers import ray_runner
+
+    return ray_runner(shop.config)
 
 
 def all_stages(shop: Workshop, observer: Observer) -> Summary:
@@ -214,18 +226,8 @@ class _Run:
             shown = self._observer.tell(
                 lambda: artifacts.StageProgress(self._name, stage, total, done)
             )
-        for job in todo:
-            well = self._submit(
-                shard_task,
-                job,
-                stage,
-                job.shard.name,
-                job.shard.videos,
-                str(self._paths.folder),
-                job.fingerprint,
-                job.basis,
-            )
-            if well:
+        for job, error in self._shards_ended(todo):
+            if self._went_well(job, error):
                 self._tell_set_aside(job)
                 self._advance(shown, job)
         self._shop.release()
@@ -254,7 +256,8 @@ class _Run:
         if self.summary.failed:
             # What lacks shards must be done again once they are there.
             fingerprint = f"partial-{fingerprint}"
-        self._submit(run_task, job, stage, str(self._paths.folder), fingerprint)
+        arguments = (stage, str(self._paths.folder), fingerprint)
+        self._went_well(job, self._do(run_task, job, arguments))
 
     def _holds(self, job: Job, shards: Sequence[str]) -> bool:
         """Whether a job that waited for what it was made from need not be done after all."""
@@ -298,27 +301,61 @@ class _Run:
         if self._paths.report.exists():
             tell(lambda: artifacts.report_link(self._paths.report, self._name))
 
-    def _submit(self, work: Any, job: Job, *arguments: Any) -> bool:
-        """Whether the work was done; why not is in the summary."""
-        name = job.stage if job.shard.name == ALL else f"{job.stage} {job.shard.name}"
-        error = (
-            self._as_task(work, job, name, arguments)
-            if self._observer.present()
-            else _plainly(work, arguments)
-        )
+    def _shards_ended(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Any]]:
+        """Does jobs of one stage; gives each as it ends, with None or its error."""
+        if self._shop.config.runner.kind == "local" or not self._observer.present():
+            for job in jobs:
+                yield job, self._do(shard_task, job, self._shard_arguments(job))
+            return
+        from flows.workers import WorkerLostError, each_ended
+
+        def submit(job: Job) -> Any:
+            work: Any = shard_task.with_options(name=job.stage, task_run_name=_name(job))
+            return work.submit(*self._shard_arguments(job), wait_for=self._before(job))
+
+        for job, state in each_ended(jobs, submit, self._shop.config, self._shop.progress.say):
+            if isinstance(state, WorkerLostError):
+                asked = Receipt(
+                    job.stage, job.shard.name, job.fingerprint, job.shard.videos, basis=job.basis
+                )
+                note_failure(Ledger(self._paths.folder), asked, state)
+                yield job, state
+                continue
+            error = self._noted(job, state)
+            if isinstance(error, LOST):
+                # The worker could not tell Prefect; the ledger knows whether the work was done.
+                error = self._do(shard_task, job, self._shard_arguments(job))
+            yield job, error
+
+    def _shard_arguments(self, job: Job) -> tuple[Any, ...]:
+        folder, shard = str(self._paths.folder), job.shard
+        return job.stage, shard.name, shard.videos, folder, job.fingerprint, job.basis
+
+    def _do(self, work: Any, job: Job, arguments: tuple[Any, ...]) -> Any:
+        """Does a job in this process; None, or its error."""
+        if not self._observer.present():
+            return _plainly(work, arguments)
+        return self._as_task(work, job, arguments)
+
+    def _went_well(self, job: Job, error: Any) -> bool:
+        """Whether a job was done; why not goes into the summary."""
         if error is None:
             return True
         if isinstance(error, FATAL):
             raise error
         self.summary.failed[job.stage, job.shard.name] = _in_words(error)
-        self._shop.progress.say(f"[red]{name} failed:[/red] {escape(_in_words(error))}")
+        self._shop.progress.say(f"[red]{_name(job)} failed:[/red] {escape(_in_words(error))}")
         return False
 
-    def _as_task(self, work: Any, job: Job, name: str, arguments: tuple[Any, ...]) -> Any:
+    def _as_task(self, work: Any, job: Job, arguments: tuple[Any, ...]) -> Any:
         """None, or the error that the task run ended with."""
-        state: State[Any] = work.with_options(name=job.stage, task_run_name=name)(
+        state: State[Any] = work.with_options(name=job.stage, task_run_name=_name(job))(
             *arguments, return_state=True, wait_for=self._before(job)
         )
+        return self._noted(job, state)
+
+    def _noted(self, job: Job, state: State[Any]) -> Any:
+        """None for a job that completed, which later ones follow; else its error."""
         if state.is_completed():
             self._states[job.stage, job.shard.name] = state
             return None
@@ -357,6 +394,11 @@ def _plainly(work: Any, arguments: tuple[Any, ...]) -> Exception | None:
                 return error
             time.sleep(delays[min(attempt, len(delays) - 1)])
     return None
+
+
+def _name(job: Job) -> str:
+    """What a job's task run is called."""
+    return job.stage if job.shard.name == ALL else f"{job.stage} {job.shard.name}"
 
 
 def _in_words(error: Any) -> str:

@@ -61,7 +61,7 @@ def receipted(
     try:
         yield work
     except Exception as error:
-        _note(ledger, asked, error, time.monotonic() - started)
+        note_failure(ledger, asked, error, time.monotonic() - started)
         raise
     files = marks_of(paths, stage, shard, videos)
     work.receipt = Receipt(
@@ -80,7 +80,8 @@ def receipted(
     ledger.commit(work.receipt)
 
 
-def _note(ledger: Ledger, asked: Receipt, error: Exception, seconds: float) -> None:
+def note_failure(ledger: Ledger, asked: Receipt, error: Exception, seconds: float = 0.0) -> None:
+    """Notes in the ledger that the work that a receipt was to be for failed."""
     before = ledger.failure(asked.stage, asked.shard)
     tried = before.attempts if before and before.fingerprint == asked.fingerprint else 0
     try:

@@ -18,6 +18,7 @@ from flows.scope import Scope
 from flows.shards import Plan, WeightDigests, make_plan
 from flows.show import show_plan, show_results
 from flows.start import commit_plan
+from flows.workers import check_runner
 from flows.workshop import Parts, Workshop, dataset_root, opened
 from pipeline.config import RunConfig
 from pipeline.errors import ConfigError, PseudoLabelError
@@ -48,6 +49,7 @@ def run_all(
     Raises:
         PseudoLabelError: the run cannot start, or too much of it failed.
     """
+    check_runner(config)
     shop = Workshop(config, parts or Parts())
     folder = config.run_folder
     with RunLock(folder, lambda text: console.print(text, highlight=False, markup=False)):

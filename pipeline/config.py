@@ -258,6 +258,22 @@ class ReportConfig(Section):
     width: int = Field(224, ge=32)
 
 
+class RunnerConfig(Section):
+    """Where shards are worked on; nothing that a result depends on.
+
+    Attributes:
+        kind: ``local`` is this process; ``ray`` the workers of a Ray cluster, each with one shard
+            at a time.
+        workers: of a cluster started here; None for one a GPU, or two without one.
+        address: of a cluster that runs, such as ``ray://host:10001``; None starts one here. Its
+            machines must see the run's folder and the data set under the same absolute paths.
+    """
+
+    kind: Literal["local", "ray"] = "local"
+    workers: int | None = Field(None, ge=1)
+    address: str | None = None
+
+
 class RunConfig(Section):
     """Everything a run is told.
 
@@ -283,6 +299,7 @@ class RunConfig(Section):
     rank: RankConfig = RankConfig()
     student: StudentConfig = StudentConfig()
     report: ReportConfig = ReportConfig()
+    runner: RunnerConfig = RunnerConfig()
 
     @field_validator("out")
     @classmethod

@@ -1,0 +1,137 @@
+"""Shards on the workers of a Ray cluster, through prefect-ray: the same task runs, elsewhere.
+
+A worker holds one shard and one stage's model at a time, reads the run's ``config.toml``, and
+commits to the same ledger; so the run's folder and the data set must lie where every machine of
+the cluster sees them under the same path. Ray hands shards out from one queue. A worker that dies
+is noticed, and its shard is done by another.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
+from typing import Any
+
+from pipeline.config import RunConfig
+from pipeline.errors import ConfigError, PseudoLabelError
+
+LOST_WORKERS = 3
+"""A shard that takes so many workers down with it fails."""
+
+_STORE_BYTES = 100_000_000
+"""Ray's object store: only names and states go through it."""
+
+
+class WorkerLostError(PseudoLabelError):
+    """Every worker that took a shard up died in the middle of it."""
+
+
+def check_runner(config: RunConfig) -> None:
+    """Raises ConfigError where Ray is asked for and not installed, or where a cluster's machines
+    would look for a path in different places.
+    """
+    if config.runner.kind == "local":
+        return
+    if find_spec("prefect_ray") is None or find_spec("ray") is None:
+        raise ConfigError(
+            "runner.kind is 'ray' and Ray is not installed; install it with `make setup-ray`, or"
+            " leave --runner out"
+        )
+    if config.runner.address is None:
+        return
+    for name, path in (("out", config.out), ("dataset.root", config.dataset.root)):
+        if path is not None and not path.is_absolute():
+            raise ConfigError(
+                f"{name} is {path}; expected an absolute path that every machine of the Ray cluster"
+                f" at {config.runner.address} sees; give one"
+            )
+
+
+def ray_runner(config: RunConfig) -> Any:
+    """The task runner of a configuration: an existing cluster, or one started here that listens on
+    the loopback address only and ends with the flow.
+    """
+    from prefect_ray import RayTaskRunner
+
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if config.runner.address is None:
+        settings |= {
+            "num_cpus": worker_count(config),
+            "include_dashboard": False,
+            "object_store_memory": _STORE_BYTES,
+            "_node_ip_address": "127.0.0.1",
+        }
+    return RayTaskRunner(address=config.runner.address, init_kwargs=settings)
+
+
+def worker_count(config: RunConfig) -> int:
+    """Workers of a cluster started here: as asked for, else one a GPU, else two."""
+    if config.runner.workers is not None:
+        return config.runner.workers
+    return _gpus(config) or 2
+
+
+def each_ended(
+    jobs: Sequence[Any],
+    submit: Callable[[Any], Any],
+    config: RunConfig,
+    say: Callable[[str], None],
+) -> Iterator[tuple[Any, Any]]:
+    """Submits all jobs and gives each as it ends, with its final Prefect state or, for a shard
+    that lost :data:`LOST_WORKERS` workers, a WorkerLostError.
+
+    Args:
+        submit: submits a job's task run and returns its future.
+        say: told of a lost worker.
+    """
+    import ray
+    from prefect_ray.context import remote_options
+
+    # Ray's own retries would go on with a task run that Prefect holds to be running.
+    options = {"num_cpus": 1, "num_gpus": int(_wants_gpu(config)), "max_retries": 0}
+    if options["num_gpus"] and not ray.cluster_resources().get("GPU"):
+        options["num_gpus"] = 0
+
+    def start(job: Any) -> Any:
+        with remote_options(**options):
+            return submit(job)
+
+    waiting: dict[Any, tuple[Any, Any]] = {}
+    lost = dict.fromkeys(map(id, jobs), 0)
+    for job in jobs:
+        future = start(job)
+        waiting[future.wrapped_future] = (job, future)
+    while waiting:
+        [done], _ = ray.wait(list(waiting), num_returns=1)
+        job, future = waiting.pop(done)
+        future.wait()
+        if not future.state.is_crashed():
+            yield job, future.state
+            continue
+        lost[id(job)] += 1
+        name = f"{job.stage} {job.shard.name}"
+        if lost[id(job)] == LOST_WORKERS:
+            yield (
+                job,
+                WorkerLostError(
+                    f"{name}: {LOST_WORKERS} workers died of it; expected one to end it; look at"
+                    " their memory and at Ray's logs, and try fewer --workers or smaller batches"
+                ),
+            )
+            continue
+        say(f"{name}: its worker was lost; another does it")
+        future = start(job)
+        waiting[future.wrapped_future] = (job, future)
+
+
+def _wants_gpu(config: RunConfig) -> bool:
+    return config.device == "auto" or config.device.startswith("cuda")
+
+
+def _gpus(config: RunConfig) -> int:
+    """GPUs of this machine that the device asked for may use."""
+    import torch
+
+    return torch.cuda.device_count() if _wants_gpu(config) else 0
