@@ -23,6 +23,7 @@ STEPS = {
     "ground": 1300,
     "ground polish": 1000,
     "ground polish again": 480,
+    "ground polish at last": 2400,
     "segment": 1500,
     "segment polish": 500,
     "captioner look": 900,
@@ -105,7 +106,8 @@ def _ground(folder: Path, seed: int, device: torch.device, steps: dict[str, int]
     tokenizer = build_tokenizer()
     model = build_demo(tokenizer)
     train_grounder(model, bind_steps=steps["bind"], steps=steps["ground"], seed=seed, device=device)
-    for cycle, part in enumerate(("ground polish", "ground polish again"), start=1):
+    polishes = [name for name in STEPS if name.startswith("ground polish")]
+    for cycle, part in enumerate(polishes, start=1):
         polish_grounder(model, steps=steps[part], seed=seed, cycle=cycle, device=device)
     tokenizer.save_pretrained(folder)
     _save(model, folder)
