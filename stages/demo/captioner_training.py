@@ -3,7 +3,7 @@
 *Look*: the image encoder alone tells colour, shape, size and place in every cell of a frame.
 *Name*: the encoder frozen, the language model writes the answer's first positive, which names the
 target; one of its attention heads is taught to lie on the target meanwhile, and its lower layers
-to tell how things move. *Write*: the whole answer.
+to tell how things move. *Write*: the same, and the whole answer every third step.
 
 All lessons of a video share one sequence, in which the frames come once and no lesson sees
 another: several times as many lessons in the same time.
@@ -35,6 +35,11 @@ _WORD_NORM = 0.6
 _READING_LAYER, _MOVING_LAYER, _FINDING_LAYER = 1, 1, 3
 """Layers of which the first attention head reads the expression, the hidden states tell movement,
 and the first attention head finds the target."""
+
+
+_POOL = 128
+_NAME_BATCH, _WHOLE_BATCH = (8, 12), (6, 5)
+"""Videos of a step, and lessons of each at most."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +84,8 @@ def train_captioner(
     nn.Module.to(model, device).train()
     heads = learn_to_look(model, processor, look_steps, seed, device)
     embed_attributes(model, processor, heads)
-    learn_to_write(model, processor, name_steps, (seed, 1), device, whole=False)
-    learn_to_write(model, processor, write_steps, (seed, 2), device, whole=True)
+    learn_to_write(model, processor, name_steps, (seed, 1), device, whole_every=None)
+    learn_to_write(model, processor, write_steps, (seed, 2), device, whole_every=3)
 
 
 def learn_to_look(
@@ -114,13 +119,14 @@ def learn_to_write(
     seed: tuple[int, int],
     device: torch.device,
     *,
-    whole: bool,
-    rate: float = 2e-3,
+    whole_every: int | None,
+    rate: float = 1.5e-3,
 ) -> None:
-    """Trains the language model, the image encoder frozen; only the first positive of an answer
-    unless ``whole``.
+    """Trains the language model, the image encoder frozen, to write the first positive and, every
+    so many steps, the whole answer.
     """
-    videos = _Videos(model, processor, np.random.default_rng(seed), device, 6 if whole else 8)
+    videos = _Videos(model, processor, np.random.default_rng(seed), device)
+    step = 0
     movement = nn.Linear(WIDTH, len(MOTIONS) + 1).to(device)
     with torch.no_grad():
         movement.weight.normal_(0, 0.05, generator=torch.Generator().manual_seed(seed[1]))
@@ -129,7 +135,10 @@ def learn_to_write(
     model.set_attn_implementation({"text_config": "eager"})  # only it gives the weights
 
     def write() -> tuple[Tensor, dict[str, float]]:
-        drawn = videos.next(5 if whole else 12)
+        nonlocal step
+        step += 1
+        whole = whole_every is not None and step % whole_every == 0
+        drawn = videos.next(*_WHOLE_BATCH if whole else _NAME_BATCH)
         packs = [pack_lessons(model, processor, lessons, whole=whole) for lessons, _ in drawn]
         seen = run_packs(model, packs, [features for _, features in drawn])
         parts = {
@@ -283,20 +292,18 @@ class _Videos:
         processor: Qwen2VLProcessor,
         rng: Generator,
         device: torch.device,
-        batch: int,
     ) -> None:
-        self._model, self._processor, self._device = model, processor, device
-        self._rng, self._batch = rng, batch
+        self._model, self._processor, self._device, self._rng = model, processor, device, rng
         self._pool: list[tuple[list[Lesson], Tensor]] = []
 
-    def next(self, most: int) -> list[tuple[list[Lesson], Tensor]]:
-        """Lessons, at most ``most`` a video, and the image features of each video."""
-        for _ in range(max(self._batch // 4, self._batch - len(self._pool))):
-            if len(self._pool) < 16 * self._batch:
+    def next(self, videos: int, most: int) -> list[tuple[list[Lesson], Tensor]]:
+        """Lessons of some videos, at most ``most`` of each, and each video's image features."""
+        for _ in range(max(videos // 4, videos - len(self._pool))):
+            if len(self._pool) < _POOL:
                 self._pool.append(self._draw())
             else:
                 self._pool[int(self._rng.integers(len(self._pool)))] = self._draw()
-        chosen = self._rng.choice(len(self._pool), self._batch, replace=False)
+        chosen = self._rng.choice(len(self._pool), videos, replace=False)
         drawn = []
         for index in chosen:
             lessons, features = self._pool[index]

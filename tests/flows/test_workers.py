@@ -1,0 +1,106 @@
+"""Shards on Ray: refused where it cannot work; the same result as alone, whatever workers die."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flows import server, workers
+from flows.content import content_digest
+from flows.workers import check_runner, worker_count
+from pipeline.config import RunConfig, config_from
+from pipeline.errors import ConfigError
+
+
+def config(**runner: object) -> RunConfig:
+    return config_from({"runner": {"kind": "ray"} | runner, "device": "cpu"}, "the test")
+
+
+def test_ray_that_is_not_installed_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="make setup-ray"):
+        check_runner(config())
+    check_runner(RunConfig())
+
+
+def test_machines_of_a_cluster_need_absolute_paths(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(workers, "find_spec", lambda name: name)
+    asked = config(address="ray://head:10001")
+    with pytest.raises(ConfigError, match=r"out is runs; expected an absolute path.*ray://head"):
+        check_runner(asked)
+    asked = asked.model_copy(update={"out": tmp_path})
+    check_runner(asked)
+    check_runner(config())
+
+
+def test_two_workers_without_a_gpu_unless_asked_for() -> None:
+    assert worker_count(config()) == 2
+    assert worker_count(config(workers=5)) == 5
+
+
+def command(out: Path, home: Path, *options: str) -> subprocess.Popen[str]:
+    settings = ["shard_videos=1", "shapes.train_videos=3", "shapes.valid_videos=1"]
+    settings += ["student.enabled=false", "device=cpu"]
+    environment = {**os.environ, "PREFECT_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", "run", "--out", str(out), *options, *settings],
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A Prefect home whose server ends with the tests."""
+    home = tmp_path_factory.mktemp("prefect")
+    yield home
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECT_HOME", str(home))
+        server.stop()
+
+
+def workers_doing(task: str) -> list[int]:
+    """Ids of the Ray workers that are at work on a task."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if place.read_bytes().startswith(f"ray::{task}".encode()):
+                found.append(int(place.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.slow
+def test_two_ray_workers_one_of_which_dies_give_the_digest_of_one_process(
+    tmp_path: Path, home: Path
+) -> None:
+    pytest.importorskip("prefect_ray")
+    alone = command(tmp_path / "alone", home)
+    said, _ = alone.communicate(timeout=600)
+    assert alone.returncode == 0, said
+
+    shared = command(tmp_path / "shared", home, "--runner", "ray", "--workers", "2")
+    deadline = time.monotonic() + 300
+    while not (busy := workers_doing("ground")):
+        assert shared.poll() is None and time.monotonic() < deadline, shared.communicate()[0]
+        time.sleep(0.05)
+    time.sleep(1.0)
+    os.kill(busy[0], signal.SIGKILL)
+    said, _ = shared.communicate(timeout=600)
+    assert shared.returncode == 0, said
+    assert "its worker was lost; another does it" in said
+    runs = [tmp_path / name / "shapes-train" for name in ("alone", "shared")]
+    assert len({content_digest(run) for run in runs}) == 1
+    assert not workers_doing("")
