@@ -33,13 +33,19 @@ from flows.receipts import note_failure
 from flows.shards import Job, Plan, Shard, still_holds
 from flows.tasks import do_shard
 from flows.workshop import Workshop, workshop_of
-from pipeline.errors import CheckpointError, ConfigError, PseudoLabelError, UnknownDatasetError
+from pipeline.errors import (
+    CheckpointError,
+    ConfigError,
+    NoRoomError,
+    PseudoLabelError,
+    UnknownDatasetError,
+)
 from pipeline.types import Receipt
 from storage.ledger import Ledger
 
 logger = logging.getLogger(__name__)
 
-FATAL = (CheckpointError, ConfigError, UnknownDatasetError)
+FATAL = (CheckpointError, ConfigError, NoRoomError, UnknownDatasetError)
 """What the next shard would meet as well."""
 
 _PASSING = frozenset(

@@ -11,6 +11,7 @@
     ├── AugmentationError     a captioner or its endpoint gave nothing usable
     │   └── UnusableAnswerError   the model answers, but not as it was asked
     ├── StoreError            a product on disk is missing or damaged
+    │   └── NoRoomError       the disk is full, or may not be written to
     └── RunLockedError        another run writes to the same output
 
 An ``InputError`` or an ``UnusableAnswerError`` sets its video aside and the run goes on; every
@@ -73,6 +74,10 @@ class UnusableAnswerError(AugmentationError):
 
 class StoreError(PseudoLabelError):
     """A product of an earlier stage is missing, damaged or of another format version."""
+
+
+class NoRoomError(StoreError):
+    """The disk is full, or the folder may not be written to."""
 
 
 class RunLockedError(PseudoLabelError):

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from pipeline.errors import StoreError
+from pipeline.errors import NoRoomError
 
 PARTIAL_SUFFIX = ".partial"
 
@@ -32,7 +32,7 @@ def replace_file(path: Path, mode: Literal["wb", "w"] = "wb") -> Iterator[IO[Any
     old content stands and the partial is gone. Parent folders are made.
 
     Raises:
-        StoreError: no space is left, or the folder may not be written to.
+        NoRoomError: no space is left, or the folder may not be written to.
     """
     with explain_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ def fresh_folder(path: Path) -> Iterator[Path]:
     ``path``, so a receipt must be withdrawn before its product is replaced.
 
     Raises:
-        StoreError: no space is left, or the folder may not be written to.
+        NoRoomError: no space is left, or the folder may not be written to.
     """
     with explain_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -112,17 +112,17 @@ def _partials(folder: str | Path, depth: int) -> Iterator[Path]:
 
 @contextmanager
 def explain_disk_errors(path: Path) -> Iterator[None]:
-    """Turns a full or read-only disk into a StoreError that says what to do."""
+    """Turns a full or read-only disk into a NoRoomError that says what to do."""
     try:
         yield
     except OSError as error:
         if error.errno in _FULL:
-            raise StoreError(
+            raise NoRoomError(
                 f"{path}: no space left ({error.strerror}); expected room for this file; free some"
                 " and run the same command again, finished shards are kept"
             ) from error
         if error.errno in _FORBIDDEN:
-            raise StoreError(
+            raise NoRoomError(
                 f"{path}: {error.strerror}; expected a folder that can be written to; choose"
                 " another output folder or mend its permissions"
             ) from error

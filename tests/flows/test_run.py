@@ -13,7 +13,7 @@ from flows.products import READS
 from flows.pseudolabels import RunFailedError
 from flows.shards import Plan
 from flows.workshop import Workshop
-from pipeline.errors import CheckpointError, ConfigError
+from pipeline.errors import CheckpointError, ConfigError, NoRoomError, PseudoLabelError
 from storage.layout import layout_path, read_layout
 from storage.ledger import Ledger
 from storage.masks import MaskStore
@@ -136,14 +136,23 @@ def test_a_tolerated_failure_still_gives_a_report_and_is_not_done(site: Site) ->
     assert pending(site.run("maximum_failed_share=0.5")) >= {"fuse", "merge", "report"}
 
 
-def test_a_wrong_checkpoint_ends_the_run_at_once(site: Site) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        CheckpointError("sam.pth", "truncated", "a whole file", "fetch it again"),
+        NoRoomError("segment/00000.zarr: no space left"),
+    ],
+)
+def test_what_the_next_shard_would_meet_as_well_ends_the_run_at_once(
+    site: Site, error: PseudoLabelError
+) -> None:
     calls = []
 
     def segmenter(config, device):  # type: ignore[no-untyped-def]
         calls.append(1)
-        raise CheckpointError("sam.pth", "truncated", "a whole file", "fetch it again")
+        raise error
 
-    with pytest.raises(CheckpointError, match=r"sam\.pth"):
+    with pytest.raises(type(error), match=str(error)):
         site.run(segmenter=segmenter)
     assert len(calls) == 1
 
