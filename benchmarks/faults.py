@@ -4,7 +4,7 @@
 
 A small rendered data set is labelled once undisturbed. Then the same run, elsewhere, is killed with
 its whole process tree at random moments, and started again after each; it is given a disk that is
-full; its Prefect server is killed; and a file of every kind is cut short, or one bit of it flipped.
+full; its Prefect server is killed, and one of two Ray workers; and a file of every kind is cut short, or one bit of it flipped.
 In the end the digest of masks and tables is that of the undisturbed run. Ends with 1 where it is
 not, where a damage goes unseen, or where a kill cost more than the shard in hand.
 """
@@ -21,9 +21,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -88,9 +89,11 @@ class Site:
         words += [f"shapes.train_videos={VIDEOS}", "shapes.valid_videos=1", "shapes.seed=7"]
         return [*words, "student.enabled=false", "report.samples=2"]
 
-    def start(self, name: str, before: Callable[[], None] | None = None) -> subprocess.Popen[str]:
+    def start(
+        self, name: str, before: Callable[[], None] | None = None, words: Sequence[str] = ()
+    ) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            self.command(name),
+            [*self.command(name), *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -197,6 +200,36 @@ def server_killed(site: Site, expected: str) -> Row:
     return Row("Prefect server killed", outcome, time.monotonic() - started, same)
 
 
+def worker_killed(site: Site, expected: str) -> Row:
+    """Kills one of two Ray workers in the middle of a shard."""
+    started = time.monotonic()
+    if find_spec("prefect_ray") is None:
+        return Row("worker killed", "not measured: Ray is not installed", 0.0, True)
+    process = site.start("shared", words=("runner.kind=ray", "runner.workers=2"))
+    busy: list[int] = []
+    while not busy and process.poll() is None and time.monotonic() - started < LIMIT_SECONDS:
+        time.sleep(0.05)
+        busy = _workers_doing("ground")
+    for worker in busy[:1]:
+        os.kill(worker, signal.SIGKILL)
+    shown = _wait(process)
+    same = process.returncode == 0 and content_digest(site.run_folder("shared")) == expected
+    told = "its worker was lost; another does it" in shown
+    outcome = f"exit {process.returncode}, {'said so' if told else 'said nothing'}, "
+    outcome += "same digest" if same else f"another digest: {shown[-300:]}"
+    return Row("worker killed", outcome, time.monotonic() - started, same and told)
+
+
+def _workers_doing(task: str) -> list[int]:
+    """Process ids of the Ray workers that are at work on a task."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if place.read_bytes().startswith(f"ray::{task}".encode()):
+                found.append(int(place.parent.name))
+    return found
+
+
 def disk_full(site: Site, expected: str) -> Row:
     """No file may grow: a message, no traceback; with room again the run ends as it should."""
     started = time.monotonic()
@@ -287,7 +320,8 @@ def measure(count: int, seed: int, bytes_too: bool = True) -> list[Row]:
         site = Site(Path(place))
         first, expected, seconds = undisturbed(site)
         rows = [first, kills(site, count, seed, seconds, expected)]
-        rows += [server_killed(site, expected), disk_full(site, expected)]
+        rows += [server_killed(site, expected), worker_killed(site, expected)]
+        rows.append(disk_full(site, expected))
         if bytes_too:
             rows += damages(site, seed, expected)
         return rows

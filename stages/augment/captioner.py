@@ -246,8 +246,11 @@ class ModelCaptioner:
             self._config.negatives,
         )
         positives = [Positive(expression.text, 1.0)]
+        similarity = 1.0
         for text, confidence in parsed.positives:
-            similarity = self._similarity(answer, text)
+            # A text is written in the light of those before it: likely in itself where they are
+            # wrong, it is wrong with them.
+            similarity = min(similarity, self._similarity(answer, text))
             if similarity < self._config.minimum_similarity:
                 self.left_out["positive below minimum_similarity"] += 1
                 logger.info(

@@ -61,6 +61,23 @@ def test_similarity_is_the_geometric_mean_of_the_texts_own_tokens() -> None:
     assert result.positives[2].similarity == pytest.approx(0.3, abs=1e-4)
 
 
+def test_no_positive_is_held_likelier_than_one_before_it() -> None:
+    answer = json.dumps(
+        {
+            "positives": [
+                {"text": "a crimson star", "confidence": 0.9},
+                {"text": "ZZZZ", "confidence": 0.8},
+                {"text": "the star in red", "confidence": 0.7},
+            ],
+            "negatives": [],
+        }
+    )
+    stage, _, _ = captioner(lambda text, attempt: answer, minimum_similarity=0.0)
+    [result] = stage.augment([request("the red star")])
+    found = [item.similarity for item in result.positives[1:]]
+    assert found == pytest.approx([0.9, 0.3, 0.3], abs=1e-4)
+
+
 def test_a_broken_answer_is_asked_for_again() -> None:
     stage, _, model = captioner(lambda text, attempt: ANSWER if attempt else "no", retries=1)
     assert len(stage.augment([request("the red star")])) == 1
