@@ -3,10 +3,11 @@
     .venv/bin/python benchmarks/faults.py [--kills 30] [--json]
 
 A small rendered data set is labelled once undisturbed. Then the same run, elsewhere, is killed with
-its whole process tree at random moments, and started again after each; it is given a disk that is
-full; its Prefect server is killed, and one of two Ray workers; and a file of every kind is cut short, or one bit of it flipped.
-In the end the digest of masks and tables is that of the undisturbed run. Ends with 1 where it is
-not, where a damage goes unseen, or where a kill cost more than the shard in hand.
+its whole process tree at random moments, and started again after each; its Prefect server is
+killed, and one of two Ray workers; it is given a disk that is full; and a file of every kind is cut
+short, or one bit of it flipped. In the end the digest of masks and tables is that of the
+undisturbed run. Ends with 1 where it is not, where a damage goes unseen, or where a kill cost more
+than the shard in hand.
 """
 
 from __future__ import annotations
