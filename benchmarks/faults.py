@@ -210,7 +210,7 @@ def worker_killed(site: Site, expected: str) -> Row:
     busy: list[int] = []
     while not busy and process.poll() is None and time.monotonic() - started < LIMIT_SECONDS:
         time.sleep(0.05)
-        busy = _workers_doing("ground")
+        busy = workers_doing("ground")
     for worker in busy[:1]:
         os.kill(worker, signal.SIGKILL)
     shown = _wait(process)
@@ -221,7 +221,7 @@ def worker_killed(site: Site, expected: str) -> Row:
     return Row("worker killed", outcome, time.monotonic() - started, same and told)
 
 
-def _workers_doing(task: str) -> list[int]:
+def workers_doing(task: str) -> list[int]:
     """Process ids of the Ray workers that are at work on a task."""
     found = []
     for place in Path("/proc").glob("[0-9]*/cmdline"):

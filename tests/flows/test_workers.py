@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.faults import workers_doing
 from flows import server, workers
 from flows.content import content_digest
 from flows.workers import check_runner, worker_count
@@ -68,18 +69,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PREFECT_HOME", str(home))
         server.stop()
-
-
-def workers_doing(task: str) -> list[int]:
-    """Ids of the Ray workers that are at work on a task."""
-    found = []
-    for place in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if place.read_bytes().startswith(f"ray::{task}".encode()):
-                found.append(int(place.parent.name))
-        except OSError:
-            continue
-    return found
 
 
 @pytest.mark.slow
