@@ -52,16 +52,19 @@ def ray_runner(config: RunConfig) -> Any:
     """The task runner of a configuration: an existing cluster, or one started here that listens on
     the loopback address only and ends with the flow.
     """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if config.runner.address is None:
+        # Read when Ray is first imported. Not a cluster of machines: all of Ray's servers listen
+        # on the loopback address, which no argument of ray.init brings about.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     from prefect_ray import RayTaskRunner
 
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if config.runner.address is None:
         settings |= {
             "num_cpus": worker_count(config),
             "include_dashboard": False,
             "object_store_memory": _STORE_BYTES,
-            "_node_ip_address": "127.0.0.1",
         }
     return RayTaskRunner(address=config.runner.address, init_kwargs=settings)
 
