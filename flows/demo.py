@@ -27,11 +27,11 @@ STEPS = {
     "segment": 1500,
     "segment polish": 500,
     "captioner look": 900,
-    "captioner name": 2500,
-    "captioner write": 900,
+    "captioner name": 2200,
+    "captioner write": 1150,
 }
-"""Optimiser steps of each part. On two CPU cores the grounder takes an hour and a half and the
-segmenter half an hour; the captioner wants a GPU."""
+"""Optimiser steps of each part. On two CPU cores the grounder takes two hours, the
+segmenter half an hour and the captioner two hours."""
 
 
 def train_demo_models(

@@ -13,7 +13,7 @@ from pipeline.fingerprint import file_digest
 from pipeline.ports import DatasetReader
 
 STAGE_VERSIONS: Mapping[str, int] = {
-    "augment": 1,
+    "augment": 2,
     "ground": 1,
     "segment": 1,
     "fuse": 1,

@@ -17,7 +17,7 @@ from pipeline.types import Augmentation, SampleKey
 if TYPE_CHECKING:
     import torch
 
-VERSION = 1
+VERSION = 2
 """Goes into fingerprints; raised when the same configuration writes other texts."""
 
 

@@ -76,7 +76,7 @@ def segment_figures(sam: Sam, frames: int = 300) -> dict[str, Any]:
 
 
 def captioner_figures(
-    captioner: ModelCaptioner, videos: int = 40, batch: int = 8
+    captioner: ModelCaptioner, videos: int = 80, batch: int = 8
 ) -> dict[str, Any]:
     """Share of the positives that it keeps whose size, colour and shape, where said, are right."""
     rng = np.random.default_rng(UNSEEN_SEED)
@@ -100,6 +100,7 @@ def captioner_figures(
         "measure": "share of the positives kept whose size, colour and shape, where said, are"
         " right",
         "videos": videos,
+        "minimum_similarity": default_captioner_config().minimum_similarity,
         "overall": _share([value for values in right.values() for value in values]),
         "by_kind_of_original": {kind: _share(values) for kind, values in right.items()},
         "positives_an_expression": round(kept / max(1, len(requests)), 2),
@@ -116,8 +117,12 @@ def attributes_right(text: str, names: Sequence[str]) -> bool:
 
 
 def default_captioner_config(batch: int = 8) -> AugmentConfig:
-    """All that the demo captioner writes: five positives beside the original, eight negatives."""
-    return AugmentConfig(source="model", batch_texts=batch, positives=6, negatives=8)
+    """All that the demo captioner writes, five positives beside the original and eight negatives,
+    of which those positives are kept that it is sure of, as ``configs/captioner.toml`` asks.
+    """
+    return AugmentConfig(
+        source="model", batch_texts=batch, positives=6, negatives=8, minimum_similarity=0.98
+    )
 
 
 def _sentences_of_a_frame(rng: Generator) -> tuple[Any, list[tuple[str, str, Any]]]:
