@@ -120,7 +120,7 @@ class SimRVOS(nn.Module):
         self.to_words = CrossAttention(channels)
         self.word_weight = nn.Linear(channels, 1)
         self.pyramid = FeaturePyramid(image_encoder.channels[:-1], channels)
-        self._filter_sizes = _filter_sizes(channels)
+        self._filter_sizes = filter_sizes(channels)
         self.filters = nn.Sequential(
             nn.Linear(channels, channels),
             nn.ReLU(inplace=True),
@@ -166,10 +166,8 @@ class SimRVOS(nn.Module):
         Returns:
             Logits [N, h, w].
         """
-        count, _, height, width = pyramid.shape
-        x = torch.linspace(-1, 1, width, device=pyramid.device).expand(count, 1, height, width)
-        y = torch.linspace(-1, 1, height, device=pyramid.device)[:, None].expand_as(x)
-        cells = torch.cat([pyramid, x, y], dim=1).flatten(2)
+        height, width = pyramid.shape[-2:]
+        cells = with_coordinates(pyramid).flatten(2)
         weight_1, bias_1, weight_2, bias_2 = theta.split(self._filter_sizes, dim=1)
         inner = weight_1.unflatten(1, (DYNAMIC_CHANNELS, -1)) @ cells / math.sqrt(cells.shape[1])
         inner = (inner + bias_1[..., None]).relu()
@@ -191,6 +189,12 @@ def mask_loss(
     Returns:
         The weighted mean over frames; 0 where all weights are.
     """
+    each = mask_losses(logits, target, dice_weight, focal_weight)
+    return (weight * each).sum() / weight.sum().clamp(min=1e-6)
+
+
+def mask_losses(logits: Tensor, target: Tensor, dice_weight: float, focal_weight: float) -> Tensor:
+    """Eq 19 of each frame: logits [N, H, W] and bool targets [N, H, W] to [N]."""
     wanted = target.to(logits.dtype)
     chance = logits.sigmoid()
     shared = (chance * wanted).sum((1, 2))
@@ -199,15 +203,23 @@ def mask_loss(
     right = torch.where(target, chance, 1 - chance)
     balance = torch.where(target, 0.25, 0.75)
     focal = (balance * (1 - right) ** 2 * cross).mean((1, 2)) * FOCAL_SCALE
-    each = dice_weight * dice + focal_weight * focal
-    return (weight * each).sum() / weight.sum().clamp(min=1e-6)
+    return dice_weight * dice + focal_weight * focal
 
 
 FOCAL_SCALE = 10.0
 """The focal term is a mean over all pixels, of which few are hard; this brings it near Dice."""
 
 
-def _filter_sizes(channels: int) -> list[int]:
+def with_coordinates(pyramid: Tensor) -> Tensor:
+    """[N, C, h, w] to [N, C + 2, h, w]: each cell's x and y, from -1 to 1, after its features."""
+    count, _, height, width = pyramid.shape
+    x = torch.linspace(-1, 1, width, device=pyramid.device).expand(count, 1, height, width)
+    y = torch.linspace(-1, 1, height, device=pyramid.device)[:, None].expand_as(x)
+    return torch.cat([pyramid, x, y], dim=1)
+
+
+def filter_sizes(channels: int) -> list[int]:
+    """How theta is laid out: weights [8, C + 2] and biases [8], then weights [8] and a bias."""
     inputs = channels + 2
     return [inputs * DYNAMIC_CHANNELS, DYNAMIC_CHANNELS, DYNAMIC_CHANNELS, 1]
 
