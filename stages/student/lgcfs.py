@@ -36,7 +36,8 @@ def cross_frame_logits(features: Tensor, theta: Tensor) -> Tensor:
     inner = (stacked @ cells / math.sqrt(cells.shape[1])).unflatten(1, (-1, DYNAMIC_CHANNELS))
     inner = (inner + bias_1[..., None]).relu()
     flat = torch.einsum("kd,tkdn->tkn", weight_2, inner) + bias_2
-    return flat.unflatten(2, size)
+    logits: Tensor = flat.unflatten(2, size)
+    return logits
 
 
 def cross_frame_pairs(features: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
