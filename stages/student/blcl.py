@@ -111,7 +111,7 @@ def blcl_loss(sentence: Tensor, features: Tensor, regions: Regions) -> Tensor:
         features: [T, C, h, w], H.
         regions: of the T frames.
     """
-    weight = regions.weight[:, None, None]
+    weight = regions.weight.to(features.dtype)[:, None, None]
     foreground, background = weight * regions.foreground, weight * regions.background
     loss = contrast(sentence, features, foreground, background)
     # The mean of no cells is no feature to be alike.

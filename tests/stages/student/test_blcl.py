@@ -80,7 +80,7 @@ def weighted(regions: Regions, *weight: float) -> Regions:
 def test_the_loss_of_a_clip_is_equations_14_to_18(weight: tuple[float, ...]) -> None:
     sentence, features, regions = drawn(3)
     regions = weighted(regions, *weight)
-    found = float(blcl_loss(sentence, features, regions))
+    found = blcl_loss(sentence, features, regions).item()
     assert found == pytest.approx(literal_loss(sentence, features, regions), rel=1e-9)
 
 
@@ -107,7 +107,7 @@ def test_without_target_or_background_the_rest_counts() -> None:
     nowhere = torch.zeros_like(regions.foreground)
     for foreground, background in ((nowhere, ~nowhere), (~nowhere, nowhere), (nowhere, nowhere)):
         half = Regions(foreground, background, regions.weight)
-        found = float(blcl_loss(sentence, features, half))
+        found = blcl_loss(sentence, features, half).item()
         assert found == pytest.approx(literal_loss(sentence, features, half), abs=1e-12)
     assert found == 0.0
 
@@ -125,8 +125,8 @@ def test_a_frame_of_weight_zero_and_ignored_cells_teach_nothing() -> None:
 
 def test_half_the_weight_is_half_the_loss() -> None:
     sentence, features, regions = drawn(2)
-    whole = float(blcl_loss(sentence, features, weighted(regions, 1.0, 1.0)))
-    half = float(blcl_loss(sentence, features, weighted(regions, 0.5, 0.5)))
+    whole = blcl_loss(sentence, features, weighted(regions, 1.0, 1.0)).item()
+    half = blcl_loss(sentence, features, weighted(regions, 0.5, 0.5)).item()
     assert half == pytest.approx(whole / 2)
 
 

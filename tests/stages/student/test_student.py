@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pipeline.config import StudentConfig
 from pipeline.errors import PseudoLabelError
 from pipeline.metrics import region_similarity
 from pipeline.shapes.scene import Scene
+from stages.student.clips import Clip, Clips, mirror_sentence
 from stages.student.model import (
     DYNAMIC_CHANNELS,
     FOCAL_SCALE,
@@ -22,11 +25,9 @@ from stages.student.model import (
     FeaturePyramid,
     mask_loss,
 )
+from stages.student.supervision import UNKNOWN, FrameSupervision, PseudoMasks, of_mask
 from stages.student.train import (
-    Clip,
-    Clips,
     clip_loss,
-    mirror_sentence,
     predict_video,
     prepare_frames,
     train,
@@ -46,8 +47,7 @@ def clip_of(videos: Videos, video: str, row: int, times: Sequence[int], text: st
     return Clip(
         tuple(item.image for item in drawn),
         text or f"the {videos.scenes[video].objects[row].name}",
-        np.stack([item.masks[row] for item in drawn]),
-        np.ones(len(times), np.float32),
+        tuple(of_mask(item.masks[row]) for item in drawn),
     )
 
 
@@ -263,17 +263,31 @@ def test_absent_frames_teach_background() -> None:
 def test_the_loss_of_a_clip_leaves_unknown_frames_out(scenes: list[Scene]) -> None:
     videos, config = Videos(scenes), StudentConfig(short_side=32)
     clip = clip_of(videos, "v0", 0, [0, 1])
-    weight = np.array([1, 0], np.float32)
-    masks = [clip.mask, np.stack([clip.mask[0], ~clip.mask[1]])]
     model = tiny_model()
-    losses = [
-        float(clip_loss(model, [Clip(clip.images, clip.text, mask, weight)], config, CPU).detach())
-        for mask in masks
-    ]
-    assert losses[0] == losses[1]
-    other = np.stack([~clip.mask[0], clip.mask[1]])
-    changed = clip_loss(model, [Clip(clip.images, clip.text, other, weight)], config, CPU)
-    assert float(changed.detach()) != losses[0]
+
+    def loss(first: NDArray[np.bool_], second: FrameSupervision) -> Tensor:
+        taught = Clip(clip.images, clip.text, (of_mask(first), second))
+        return clip_loss(model, [taught], config, CPU).detach()
+
+    unknown = loss(clip.mask[0], UNKNOWN)
+    assert torch.equal(unknown, loss(clip.mask[0], of_mask(~clip.mask[1], 0.0)))
+    assert unknown != loss(clip.mask[0], of_mask(clip.mask[1], 0.1))
+    assert unknown != loss(~clip.mask[0], UNKNOWN)
+
+
+def test_without_more_switched_on_the_loss_of_a_step_is_the_mask_loss(scenes: list[Scene]) -> None:
+    videos, config, model = Videos(scenes), StudentConfig(short_side=32), tiny_model()
+    clip = clip_of(videos, "v0", 0, [0, 1, 2])
+    weights = (1.0, 0.25, 0.5)
+    taught = tuple(of_mask(mask, w) for mask, w in zip(clip.mask, weights, strict=True))
+    found = clip_loss(model, [Clip(clip.images, clip.text, taught)], config, CPU)
+    images = prepare_frames(torch.from_numpy(np.stack(clip.images)), 32)
+    size = images.shape[2] // 2, images.shape[3] // 2
+    logits = F.interpolate(
+        model(images, [clip.text] * 3)[:, None], size, mode="bilinear", align_corners=False
+    )[:, 0]
+    shares = F.interpolate(torch.from_numpy(clip.mask)[:, None].float(), size, mode="area")[:, 0]
+    assert torch.equal(found, mask_loss(logits, shares > 0.5, torch.tensor(weights), 5.0, 2.0))
 
 
 def test_clips_of_different_frame_sizes_share_a_step(scenes: list[Scene]) -> None:
@@ -282,8 +296,7 @@ def test_clips_of_different_frame_sizes_share_a_step(scenes: list[Scene]) -> Non
     high = Clip(
         tuple(np.ascontiguousarray(image.transpose(1, 0, 2)) for image in wide.images),
         wide.text,
-        np.ascontiguousarray(wide.mask.transpose(0, 2, 1)),
-        wide.weight,
+        tuple(of_mask(mask.T) for mask in wide.mask),
     )
     alone = [float(clip_loss(model, [clip], config, CPU).detach()) for clip in (wide, high)]
     both = float(clip_loss(model, [wide, high], config, CPU).detach())
@@ -310,7 +323,10 @@ def test_mirroring_a_sentence(text: str, mirrored: str) -> None:
 
 def test_clips_are_the_same_for_the_same_seed(scenes: list[Scene]) -> None:
     def drawn(seed: int) -> list[Clip]:
-        clips, rng = Clips(Videos(scenes), Videos(scenes), 3), np.random.default_rng(seed)
+        clips, rng = (
+            Clips(Videos(scenes), PseudoMasks(Videos(scenes)), 3),
+            np.random.default_rng(seed),
+        )
         return [clips.draw(rng) for _ in range(8)]
 
     for one, two in zip(drawn(5), drawn(5), strict=True):
@@ -325,7 +341,7 @@ def test_clips_are_the_same_for_the_same_seed(scenes: list[Scene]) -> None:
 
 def test_a_clip_is_frames_of_one_sample_in_order_mirrored_or_not(scenes: list[Scene]) -> None:
     videos = Videos(scenes)
-    clips, rng = Clips(videos, videos, 3), np.random.default_rng(0)
+    clips, rng = Clips(videos, PseudoMasks(videos), 3), np.random.default_rng(0)
     mirrored = 0
     for _ in range(20):
         clip = clips.draw(rng)
@@ -358,7 +374,7 @@ def test_frames_without_weight_are_not_drawn_and_samples_without_any_are_left_ou
     for key in videos.weights:
         videos.weights[key][:] = 0
     videos.weights["v1", "0"][[1, 3]] = (0.5, 1.0)
-    clips, rng = Clips(videos, videos, 4), np.random.default_rng(0)
+    clips, rng = Clips(videos, PseudoMasks(videos), 4), np.random.default_rng(0)
     assert len(clips) == 1
     for _ in range(10):
         clip = clips.draw(rng)
@@ -370,7 +386,7 @@ def test_frames_of_more_weight_come_more_often(scenes: list[Scene]) -> None:
     for key in videos.weights:
         videos.weights[key][:] = 0
     videos.weights["v0", "0"][[0, 2]] = (0.1, 0.9)
-    clips, rng = Clips(videos, videos, 1), np.random.default_rng(0)
+    clips, rng = Clips(videos, PseudoMasks(videos), 1), np.random.default_rng(0)
     heavy = [clips.draw(rng).weight[0] > 0.5 for _ in range(60)]
     assert 0.75 < np.mean(heavy) < 1
 
@@ -380,7 +396,7 @@ def test_masks_without_any_weight_are_refused(scenes: list[Scene]) -> None:
     for key in videos.weights:
         videos.weights[key][:] = 0
     with pytest.raises(PseudoLabelError, match="nothing to train on"):
-        Clips(videos, videos, 2)
+        Clips(videos, PseudoMasks(videos), 2)
 
 
 # Training and prediction.
@@ -403,7 +419,7 @@ def test_training_is_the_same_for_the_same_seed(scenes: list[Scene]) -> None:
     runs = [
         train(
             tiny_model(),
-            Clips(videos, videos, 2),
+            Clips(videos, PseudoMasks(videos), 2),
             config,
             seed=seed,
             device=CPU,
@@ -420,7 +436,7 @@ def test_a_learning_rate_of_zero_leaves_the_image_encoder_alone(scenes: list[Sce
     videos, model = Videos(scenes), tiny_model()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     config = CONFIG.model_copy(update={"steps": 2, "short_side": 32, "backbone_learning_rate": 0.0})
-    train(model, Clips(videos, videos, 2), config, seed=0, device=CPU)
+    train(model, Clips(videos, PseudoMasks(videos), 2), config, seed=0, device=CPU)
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name]) == name.startswith("image_encoder."), name
 
@@ -428,7 +444,7 @@ def test_a_learning_rate_of_zero_leaves_the_image_encoder_alone(scenes: list[Sce
 def test_it_learns_two_videos_by_heart(scenes: list[Scene]) -> None:
     videos = Videos(scenes)
     model = tiny_model()
-    losses = train(model, Clips(videos, videos, 2), CONFIG, seed=0, device=CPU)
+    losses = train(model, Clips(videos, PseudoMasks(videos), 2), CONFIG, seed=0, device=CPU)
     assert np.mean(losses[-10:]) < 0.25 * np.mean(losses[:10])
     scores = []
     for video_id in videos.video_ids():
