@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from flows.fingerprints import base_of
-from flows.training import build_student, supervision_of
+from flows.training import build_student, supervision_of, train_and_predict
+from flows.workshop import Workshop
 from pipeline.config import RunConfig, StudentConfig, load_config
 from pipeline.errors import ConfigError
 from pipeline.fingerprint import digest
@@ -158,3 +161,30 @@ def test_blcl_adds_layers_and_changes_no_other(data: tuple[Path, Path]) -> None:
     plain, whole = (model.state_dict() for model in states)
     assert {name.split(".")[0] for name in whole.keys() - plain.keys()} == {"contrastive"}
     assert all(torch.equal(value, whole[name]) for name, value in plain.items())
+
+
+def test_the_stage_trains_by_its_configuration_and_predicts(
+    data: tuple[Path, Path], tmp_path: Path
+) -> None:
+    config = load_config(
+        None,
+        [
+            f"out={str(tmp_path)!r}",
+            f"dataset.root={str(data[0])!r}",
+            "device=cpu",
+            "student.supervision=first_mask_boxes",
+            *(f"student.{part}=true" for part in ("lgcfs", "mil", "blcl")),
+            *("student.steps=2", "student.clips_a_step=2", "student.short_side=64"),
+        ],
+    )
+    shop = Workshop(config)
+    shutil.copytree(data[1], shop.paths.masks)
+    counts = train_and_predict(shop, "valid")
+    samples = len(list(MaskStore(shop.paths.masks).samples()))
+    assert counts["steps"] == 2 and counts["samples"] == samples
+    assert counts["videos predicted"] == 1
+    weights = load_file(shop.paths.student / "model.safetensors")
+    assert any(name.startswith("contrastive.") for name in weights)
+    predictions = MaskStore(shop.paths.predictions)
+    reader = open_dataset("shapes", data[0], "valid")
+    assert predictions.videos() == list(reader.video_ids())
