@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from pipeline.config import StudentConfig
 from pipeline.errors import PseudoLabelError
+from pipeline.geometry import masks_to_boxes
 from pipeline.metrics import region_similarity
 from pipeline.shapes.scene import Scene
 from stages.student.clips import Clip, Clips, mirror_sentence
@@ -23,9 +24,10 @@ from stages.student.model import (
     FOCAL_SCALE,
     CrossAttention,
     FeaturePyramid,
+    SimRVOS,
     mask_loss,
 )
-from stages.student.supervision import UNKNOWN, FrameSupervision, PseudoMasks, of_mask
+from stages.student.supervision import UNKNOWN, Annotations, FrameSupervision, PseudoMasks, of_mask
 from stages.student.train import (
     clip_loss,
     predict_video,
@@ -412,6 +414,22 @@ CONFIG = StudentConfig(
 )
 
 
+def mean_overlap(model: SimRVOS, videos: Videos) -> float:
+    """Mean J of a model's masks in the frames where a target shows well."""
+    scores = []
+    for video_id in videos.video_ids():
+        video = videos.video(video_id)
+        texts = [item.text for item in videos.expressions(video_id)]
+        for part, masks, _ in predict_video(model, videos, video, texts, CONFIG, CPU):
+            for row in range(len(texts)):
+                for place, time in enumerate(range(part.start, part.stop)):
+                    truth = videos.drawn[video_id][time].masks[row]
+                    if truth.sum() > 100:
+                        scores.append(float(region_similarity(masks[row, place], truth)))
+    assert len(scores) > 8
+    return float(np.mean(scores))
+
+
 def test_training_is_the_same_for_the_same_seed(scenes: list[Scene]) -> None:
     videos = Videos(scenes)
     config = CONFIG.model_copy(update={"steps": 3, "short_side": 32})
@@ -446,18 +464,21 @@ def test_it_learns_two_videos_by_heart(scenes: list[Scene]) -> None:
     model = tiny_model()
     losses = train(model, Clips(videos, PseudoMasks(videos), 2), CONFIG, seed=0, device=CPU)
     assert np.mean(losses[-10:]) < 0.25 * np.mean(losses[:10])
-    scores = []
-    for video_id in videos.video_ids():
-        video = videos.video(video_id)
-        texts = [item.text for item in videos.expressions(video_id)]
-        for part, masks, _ in predict_video(model, videos, video, texts, CONFIG, CPU):
-            for row in range(len(texts)):
-                for place, time in enumerate(range(part.start, part.stop)):
-                    truth = videos.drawn[video_id][time].masks[row]
-                    if truth.sum() > 100:
-                        scores.append(float(region_similarity(masks[row, place], truth)))
-    assert len(scores) > 8
-    assert np.mean(scores) > 0.9
+    assert mean_overlap(model, videos) > 0.9
+
+
+def test_it_learns_masks_from_boxes_alone(scenes: list[Scene]) -> None:
+    class Boxed(Videos):
+        def boxes(self, *asked: Any) -> Any:
+            mask = self.truth(*asked)
+            return masks_to_boxes(mask[None])[: int(mask.any())]
+
+    videos = Boxed(scenes)
+    model = tiny_model()
+    source = Annotations(videos, videos.samples(), masks=False)
+    config = CONFIG.model_copy(update={"mil": True})
+    train(model, Clips(videos, source, 2), config, seed=0, device=CPU)
+    assert mean_overlap(model, videos) > 0.65
 
 
 def test_predictions_cover_every_frame_of_every_sentence(scenes: list[Scene]) -> None:
