@@ -26,6 +26,14 @@ STAGE_VERSIONS: Mapping[str, int] = {
 """Raised when a stage gives another result for the same configuration."""
 
 
+_STUDENT_PARTS: Mapping[str, tuple[str, ...]] = {
+    "lgcfs": ("lgcfs_weight",),
+    "mil": ("mil_weight",),
+    "blcl": ("blcl_weight", "blcl_threshold"),
+}
+"""Parts of the student's training, and the fields that count for nothing where a part is off."""
+
+
 def base_of(stage: str, config: RunConfig, weights: Callable[[str], str]) -> dict[str, Any]:
     """What a stage's products depend on beside its inputs; no path, device or batch size."""
     base: dict[str, Any] = {"stage": stage, "version": STAGE_VERSIONS[stage]}
@@ -51,10 +59,21 @@ def base_of(stage: str, config: RunConfig, weights: Callable[[str], str]) -> dic
         base["weights"] = weights(config.segment.checkpoint)
     elif stage == "student":
         base["seed"] = config.seed
+        _leave_out_what_is_off(base["config"])
         base["predict_split"] = config.dataset.predict_split
         # The student's encoders are the demo grounder's.
         base["weights"] = weights("demo:ground")
     return base
+
+
+def _leave_out_what_is_off(student: dict[str, Any]) -> None:
+    """A student without a part is the one that it was before there was such a part."""
+    for part, fields in _STUDENT_PARTS.items():
+        if not student[part]:
+            for name in (part, *fields):
+                del student[name]
+    if student["supervision"] == "pseudo_masks":
+        del student["supervision"]
 
 
 def _input_digest(path: Path) -> str:

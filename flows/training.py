@@ -1,4 +1,4 @@
-"""Stage ``student`` of a run: trains on the pseudo-masks and predicts a split."""
+"""Stage ``student`` of a run: trains on pseudo-masks or annotation, and predicts a split."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ import numpy as np
 from flows.workshop import Workshop
 from pipeline.config import StudentConfig
 from pipeline.errors import InputError
+from pipeline.ports import DatasetReader, MaskSource
 from pipeline.types import PseudoMask, Status, VideoRef
 from storage.atomic import replace_file
+from storage.datasets.weak import WeakView
 from storage.masks import MaskStore
 
 if TYPE_CHECKING:
     import torch
 
     from stages.student.model import SimRVOS
+    from stages.student.supervision import SupervisionSource
 
 
 def train_and_predict(shop: Workshop, split: str) -> Counter[str]:
-    """Trains a student on the run's pseudo-masks; writes its weights, losses and predictions.
+    """Trains a student on the run's samples; writes its weights, losses and predictions.
 
     Args:
         split: what is predicted; its masks are used nowhere.
@@ -29,11 +32,13 @@ def train_and_predict(shop: Workshop, split: str) -> Counter[str]:
     import torch
     from safetensors.torch import save
 
-    from stages.student.train import Clips, train
+    from stages.student.clips import Clips
+    from stages.student.train import train
 
     config, paths = shop.config, shop.paths
     student = config.student
-    clips = Clips(shop.reader(), MaskStore(paths.masks), student.frames_a_clip)
+    source = supervision_of(student, shop.reader(), MaskStore(paths.masks))
+    clips = Clips(shop.reader(), source, student.frames_a_clip, fill=student.lgcfs)
     torch.manual_seed(config.seed)
     model = build_student(student, shop.device)
     shop.progress.begin("student: train", student.steps, "steps")
@@ -57,6 +62,25 @@ def train_and_predict(shop: Workshop, split: str) -> Counter[str]:
     return counts
 
 
+def supervision_of(
+    config: StudentConfig, reader: DatasetReader, masks: MaskSource
+) -> SupervisionSource:
+    """What a student is taught by: the pseudo-masks, or the annotation of the same samples."""
+    from stages.student.supervision import Annotations, PseudoMasks
+
+    match config.supervision:
+        case "pseudo_masks":
+            return PseudoMasks(masks)
+        case "masks":
+            return Annotations(reader, masks.samples(), boxes=False)
+        case "first_mask_boxes":
+            return Annotations(WeakView(reader, "first_mask"), masks.samples())
+        case "first_mask":
+            return Annotations(WeakView(reader, "first_mask"), masks.samples(), boxes=False)
+        case "boxes":
+            return Annotations(WeakView(reader, "boxes"), masks.samples(), masks=False)
+
+
 def build_student(config: StudentConfig, device: torch.device) -> SimRVOS:
     """A student with the demo grounder's encoders: the text encoder frozen, the image encoder its
     own, started from the grounder's or from nothing.
@@ -70,7 +94,7 @@ def build_student(config: StudentConfig, device: torch.device) -> SimRVOS:
     pyramid = SwinPyramid()
     if config.initialise == "demo":
         pyramid.start_from(grounder)
-    return SimRVOS(pyramid, GroundingText(grounder), config.channels)
+    return SimRVOS(pyramid, GroundingText(grounder), config.channels, contrastive=config.blcl)
 
 
 def _predict(shop: Workshop, model: SimRVOS, split: str) -> Counter[str]:

@@ -226,7 +226,7 @@ class RankConfig(Section):
 
 
 class StudentConfig(Section):
-    """Stage ``student`` (SimRVOS, eqs 1 to 5 and 19).
+    """Stage ``student`` (SimRVOS with LGCFS and BLCL, eqs 1 to 21).
 
     Attributes:
         enabled: False ends the run with the pseudo-masks.
@@ -234,9 +234,23 @@ class StudentConfig(Section):
             nothing; the text encoder is the demo grounder's, frozen, in both.
         short_side: pixels that a frame's short side is resized to.
         channels: C of the equations.
+        supervision: ``pseudo_masks`` are the run's; the others are the data set's own annotation
+            of the same samples: all ``masks``, the ``first_mask`` of the target, ``boxes``, or the
+            first mask and boxes in the other frames.
+        lgcfs: each frame's filters must find the target in the clip's other frames too.
+        mil: frames with boxes teach, by the box-tightness prior.
+        blcl: bi-level contrastive learning; adds layers to the student.
+        lgcfs_weight, mil_weight, blcl_weight: of the terms of the loss; the paper has no others
+            than 1.
+        blcl_threshold: d_th, how sure a prediction within a box must be (the paper: 0.9).
+
+    What is off is left out of the fingerprint.
     """
 
     enabled: bool = True
+    supervision: Literal["pseudo_masks", "masks", "first_mask_boxes", "boxes", "first_mask"] = (
+        "pseudo_masks"
+    )
     initialise: Literal["demo", "scratch"] = "demo"
     steps: int = Field(400, ge=1)
     clips_a_step: int = Field(4, ge=1)
@@ -248,6 +262,27 @@ class StudentConfig(Section):
     weight_decay: float = Field(5e-4, ge=0)
     dice_weight: float = Field(5.0, ge=0)
     focal_weight: float = Field(2.0, ge=0)
+    lgcfs: bool = False
+    lgcfs_weight: float = Field(1.0, ge=0)
+    mil: bool = False
+    mil_weight: float = Field(1.0, ge=0)
+    blcl: bool = False
+    blcl_weight: float = Field(1.0, ge=0)
+    blcl_threshold: float = Field(0.9, gt=0.5, lt=1)
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> StudentConfig:
+        if self.supervision in ("boxes", "first_mask_boxes") and not self.mil:
+            raise ValueError(
+                f"supervision {self.supervision!r} with mil off: boxes teach by MIL alone; set"
+                " mil=true, or supervision='first_mask' to leave the boxes out"
+            )
+        if self.lgcfs and self.frames_a_clip < 2:
+            raise ValueError(
+                "lgcfs with frames_a_clip 1: there is no other frame; set frames_a_clip to 2 or"
+                " more, or lgcfs=false"
+            )
+        return self
 
 
 class ReportConfig(Section):

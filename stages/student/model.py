@@ -1,4 +1,4 @@
-"""SimRVOS, the baseline (arXiv 2308.02162, eqs 1 to 5): one pass a frame, no box, no query.
+"""SimRVOS (arXiv 2308.02162, eqs 1 to 5 and 19): one pass a frame, no box, no query.
 
 Letters: N frames (of several clips), L words, C channels, h w cells of a feature map, H W pixels.
 Maps are finest first; the paper's F_4 is the last of them.
@@ -14,6 +14,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from stages.student.blcl import ContrastiveFeatures
 
 DYNAMIC_CHANNELS = 8
 """Channels between the two dynamic 1 x 1 convolutions."""
@@ -51,6 +53,25 @@ class Fused:
 
     visual: Tensor
     words: Tensor
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """What a pass over N frames gives; training looks at more of it than the masks.
+
+    Attributes:
+        logits: [N, h_1, w_1], M of eq 5.
+        features: [N, C, h_1, w_1], what the filters are applied to: F_ENH, or F_FPN without BLCL.
+        theta: [N, n], each frame's dynamic filters.
+        sentence: [N, C], R^s.
+        contrast: [N, C, h_1, w_1], H; None of a student without BLCL.
+    """
+
+    logits: Tensor
+    features: Tensor
+    theta: Tensor
+    sentence: Tensor
+    contrast: Tensor | None
 
 
 class CrossAttention(nn.Module):
@@ -104,12 +125,18 @@ class SimRVOS(nn.Module):
         image_encoder: gives two maps or more.
         text_encoder: frozen; not a parameter of this module.
         channels: C.
+        contrastive: whether it has the layers of BLCL, whose features enhance the pyramid's.
     """
 
     _text_encoder: TextEncoder
 
     def __init__(
-        self, image_encoder: ImageEncoder, text_encoder: TextEncoder, channels: int
+        self,
+        image_encoder: ImageEncoder,
+        text_encoder: TextEncoder,
+        channels: int,
+        *,
+        contrastive: bool = False,
     ) -> None:
         super().__init__()
         self.image_encoder = image_encoder
@@ -120,16 +147,22 @@ class SimRVOS(nn.Module):
         self.to_words = CrossAttention(channels)
         self.word_weight = nn.Linear(channels, 1)
         self.pyramid = FeaturePyramid(image_encoder.channels[:-1], channels)
-        self._filter_sizes = _filter_sizes(channels)
+        self._filter_sizes = filter_sizes(channels)
         self.filters = nn.Sequential(
             nn.Linear(channels, channels),
             nn.ReLU(inplace=True),
             nn.Linear(channels, sum(self._filter_sizes)),
         )
         self._channels = channels
+        # Made last: what comes before starts from the same weights with it and without.
+        self.contrastive = ContrastiveFeatures(channels) if contrastive else None
 
     def forward(self, images: Tensor, texts: Sequence[str]) -> Tensor:
         """Mask logits [N, h_1, w_1] for normalised images [N, 3, H, W], one sentence a frame."""
+        return self.look(images, texts).logits
+
+    def look(self, images: Tensor, texts: Sequence[str]) -> Segmented:
+        """The same, with what led to the masks."""
         distinct = list(dict.fromkeys(texts))
         with torch.no_grad():
             words, usable = self._text_encoder(distinct)
@@ -139,7 +172,11 @@ class SimRVOS(nn.Module):
         maps = list(self.image_encoder(images))
         fused = self.fuse(self.visual_in(maps[-1]), words_NLC, usable)
         theta = self.dynamic_filters(fused.words, words_NLC, usable)
-        return self.segment(self.pyramid(fused.visual, maps[:-1]), theta)
+        features, contrast = self.pyramid(fused.visual, maps[:-1]), None
+        if self.contrastive is not None:
+            contrast, features = self.contrastive(features)
+        sentence = _sentence(words_NLC, usable)
+        return Segmented(self.segment(features, theta), features, theta, sentence, contrast)
 
     def fuse(self, visual: Tensor, words: Tensor, usable: Tensor) -> Fused:
         """Cross-attention both ways, each with its own parameters (eqs 1 and 2)."""
@@ -151,7 +188,7 @@ class SimRVOS(nn.Module):
 
     def dynamic_filters(self, fused_words: Tensor, words: Tensor, usable: Tensor) -> Tensor:
         """theta [N, n] = MLP(R^s + sum_i lambda_i R-hat_i), lambda a softmax over words (eq 3)."""
-        sentence = (words * usable[..., None]).sum(1) / usable.sum(1, keepdim=True).clamp(min=1)
+        sentence = _sentence(words, usable)
         weight = self.word_weight(fused_words)[..., 0].masked_fill(~usable, -1e4).softmax(-1)
         theta: Tensor = self.filters(sentence + (weight[..., None] * fused_words).sum(1))
         return theta
@@ -166,10 +203,8 @@ class SimRVOS(nn.Module):
         Returns:
             Logits [N, h, w].
         """
-        count, _, height, width = pyramid.shape
-        x = torch.linspace(-1, 1, width, device=pyramid.device).expand(count, 1, height, width)
-        y = torch.linspace(-1, 1, height, device=pyramid.device)[:, None].expand_as(x)
-        cells = torch.cat([pyramid, x, y], dim=1).flatten(2)
+        height, width = pyramid.shape[-2:]
+        cells = with_coordinates(pyramid).flatten(2)
         weight_1, bias_1, weight_2, bias_2 = theta.split(self._filter_sizes, dim=1)
         inner = weight_1.unflatten(1, (DYNAMIC_CHANNELS, -1)) @ cells / math.sqrt(cells.shape[1])
         inner = (inner + bias_1[..., None]).relu()
@@ -191,6 +226,12 @@ def mask_loss(
     Returns:
         The weighted mean over frames; 0 where all weights are.
     """
+    each = mask_losses(logits, target, dice_weight, focal_weight)
+    return (weight * each).sum() / weight.sum().clamp(min=1e-6)
+
+
+def mask_losses(logits: Tensor, target: Tensor, dice_weight: float, focal_weight: float) -> Tensor:
+    """Eq 19 of each frame: logits [N, H, W] and bool targets [N, H, W] to [N]."""
     wanted = target.to(logits.dtype)
     chance = logits.sigmoid()
     shared = (chance * wanted).sum((1, 2))
@@ -199,17 +240,30 @@ def mask_loss(
     right = torch.where(target, chance, 1 - chance)
     balance = torch.where(target, 0.25, 0.75)
     focal = (balance * (1 - right) ** 2 * cross).mean((1, 2)) * FOCAL_SCALE
-    each = dice_weight * dice + focal_weight * focal
-    return (weight * each).sum() / weight.sum().clamp(min=1e-6)
+    return dice_weight * dice + focal_weight * focal
 
 
 FOCAL_SCALE = 10.0
 """The focal term is a mean over all pixels, of which few are hard; this brings it near Dice."""
 
 
-def _filter_sizes(channels: int) -> list[int]:
+def with_coordinates(pyramid: Tensor) -> Tensor:
+    """[N, C, h, w] to [N, C + 2, h, w]: each cell's x and y, from -1 to 1, after its features."""
+    count, _, height, width = pyramid.shape
+    x = torch.linspace(-1, 1, width, device=pyramid.device).expand(count, 1, height, width)
+    y = torch.linspace(-1, 1, height, device=pyramid.device)[:, None].expand_as(x)
+    return torch.cat([pyramid, x, y], dim=1)
+
+
+def filter_sizes(channels: int) -> list[int]:
+    """How theta is laid out: weights [8, C + 2] and biases [8], then weights [8] and a bias."""
     inputs = channels + 2
     return [inputs * DYNAMIC_CHANNELS, DYNAMIC_CHANNELS, DYNAMIC_CHANNELS, 1]
+
+
+def _sentence(words: Tensor, usable: Tensor) -> Tensor:
+    """R^s [N, C], the mean of the words [N, L, C] that are words."""
+    return (words * usable[..., None]).sum(1) / usable.sum(1, keepdim=True).clamp(min=1)
 
 
 def _places(height: int, width: int, channels: int, like: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Trains a student on clips of pseudo-masks, and predicts with it.
+"""Trains a student on clips, and predicts with it.
 
 Letters: N frames of a step (clips x frames), H W pixels.
 """
@@ -7,98 +7,22 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from pipeline.config import StudentConfig
-from pipeline.errors import PseudoLabelError
-from pipeline.ports import DatasetReader, Image, MaskSource
+from pipeline.ports import DatasetReader
 from pipeline.types import FrameIndex, VideoRef
 from stages.frames import normalise_frames
-from stages.student.model import SimRVOS, mask_loss
+from stages.student.clips import Clip, Clips
+from stages.student.losses import resize_logits, total_loss
+from stages.student.model import SimRVOS
 
 logger = logging.getLogger(__name__)
-
-_MIRRORED = {"left": "right", "right": "left", "leftmost": "rightmost", "rightmost": "leftmost"}
-_SIDES = re.compile(r"\b(" + "|".join(_MIRRORED) + r")\b")
-
-
-@dataclass(frozen=True)
-class Clip:
-    """Frames of one sample with what is known of them.
-
-    Attributes:
-        images: T frames uint8 [H, W, 3].
-        text: the sentence.
-        mask: bool [T, H, W].
-        weight: float32 [T]; 0 where nothing is known.
-    """
-
-    images: tuple[Image, ...]
-    text: str
-    mask: NDArray[np.bool_]
-    weight: NDArray[np.float32]
-
-
-class Clips:
-    """Draws clips of a data set's samples, deterministically by generator.
-
-    Samples none of whose frames has any weight are left out.
-
-    Raises:
-        PseudoLabelError: no sample is left.
-    """
-
-    def __init__(self, reader: DatasetReader, masks: MaskSource, frames: int) -> None:
-        self._reader, self._masks, self._frames = reader, masks, frames
-        self._texts: dict[tuple[str, str], str] = {}
-        self._known: list[tuple[str, str, NDArray[np.float32]]] = []
-        for video, expression in masks.samples():
-            weight, _ = masks.quality(video, expression)
-            if weight.any():
-                self._known.append((video, expression, weight))
-        if not self._known:
-            raise PseudoLabelError(
-                "no pseudo-mask has any weight, so there is nothing to train on; expected frames"
-                " that are present or absent; look at the report for why they were turned down"
-            )
-
-    def __len__(self) -> int:
-        return len(self._known)
-
-    def draw(self, rng: Generator) -> Clip:
-        """A clip of random frames in order, frames of more weight more often, half of them
-        mirrored together with the sentence."""
-        video_id, expression, weight = self._known[int(rng.integers(len(self._known)))]
-        count = min(self._frames, int((weight > 0).sum()))
-        picked = np.sort(rng.choice(len(weight), count, replace=False, p=weight / weight.sum()))
-        video = self._reader.video(video_id)
-        images = [self._reader.frame(video, FrameIndex(int(index))) for index in picked]
-        mask, weights, _ = self._masks.read(video_id, expression, picked.tolist())
-        text = self._text(video_id, expression)
-        if rng.random() < 0.5:
-            images = [np.ascontiguousarray(image[:, ::-1]) for image in images]
-            mask, text = np.ascontiguousarray(mask[:, :, ::-1]), mirror_sentence(text)
-        return Clip(tuple(images), text, mask, weights)
-
-    def _text(self, video: str, expression: str) -> str:
-        if (video, expression) not in self._texts:
-            for item in self._reader.expressions(video):
-                self._texts[video, item.key.expression] = item.text
-        return self._texts[video, expression]
-
-
-def mirror_sentence(text: str) -> str:
-    """The sentence for the mirrored frame: left and right change places."""
-    return _SIDES.sub(lambda match: _MIRRORED[match.group()], text)
 
 
 def train(
@@ -131,7 +55,8 @@ def train(
     losses = []
     for step in range(config.steps):
         drawn = [clips.draw(rng) for _ in range(config.clips_a_step)]
-        loss = clip_loss(model, drawn, config, device)
+        epoch = step * config.clips_a_step // len(clips)
+        loss = clip_loss(model, drawn, config, device, epoch)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -143,26 +68,28 @@ def train(
 
 
 def clip_loss(
-    model: SimRVOS, clips: Sequence[Clip], config: StudentConfig, device: torch.device
+    model: SimRVOS,
+    clips: Sequence[Clip],
+    config: StudentConfig,
+    device: torch.device,
+    epoch: int = 0,
 ) -> Tensor:
-    """The mask loss over the frames of some clips, whose frame sizes may differ."""
+    """The total loss over some clips, whose frame sizes may differ.
+
+    Args:
+        epoch: from 0; BLCL takes the student's predictions for pseudo-masks from 1 on.
+    """
     by_size: dict[tuple[int, int], list[Clip]] = {}
     for clip in clips:
-        by_size.setdefault(clip.mask.shape[1:], []).append(clip)
+        by_size.setdefault(clip.size, []).append(clip)
     total = torch.zeros((), device=device)
     for group in by_size.values():
         images = np.stack([image for clip in group for image in clip.images])
         prepared = prepare_frames(torch.from_numpy(images).to(device), config.short_side)
-        texts = [clip.text for clip in group for _ in clip.images]
-        logits = model(prepared, texts)
-        masks = torch.from_numpy(np.concatenate([clip.mask for clip in group])).to(device)
-        target = _shrink(masks, prepared.shape[2] // 2, prepared.shape[3] // 2)
-        logits = _resize(logits, *target.shape[1:])
-        weight = torch.from_numpy(np.concatenate([clip.weight for clip in group])).to(device)
-        share = len(group) / len(clips)
-        total = total + share * mask_loss(
-            logits, target, weight, config.dice_weight, config.focal_weight
-        )
+        found = model.look(prepared, [clip.text for clip in group for _ in clip.images])
+        grid = prepared.shape[2] // 2, prepared.shape[3] // 2
+        loss = total_loss(found, group, config, grid, predictions_count=epoch > 0)
+        total = total + len(group) / len(clips) * loss
     return total
 
 
@@ -189,7 +116,7 @@ def predict_video(
         prepared = prepare_frames(torch.from_numpy(images).to(device), config.short_side)
         masks, sure = [], []
         for text in texts:
-            logits = _resize(model(prepared, [text] * len(part)), video.height, video.width)
+            logits = resize_logits(model(prepared, [text] * len(part)), video.height, video.width)
             chance = logits.sigmoid()
             mask = chance > 0.5
             inside = (chance * mask).sum((1, 2)) / mask.sum((1, 2)).clamp(min=1)
@@ -201,17 +128,6 @@ def predict_video(
 def prepare_frames(images: Tensor, short_side: int) -> Tensor:
     """uint8 [N, H, W, 3] to normalised float32 [N, 3, H', W'], the short side at ``short_side``."""
     return normalise_frames(images, short_side, 4 * short_side)
-
-
-def _resize(logits: Tensor, height: int, width: int) -> Tensor:
-    size = (height, width)
-    return F.interpolate(logits[:, None], size, mode="bilinear", align_corners=False)[:, 0]
-
-
-def _shrink(masks: Tensor, height: int, width: int) -> Tensor:
-    """bool [N, H, W] to bool [N, height, width]: a cell is in where most of it is."""
-    shares = F.interpolate(masks[:, None].float(), (height, width), mode="area")[:, 0]
-    return shares > 0.5
 
 
 def _of_encoder(name: str) -> bool:

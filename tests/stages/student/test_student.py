@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,13 +11,14 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pipeline.config import StudentConfig
 from pipeline.errors import PseudoLabelError
+from pipeline.geometry import masks_to_boxes
 from pipeline.metrics import region_similarity
-from pipeline.shapes.render import render
-from pipeline.shapes.scene import Scene, sample_scene
-from pipeline.types import Expression, FrameIndex, SampleKey, Status, VideoRef
+from pipeline.shapes.scene import Scene
+from stages.student.clips import Clip, Clips, mirror_sentence
 from stages.student.model import (
     DYNAMIC_CHANNELS,
     FOCAL_SCALE,
@@ -27,128 +27,21 @@ from stages.student.model import (
     SimRVOS,
     mask_loss,
 )
+from stages.student.supervision import UNKNOWN, Annotations, FrameSupervision, PseudoMasks, of_mask
 from stages.student.train import (
-    Clip,
-    Clips,
     clip_loss,
-    mirror_sentence,
     predict_video,
     prepare_frames,
     train,
 )
+from tests.fakes.student import CHANNELS, Videos, tiny_model, two_scenes
 
 CPU = torch.device("cpu")
-CHANNELS = 32
-
-
-class TinyImages(nn.Module):
-    """Maps at strides 4 and 8."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.channels = (24, 40)
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, 24, 5, 2, 2), nn.ReLU(), nn.Conv2d(24, 24, 3, 2, 1), nn.ReLU()
-        )
-        self.deep = nn.Sequential(
-            nn.Conv2d(24, 40, 3, 2, 1), nn.ReLU(), nn.Conv2d(40, 40, 3, 1, 1), nn.ReLU()
-        )
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        fine = self.stem(images)
-        return [fine, self.deep(fine)]
-
-
-class TinyWords:
-    """A fixed random vector a word."""
-
-    channels = 16
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-
-    def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        self.asked.extend(texts)
-        length = max(len(text.split()) for text in texts)
-        words, usable = torch.zeros(len(texts), length, 16), torch.zeros(len(texts), length) > 0
-        for row, text in enumerate(texts):
-            for place, word in enumerate(text.split()):
-                seed = torch.Generator().manual_seed(sum(map(ord, word)))
-                words[row, place] = torch.randn(16, generator=seed)
-                usable[row, place] = True
-        return words, usable
-
-
-def tiny_model(seed: int = 0) -> SimRVOS:
-    torch.manual_seed(seed)
-    return SimRVOS(TinyImages(), TinyWords(), CHANNELS)
-
-
-class Videos:
-    """A reader and mask source in memory, over drawn scenes; one expression an object."""
-
-    name, split = "shapes", "train"
-
-    def __init__(self, scenes: Sequence[Scene]) -> None:
-        self.scenes = {f"v{number}": scene for number, scene in enumerate(scenes)}
-        self.drawn = {
-            video: [render(scene, time) for time in range(scene.frames)]
-            for video, scene in self.scenes.items()
-        }
-        self.weights: dict[tuple[str, str], NDArray[np.float32]] = {
-            (video, str(row)): np.ones(scene.frames, np.float32)
-            for video, scene in self.scenes.items()
-            for row in range(len(scene.objects))
-        }
-
-    def video_ids(self) -> list[str]:
-        return sorted(self.scenes)
-
-    def video(self, video_id: str) -> VideoRef:
-        names = tuple(f"{time:05d}" for time in range(self.scenes[video_id].frames))
-        height, width = self.drawn[video_id][0].image.shape[:2]
-        return VideoRef(video_id, names, tuple(Path(name) for name in names), height, width)
-
-    def expressions(self, video_id: str) -> list[Expression]:
-        return [
-            Expression(
-                SampleKey("shapes", "train", video_id, str(row)), f"the {item.name} on the left"
-            )
-            for row, item in enumerate(self.scenes[video_id].objects)
-        ]
-
-    def frame(self, video: VideoRef, index: FrameIndex) -> NDArray[np.uint8]:
-        return self.drawn[video.id][index].image
-
-    def truth(self, video: VideoRef, expression: Expression, index: FrameIndex) -> Any:
-        return self.drawn[video.id][index].masks[int(expression.key.expression)]
-
-    def boxes(self, *_: object) -> None:
-        return None
-
-    def samples(self) -> Iterator[tuple[str, str]]:
-        yield from sorted(self.weights)
-
-    def read(self, video_id: str, expression_id: str, frames: Sequence[int]) -> Any:
-        masks = [self.drawn[video_id][t].masks[int(expression_id)] for t in frames]
-        weight = self.weights[video_id, expression_id][list(frames)]
-        status = np.where(weight > 0, Status.PRESENT, Status.UNKNOWN).astype(np.uint8)
-        return np.stack(masks), weight, status
-
-    def quality(self, video_id: str, expression_id: str) -> Any:
-        weight = self.weights[video_id, expression_id]
-        return weight, np.where(weight > 0, Status.PRESENT, Status.UNKNOWN).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
 def scenes() -> list[Scene]:
-    """Two short videos of different objects."""
-    found = []
-    for number in range(400):
-        scene = sample_scene(np.random.default_rng((31, number)))
-        if scene.frames <= 12 and len(scene.objects) == 2:
-            found.append(scene)
-    return found[:2]
+    return two_scenes()
 
 
 def clip_of(videos: Videos, video: str, row: int, times: Sequence[int], text: str = "") -> Clip:
@@ -156,8 +49,7 @@ def clip_of(videos: Videos, video: str, row: int, times: Sequence[int], text: st
     return Clip(
         tuple(item.image for item in drawn),
         text or f"the {videos.scenes[video].objects[row].name}",
-        np.stack([item.masks[row] for item in drawn]),
-        np.ones(len(times), np.float32),
+        tuple(of_mask(item.masks[row]) for item in drawn),
     )
 
 
@@ -373,17 +265,31 @@ def test_absent_frames_teach_background() -> None:
 def test_the_loss_of_a_clip_leaves_unknown_frames_out(scenes: list[Scene]) -> None:
     videos, config = Videos(scenes), StudentConfig(short_side=32)
     clip = clip_of(videos, "v0", 0, [0, 1])
-    weight = np.array([1, 0], np.float32)
-    masks = [clip.mask, np.stack([clip.mask[0], ~clip.mask[1]])]
     model = tiny_model()
-    losses = [
-        float(clip_loss(model, [Clip(clip.images, clip.text, mask, weight)], config, CPU).detach())
-        for mask in masks
-    ]
-    assert losses[0] == losses[1]
-    other = np.stack([~clip.mask[0], clip.mask[1]])
-    changed = clip_loss(model, [Clip(clip.images, clip.text, other, weight)], config, CPU)
-    assert float(changed.detach()) != losses[0]
+
+    def loss(first: NDArray[np.bool_], second: FrameSupervision) -> Tensor:
+        taught = Clip(clip.images, clip.text, (of_mask(first), second))
+        return clip_loss(model, [taught], config, CPU).detach()
+
+    unknown = loss(clip.mask[0], UNKNOWN)
+    assert torch.equal(unknown, loss(clip.mask[0], of_mask(~clip.mask[1], 0.0)))
+    assert unknown != loss(clip.mask[0], of_mask(clip.mask[1], 0.1))
+    assert unknown != loss(~clip.mask[0], UNKNOWN)
+
+
+def test_without_more_switched_on_the_loss_of_a_step_is_the_mask_loss(scenes: list[Scene]) -> None:
+    videos, config, model = Videos(scenes), StudentConfig(short_side=32), tiny_model()
+    clip = clip_of(videos, "v0", 0, [0, 1, 2])
+    weights = (1.0, 0.25, 0.5)
+    taught = tuple(of_mask(mask, w) for mask, w in zip(clip.mask, weights, strict=True))
+    found = clip_loss(model, [Clip(clip.images, clip.text, taught)], config, CPU)
+    images = prepare_frames(torch.from_numpy(np.stack(clip.images)), 32)
+    size = images.shape[2] // 2, images.shape[3] // 2
+    logits = F.interpolate(
+        model(images, [clip.text] * 3)[:, None], size, mode="bilinear", align_corners=False
+    )[:, 0]
+    shares = F.interpolate(torch.from_numpy(clip.mask)[:, None].float(), size, mode="area")[:, 0]
+    assert torch.equal(found, mask_loss(logits, shares > 0.5, torch.tensor(weights), 5.0, 2.0))
 
 
 def test_clips_of_different_frame_sizes_share_a_step(scenes: list[Scene]) -> None:
@@ -392,8 +298,7 @@ def test_clips_of_different_frame_sizes_share_a_step(scenes: list[Scene]) -> Non
     high = Clip(
         tuple(np.ascontiguousarray(image.transpose(1, 0, 2)) for image in wide.images),
         wide.text,
-        np.ascontiguousarray(wide.mask.transpose(0, 2, 1)),
-        wide.weight,
+        tuple(of_mask(mask.T) for mask in wide.mask),
     )
     alone = [float(clip_loss(model, [clip], config, CPU).detach()) for clip in (wide, high)]
     both = float(clip_loss(model, [wide, high], config, CPU).detach())
@@ -420,7 +325,10 @@ def test_mirroring_a_sentence(text: str, mirrored: str) -> None:
 
 def test_clips_are_the_same_for_the_same_seed(scenes: list[Scene]) -> None:
     def drawn(seed: int) -> list[Clip]:
-        clips, rng = Clips(Videos(scenes), Videos(scenes), 3), np.random.default_rng(seed)
+        clips, rng = (
+            Clips(Videos(scenes), PseudoMasks(Videos(scenes)), 3),
+            np.random.default_rng(seed),
+        )
         return [clips.draw(rng) for _ in range(8)]
 
     for one, two in zip(drawn(5), drawn(5), strict=True):
@@ -435,7 +343,7 @@ def test_clips_are_the_same_for_the_same_seed(scenes: list[Scene]) -> None:
 
 def test_a_clip_is_frames_of_one_sample_in_order_mirrored_or_not(scenes: list[Scene]) -> None:
     videos = Videos(scenes)
-    clips, rng = Clips(videos, videos, 3), np.random.default_rng(0)
+    clips, rng = Clips(videos, PseudoMasks(videos), 3), np.random.default_rng(0)
     mirrored = 0
     for _ in range(20):
         clip = clips.draw(rng)
@@ -468,7 +376,7 @@ def test_frames_without_weight_are_not_drawn_and_samples_without_any_are_left_ou
     for key in videos.weights:
         videos.weights[key][:] = 0
     videos.weights["v1", "0"][[1, 3]] = (0.5, 1.0)
-    clips, rng = Clips(videos, videos, 4), np.random.default_rng(0)
+    clips, rng = Clips(videos, PseudoMasks(videos), 4), np.random.default_rng(0)
     assert len(clips) == 1
     for _ in range(10):
         clip = clips.draw(rng)
@@ -480,7 +388,7 @@ def test_frames_of_more_weight_come_more_often(scenes: list[Scene]) -> None:
     for key in videos.weights:
         videos.weights[key][:] = 0
     videos.weights["v0", "0"][[0, 2]] = (0.1, 0.9)
-    clips, rng = Clips(videos, videos, 1), np.random.default_rng(0)
+    clips, rng = Clips(videos, PseudoMasks(videos), 1), np.random.default_rng(0)
     heavy = [clips.draw(rng).weight[0] > 0.5 for _ in range(60)]
     assert 0.75 < np.mean(heavy) < 1
 
@@ -490,7 +398,7 @@ def test_masks_without_any_weight_are_refused(scenes: list[Scene]) -> None:
     for key in videos.weights:
         videos.weights[key][:] = 0
     with pytest.raises(PseudoLabelError, match="nothing to train on"):
-        Clips(videos, videos, 2)
+        Clips(videos, PseudoMasks(videos), 2)
 
 
 # Training and prediction.
@@ -506,6 +414,22 @@ CONFIG = StudentConfig(
 )
 
 
+def mean_overlap(model: SimRVOS, videos: Videos) -> float:
+    """Mean J of a model's masks in the frames where a target shows well."""
+    scores = []
+    for video_id in videos.video_ids():
+        video = videos.video(video_id)
+        texts = [item.text for item in videos.expressions(video_id)]
+        for part, masks, _ in predict_video(model, videos, video, texts, CONFIG, CPU):
+            for row in range(len(texts)):
+                for place, time in enumerate(range(part.start, part.stop)):
+                    truth = videos.drawn[video_id][time].masks[row]
+                    if truth.sum() > 100:
+                        scores.append(float(region_similarity(masks[row, place], truth)))
+    assert len(scores) > 8
+    return float(np.mean(scores))
+
+
 def test_training_is_the_same_for_the_same_seed(scenes: list[Scene]) -> None:
     videos = Videos(scenes)
     config = CONFIG.model_copy(update={"steps": 3, "short_side": 32})
@@ -513,7 +437,7 @@ def test_training_is_the_same_for_the_same_seed(scenes: list[Scene]) -> None:
     runs = [
         train(
             tiny_model(),
-            Clips(videos, videos, 2),
+            Clips(videos, PseudoMasks(videos), 2),
             config,
             seed=seed,
             device=CPU,
@@ -530,7 +454,7 @@ def test_a_learning_rate_of_zero_leaves_the_image_encoder_alone(scenes: list[Sce
     videos, model = Videos(scenes), tiny_model()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     config = CONFIG.model_copy(update={"steps": 2, "short_side": 32, "backbone_learning_rate": 0.0})
-    train(model, Clips(videos, videos, 2), config, seed=0, device=CPU)
+    train(model, Clips(videos, PseudoMasks(videos), 2), config, seed=0, device=CPU)
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name]) == name.startswith("image_encoder."), name
 
@@ -538,20 +462,23 @@ def test_a_learning_rate_of_zero_leaves_the_image_encoder_alone(scenes: list[Sce
 def test_it_learns_two_videos_by_heart(scenes: list[Scene]) -> None:
     videos = Videos(scenes)
     model = tiny_model()
-    losses = train(model, Clips(videos, videos, 2), CONFIG, seed=0, device=CPU)
+    losses = train(model, Clips(videos, PseudoMasks(videos), 2), CONFIG, seed=0, device=CPU)
     assert np.mean(losses[-10:]) < 0.25 * np.mean(losses[:10])
-    scores = []
-    for video_id in videos.video_ids():
-        video = videos.video(video_id)
-        texts = [item.text for item in videos.expressions(video_id)]
-        for part, masks, _ in predict_video(model, videos, video, texts, CONFIG, CPU):
-            for row in range(len(texts)):
-                for place, time in enumerate(range(part.start, part.stop)):
-                    truth = videos.drawn[video_id][time].masks[row]
-                    if truth.sum() > 100:
-                        scores.append(float(region_similarity(masks[row, place], truth)))
-    assert len(scores) > 8
-    assert np.mean(scores) > 0.9
+    assert mean_overlap(model, videos) > 0.9
+
+
+def test_it_learns_masks_from_boxes_alone(scenes: list[Scene]) -> None:
+    class Boxed(Videos):
+        def boxes(self, *asked: Any) -> Any:
+            mask = self.truth(*asked)
+            return masks_to_boxes(mask[None])[: int(mask.any())]
+
+    videos = Boxed(scenes)
+    model = tiny_model()
+    source = Annotations(videos, videos.samples(), masks=False)
+    config = CONFIG.model_copy(update={"mil": True})
+    train(model, Clips(videos, source, 2), config, seed=0, device=CPU)
+    assert mean_overlap(model, videos) > 0.65
 
 
 def test_predictions_cover_every_frame_of_every_sentence(scenes: list[Scene]) -> None:

@@ -1,0 +1,178 @@
+"""What is known of the target in a frame, and where it comes from.
+
+Supervision is per frame whatever there is: a mask, a pseudo-mask with its weight, boxes, that the
+target is absent, or nothing. Letters: T frames, H W pixels, n boxes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.ports import DatasetReader, MaskSource
+from pipeline.types import Expression, FrameIndex, Status, VideoRef
+
+Kind = Literal["mask", "boxes", "absent", "unknown"]
+
+
+@dataclass(frozen=True)
+class FrameSupervision:
+    """What one frame teaches.
+
+    Attributes:
+        kind: ``mask`` teaches its pixels; ``boxes`` go through MIL; ``absent`` teaches background;
+            ``unknown`` teaches nothing.
+        weight: in [0, 1], of the frame in the loss; 0 exactly where it is unknown.
+        mask: bool [H, W], of a frame with a mask or pseudo-mask; else None.
+        boxes: float32 [n, 4] with n of 1 at least, xyxy in pixels, half-open, of a frame with
+            boxes; else None.
+    """
+
+    kind: Kind
+    weight: float = 1.0
+    mask: NDArray[np.bool_] | None = None
+    boxes: NDArray[np.float32] | None = None
+
+    def __post_init__(self) -> None:
+        fits = (
+            (self.kind == "mask") == (self.mask is not None)
+            and (self.kind == "boxes") == (self.boxes is not None and len(self.boxes) > 0)
+            and (self.kind == "unknown") == (self.weight == 0)
+            and 0 <= self.weight <= 1
+        )
+        if not fits:
+            raise ValueError(
+                f"supervision {self.kind!r} of weight {self.weight} with"
+                f" {'a' if self.mask is not None else 'no'} mask and"
+                f" {'no' if self.boxes is None else len(self.boxes)} boxes; expected what its kind"
+                " says, and a weight in (0, 1], or 0 where it is unknown"
+            )
+
+    def mirrored(self, width: int) -> FrameSupervision:
+        """Of the frame mirrored left to right, ``width`` pixels wide."""
+        if self.mask is not None:
+            mask = np.ascontiguousarray(self.mask[:, ::-1])
+            return FrameSupervision("mask", self.weight, mask=mask)
+        if self.boxes is not None:
+            x0, y0, x1, y1 = self.boxes.T
+            boxes = np.stack([width - x1, y0, width - x0, y1], axis=1).astype(np.float32)
+            return FrameSupervision("boxes", self.weight, boxes=boxes)
+        return self
+
+
+ABSENT = FrameSupervision("absent")
+UNKNOWN = FrameSupervision("unknown", 0.0)
+
+
+def of_mask(mask: NDArray[np.bool_], weight: float = 1.0) -> FrameSupervision:
+    """A mask or, below the weight 1, a pseudo-mask; an empty one says that the target is absent."""
+    if weight == 0:
+        return UNKNOWN
+    if not mask.any():
+        return FrameSupervision("absent", weight)
+    return FrameSupervision("mask", weight, mask=mask)
+
+
+def of_boxes(boxes: NDArray[np.float32]) -> FrameSupervision:
+    """Boxes [n, 4]; none says that the target is absent."""
+    return FrameSupervision("boxes", boxes=boxes) if len(boxes) else ABSENT
+
+
+class SupervisionSource(Protocol):
+    """Gives the supervision of samples, a clip at a time."""
+
+    def samples(self) -> Iterator[tuple[str, str, NDArray[np.float32]]]:
+        """Video, expression and the weight [T] of every frame; 0 where nothing is known."""
+        ...
+
+    def frames(
+        self, video_id: str, expression_id: str, indices: Sequence[int]
+    ) -> list[FrameSupervision]:
+        """The supervision of some frames, in the order asked for."""
+        ...
+
+
+class PseudoMasks:
+    """A run's pseudo-masks as supervision."""
+
+    def __init__(self, masks: MaskSource) -> None:
+        self._masks = masks
+
+    def samples(self) -> Iterator[tuple[str, str, NDArray[np.float32]]]:
+        """Every sample with its weights; no mask is read."""
+        for video, expression in self._masks.samples():
+            yield video, expression, self._masks.quality(video, expression)[0]
+
+    def frames(
+        self, video_id: str, expression_id: str, indices: Sequence[int]
+    ) -> list[FrameSupervision]:
+        """A mask by its weight; absent frames teach background, unknown ones nothing."""
+        found = zip(*self._masks.read(video_id, expression_id, indices), strict=True)
+        return [
+            UNKNOWN if status == Status.UNKNOWN else of_mask(mask, float(weight))
+            for mask, weight, status in found
+        ]
+
+
+class Annotations:
+    """A data set's own annotation as supervision: masks where there are any, else boxes.
+
+    Args:
+        reader: the data set, or a weak view of it.
+        samples: (video, expression) pairs, those of a video one after the other.
+        masks: whether to look for masks.
+        boxes: whether to look for boxes; absence that only boxes tell of is unknown without.
+    """
+
+    def __init__(
+        self,
+        reader: DatasetReader,
+        samples: Iterable[tuple[str, str]],
+        *,
+        masks: bool = True,
+        boxes: bool = True,
+    ) -> None:
+        self._reader = reader
+        self._samples = list(samples)
+        self._use_masks, self._use_boxes = masks, boxes
+        self._open: tuple[VideoRef, dict[str, Expression]] | None = None
+
+    def samples(self) -> Iterator[tuple[str, str, NDArray[np.float32]]]:
+        """Every sample with the weight 1 where the annotation says something.
+
+        Reads the annotation once through.
+        """
+        for video_id, expression_id in self._samples:
+            video, expressions = self._video(video_id)
+            expression = expressions[expression_id]
+            known = [self._frame(video, expression, index).weight for index in range(len(video))]
+            yield video_id, expression_id, np.array(known, np.float32)
+
+    def frames(
+        self, video_id: str, expression_id: str, indices: Sequence[int]
+    ) -> list[FrameSupervision]:
+        """What the annotation says of some frames."""
+        video, expressions = self._video(video_id)
+        return [self._frame(video, expressions[expression_id], index) for index in indices]
+
+    def _video(self, video_id: str) -> tuple[VideoRef, dict[str, Expression]]:
+        if self._open is None or self._open[0].id != video_id:
+            found = self._reader.expressions(video_id)
+            by_id = {item.key.expression: item for item in found}
+            self._open = self._reader.video(video_id), by_id
+        return self._open
+
+    def _frame(self, video: VideoRef, expression: Expression, index: int) -> FrameSupervision:
+        if self._use_masks:
+            mask = self._reader.truth(video, expression, FrameIndex(index))
+            if mask is not None:
+                return of_mask(mask)
+        if self._use_boxes:
+            boxes = self._reader.boxes(video, expression, FrameIndex(index))
+            if boxes is not None:
+                return of_boxes(boxes)
+        return UNKNOWN

@@ -1,0 +1,190 @@
+"""The student's training by configuration: what it is taught by, and what stays as it was."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from flows.fingerprints import base_of
+from flows.training import build_student, supervision_of, train_and_predict
+from flows.workshop import Workshop
+from pipeline.config import RunConfig, StudentConfig, load_config
+from pipeline.errors import ConfigError
+from pipeline.fingerprint import digest
+from pipeline.types import FrameIndex, PseudoMask, Status
+from stages.student.clips import Clips
+from stages.student.train import train
+from storage.datasets import open_dataset
+from storage.datasets.shapes import write_shapes
+from storage.masks import MaskStore
+
+CPU = torch.device("cpu")
+AS_BEFORE = "236c19a47319db48289bd89caa754b0b94db073c48672fbd4bb6d48d769547e7"
+"""Of the default student, from before LGCFS, MIL and BLCL could be switched on."""
+
+
+def basis(*overrides: str) -> dict[str, Any]:
+    config = load_config(None, [f"student.{override}" for override in overrides])
+    return base_of("student", config, lambda name: name)
+
+
+def test_what_is_off_leaves_the_fingerprint_as_it_was() -> None:
+    assert digest(basis()) == AS_BEFORE
+    off = ("lgcfs_weight=2.0", "mil_weight=3.0", "blcl_weight=0.5", "blcl_threshold=0.8")
+    assert digest(basis(*off, "lgcfs=false", "supervision='pseudo_masks'")) == AS_BEFORE
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("lgcfs=true",),
+        ("lgcfs=true", "lgcfs_weight=0.5"),
+        ("mil=true",),
+        ("mil=true", "mil_weight=0.5"),
+        ("blcl=true",),
+        ("blcl=true", "blcl_weight=0.5"),
+        ("blcl=true", "blcl_threshold=0.8"),
+        ("supervision='masks'",),
+        ("mil=true", "supervision='boxes'"),
+    ],
+)
+def test_what_is_on_is_in_the_fingerprint(overrides: tuple[str, ...]) -> None:
+    assert digest(basis(*overrides)) != AS_BEFORE
+    assert digest(basis(*overrides)) != digest(basis(*overrides[:-1]))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (("supervision='boxes'",), "mil=true"),
+        (("supervision='first_mask_boxes'",), "mil=true"),
+        (("lgcfs=true", "frames_a_clip=1"), "frames_a_clip"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(overrides: Sequence[str], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        basis(*overrides)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A rendered data set, and a store with its truth for pseudo-masks."""
+    folder = tmp_path_factory.mktemp("shapes")
+    write_shapes(folder / "data", 2, 1, 5)
+    reader = open_dataset("shapes", folder / "data", "train")
+    store = MaskStore(folder / "masks.zarr")
+    for video_id in reader.video_ids():
+        video, expressions = reader.video(video_id), reader.expressions(video_id)
+        found = []
+        for item in expressions:
+            drawn = [reader.truth(video, item, FrameIndex(t)) for t in range(len(video))]
+            masks = np.stack([mask for mask in drawn if mask is not None])
+            status = np.where(masks.any((1, 2)), Status.PRESENT, Status.ABSENT).astype(np.uint8)
+            weight = np.full(len(video), 0.5, np.float32)
+            found.append(PseudoMask(item.key, masks, weight, status, ""))
+        store.write_video(video, [item.text for item in expressions], found)
+    return folder / "data", folder / "masks.zarr"
+
+
+REGIMES: dict[str, set[str]] = {
+    "pseudo_masks": {"mask", "absent"},
+    "masks": {"mask", "absent"},
+    "first_mask_boxes": {"mask", "boxes", "absent"},
+    "boxes": {"boxes", "absent"},
+    "first_mask": {"mask", "unknown"},
+}
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+def test_every_regime_shows_what_it_says_and_no_more(regime: Any, data: tuple[Path, Path]) -> None:
+    reader, masks = open_dataset("shapes", data[0], "train"), MaskStore(data[1])
+    config = StudentConfig(supervision=regime, mil=True)
+    source = supervision_of(config, reader, masks)
+    samples = list(source.samples())
+    assert [key[:2] for key in samples] == list(masks.samples())
+    kinds = set()
+    for video_id, expression, weight in samples:
+        frames = source.frames(video_id, expression, range(len(weight)))
+        kinds |= {item.kind for item in frames}
+        assert [item.weight for item in frames] == weight.tolist()
+        with_mask = [t for t, item in enumerate(frames) if item.kind == "mask"]
+        truth, _, status = masks.read(video_id, expression)
+        present = np.flatnonzero(status == Status.PRESENT).tolist()
+        expected = {"first_mask": present[:1], "first_mask_boxes": present[:1], "boxes": []}
+        assert with_mask == expected.get(regime, present)
+        for t in with_mask:
+            np.testing.assert_array_equal(frames[t].mask, truth[t])
+        if regime in ("boxes", "first_mask_boxes"):
+            assert [t for t, item in enumerate(frames) if item.kind != "absent"] == present
+    assert kinds - {"absent"} == REGIMES[regime] - {"absent"} and kinds <= REGIMES[regime]
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+def test_every_regime_trains_with_everything_switched_on(
+    regime: Any, data: tuple[Path, Path]
+) -> None:
+    reader, masks = open_dataset("shapes", data[0], "train"), MaskStore(data[1])
+    config = StudentConfig(
+        supervision=regime,
+        lgcfs=True,
+        mil=True,
+        blcl=True,
+        steps=3,
+        clips_a_step=2,
+        frames_a_clip=3,
+        short_side=64,
+    )
+    source = supervision_of(config, reader, masks)
+    torch.manual_seed(0)
+    model = build_student(config, CPU)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    clips = Clips(reader, source, 3, fill=True)
+    losses = train(model, clips, config, seed=0, device=CPU)
+    assert np.isfinite(losses).all() and min(losses) > 0
+    changed = {name for name, value in model.state_dict().items() if (value != before[name]).any()}
+    parts = ("contrastive.contrast", "contrastive.enhance", "filters", "image_encoder")
+    assert all(any(name.startswith(part) for name in changed) for part in parts)
+
+
+def test_blcl_adds_layers_and_changes_no_other(data: tuple[Path, Path]) -> None:
+    states = []
+    for blcl in (False, True):
+        torch.manual_seed(0)
+        states.append(build_student(RunConfig().student.model_copy(update={"blcl": blcl}), CPU))
+    plain, whole = (model.state_dict() for model in states)
+    assert {name.split(".")[0] for name in whole.keys() - plain.keys()} == {"contrastive"}
+    assert all(torch.equal(value, whole[name]) for name, value in plain.items())
+
+
+def test_the_stage_trains_by_its_configuration_and_predicts(
+    data: tuple[Path, Path], tmp_path: Path
+) -> None:
+    config = load_config(
+        None,
+        [
+            f"out={str(tmp_path)!r}",
+            f"dataset.root={str(data[0])!r}",
+            "device=cpu",
+            "student.supervision=first_mask_boxes",
+            *(f"student.{part}=true" for part in ("lgcfs", "mil", "blcl")),
+            *("student.steps=2", "student.clips_a_step=2", "student.short_side=64"),
+        ],
+    )
+    shop = Workshop(config)
+    shutil.copytree(data[1], shop.paths.masks)
+    counts = train_and_predict(shop, "valid")
+    samples = len(list(MaskStore(shop.paths.masks).samples()))
+    assert counts["steps"] == 2 and counts["samples"] == samples
+    assert counts["videos predicted"] == 1
+    weights = load_file(shop.paths.student / "model.safetensors")
+    assert any(name.startswith("contrastive.") for name in weights)
+    predictions = MaskStore(shop.paths.predictions)
+    reader = open_dataset("shapes", data[0], "valid")
+    assert predictions.videos() == list(reader.video_ids())
