@@ -21,6 +21,7 @@ from pipeline.types import Candidates
 from stages.batches import FittingBatches
 from stages.masks import LOW_RESOLUTION, crop_padding, input_size
 from stages.segment.architecture import build_demo, build_published, decode_boxes, encode_frames
+from stages.segment.attention import fuse_attention
 from stages.weights import check_digest, fill_model, resolve_checkpoint
 
 STABILITY_OFFSET = 1.0
@@ -129,6 +130,8 @@ def load_segmenter(config: SegmentConfig, device: torch.device) -> SamSegmenter:
     demo = config.model == "demo"
     sam = build_demo() if demo else build_published(config.model)
     fill_model(sam, path / "model.safetensors" if demo else path)
+    if config.attention == "sdpa":
+        fuse_attention(sam)
     sam.to(device)
     if config.dtype != "float32":
         dtype = getattr(torch, config.dtype)

@@ -202,7 +202,7 @@ def test_a_shared_mask_is_the_mask_of_the_box_that_stands_for_it(small_sam: Any)
 
 def test_a_checkpoint_of_the_demo_model_loads(small_sam: Any, tmp_path: Path) -> None:
     save_file(small_sam.state_dict(), tmp_path / "model.safetensors")
-    config = SegmentConfig(checkpoint=str(tmp_path), merge_iou=1.0)
+    config = SegmentConfig(checkpoint=str(tmp_path), merge_iou=1.0, attention="explicit")
     loaded = load_segmenter(config, torch.device("cpu"))
     images, boxes = frames(1, 72, 128), [boxes_in(2, 72, 128)]
     ours = segmenter(small_sam)
