@@ -36,6 +36,7 @@ from pipeline.config import GroundConfig, SegmentConfig
 from pipeline.geometry import mask_iou
 from stages.demo.tokenizer import build_tokenizer
 from stages.ground.architecture import build_published as build_dino
+from stages.ground.deformable import fuse_deformable
 from stages.ground.grounder import GroundingDinoGrounder, as_caption, load_model
 from stages.masks import enlarge
 from stages.segment.architecture import build_demo
@@ -218,6 +219,7 @@ def ground_rows(
         box_convert(item["pred_boxes"][0], "cxcywh", "xyxy").clamp(0, 1).cpu().numpy()
         for item in outputs
     ]
+    fuse_deformable(model)
     rows = []
     for name, joint in (("exact", 1), ("joint", EXPRESSIONS)):
         ours = GroundingDinoGrounder(model, config.model_copy(update={"joint": joint}))

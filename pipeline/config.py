@@ -138,6 +138,9 @@ class GroundConfig(Section):
             sub-sentence mask of Grounding DINO); 1 is exact, more is faster. Published models find
             less with many; the demo model was trained with up to ten.
         short_side, long_side: pixels; the frame is resized to the first within the second.
+        attention: deformable, of the transformer: ``fused`` into one sum, or ``explicit``, as
+            groundingdino samples it. They agree within rounding; a fingerprint does not tell them
+            apart.
         batch_pairs: (frame, caption) pairs in one pass of the transformer.
     """
 
@@ -152,6 +155,7 @@ class GroundConfig(Section):
     short_side: int = Field(96, ge=32)
     long_side: int = Field(192, ge=32)
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    attention: Literal["fused", "explicit"] = "fused"
     batch_frames: int = Field(8, ge=1)
     batch_pairs: int = Field(32, ge=1)
 
