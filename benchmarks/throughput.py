@@ -112,8 +112,8 @@ def frames_of(count: int) -> list[Frame]:
 def boxes_of(positives: int, seed: int) -> NDArray[np.float32]:
     """A frame's boxes [8 * positives, 4]: one an expression, and each positive's a little off it.
 
-    A positive's corners are off by up to 2 percent of the box, so that about half of them lie
-    within an IoU of 0.95 of another: what merging then saves is a figure of this choice.
+    A positive's corners are off by up to 2 percent of the box, so that of 48 boxes 14 are left
+    after merging from an IoU of 0.95 on: what merging then saves is a figure of this choice.
     """
     rng = np.random.default_rng(seed)
     low = rng.uniform(0, 0.5, (EXPRESSIONS, 1, 2)) * (WIDTH, HEIGHT)
