@@ -15,7 +15,7 @@ from pipeline.ports import DatasetReader
 STAGE_VERSIONS: Mapping[str, int] = {
     "augment": 2,
     "ground": 1,
-    "segment": 1,
+    "segment": 2,
     "fuse": 1,
     "rank": 1,
     "merge": 1,

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from pipeline.errors import ConfigError
 
-EXECUTION = frozenset({"batch_frames", "batch_pairs", "batch_texts", "concurrency"})
+EXECUTION = frozenset({"attention", "batch_frames", "batch_pairs", "batch_texts", "concurrency"})
 """Fields that a fingerprint leaves out."""
 
 
@@ -138,6 +138,9 @@ class GroundConfig(Section):
             sub-sentence mask of Grounding DINO); 1 is exact, more is faster. Published models find
             less with many; the demo model was trained with up to ten.
         short_side, long_side: pixels; the frame is resized to the first within the second.
+        attention: deformable, of the transformer: ``fused`` into one sum, or ``explicit``, as
+            groundingdino samples it. They agree within rounding; a fingerprint does not tell them
+            apart.
         batch_pairs: (frame, caption) pairs in one pass of the transformer.
     """
 
@@ -152,6 +155,7 @@ class GroundConfig(Section):
     short_side: int = Field(96, ge=32)
     long_side: int = Field(192, ge=32)
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    attention: Literal["fused", "explicit"] = "fused"
     batch_frames: int = Field(8, ge=1)
     batch_pairs: int = Field(32, ge=1)
 
@@ -164,6 +168,9 @@ class SegmentConfig(Section):
         model: ``demo``, ``vit_b``, ``vit_l`` or ``vit_h``, as segment-anything names them.
         merge_iou: boxes of a frame that overlap at least this much are decoded once; 1 merges
             equal boxes only.
+        attention: of the image encoder: ``sdpa``, PyTorch's fused kernels, or ``explicit``, as
+            segment-anything writes it out. They agree within rounding, in bfloat16 that of
+            bfloat16; a fingerprint does not tell them apart.
         batch_frames: frames in one pass of the encoder.
         batch_pairs: boxes in one pass of the decoder.
     """
@@ -173,6 +180,7 @@ class SegmentConfig(Section):
     model: Literal["demo", "vit_b", "vit_l", "vit_h"] = "demo"
     merge_iou: float = Field(0.95, gt=0, le=1)
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    attention: Literal["sdpa", "explicit"] = "sdpa"
     batch_frames: int = Field(8, ge=1)
     batch_pairs: int = Field(64, ge=1)
 

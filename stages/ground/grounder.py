@@ -34,6 +34,7 @@ from stages.ground.architecture import (
     join_frames,
     run_transformer,
 )
+from stages.ground.deformable import fuse_deformable
 from stages.weights import check_digest, fill_model, resolve_checkpoint
 
 SAME_BOX_IOU = 0.7
@@ -199,7 +200,10 @@ def sentence_scores(logits: Tensor, owner: Tensor, sentences: int, how: str) -> 
 
 def load_grounder(config: GroundConfig, device: torch.device) -> GroundingDinoGrounder:
     """The grounder that the configuration names. Raises CheckpointError as ``load_model`` does."""
-    return GroundingDinoGrounder(load_model(config, device), config)
+    model = load_model(config, device)
+    if config.attention == "fused":
+        fuse_deformable(model)
+    return GroundingDinoGrounder(model, config)
 
 
 def load_model(config: GroundConfig, device: torch.device) -> GroundingDINO:

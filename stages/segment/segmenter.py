@@ -21,6 +21,7 @@ from pipeline.types import Candidates
 from stages.batches import FittingBatches
 from stages.masks import LOW_RESOLUTION, crop_padding, input_size
 from stages.segment.architecture import build_demo, build_published, decode_boxes, encode_frames
+from stages.segment.attention import fuse_attention
 from stages.weights import check_digest, fill_model, resolve_checkpoint
 
 STABILITY_OFFSET = 1.0
@@ -97,6 +98,10 @@ def merge_boxes(
 ) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
     """Picks the boxes to decode; any other is close enough to one of them.
 
+    The box that most others are near goes first and answers for those, then the next of what is
+    left; of two with as many, the one whose coordinates come first. So the choice is the boxes'
+    own, whatever order they are in.
+
     Args:
         boxes: float32 [n, 4].
         iou: boxes that overlap at least this much share a mask; 1 merges equal boxes only.
@@ -108,14 +113,13 @@ def merge_boxes(
         return np.zeros(0, np.intp), np.zeros(0, np.int32)
     equal = (boxes[:, None] == boxes[None]).all(-1)
     same = equal | (box_iou(boxes, boxes) >= iou) if iou < 1 else equal
-    kept: list[int] = []
-    row = np.full(len(boxes), -1, np.int32)
-    for index in range(len(boxes)):
-        if row[index] < 0:
-            row[(row < 0) & same[index]] = len(kept)
-            row[index] = len(kept)
-            kept.append(index)
-    return np.array(kept, np.intp), row
+    answer = np.full(len(boxes), -1, np.intp)
+    for index in np.lexsort((*boxes.T[::-1], -same.sum(1))):
+        if answer[index] < 0:
+            answer[(answer < 0) & same[index]] = index
+            answer[index] = index
+    kept, row = np.unique(answer, return_inverse=True)
+    return kept, row.astype(np.int32)
 
 
 def load_segmenter(config: SegmentConfig, device: torch.device) -> SamSegmenter:
@@ -129,12 +133,20 @@ def load_segmenter(config: SegmentConfig, device: torch.device) -> SamSegmenter:
     demo = config.model == "demo"
     sam = build_demo() if demo else build_published(config.model)
     fill_model(sam, path / "model.safetensors" if demo else path)
+    return SamSegmenter(prepare(sam, config, device), config)
+
+
+def prepare(sam: Sam, config: SegmentConfig, device: torch.device) -> Sam:
+    """Brings a filled model, itself and no copy, onto the device with the attention and the number
+    type that the configuration names."""
+    if config.attention == "sdpa":
+        fuse_attention(sam)
     sam.to(device)
     if config.dtype != "float32":
         dtype = getattr(torch, config.dtype)
         sam.image_encoder.to(dtype)
         sam.mask_decoder.to(dtype)
-    return SamSegmenter(sam, config)
+    return sam
 
 
 def _stability(logits: Tensor) -> NDArray[np.float32]:

@@ -161,6 +161,31 @@ def test_near_boxes_share_a_mask_from_the_threshold_on() -> None:
     assert merge_boxes(boxes, 0.9)[1].tolist() == [0, 0, 0]
 
 
+@given(
+    st.lists(
+        st.tuples(*(st.integers(0, 20) for _ in range(2)), *(st.integers(1, 12) for _ in range(2))),
+        min_size=1,
+        max_size=12,
+    ),
+    st.sampled_from([0.3, 0.6, 0.9, 1.0]),
+    st.randoms(use_true_random=False),
+)
+def test_which_box_answers_does_not_depend_on_their_order(
+    made: list[tuple[int, int, int, int]], iou: float, random: Any
+) -> None:
+    boxes = np.array([(x, y, x + w, y + h) for x, y, w, h in made], np.float32)
+    order = list(range(len(boxes)))
+    random.shuffle(order)
+    kept, row = merge_boxes(boxes, iou)
+    shuffled, shuffled_row = merge_boxes(boxes[order], iou)
+    np.testing.assert_array_equal(boxes[order][shuffled][shuffled_row], boxes[kept][row][order])
+
+
+def test_the_box_that_most_are_near_answers_for_the_rest() -> None:
+    boxes = np.array([[0, 0, 90, 10], [0, 0, 96, 10], [0, 0, 100, 10]], np.float32)
+    assert merge_boxes(boxes, 0.93)[0].tolist() == [1]
+
+
 def test_no_boxes_merge_to_none() -> None:
     kept, row = merge_boxes(np.zeros((0, 4), np.float32), 0.9)
     assert kept.shape == row.shape == (0,)
@@ -200,9 +225,25 @@ def test_a_shared_mask_is_the_mask_of_the_box_that_stands_for_it(small_sam: Any)
     )
 
 
+def test_merged_boxes_have_their_representatives_mask_and_others_their_own(small_sam: Any) -> None:
+    near = np.array([[10, 10, 60, 60], [10, 10, 62, 60], [10, 10, 64, 60]], np.float32)
+    asked = np.concatenate([near, boxes_in(2, 72, 128, seed=8)])
+    exact, merging = segmenter(small_sam), segmenter(small_sam, merge_iou=0.95)
+    embedding = exact.embed(frames(1, 72, 128))
+    [own], [shared] = exact.decode(embedding, [asked]), merging.decode(embedding, [asked])
+    assert len(own) == 5 and len(shared) == 3
+    for box, answer in enumerate((1, 1, 1, 3, 4)):
+        np.testing.assert_allclose(
+            shared.logits[shared.box_row[box]].astype(np.float32),
+            own.logits[own.box_row[answer]].astype(np.float32),
+            atol=2e-3,
+        )
+    assert (own.logits[0] != own.logits[1]).any(), "merging changes something here"
+
+
 def test_a_checkpoint_of_the_demo_model_loads(small_sam: Any, tmp_path: Path) -> None:
     save_file(small_sam.state_dict(), tmp_path / "model.safetensors")
-    config = SegmentConfig(checkpoint=str(tmp_path), merge_iou=1.0)
+    config = SegmentConfig(checkpoint=str(tmp_path), merge_iou=1.0, attention="explicit")
     loaded = load_segmenter(config, torch.device("cpu"))
     images, boxes = frames(1, 72, 128), [boxes_in(2, 72, 128)]
     ours = segmenter(small_sam)
