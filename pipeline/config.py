@@ -230,7 +230,7 @@ class RankConfig(Section):
     window: int = Field(4, ge=2)
     maximum_violation: float = Field(0.5, ge=0, le=1)
     swap: bool = True
-    continuity: float = Field(0.3, ge=0)
+    continuity: float = Field(0.6, ge=0)
 
 
 class StudentConfig(Section):
