@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from storage.ledger import RunLock
+from storage.run_lock import RunLock
 from storage.lock_holder import lock_holder
 
 
