@@ -14,6 +14,7 @@ from flows.paths import ALL, SHARD_STAGES, RunPaths
 from pipeline.fingerprint import digest
 from storage.checksums import mark_files
 from storage.ledger import Ledger
+from storage.names import is_safe_name
 
 READS: Mapping[str, tuple[str, ...]] = {
     "augment": (),
@@ -33,11 +34,13 @@ def product_places(paths: RunPaths, stage: str, shard: str, videos: Sequence[str
     """The files and folders that a product is made of.
 
     Args:
-        videos: of the shard; their masks are the product of ``rank``.
+        videos: of the shard; their masks are the product of ``rank``. One whose id cannot name a
+            folder was set aside and has none.
     """
     match stage:
         case "rank":
-            return [paths.part(stage, shard), *(paths.masks / video for video in videos)]
+            named = (video for video in videos if is_safe_name(video))
+            return [paths.part(stage, shard), *(paths.masks / video for video in named)]
         case "merge":
             return [paths.quality, paths.masks / "zarr.json"]
         case "report":
