@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from storage.run_lock import RunLock
 from storage.lock_holder import lock_holder
+from storage.run_lock import RunLock
 
 
 def test_who_holds_a_lock_is_told_without_a_trace(tmp_path: Path) -> None:
