@@ -12,7 +12,7 @@ import errno
 import logging
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -220,11 +220,8 @@ class _Run:
         failed_before = {shard for _, shard in self.summary.failed}
         left = [job for job in jobs if not job.done and job.shard.name not in failed_before]
         todo = [job for job in left if not self._holds(job, ())]
-        total = sum(len(job.shard.videos) for job in jobs)
-        done = sum(len(job.shard.videos) for job in jobs if job.done)
-        done += sum(len(job.shard.videos) for job in left) - sum(
-            len(job.shard.videos) for job in todo
-        )
+        total = _videos(jobs)
+        done = _videos(job for job in jobs if job.done) + _videos(left) - _videos(todo)
         self._shop.progress.begin(stage, total, "videos")
         self._shop.progress.advance(done)
         shown = None
@@ -316,13 +313,17 @@ class _Run:
         from flows.workers import WorkerLostError, each_ended
 
         def submit(job: Job) -> Any:
-            work: Any = shard_task.with_options(name=job.stage, task_run_name=_name(job))
+            work: Any = shard_task.with_options(name=job.stage, task_run_name=job.name)
             return work.submit(*self._shard_arguments(job), wait_for=self._before(job))
 
         for job, state in each_ended(jobs, submit, self._shop.config, self._shop.progress.say):
             if isinstance(state, WorkerLostError):
                 asked = Receipt(
-                    job.stage, job.shard.name, job.fingerprint, job.shard.videos, basis=job.basis
+                    job.stage,
+                    job.shard.name,
+                    job.fingerprint,
+                    job.shard.videos,
+                    basis=dict(job.basis),
                 )
                 note_failure(Ledger(self._paths.folder), asked, state)
                 yield job, state
@@ -330,7 +331,10 @@ class _Run:
             error = self._noted(job, state)
             if isinstance(error, LOST):
                 # The worker could not tell Prefect; the ledger knows whether the work was done.
-                error = self._do(shard_task, job, self._shard_arguments(job))
+                done = Ledger(self._paths.folder).is_done(
+                    job.stage, job.shard.name, job.fingerprint
+                )
+                error = None if done else self._do(shard_task, job, self._shard_arguments(job))
             yield job, error
 
     def _shard_arguments(self, job: Job) -> tuple[Any, ...]:
@@ -350,12 +354,12 @@ class _Run:
         if isinstance(error, FATAL):
             raise error
         self.summary.failed[job.stage, job.shard.name] = _in_words(error)
-        self._shop.progress.say(f"[red]{_name(job)} failed:[/red] {escape(_in_words(error))}")
+        self._shop.progress.say(f"[red]{job.name} failed:[/red] {escape(_in_words(error))}")
         return False
 
     def _as_task(self, work: Any, job: Job, arguments: tuple[Any, ...]) -> Any:
         """None, or the error that the task run ended with."""
-        state: State[Any] = work.with_options(name=job.stage, task_run_name=_name(job))(
+        state: State[Any] = work.with_options(name=job.stage, task_run_name=job.name)(
             *arguments, return_state=True, wait_for=self._before(job)
         )
         return self._noted(job, state)
@@ -402,9 +406,8 @@ def _plainly(work: Any, arguments: tuple[Any, ...]) -> Exception | None:
     return None
 
 
-def _name(job: Job) -> str:
-    """What a job's task run is called."""
-    return job.stage if job.shard.name == ALL else f"{job.stage} {job.shard.name}"
+def _videos(jobs: Iterable[Job]) -> int:
+    return sum(len(job.shard.videos) for job in jobs)
 
 
 def _in_words(error: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,7 +31,7 @@ class Work:
     """
 
     set_aside: dict[str, str] = field(default_factory=dict)
-    counts: Mapping[str, float] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
     receipt: Receipt | None = None
 
 

@@ -63,6 +63,11 @@ class Job:
     def done(self) -> bool:
         return self.state == "done"
 
+    @property
+    def name(self) -> str:
+        """What its task run is called."""
+        return self.stage if self.shard.name == ALL else f"{self.stage} {self.shard.name}"
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -10,7 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from flows.inputs import (
     with_siblings,
 )
 from flows.paths import SHARD_STAGES
-from flows.receipts import receipted
+from flows.receipts import Work, receipted
 from flows.shards import Job, Shard
 from flows.workshop import Workshop
 from pipeline.errors import CheckpointError, InputError, UnknownDatasetError, UnusableAnswerError
@@ -53,19 +53,6 @@ from storage.tables import (
 logger = logging.getLogger(__name__)
 
 
-@dataclass
-class Outcome:
-    """What came of a shard.
-
-    Attributes:
-        set_aside: video -> why it could not be worked on.
-        counts: figures of the work.
-    """
-
-    set_aside: dict[str, str] = field(default_factory=dict)
-    counts: Counter[str] = field(default_factory=Counter)
-
-
 def do_shard(shop: Workshop, job: Job) -> Receipt:
     """Does one stage on one shard and commits its receipt, last.
 
@@ -76,14 +63,13 @@ def do_shard(shop: Workshop, job: Job) -> Receipt:
     name, videos = job.shard.name, job.shard.videos
     reads = (SHARD_STAGES, ())
     with receipted(shop.paths, job.stage, name, job.fingerprint, videos, job.basis, reads) as done:
-        outcome = _WORK[job.stage](shop, job, _set_aside_before(ledger, job))
-        done.set_aside, done.counts = outcome.set_aside, outcome.counts
+        _WORK[job.stage](shop, job, _set_aside_before(ledger, job), done)
     assert done.receipt is not None
     return done.receipt
 
 
-def _augment(shop: Workshop, job: Job, skip: Mapping[str, str]) -> Outcome:
-    reader, outcome = shop.reader(), Outcome()
+def _augment(shop: Workshop, job: Job, skip: Mapping[str, str], outcome: Work) -> None:
+    reader = shop.reader()
     captioner = shop.captioner()
     before = Counter(getattr(captioner, "left_out", {}))
     written: list[Augmentation] = []
@@ -108,11 +94,10 @@ def _augment(shop: Workshop, job: Job, skip: Mapping[str, str]) -> Outcome:
     for reason, count in (Counter(getattr(captioner, "left_out", {})) - before).items():
         outcome.counts[f"left out: {reason}"] += count
     write_augmentations(shop.paths.part("augment", job.shard.name), written)
-    return outcome
 
 
-def _ground(shop: Workshop, job: Job, skip: Mapping[str, str]) -> Outcome:
-    reader, outcome, config = shop.reader(), Outcome(), shop.config.ground
+def _ground(shop: Workshop, job: Job, skip: Mapping[str, str], outcome: Work) -> None:
+    reader, config = shop.reader(), shop.config.ground
     augmentations = read_augmentations(shop.paths.part("augment", job.shard.name))
 
     def work(video: VideoRef) -> int:
@@ -135,11 +120,10 @@ def _ground(shop: Workshop, job: Job, skip: Mapping[str, str]) -> Outcome:
 
     with GroundWriter(shop.paths.part("ground", job.shard.name)) as writer:
         _each_video(shop, job.shard, skip, outcome, work)
-    return outcome
 
 
-def _segment(shop: Workshop, job: Job, skip: Mapping[str, str]) -> Outcome:
-    reader, outcome, config = shop.reader(), Outcome(), shop.config.segment
+def _segment(shop: Workshop, job: Job, skip: Mapping[str, str], outcome: Work) -> None:
+    reader, config = shop.reader(), shop.config.segment
     ground = shop.paths.part("ground", job.shard.name)
 
     def work(video: VideoRef) -> int:
@@ -157,11 +141,10 @@ def _segment(shop: Workshop, job: Job, skip: Mapping[str, str]) -> Outcome:
 
     with CandidateWriter(shop.paths.part("segment", job.shard.name), job.fingerprint) as writer:
         _each_video(shop, job.shard, skip, outcome, work)
-    return outcome
 
 
-def _fuse(shop: Workshop, job: Job, skip: Mapping[str, str]) -> Outcome:
-    outcome, paths, shard = Outcome(), shop.paths, job.shard.name
+def _fuse(shop: Workshop, job: Job, skip: Mapping[str, str], outcome: Work) -> None:
+    paths, shard = shop.paths, job.shard.name
     augmentations = read_augmentations(paths.part("augment", shard))
 
     def work(video: VideoRef) -> int:
@@ -179,11 +162,10 @@ def _fuse(shop: Workshop, job: Job, skip: Mapping[str, str]) -> Outcome:
 
     with HypothesisWriter(paths.part("fuse", shard), job.fingerprint) as writer:
         _each_video(shop, job.shard, skip, outcome, work)
-    return outcome
 
 
-def _rank(shop: Workshop, job: Job, skip: Mapping[str, str]) -> Outcome:
-    outcome, paths = Outcome(), shop.paths
+def _rank(shop: Workshop, job: Job, skip: Mapping[str, str], outcome: Work) -> None:
+    paths = shop.paths
     store = MaskStore(paths.masks)
     texts: dict[tuple[str, str], str] = {
         (item.key.video, item.key.expression): item.original
@@ -211,10 +193,9 @@ def _rank(shop: Workshop, job: Job, skip: Mapping[str, str]) -> Outcome:
     for video_id in (*skip, *outcome.set_aside):
         store.remove_video(video_id)
     write_quality(paths.part("rank", job.shard.name), quality)
-    return outcome
 
 
-_WORK: Mapping[str, Callable[[Workshop, Job, Mapping[str, str]], Outcome]] = {
+_WORK: Mapping[str, Callable[[Workshop, Job, Mapping[str, str], Work], None]] = {
     "augment": _augment,
     "ground": _ground,
     "segment": _segment,
@@ -227,7 +208,7 @@ def _each_video(
     shop: Workshop,
     shard: Shard,
     skip: Mapping[str, str],
-    outcome: Outcome,
+    outcome: Work,
     work: Callable[[VideoRef], int],
 ) -> None:
     """Works on the videos of a shard; ``work`` says how many frames it went through."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any
 
+from flows.shards import Job
 from pipeline.config import RunConfig
 from pipeline.errors import ConfigError, PseudoLabelError
 
@@ -77,11 +78,11 @@ def worker_count(config: RunConfig) -> int:
 
 
 def each_ended(
-    jobs: Sequence[Any],
-    submit: Callable[[Any], Any],
+    jobs: Sequence[Job],
+    submit: Callable[[Job], Any],
     config: RunConfig,
     say: Callable[[str], None],
-) -> Iterator[tuple[Any, Any]]:
+) -> Iterator[tuple[Job, Any]]:
     """Submits all jobs and gives each as it ends, with its final Prefect state or, for a shard
     that lost :data:`LOST_WORKERS` workers, a WorkerLostError.
 
@@ -92,41 +93,34 @@ def each_ended(
     import ray
     from prefect_ray.context import remote_options
 
-    # Ray's own retries would go on with a task run that Prefect holds to be running.
-    options = {"num_cpus": 1, "num_gpus": int(_wants_gpu(config)), "max_retries": 0}
-    if options["num_gpus"] and not ray.cluster_resources().get("GPU"):
-        options["num_gpus"] = 0
+    gpu = _wants_gpu(config) and bool(ray.cluster_resources().get("GPU"))
+    waiting: dict[Any, tuple[Job, Any, int]] = {}
 
-    def start(job: Any) -> Any:
-        with remote_options(**options):
-            return submit(job)
+    def start(job: Job, lost: int) -> None:
+        # Ray's own retries would go on with a task run that Prefect holds to be running.
+        with remote_options(num_cpus=1, num_gpus=int(gpu), max_retries=0):
+            future = submit(job)
+        waiting[future.wrapped_future] = (job, future, lost)
 
-    waiting: dict[Any, tuple[Any, Any]] = {}
-    lost = dict.fromkeys(map(id, jobs), 0)
     for job in jobs:
-        future = start(job)
-        waiting[future.wrapped_future] = (job, future)
+        start(job, lost=0)
     while waiting:
-        [done], _ = ray.wait(list(waiting), num_returns=1)
-        job, future = waiting.pop(done)
+        [ended], _ = ray.wait(list(waiting), num_returns=1)
+        job, future, lost = waiting.pop(ended)
         future.wait()
         if not future.state.is_crashed():
             yield job, future.state
-            continue
-        lost[id(job)] += 1
-        name = f"{job.stage} {job.shard.name}"
-        if lost[id(job)] == LOST_WORKERS:
+        elif lost + 1 == LOST_WORKERS:
             yield (
                 job,
                 WorkerLostError(
-                    f"{name}: {LOST_WORKERS} workers died of it; expected one to end it; look at"
-                    " their memory and at Ray's logs, and try fewer --workers or smaller batches"
+                    f"{job.name}: {LOST_WORKERS} workers died of it; expected one to end it; look"
+                    " at their memory and at Ray's logs, and try fewer --workers or smaller batches"
                 ),
             )
-            continue
-        say(f"{name}: its worker was lost; another does it")
-        future = start(job)
-        waiting[future.wrapped_future] = (job, future)
+        else:
+            say(f"{job.name}: its worker was lost; another does it")
+            start(job, lost + 1)
 
 
 def _wants_gpu(config: RunConfig) -> bool:

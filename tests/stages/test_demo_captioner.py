@@ -21,9 +21,9 @@ from stages.demo.captioner import (
     build_processor,
     save_captioner,
 )
-from stages.demo.captioner_training import Pack, pack_lessons, run_packs
 from stages.demo.figures import attributes_right
 from stages.demo.lessons import Lesson, draw_lessons
+from stages.demo.packs import Pack, pack_lessons, run_packs
 
 CPU = torch.device("cpu")
 
