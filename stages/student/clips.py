@@ -29,11 +29,15 @@ class Clip:
         images: T frames uint8 [H, W, 3].
         text: the sentence.
         supervision: of each of the T frames.
+        positives: other sentences that say the same with the confidence of each, in (0, 1].
+        negatives: sentences that are not true of the object.
     """
 
     images: tuple[Image, ...]
     text: str
     supervision: tuple[FrameSupervision, ...]
+    positives: tuple[tuple[str, float], ...] = ()
+    negatives: tuple[str, ...] = ()
 
     @property
     def size(self) -> tuple[int, int]:
