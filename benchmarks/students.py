@@ -59,40 +59,15 @@ ROWS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-class Predicted:
-    """:class:`flows.evaluation.SampleMasks` of a student, predicted when they are asked for."""
-
-    def __init__(
-        self, model: SimRVOS, reader: DatasetReader, config: StudentConfig, device: torch.device
-    ) -> None:
-        self._model, self._reader, self._config, self._device = model, reader, config, device
-
-    def __call__(
-        self, video: VideoRef, expression: Expression
-    ) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
-        texts = [expression.text]
-        parts = predict_video(self._model, self._reader, video, texts, self._config, self._device)
-        mask = np.concatenate([masks[0] for _, masks, _ in parts])
-        seen = mask.any((1, 2))
-        return mask, np.where(seen, Status.PRESENT, Status.ABSENT).astype(np.uint8)
-
-
-def score(config: RunConfig, student: StudentConfig, seed: int) -> float:
+def score(config: RunConfig) -> float:
     """J&F in percent, on the split ``valid``, of a student that is trained here."""
-    device = resolve_device(config.device)
-    root = dataset_root(config)
-    reader = open_dataset(config.dataset.name, root, config.dataset.split)
-    source = supervision_of(student, reader, MaskStore(RunPaths(config.run_folder).masks))
-    clips = Clips(reader, source, student.frames_a_clip, fill=student.lgcfs)
-    torch.manual_seed(seed)
-    model = build_student(student, device)
-    train(model, clips, student, seed=seed, device=device)
-    valid = open_dataset(config.dataset.name, root, "valid")
-    masks = Predicted(model, valid, student, device)
-    scores = [one for _, found in evaluate(valid, valid.video_ids(), masks) for one in found]
-    figures = summarise(scores)
-    assert figures is not None and figures["overall"] is not None, "the split valid has truth"
-    return float(figures["overall"]["J&F"])
+    shop = Workshop(config)
+    torch.manual_seed(config.seed)
+    student = build_student(config.student, shop.device)
+    clips = clips_of(shop)
+    fit(Trainer(student, clips, config.student, device=shop.device), config.student.training)
+    valid = shop.reader("valid")
+    return Validation(valid, len(valid.video_ids()), shop.device)(student.eval())
 
 
 def main(

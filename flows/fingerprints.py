@@ -19,7 +19,7 @@ STAGE_VERSIONS: Mapping[str, int] = {
     "fuse": 1,
     "rank": 1,
     "merge": 1,
-    "student": 1,
+    "student": 2,
     "evaluate": 1,
     "report": 1,
 }
@@ -32,6 +32,10 @@ _STUDENT_PARTS: Mapping[str, tuple[str, ...]] = {
     "blcl": ("blcl_weight", "blcl_threshold"),
 }
 """Parts of the student's training, and the fields that count for nothing where a part is off."""
+
+_OF_WSRVOS = ("positives_a_clip", "negatives_a_clip")
+_TRAINING_EXECUTION = ("workers", "parts_a_step", "checkpoint_every")
+_OF_VALIDATION = ("validate_split", "validate_videos", "patience")
 
 
 def base_of(stage: str, config: RunConfig, weights: Callable[[str], str]) -> dict[str, Any]:
@@ -59,21 +63,27 @@ def base_of(stage: str, config: RunConfig, weights: Callable[[str], str]) -> dic
         base["weights"] = weights(config.segment.checkpoint)
     elif stage == "student":
         base["seed"] = config.seed
-        _leave_out_what_is_off(base["config"])
+        _leave_out_what_changes_nothing(base["config"])
         base["predict_split"] = config.dataset.predict_split
         # The student's encoders are the demo grounder's.
         base["weights"] = weights("demo:ground")
     return base
 
 
-def _leave_out_what_is_off(student: dict[str, Any]) -> None:
-    """A student without a part is the one that it was before there was such a part."""
-    for part, fields in _STUDENT_PARTS.items():
-        if not student[part]:
-            for name in (part, *fields):
-                del student[name]
-    if student["supervision"] == "pseudo_masks":
-        del student["supervision"]
+def _leave_out_what_changes_nothing(student: dict[str, Any]) -> None:
+    """Drops what only says how fast a student is trained, and what belongs to parts that are off,
+    so that a student without a part is the one that it was before there was such a part."""
+    unused = [name for part, names in _STUDENT_PARTS.items() if not student[part] for name in names]
+    if student["model"] != "wsrvos":
+        unused += _OF_WSRVOS
+    for name in unused:
+        del student[name]
+    training = student["training"]
+    for name in _TRAINING_EXECUTION:
+        del training[name]
+    if not training["validate_every"]:
+        for name in _OF_VALIDATION:
+            del training[name]
 
 
 def _input_digest(path: Path) -> str:

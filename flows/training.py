@@ -1,76 +1,193 @@
-"""Stage ``student`` of a run: trains on pseudo-masks or annotation, and predicts a split."""
+"""Stage ``student`` of a run: trains on pseudo-masks, annotation or sentences, predicts a split."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from flows.curves import TensorBoard, write_curves
+from flows.fingerprints import base_of
+from flows.products import joined
+from flows.sentences import StoredSentences
+from flows.weight_digests import WeightDigests
 from flows.workshop import Workshop
 from pipeline.config import StudentConfig
 from pipeline.errors import InputError
+from pipeline.fingerprint import digest
 from pipeline.ports import DatasetReader, MaskSource
 from pipeline.types import PseudoMask, Status, VideoRef
 from storage.atomic import replace_file
 from storage.datasets.weak import WeakView
+from storage.ledger import Ledger
 from storage.masks import MaskStore
 
 if TYPE_CHECKING:
     import torch
 
-    from stages.student.model import SimRVOS
+    from stages.student.clips import Clips
+    from stages.student.contract import Student
+    from stages.student.fit import History
     from stages.student.supervision import SupervisionSource
+    from stages.student.train import Step
+    from stages.student.world import World
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A student that has been trained, and what it was trained on.
+
+    Attributes:
+        student: with the weights that predict.
+        history: losses and measurements.
+        samples: (video, expression) pairs that taught it.
+    """
+
+    student: Student
+    history: History
+    samples: int
 
 
 def train_and_predict(shop: Workshop, split: str) -> Counter[str]:
-    """Trains a student on the run's samples; writes its weights, losses and predictions.
+    """Trains the student of a run, writes its files, and predicts a split.
 
     Args:
         split: what is predicted; its masks are used nowhere.
     """
+    trained = train_student(shop, shop.paths.student)
+    counts = predict_split(shop, trained.student, split, shop.paths.predictions)
+    counts.update({"samples": trained.samples, "steps": len(trained.history.steps)})
+    (shop.paths.student / CHECKPOINT).unlink(missing_ok=True)
+    return counts
+
+
+CHECKPOINT = "checkpoint.pt"
+WEIGHTS = "model.safetensors"
+
+
+def train_student(
+    shop: Workshop,
+    folder: Path,
+    *,
+    world: World | None = None,
+    device: torch.device | None = None,
+    publish: Callable[[History], None] = lambda history: None,
+) -> Trained:
+    """Trains the student of a configuration, or goes on where it was cut off, and writes
+    ``model.safetensors``, ``losses.csv``, ``curves.png`` and TensorBoard's event files.
+
+    Args:
+        folder: where its files go; ``checkpoint.pt`` among them until the caller removes it.
+        world: the processes that train together; only the first writes.
+        device: this process's; None for the shop's.
+        publish: told the history with every checkpoint.
+
+    Raises:
+        PseudoLabelError: there is nothing to train on, or a file is damaged.
+    """
     import torch
     from safetensors.torch import save
 
-    from stages.student.clips import Clips
-    from stages.student.train import train
+    from stages.student.fit import Checkpoints, fit
+    from stages.student.train import Trainer
+    from stages.student.world import ALONE
 
-    config, paths = shop.config, shop.paths
+    config, world, place = shop.config, world or ALONE, device or shop.device
     student = config.student
-    source = supervision_of(student, shop.reader(), MaskStore(paths.masks))
-    clips = Clips(shop.reader(), source, student.frames_a_clip, fill=student.lgcfs)
+    clips = clips_of(shop)
     torch.manual_seed(config.seed)
-    model = build_student(student, shop.device)
+    model = build_student(student, place)
+    trainer = Trainer(model, clips, student, device=place, world=world)
+    every = student.training.checkpoint_every
+    checkpoints = Checkpoints(folder / CHECKPOINT, identity_of(shop), replace_file)
     shop.progress.begin("student: train", student.steps, "steps")
-    losses = train(
-        model,
-        clips,
-        student,
-        seed=config.seed,
-        device=shop.device,
-        progress=lambda _, frames, __: shop.progress.advance(1, frames),
+    with ExitStack() as open_files:
+        board: list[TensorBoard] = []
+
+        def tell(step: Step, history: History) -> None:
+            if world.first:
+                if not board:
+                    events = TensorBoard(folder / "tensorboard", step.number)
+                    board.append(open_files.enter_context(events))
+                    shop.progress.advance(step.number)
+                board[0].add(step, history)
+                if trainer.step % every == 0:
+                    publish(history)
+            shop.progress.advance(1, step.frames)
+
+        if world.first:
+            folder.mkdir(parents=True, exist_ok=True)
+        history = fit(
+            trainer,
+            student.training,
+            checkpoints=checkpoints,
+            measure=measure_of(shop, place) if student.training.validate_every else None,
+            world=world,
+            device=place,
+            tell=tell,
+        )
+    shop.progress.end(f"loss {np.mean(history.losses[-20:]):.3f}")
+    if world.first:
+        tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
+        with replace_file(folder / WEIGHTS) as file:
+            file.write(save(tensors))
+        write_curves(folder, history)
+        publish(history)
+    return Trained(model, history, clips.samples)
+
+
+def identity_of(shop: Workshop) -> str:
+    """Digest of all that a student follows from: its configuration, and the run's products."""
+    ledger, folder = Ledger(shop.paths.folder), shop.paths.folder
+    weights = WeightDigests(folder / "ledger" / "weights.json", shop.parts.weight_files, False)
+    made_from = {
+        stage: joined({receipt.shard: receipt.product for receipt in ledger.receipts(stage)})
+        for stage in ("augment", "rank")
+    }
+    basis = base_of("student", shop.config, weights.of_checkpoint)
+    return digest({"student": basis, "made_from": made_from})
+
+
+def clips_of(shop: Workshop) -> Clips:
+    """What the student of a configuration is shown.
+
+    Raises:
+        PseudoLabelError: nothing is known of any frame.
+    """
+    from stages.student.clips import Clips, Shape
+
+    config = shop.config.student
+    wants_text = config.model == "wsrvos"
+    return Clips(
+        shop.reader(),
+        supervision_of(config, shop.reader(), MaskStore(shop.paths.masks)),
+        Shape(
+            config.frames_a_clip,
+            config.expressions_a_clip,
+            config.positives_a_clip if wants_text else 0,
+            config.negatives_a_clip if wants_text else 0,
+            fill=config.lgcfs,
+        ),
+        seed=shop.config.seed,
+        views=config.views,
+        sentences=StoredSentences(shop.paths.folder) if wants_text else None,
     )
-    shop.progress.end(f"loss {np.mean(losses[-20:]):.3f}")
-    paths.student.mkdir(parents=True, exist_ok=True)
-    with replace_file(paths.student / "model.safetensors") as file:
-        file.write(save({name: value.contiguous() for name, value in model.state_dict().items()}))
-    with replace_file(paths.student / "losses.csv", "w") as file:
-        file.write("step,loss\n")
-        file.writelines(f"{step},{loss:.6f}\n" for step, loss in enumerate(losses))
-    counts = _predict(shop, model, split)
-    counts.update({"samples": len(clips), "steps": len(losses)})
-    return counts
 
 
 def supervision_of(
     config: StudentConfig, reader: DatasetReader, masks: MaskSource
 ) -> SupervisionSource:
     """What a student is taught by: the pseudo-masks, or the annotation of the same samples."""
-    from stages.student.supervision import Annotations, PseudoMasks
+    from stages.student.supervision import Annotations, PseudoMasks, SentencesAlone
 
     match config.supervision:
         case "pseudo_masks":
-            return PseudoMasks(masks)
+            return PseudoMasks(masks, weighted=config.frame_weights)
         case "masks":
             return Annotations(reader, masks.samples(), boxes=False)
         case "first_mask_boxes":
@@ -79,33 +196,52 @@ def supervision_of(
             return Annotations(WeakView(reader, "first_mask"), masks.samples(), boxes=False)
         case "boxes":
             return Annotations(WeakView(reader, "boxes"), masks.samples(), masks=False)
+        case "text":
+            return SentencesAlone(masks)
 
 
-def build_student(config: StudentConfig, device: torch.device) -> SimRVOS:
+def build_student(config: StudentConfig, device: torch.device) -> Student:
     """A student with the demo grounder's encoders: the text encoder frozen, the image encoder its
     own, started from the grounder's or from nothing.
     """
     from pipeline.config import GroundConfig
-    from stages.ground.encoders import GroundingText, SwinPyramid
+    from stages.ground.encoders import GroundingText, SwinPyramid, projection_of
     from stages.ground.grounder import load_model
+    from stages.student.alignment import align
     from stages.student.model import SimRVOS
+    from stages.student.simrvos import SimRVOSStudent
 
     grounder = load_model(GroundConfig(), device)
     pyramid = SwinPyramid()
+    network = SimRVOS(pyramid, GroundingText(grounder), config.channels, contrastive=config.blcl)
     if config.initialise == "demo":
         pyramid.start_from(grounder)
-    return SimRVOS(pyramid, GroundingText(grounder), config.channels, contrastive=config.blcl)
+        align(network, projection_of(grounder))
+    return SimRVOSStudent(network, config)
 
 
-def _predict(shop: Workshop, model: SimRVOS, split: str) -> Counter[str]:
+def measure_of(shop: Workshop, device: torch.device) -> Callable[[Student], float]:
+    """Measures J&F, in percent, on the first videos of the split that the configuration names.
+
+    Raises:
+        ConfigError: that split has no truth.
+    """
+    from flows.validation import Validation
+
+    config = shop.config.student.training
+    reader = shop.reader(config.validate_split)
+    return Validation(reader, config.validate_videos, device)
+
+
+def predict_split(shop: Workshop, student: Student, split: str, place: Path) -> Counter[str]:
+    """Predicts the videos of a split into a mask store; one that cannot be read is set aside."""
     reader, counts = shop.reader(split), Counter[str]()
     ids = reader.video_ids()
-    store = MaskStore(shop.paths.predictions)
+    store = MaskStore(place)
     shop.progress.begin("student: predict", len(ids), "videos")
     for video_id in ids:
         try:
-            video = reader.video(video_id)
-            _predict_video(shop, model, store, split, video)
+            _predict_video(shop, student, store, split, reader.video(video_id))
             counts["videos predicted"] += 1
         except InputError as error:
             shop.progress.say(f"set aside: {error}")
@@ -116,9 +252,9 @@ def _predict(shop: Workshop, model: SimRVOS, split: str) -> Counter[str]:
 
 
 def _predict_video(
-    shop: Workshop, model: SimRVOS, store: MaskStore, split: str, video: VideoRef
+    shop: Workshop, student: Student, store: MaskStore, split: str, video: VideoRef
 ) -> None:
-    from stages.student.train import predict_video
+    from stages.student.predict import predict_video
 
     reader = shop.reader(split)
     expressions = reader.expressions(video.id)
@@ -126,10 +262,8 @@ def _predict_video(
     masks = np.zeros((*shape, video.height, video.width), np.bool_)
     sure = np.zeros(shape, np.float32)
     texts = [item.text for item in expressions]
-    for part, mask, chance in predict_video(
-        model, reader, video, texts, shop.config.student, shop.device
-    ):
-        masks[:, part], sure[:, part] = mask, chance
+    for part in predict_video(student, reader, video, texts, shop.device):
+        masks[:, part.frames], sure[:, part.frames] = part.masks, part.sure
     seen = masks.any((2, 3))
     status = np.where(seen, Status.PRESENT, Status.ABSENT).astype(np.uint8)
     found = [

@@ -233,18 +233,87 @@ class RankConfig(Section):
     continuity: float = Field(0.6, ge=0)
 
 
+class ViewsConfig(Section):
+    """How a clip is varied before it is shown to a student; all its frames in the same way.
+
+    Attributes:
+        mirror: every second clip is mirrored, and left and right change places in its sentence.
+        zoom: smallest and largest factor by which a clip is enlarged about a random place; what
+            leaves the frame is cut off, and below 1 the border is filled with grey. Resizing and
+            cropping in one; the paper's short sides of 288 to 512 for 360 are 0.8 to 1.4.
+        brightness, contrast, saturation: each is multiplied by a factor from 1 - x to 1 + x.
+    """
+
+    mirror: bool = True
+    zoom: tuple[float, float] = (1.0, 1.0)
+    brightness: float = Field(0.0, ge=0, lt=1)
+    contrast: float = Field(0.0, ge=0, lt=1)
+    saturation: float = Field(0.0, ge=0, lt=1)
+
+    @field_validator("zoom")
+    @classmethod
+    def _in_order(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0.1 <= value[0] <= value[1] <= 10:
+            raise ValueError(
+                f"{list(value)}; expected the smallest and the largest factor, within 0.1 to 10"
+            )
+        return value
+
+
+class TrainingConfig(Section):
+    """How a student is trained, whichever it is.
+
+    Attributes:
+        schedule: ``cosine`` falls to 0; ``steps`` divides the rate by ten at each milestone.
+        milestones: shares of all steps; the paper's epochs 9 and 15 of 18.
+        warm_up: share of all steps over which the rate rises from 0.
+        gradient_norm: gradients are clipped to it.
+        dtype: what the forward pass is computed in; weights stay float32.
+        ema: decay of the moving average of the weights that predicts; 0 for none.
+        validate_every: steps between two measurements of J&F; 0 for none. The best is kept.
+        validate_split, validate_videos: what is measured; the first so many videos of the split.
+        patience: measurements without a better one that end the training; 0 for none.
+        parts_a_step: a step's clips go through the model in so many parts (gradient accumulation).
+        workers: processes that read clips; 0 reads them in between.
+        checkpoint_every: steps between two checkpoints that training goes on from.
+    """
+
+    schedule: Literal["cosine", "steps"] = "cosine"
+    milestones: tuple[float, ...] = (0.5, 0.833)
+    warm_up: float = Field(0.05, ge=0, le=1)
+    gradient_norm: float = Field(1.0, gt=0)
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    ema: float = Field(0.0, ge=0, lt=1)
+    validate_every: int = Field(0, ge=0)
+    validate_split: str = "valid"
+    validate_videos: int = Field(8, ge=1)
+    patience: int = Field(0, ge=0)
+    parts_a_step: int = Field(1, ge=1)
+    workers: int = Field(0, ge=0)
+    checkpoint_every: int = Field(100, ge=1)
+
+
 class StudentConfig(Section):
-    """Stage ``student`` (SimRVOS with LGCFS and BLCL, eqs 1 to 21).
+    """Stage ``student``: SimRVOS with LGCFS and BLCL (eqs 1 to 21), or WSRVOS.
 
     Attributes:
         enabled: False ends the run with the pseudo-masks.
-        initialise: ``demo`` starts the image encoder from the demo grounder's, ``scratch`` from
-            nothing; the text encoder is the demo grounder's, frozen, in both.
+        model: ``simrvos`` or ``wsrvos``.
+        initialise: ``demo`` starts the image encoder and what joins it to the text from the demo
+            grounder's, ``scratch`` from nothing; the text encoder is the demo grounder's, frozen,
+            in both.
+        steps: optimiser steps; an epoch is every sentence once.
+        clips_a_step, frames_a_clip: of one video each; T of the equations.
+        expressions_a_clip: sentences of the video that are taught on the same frames, which are
+            encoded once for all of them.
         short_side: pixels that a frame's short side is resized to.
         channels: C of the equations.
         supervision: ``pseudo_masks`` are the run's; the others are the data set's own annotation
             of the same samples: all ``masks``, the ``first_mask`` of the target, ``boxes``, or the
-            first mask and boxes in the other frames.
+            first mask and boxes in the other frames. ``text`` is the sentences alone (WSRVOS).
+        frame_weights: False takes every frame that is known for certain (weight 1).
+        positives_a_clip, negatives_a_clip: other sentences of a sample that come with a clip, as
+            the augment stage wrote them (WSRVOS).
         lgcfs: each frame's filters must find the target in the clip's other frames too.
         mil: frames with boxes teach, by the box-tightness prior.
         blcl: bi-level contrastive learning; adds layers to the student.
@@ -256,17 +325,22 @@ class StudentConfig(Section):
     """
 
     enabled: bool = True
-    supervision: Literal["pseudo_masks", "masks", "first_mask_boxes", "boxes", "first_mask"] = (
-        "pseudo_masks"
-    )
+    model: Literal["simrvos", "wsrvos"] = "simrvos"
+    supervision: Literal[
+        "pseudo_masks", "masks", "first_mask_boxes", "boxes", "first_mask", "text"
+    ] = "pseudo_masks"
+    frame_weights: bool = True
     initialise: Literal["demo", "scratch"] = "demo"
     steps: int = Field(400, ge=1)
-    clips_a_step: int = Field(4, ge=1)
-    frames_a_clip: int = Field(4, ge=1)
+    clips_a_step: int = Field(3, ge=1)
+    frames_a_clip: int = Field(3, ge=1)
+    expressions_a_clip: int = Field(4, ge=1)
+    positives_a_clip: int = Field(2, ge=0)
+    negatives_a_clip: int = Field(4, ge=0)
     short_side: int = Field(96, ge=32)
-    channels: int = Field(96, ge=16)
-    learning_rate: float = Field(5e-4, gt=0)
-    backbone_learning_rate: float = Field(1e-4, ge=0)
+    channels: int = Field(64, ge=16)
+    learning_rate: float = Field(1e-3, gt=0)
+    backbone_learning_rate: float = Field(2e-4, ge=0)
     weight_decay: float = Field(5e-4, ge=0)
     dice_weight: float = Field(5.0, ge=0)
     focal_weight: float = Field(2.0, ge=0)
@@ -277,9 +351,16 @@ class StudentConfig(Section):
     blcl: bool = False
     blcl_weight: float = Field(1.0, ge=0)
     blcl_threshold: float = Field(0.9, gt=0.5, lt=1)
+    views: ViewsConfig = ViewsConfig()
+    training: TrainingConfig = TrainingConfig()
 
     @model_validator(mode="after")
     def _goes_together(self) -> StudentConfig:
+        if self.model == "simrvos" and self.supervision == "text":
+            raise ValueError(
+                "supervision 'text' with model 'simrvos': it learns from masks or boxes; set"
+                " model='wsrvos', or another supervision"
+            )
         if self.supervision in ("boxes", "first_mask_boxes") and not self.mil:
             raise ValueError(
                 f"supervision {self.supervision!r} with mil off: boxes teach by MIL alone; set"

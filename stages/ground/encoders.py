@@ -52,3 +52,12 @@ class GroundingText:
         words = nn.utils.rnn.pad_sequence([row[0] for row in rows], batch_first=True)
         usable = nn.utils.rnn.pad_sequence([row[1] for row in rows], batch_first=True)
         return words, usable
+
+
+def projection_of(grounder: GroundingDINO) -> Tensor:
+    """The grounder's map of its coarsest backbone features to its words' space, [D, c], its norm's
+    scale in it: the two were trained to agree."""
+    level = len(grounder.backbone.num_channels) - 1
+    convolution, norm = grounder.input_proj[level]
+    weight: Tensor = norm.weight[:, None] * convolution.weight[:, :, 0, 0]
+    return weight.detach()

@@ -1,24 +1,28 @@
 """Draws clips of a data set's samples with what is known of their frames.
 
+What is drawn is a function of the seed and of the draw's number alone, whichever process draws it
+and whatever was drawn before; so several processes share an epoch without a sample twice, and
+training that goes on from a checkpoint sees what it would have seen.
+
 Letters: T frames of a clip, H W pixels.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from pipeline.config import ViewsConfig
 from pipeline.errors import PseudoLabelError
 from pipeline.ports import DatasetReader, Image
-from pipeline.types import FrameIndex
+from pipeline.types import Augmentation, FrameIndex
 from stages.student.supervision import FrameSupervision, SupervisionSource
-
-_MIRRORED = {"left": "right", "right": "left", "leftmost": "rightmost", "rightmost": "leftmost"}
-_SIDES = re.compile(r"\b(" + "|".join(_MIRRORED) + r")\b")
+from stages.student.views import draw_view
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,8 @@ class Clip:
     """Frames of one sample with what is known of them.
 
     Attributes:
-        images: T frames uint8 [H, W, 3].
+        images: T frames uint8 [H, W, 3]. Clips of one draw share the tuple itself, which says that
+            their frames need to be encoded but once.
         text: the sentence.
         supervision: of each of the T frames.
         positives: other sentences that say the same with the confidence of each, in (0, 1].
@@ -57,69 +62,178 @@ class Clip:
         return np.array([item.weight for item in self.supervision], np.float32)
 
 
-class Clips:
-    """Draws clips of a data set's samples, deterministically by generator.
+@dataclass(frozen=True)
+class Shape:
+    """How much a draw holds.
 
-    Samples none of whose frames has any weight are left out.
+    Attributes:
+        frames: T; a clip has fewer where fewer frames are known.
+        expressions: sentences of a video that are drawn on the same frames.
+        positives, negatives: other sentences that come with each.
+        fill: whether frames of which nothing is known fill a clip up to T. They teach nothing of
+            their own, but LGCFS holds their filters to the truth of the others.
+    """
+
+    frames: int
+    expressions: int = 1
+    positives: int = 0
+    negatives: int = 0
+    fill: bool = False
+
+
+class Sentences(Protocol):
+    """Gives what the augment stage wrote of a video: expression id -> augmentation."""
+
+    def __call__(self, video_id: str) -> Mapping[str, Augmentation]: ...
+
+
+@dataclass
+class _Video:
+    """The samples of a video that teach anything: expression ids, and weights [E, T]."""
+
+    id: str
+    expressions: list[str] = field(default_factory=list)
+    weights: list[NDArray[np.float32]] = field(default_factory=list)
+
+
+class Clips:
+    """Clips by number. An epoch is ``len`` draws and holds every sample once.
+
+    Samples none of whose frames has any weight are left out. Instances pickle where reader and
+    source do, so that workers can draw.
 
     Args:
         reader: of the frames and sentences.
         source: of what is known of them.
-        frames: T; a clip has fewer where fewer frames are known.
-        fill: whether frames of which nothing is known fill a clip up to T. They teach nothing of
-            their own, but LGCFS holds their filters to the truth of the others.
+        shape: how much a draw holds.
+        seed: of everything random.
+        views: how clips are varied.
+        sentences: of the positives and negatives; None for none.
 
     Raises:
         PseudoLabelError: no sample is left.
     """
 
     def __init__(
-        self, reader: DatasetReader, source: SupervisionSource, frames: int, *, fill: bool = False
+        self,
+        reader: DatasetReader,
+        source: SupervisionSource,
+        shape: Shape,
+        *,
+        seed: int = 0,
+        views: ViewsConfig | None = None,
+        sentences: Sentences | None = None,
     ) -> None:
-        self._reader, self._source, self._frames, self._fill = reader, source, frames, fill
-        self._texts: dict[tuple[str, str], str] = {}
-        self._known = [sample for sample in source.samples() if sample[2].any()]
-        if not self._known:
+        self._reader, self._source, self._shape = reader, source, shape
+        self._seed, self._views, self._sentences = seed, views or ViewsConfig(), sentences
+        self._texts: dict[str, dict[str, str]] = {}
+        self._videos = _known_videos(source)
+        if not self._videos:
             raise PseudoLabelError(
                 "no frame has supervision of any weight, so there is nothing to train on; expected"
                 " frames that are present or absent; of pseudo-masks the report says why they were"
                 " turned down; of a data set's own annotation, take another student.supervision"
             )
+        self._draws = [
+            (row, start)
+            for row, video in enumerate(self._videos)
+            for start in range(0, len(video.expressions), shape.expressions)
+        ]
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._draws)
 
-    def draw(self, rng: Generator) -> Clip:
-        """A clip of random frames in order, frames of more weight more often, half of them
-        mirrored together with the sentence."""
-        video_id, expression, weight = self._known[int(rng.integers(len(self._known)))]
-        picked = self._pick(weight, rng)
-        video = self._reader.video(video_id)
-        images = [self._reader.frame(video, FrameIndex(index)) for index in picked]
-        supervision = self._source.frames(video_id, expression, picked)
-        text = self._text(video_id, expression)
-        if rng.random() < 0.5:
-            images = [np.ascontiguousarray(image[:, ::-1]) for image in images]
-            supervision = [item.mirrored(video.width) for item in supervision]
-            text = mirror_sentence(text)
-        return Clip(tuple(images), text, tuple(supervision))
+    @property
+    def samples(self) -> int:
+        """(video, expression) pairs that teach anything."""
+        return sum(len(video.expressions) for video in self._videos)
+
+    def __getitem__(self, number: int) -> list[Clip]:
+        """The clips of a draw: up to ``shape.expressions`` sentences of one video on one set of
+        random frames, in order, frames of more weight more often, all in one view.
+
+        Args:
+            number: from 0, going on from epoch to epoch.
+        """
+        epoch, place = divmod(number, len(self))
+        order = np.random.default_rng((self._seed, 1, epoch)).permutation(len(self))
+        row, start = self._draws[int(order[place])]
+        video = self._videos[row]
+        # The same in all draws of a video and epoch, so that together they hold each sample once.
+        shuffled = np.random.default_rng((self._seed, 2, epoch, row))
+        chosen = shuffled.permutation(len(video.expressions))
+        picked = [int(item) for item in chosen[start : start + self._shape.expressions]]
+        return self._clips(video, picked, np.random.default_rng((self._seed, 3, number)))
+
+    def _clips(self, video: _Video, rows: Sequence[int], rng: Generator) -> list[Clip]:
+        opened = self._reader.video(video.id)
+        view = draw_view(self._views, (opened.height, opened.width), rng)
+        frames = self._pick(np.mean([video.weights[row] for row in rows], axis=0), rng)
+        shown = [view.of_image(self._reader.frame(opened, FrameIndex(index))) for index in frames]
+        images = tuple(shown)
+        clips = []
+        for row in rows:
+            expression = video.expressions[row]
+            known = self._source.frames(video.id, expression, frames)
+            size = opened.height, opened.width
+            positives, negatives = self._others(video.id, expression, rng)
+            clips.append(
+                Clip(
+                    images,
+                    view.of_text(self._text(video.id, expression)),
+                    tuple(view.of_supervision(item, size) for item in known),
+                    tuple((view.of_text(text), confidence) for text, confidence in positives),
+                    tuple(view.of_text(text) for text in negatives),
+                )
+            )
+        return clips
 
     def _pick(self, weight: NDArray[np.float32], rng: Generator) -> list[int]:
-        count = min(self._frames, int((weight > 0).sum()))
-        picked = rng.choice(len(weight), count, replace=False, p=weight / weight.sum())
-        if self._fill and count < self._frames:
+        wanted = self._shape.frames
+        count = min(wanted, int((weight > 0).sum()))
+        share = weight.astype(np.float64)
+        share /= share.sum()
+        picked: NDArray[np.int64] = rng.choice(len(weight), count, replace=False, p=share)
+        if self._shape.fill and count < wanted:
             unknown = np.flatnonzero(weight == 0)
-            more = min(self._frames - count, len(unknown))
+            more = min(wanted - count, len(unknown))
             picked = np.concatenate([picked, rng.choice(unknown, more, replace=False)])
         return [int(index) for index in np.sort(picked)]
 
     def _text(self, video: str, expression: str) -> str:
-        if (video, expression) not in self._texts:
-            for item in self._reader.expressions(video):
-                self._texts[video, item.key.expression] = item.text
-        return self._texts[video, expression]
+        if video not in self._texts:
+            found = self._reader.expressions(video)
+            self._texts[video] = {item.key.expression: item.text for item in found}
+        return self._texts[video][expression]
+
+    def _others(
+        self, video: str, expression: str, rng: Generator
+    ) -> tuple[list[tuple[str, float]], list[str]]:
+        """Some of the sample's positives beside the original, and some of its negatives."""
+        if self._sentences is None or not (self._shape.positives or self._shape.negatives):
+            return [], []
+        found = self._sentences(video).get(expression)
+        if found is None:
+            return [], []
+        positives = [(item.text, item.confidence) for item in found.positives[1:]]
+        negatives = [item.text for item in found.negatives]
+        return (
+            [positives[row] for row in _some(len(positives), self._shape.positives, rng)],
+            [negatives[row] for row in _some(len(negatives), self._shape.negatives, rng)],
+        )
 
 
-def mirror_sentence(text: str) -> str:
-    """The sentence for the mirrored frame: left and right change places."""
-    return _SIDES.sub(lambda match: _MIRRORED[match.group()], text)
+def _some(total: int, count: int, rng: Generator) -> list[int]:
+    if not total:
+        return []
+    return sorted(rng.choice(total, min(count, total), replace=False).tolist())
+
+
+def _known_videos(source: SupervisionSource) -> list[_Video]:
+    videos: dict[str, _Video] = {}
+    for video, expression, weight in source.samples():
+        if weight.any():
+            found = videos.setdefault(video, _Video(video))
+            found.expressions.append(expression)
+            found.weights.append(weight)
+    return list(videos.values())

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from stages.student.clips import Clip
 
@@ -27,10 +27,14 @@ class StepSize:
     weight: float
 
 
-class Student(Protocol):
-    """A referring-video-segmentation model with its own loss."""
+class Student(nn.Module, ABC):
+    """A referring-video-segmentation model with its own loss.
 
-    def __call__(self, clips: Sequence[Clip], step: StepSize, epoch: int) -> dict[str, Tensor]:
+    Parameters under a name that holds ``image_encoder.`` have a learning rate of their own.
+    """
+
+    @abstractmethod
+    def forward(self, clips: Sequence[Clip], step: StepSize, epoch: int) -> dict[str, Tensor]:
         """The terms of the loss by name, of a part of a step; each a scalar, weighted, and divided
         by the size of the whole step. Their sum is what the gradient is taken of.
 
@@ -39,8 +43,8 @@ class Student(Protocol):
             step: of the whole step.
             epoch: from 0, how often every sample has been seen.
         """
-        ...
 
+    @abstractmethod
     def predict(self, images: Tensor, texts: Sequence[str]) -> Tensor:
         """Mask logits [E, T, h, w] of E sentences in T frames that follow one another.
 
@@ -48,4 +52,3 @@ class Student(Protocol):
             images: uint8 [T, H, W, 3], on the student's device.
             texts: E sentences.
         """
-        ...

@@ -57,44 +57,46 @@ def targets_of(clips: Sequence[Clip], grid: tuple[int, int], device: torch.devic
     return Targets(shares > 0.5, tuple(boxes), boxed, weight)
 
 
-def total_loss(
+def loss_terms(
     found: Segmented,
     clips: Sequence[Clip],
     config: StudentConfig,
     grid: tuple[int, int],
     *,
+    size: float,
     predictions_count: bool,
-) -> Tensor:
+) -> dict[str, Tensor]:
     """Sum over t of (L_SEG^t + L_LGCFS^t), plus L_BLCL of each clip (eq 21), by the frames' weight.
 
     L_SEG is L_MASK (eq 19) where a frame has a mask or its target is absent, and L_MIL where it has
-    boxes. The sum is divided by the weight of all frames, which is the same for every term: what a
-    step costs does not depend on how many frames of it are known.
+    boxes. Every term is divided by the weight of all frames of the step: what a step costs does not
+    depend on how many frames of it are known.
 
     Args:
         found: what the student gave for the frames of the clips, one after the other.
         clips: of one frame size.
         grid: h and w that masks and logits are compared at.
+        size: weight of all frames of the step, of which these clips may be a part; above 0.
         predictions_count: whether BLCL takes the student's own predictions within boxes for
             pseudo-masks; the paper does from the second epoch on, and before that, frames with
             boxes have no part in it.
 
     Returns:
-        One value; 0 where nothing is known of any frame.
+        ``segmentation`` and, where they are switched on, ``lgcfs`` and ``blcl``; a value each.
     """
     targets = targets_of(clips, grid, found.logits.device)
     lengths = [len(clip.images) for clip in clips]
     each = _segmentation_losses(resize_logits(found.logits, *grid), targets, config)
-    total = (targets.weight * each).sum()
+    terms = {"segmentation": (targets.weight * each).sum() / size}
     if config.lgcfs:
         crossed = _cross_frame_losses(found, targets, config, grid, lengths)
-        total = total + config.lgcfs_weight * (targets.weight * crossed).sum()
+        terms["lgcfs"] = config.lgcfs_weight * (targets.weight * crossed).sum() / size
     if config.blcl:
         assert found.contrast is not None, "a student that is trained with BLCL has its layers"
         regions = _regions(found.logits, clips, config.blcl_threshold, predictions_count)
         contrasted = blcl_losses(found.sentence, found.contrast, regions, lengths)
-        total = total + config.blcl_weight * contrasted.sum()
-    return total / targets.weight.sum().clamp(min=1e-6)
+        terms["blcl"] = config.blcl_weight * contrasted.sum() / size
+    return terms
 
 
 def resize_logits(logits: Tensor, height: int, width: int) -> Tensor:

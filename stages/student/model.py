@@ -161,15 +161,25 @@ class SimRVOS(nn.Module):
         """Mask logits [N, h_1, w_1] for normalised images [N, 3, H, W], one sentence a frame."""
         return self.look(images, texts).logits
 
-    def look(self, images: Tensor, texts: Sequence[str]) -> Segmented:
-        """The same, with what led to the masks."""
+    def look(
+        self, images: Tensor, texts: Sequence[str], rows: Sequence[int] | None = None
+    ) -> Segmented:
+        """The same, with what led to the masks.
+
+        Args:
+            images: [M, 3, H, W]; each is encoded once, however many sentences it has.
+            texts: N sentences.
+            rows: the image of each sentence; None for one each, in order.
+        """
         distinct = list(dict.fromkeys(texts))
         with torch.no_grad():
             words, usable = self._text_encoder(distinct)
-        rows = torch.tensor([distinct.index(text) for text in texts], device=images.device)
-        words_NLC = self.text_in(words.to(images.device))[rows]
-        usable = usable.to(images.device)[rows]
+        said = torch.tensor([distinct.index(text) for text in texts], device=images.device)
+        words_NLC = self.text_in(words.to(images.device))[said]
+        usable = usable.to(images.device)[said]
         maps = list(self.image_encoder(images))
+        if rows is not None:
+            maps = [item[torch.tensor(rows, device=images.device)] for item in maps]
         fused = self.fuse(self.visual_in(maps[-1]), words_NLC, usable)
         theta = self.dynamic_filters(fused.words, words_NLC, usable)
         features, contrast = self.pyramid(fused.visual, maps[:-1]), None

@@ -97,25 +97,59 @@ class SupervisionSource(Protocol):
 
 
 class PseudoMasks:
-    """A run's pseudo-masks as supervision."""
+    """A run's pseudo-masks as supervision.
 
-    def __init__(self, masks: MaskSource) -> None:
-        self._masks = masks
+    Args:
+        masks: the run's.
+        weighted: False takes every frame that is known for certain.
+    """
+
+    def __init__(self, masks: MaskSource, *, weighted: bool = True) -> None:
+        self._masks, self._weighted = masks, weighted
 
     def samples(self) -> Iterator[tuple[str, str, NDArray[np.float32]]]:
         """Every sample with its weights; no mask is read."""
         for video, expression in self._masks.samples():
-            yield video, expression, self._masks.quality(video, expression)[0]
+            weight = self._masks.quality(video, expression)[0]
+            yield video, expression, weight if self._weighted else _certain(weight)
 
     def frames(
         self, video_id: str, expression_id: str, indices: Sequence[int]
     ) -> list[FrameSupervision]:
         """A mask by its weight; absent frames teach background, unknown ones nothing."""
-        found = zip(*self._masks.read(video_id, expression_id, indices), strict=True)
+        masks, weights, states = self._masks.read(video_id, expression_id, indices)
+        if not self._weighted:
+            weights = _certain(weights)
         return [
             UNKNOWN if status == Status.UNKNOWN else of_mask(mask, float(weight))
-            for mask, weight, status in found
+            for mask, weight, status in zip(masks, weights, states, strict=True)
         ]
+
+
+class SentencesAlone:
+    """Nothing is known of any frame, and every frame may be shown (WSRVOS).
+
+    Args:
+        masks: whose samples are taken, and of which nothing else is.
+    """
+
+    def __init__(self, masks: MaskSource) -> None:
+        self._masks = masks
+
+    def samples(self) -> Iterator[tuple[str, str, NDArray[np.float32]]]:
+        """Every sample; each frame as likely to be shown as another."""
+        for video, expression in self._masks.samples():
+            yield video, expression, np.ones_like(self._masks.quality(video, expression)[0])
+
+    def frames(
+        self, video_id: str, expression_id: str, indices: Sequence[int]
+    ) -> list[FrameSupervision]:
+        """Unknown, all of them."""
+        return [UNKNOWN] * len(indices)
+
+
+def _certain(weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    return (weight > 0).astype(np.float32)
 
 
 class Annotations:

@@ -17,7 +17,7 @@ from pipeline.geometry import box_to_mask
 from stages.student.blcl import Regions, blcl_loss
 from stages.student.clips import Clip
 from stages.student.lgcfs import cross_frame_logits
-from stages.student.losses import targets_of, total_loss
+from stages.student.losses import loss_terms, targets_of
 from stages.student.mil import mil_losses
 from stages.student.model import Segmented, filter_sizes, mask_losses
 from stages.student.supervision import ABSENT, UNKNOWN, FrameSupervision, of_boxes, of_mask
@@ -57,7 +57,9 @@ def found_for(frames: int, seed: int = 0) -> Segmented:
 def loss_of(
     found: Segmented, clips: Sequence[Clip], config: StudentConfig, pseudo: bool = True
 ) -> Tensor:
-    return total_loss(found, clips, config, FINE, predictions_count=pseudo)
+    weight = float(sum(clip.weight.sum() for clip in clips))
+    terms = loss_terms(found, clips, config, FINE, size=weight or 1.0, predictions_count=pseudo)
+    return torch.stack(list(terms.values())).sum()
 
 
 def upsampled(logits: Tensor) -> Tensor:

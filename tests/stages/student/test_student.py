@@ -1,4 +1,4 @@
-"""The student: SimRVOS's equations literally, and what clips and weights teach."""
+"""SimRVOS: its equations literally, and what the frames of a clip teach it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.config import StudentConfig
-from pipeline.errors import PseudoLabelError
-from pipeline.geometry import masks_to_boxes
-from pipeline.metrics import region_similarity
 from pipeline.shapes.scene import Scene
-from stages.student.clips import Clip, Clips, mirror_sentence
+from stages.student.clips import Clip
+from stages.student.contract import StepSize
 from stages.student.model import (
     DYNAMIC_CHANNELS,
     FOCAL_SCALE,
@@ -27,16 +25,15 @@ from stages.student.model import (
     SimRVOS,
     mask_loss,
 )
-from stages.student.supervision import UNKNOWN, Annotations, FrameSupervision, PseudoMasks, of_mask
-from stages.student.train import (
-    clip_loss,
-    predict_video,
-    prepare_frames,
-    train,
-)
+from stages.student.simrvos import SimRVOSStudent, distinct_frames, prepare_frames
+from stages.student.supervision import UNKNOWN, FrameSupervision, of_mask
 from tests.fakes.student import CHANNELS, Videos, tiny_model, two_scenes
 
-CPU = torch.device("cpu")
+
+def clip_loss(model: SimRVOS, clips: Sequence[Clip], config: StudentConfig) -> Tensor:
+    weight = float(sum(clip.weight.sum() for clip in clips))
+    terms = SimRVOSStudent(model, config)(clips, StepSize(len(clips), weight), 0)
+    return torch.stack(list(terms.values())).sum()
 
 
 @pytest.fixture(scope="module")
@@ -269,7 +266,7 @@ def test_the_loss_of_a_clip_leaves_unknown_frames_out(scenes: list[Scene]) -> No
 
     def loss(first: NDArray[np.bool_], second: FrameSupervision) -> Tensor:
         taught = Clip(clip.images, clip.text, (of_mask(first), second))
-        return clip_loss(model, [taught], config, CPU).detach()
+        return clip_loss(model, [taught], config).detach()
 
     unknown = loss(clip.mask[0], UNKNOWN)
     assert torch.equal(unknown, loss(clip.mask[0], of_mask(~clip.mask[1], 0.0)))
@@ -282,7 +279,7 @@ def test_without_more_switched_on_the_loss_of_a_step_is_the_mask_loss(scenes: li
     clip = clip_of(videos, "v0", 0, [0, 1, 2])
     weights = (1.0, 0.25, 0.5)
     taught = tuple(of_mask(mask, w) for mask, w in zip(clip.mask, weights, strict=True))
-    found = clip_loss(model, [Clip(clip.images, clip.text, taught)], config, CPU)
+    found = clip_loss(model, [Clip(clip.images, clip.text, taught)], config)
     images = prepare_frames(torch.from_numpy(np.stack(clip.images)), 32)
     size = images.shape[2] // 2, images.shape[3] // 2
     logits = F.interpolate(
@@ -300,201 +297,44 @@ def test_clips_of_different_frame_sizes_share_a_step(scenes: list[Scene]) -> Non
         wide.text,
         tuple(of_mask(mask.T) for mask in wide.mask),
     )
-    alone = [float(clip_loss(model, [clip], config, CPU).detach()) for clip in (wide, high)]
-    both = float(clip_loss(model, [wide, high], config, CPU).detach())
+    alone = [float(clip_loss(model, [clip], config).detach()) for clip in (wide, high)]
+    both = float(clip_loss(model, [wide, high], config).detach())
     assert both == pytest.approx(sum(alone) / 2, rel=1e-5)
 
 
-# Clips.
+def test_frames_that_clips_share_are_encoded_once_and_change_nothing(scenes: list[Scene]) -> None:
+    videos, config = Videos(scenes), StudentConfig(short_side=32)
+    one, two = (clip_of(videos, "v0", row, [0, 1, 2]) for row in (0, 1))
+    shared = Clip(one.images, two.text, two.supervision)
+    images, rows = distinct_frames([one, shared, two])
+    assert images.shape[0] == 6 and rows == [0, 1, 2, 0, 1, 2, 3, 4, 5]
+    model, seen = tiny_model(), []
+    model.image_encoder.register_forward_hook(lambda _, given, __: seen.append(len(given[0])))
+    together = clip_loss(model, [one, shared], config)
+    assert seen == [3]
+    torch.testing.assert_close(together, clip_loss(model, [one, two], config))
 
 
-@pytest.mark.parametrize(
-    ("text", "mirrored"),
-    [
-        ("the star on the left", "the star on the right"),
-        ("a cross to the right of the left one", "a cross to the left of the right one"),
-        ("the leftmost circle", "the rightmost circle"),
-        ("a bright man in the middle", "a bright man in the middle"),
-        ("the star moving up", "the star moving up"),
-    ],
-)
-def test_mirroring_a_sentence(text: str, mirrored: str) -> None:
-    assert mirror_sentence(text) == mirrored
-    assert mirror_sentence(mirrored) == text
+def test_the_parts_of_a_step_add_up_to_it(scenes: list[Scene]) -> None:
+    videos, config = Videos(scenes), StudentConfig(short_side=32)
+    weak = clip_of(videos, "v0", 0, [0, 1])
+    weak = Clip(weak.images, weak.text, tuple(of_mask(mask, 0.25) for mask in weak.mask))
+    clips = [weak, clip_of(videos, "v1", 0, [1, 2, 3])]
+    student, size = SimRVOSStudent(tiny_model(), config), StepSize(2, 3.5)
+    whole = student(clips, size, 0)["segmentation"]
+    parts = [student([clip], size, 0)["segmentation"] for clip in clips]
+    torch.testing.assert_close(whole, parts[0] + parts[1])
 
 
-def test_clips_are_the_same_for_the_same_seed(scenes: list[Scene]) -> None:
-    def drawn(seed: int) -> list[Clip]:
-        clips, rng = (
-            Clips(Videos(scenes), PseudoMasks(Videos(scenes)), 3),
-            np.random.default_rng(seed),
-        )
-        return [clips.draw(rng) for _ in range(8)]
-
-    for one, two in zip(drawn(5), drawn(5), strict=True):
-        assert one.text == two.text
-        np.testing.assert_array_equal(one.mask, two.mask)
-        np.testing.assert_array_equal(np.stack(one.images), np.stack(two.images))
-    assert any(
-        one.text != two.text or one.mask.shape != two.mask.shape or (one.mask != two.mask).any()
-        for one, two in zip(drawn(5), drawn(6), strict=True)
-    )
-
-
-def test_a_clip_is_frames_of_one_sample_in_order_mirrored_or_not(scenes: list[Scene]) -> None:
-    videos = Videos(scenes)
-    clips, rng = Clips(videos, PseudoMasks(videos), 3), np.random.default_rng(0)
-    mirrored = 0
-    for _ in range(20):
-        clip = clips.draw(rng)
-        frames = {
-            (video, time, flip): item.image[:, ::-1] if flip else item.image
-            for video, drawn in videos.drawn.items()
-            for time, item in enumerate(drawn)
-            for flip in (False, True)
-        }
-        found = [
-            next(key for key, image in frames.items() if np.array_equal(image, shown))
-            for shown in clip.images
-        ]
-        assert len({(video, flip) for video, _, flip in found}) == 1
-        times = [time for _, time, _ in found]
-        assert times == sorted(set(times))
-        video, _, flip = found[0]
-        side = "right" if flip else "left"
-        rows = [f"the {item.name} on the {side}" for item in videos.scenes[video].objects]
-        truth = np.stack([videos.drawn[video][time].masks[rows.index(clip.text)] for time in times])
-        np.testing.assert_array_equal(clip.mask, truth[:, :, ::-1] if flip else truth)
-        mirrored += flip
-    assert 0 < mirrored < 20
-
-
-def test_frames_without_weight_are_not_drawn_and_samples_without_any_are_left_out(
-    scenes: list[Scene],
-) -> None:
-    videos = Videos(scenes)
-    for key in videos.weights:
-        videos.weights[key][:] = 0
-    videos.weights["v1", "0"][[1, 3]] = (0.5, 1.0)
-    clips, rng = Clips(videos, PseudoMasks(videos), 4), np.random.default_rng(0)
-    assert len(clips) == 1
-    for _ in range(10):
-        clip = clips.draw(rng)
-        assert len(clip.images) == 2 and clip.weight.tolist() == [0.5, 1.0]
-
-
-def test_frames_of_more_weight_come_more_often(scenes: list[Scene]) -> None:
-    videos = Videos(scenes)
-    for key in videos.weights:
-        videos.weights[key][:] = 0
-    videos.weights["v0", "0"][[0, 2]] = (0.1, 0.9)
-    clips, rng = Clips(videos, PseudoMasks(videos), 1), np.random.default_rng(0)
-    heavy = [clips.draw(rng).weight[0] > 0.5 for _ in range(60)]
-    assert 0.75 < np.mean(heavy) < 1
-
-
-def test_masks_without_any_weight_are_refused(scenes: list[Scene]) -> None:
-    videos = Videos(scenes)
-    for key in videos.weights:
-        videos.weights[key][:] = 0
-    with pytest.raises(PseudoLabelError, match="nothing to train on"):
-        Clips(videos, PseudoMasks(videos), 2)
-
-
-# Training and prediction.
-
-CONFIG = StudentConfig(
-    steps=160,
-    clips_a_step=3,
-    frames_a_clip=2,
-    short_side=96,
-    channels=CHANNELS,
-    learning_rate=4e-3,
-    backbone_learning_rate=4e-3,
-)
-
-
-def mean_overlap(model: SimRVOS, videos: Videos) -> float:
-    """Mean J of a model's masks in the frames where a target shows well."""
-    scores = []
-    for video_id in videos.video_ids():
-        video = videos.video(video_id)
-        texts = [item.text for item in videos.expressions(video_id)]
-        for part, masks, _ in predict_video(model, videos, video, texts, CONFIG, CPU):
-            for row in range(len(texts)):
-                for place, time in enumerate(range(part.start, part.stop)):
-                    truth = videos.drawn[video_id][time].masks[row]
-                    if truth.sum() > 100:
-                        scores.append(float(region_similarity(masks[row, place], truth)))
-    assert len(scores) > 8
-    return float(np.mean(scores))
-
-
-def test_training_is_the_same_for_the_same_seed(scenes: list[Scene]) -> None:
-    videos = Videos(scenes)
-    config = CONFIG.model_copy(update={"steps": 3, "short_side": 32})
-    told: list[tuple[int, int, float]] = []
-    runs = [
-        train(
-            tiny_model(),
-            Clips(videos, PseudoMasks(videos), 2),
-            config,
-            seed=seed,
-            device=CPU,
-            progress=lambda *step: told.append(step),
-        )
-        for seed in (1, 1, 2)
-    ]
-    assert runs[0] == runs[1] != runs[2]
-    assert [step for step, _, _ in told[:3]] == [0, 1, 2]
-    assert told[0][1] == 6 and told[0][2] == runs[0][0]
-
-
-def test_a_learning_rate_of_zero_leaves_the_image_encoder_alone(scenes: list[Scene]) -> None:
-    videos, model = Videos(scenes), tiny_model()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    config = CONFIG.model_copy(update={"steps": 2, "short_side": 32, "backbone_learning_rate": 0.0})
-    train(model, Clips(videos, PseudoMasks(videos), 2), config, seed=0, device=CPU)
-    for name, value in model.state_dict().items():
-        assert torch.equal(value, before[name]) == name.startswith("image_encoder."), name
-
-
-def test_it_learns_two_videos_by_heart(scenes: list[Scene]) -> None:
-    videos = Videos(scenes)
-    model = tiny_model()
-    losses = train(model, Clips(videos, PseudoMasks(videos), 2), CONFIG, seed=0, device=CPU)
-    assert np.mean(losses[-10:]) < 0.25 * np.mean(losses[:10])
-    assert mean_overlap(model, videos) > 0.9
-
-
-def test_it_learns_masks_from_boxes_alone(scenes: list[Scene]) -> None:
-    class Boxed(Videos):
-        def boxes(self, *asked: Any) -> Any:
-            mask = self.truth(*asked)
-            return masks_to_boxes(mask[None])[: int(mask.any())]
-
-    videos = Boxed(scenes)
-    model = tiny_model()
-    source = Annotations(videos, videos.samples(), masks=False)
-    config = CONFIG.model_copy(update={"mil": True})
-    train(model, Clips(videos, source, 2), config, seed=0, device=CPU)
-    assert mean_overlap(model, videos) > 0.65
-
-
-def test_predictions_cover_every_frame_of_every_sentence(scenes: list[Scene]) -> None:
-    videos, model = Videos(scenes), tiny_model()
-    video = videos.video("v0")
-    texts = ["the red star", "the blue circle", "a cross"]
-    config = CONFIG.model_copy(update={"short_side": 32})
-    seen: list[int] = []
-    for part, masks, sure in predict_video(model, videos, video, texts, config, CPU, 3):
-        frames = part.stop - part.start
-        seen += range(part.start, part.stop)
-        assert masks.shape == (3, frames, video.height, video.width) and masks.dtype == bool
-        assert sure.shape == (3, frames) and sure.dtype == np.float32
-        assert ((sure == 0) | (sure > 0.5)).all() and (sure <= 1).all()
-        np.testing.assert_array_equal(sure > 0, masks.any((2, 3)))
-    assert seen == list(range(len(video)))
+def test_a_student_predicts_each_sentence_in_each_frame(scenes: list[Scene]) -> None:
+    student = SimRVOSStudent(tiny_model(), StudentConfig(short_side=32)).eval()
+    images = torch.from_numpy(np.stack(clip_of(Videos(scenes), "v0", 0, [0, 1, 2]).images))
+    texts = ["the red star", "a small circle"]
+    with torch.no_grad():
+        found = student.predict(images, texts)
+        for row, text in enumerate(texts):
+            alone = student.network(prepare_frames(images, 32), [text] * 3)
+            torch.testing.assert_close(found[row], alone, rtol=1e-4, atol=1e-4)
 
 
 def test_frames_are_resized_by_their_short_side_and_normalised() -> None:

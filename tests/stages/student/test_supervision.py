@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipeline.geometry import box_to_mask, masks_to_boxes
 from pipeline.shapes.scene import Scene
 from pipeline.types import Expression, FrameIndex, Status, VideoRef
-from stages.student.clips import Clips
+from stages.student.clips import Clips, Shape
 from stages.student.supervision import (
     ABSENT,
     UNKNOWN,
@@ -162,14 +162,13 @@ def test_a_target_that_the_annotation_does_not_show_is_absent(scenes: list[Scene
 
 
 def drawn_clips(clips: Clips, count: int) -> Iterator[Any]:
-    rng = np.random.default_rng(0)
-    for _ in range(count):
-        yield clips.draw(rng)
+    for number in range(count):
+        yield from clips[number]
 
 
 def test_clips_carry_boxes_mirrored_with_their_frames(scenes: list[Scene]) -> None:
     partly = Partly(scenes, set(), set(range(12)))
-    clips = Clips(partly, Annotations(partly, partly.samples()), 3)
+    clips = Clips(partly, Annotations(partly, partly.samples()), Shape(3))
     mirrored = 0
     for clip in drawn_clips(clips, 12):
         assert not clip.mask.any()
@@ -198,9 +197,9 @@ def test_clips_carry_boxes_mirrored_with_their_frames(scenes: list[Scene]) -> No
 def test_unknown_frames_fill_a_clip_where_that_is_asked_for(scenes: list[Scene]) -> None:
     partly = Partly(scenes, {2}, set())
     source = Annotations(partly, partly.samples())
-    for clip in drawn_clips(Clips(partly, source, 4), 4):
+    for clip in drawn_clips(Clips(partly, source, Shape(4)), 4):
         assert clip.weight.tolist() == [1.0]
-    filled = list(drawn_clips(Clips(partly, source, 3, fill=True), 8))
+    filled = list(drawn_clips(Clips(partly, source, Shape(3, fill=True)), 8))
     for clip in filled:
         assert len(clip.images) == 3 and clip.weight.sum() == 1
         assert len({image.tobytes() for image in clip.images}) == 3

@@ -1,0 +1,75 @@
+"""A student's masks of a video, some frames at a time; memory does not grow with the video."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.ports import DatasetReader
+from pipeline.types import FrameIndex, VideoRef
+from stages.student.contract import Student
+from stages.student.losses import resize_logits
+
+
+@dataclass(frozen=True)
+class Window:
+    """Some frames of a video.
+
+    Attributes:
+        frames: their positions.
+        masks: bool [E, n, H, W], of E sentences.
+        sure: float32 [E, n], the mean probability inside each mask; 0 where it is empty.
+    """
+
+    frames: range
+    masks: NDArray[np.bool_]
+    sure: NDArray[np.float32]
+
+
+@torch.inference_mode()
+def predict_video(
+    student: Student,
+    reader: DatasetReader,
+    video: VideoRef,
+    texts: Sequence[str],
+    device: torch.device,
+    *,
+    frames: int = 8,
+    online: bool = False,
+    threshold: float = 0.5,
+) -> Iterator[Window]:
+    """Masks of all sentences, window by window.
+
+    Args:
+        student: on the device, in the mode for evaluation.
+        frames: of a window; the student sees no others with them.
+        online: nothing looks ahead: each window ends with the one frame that is predicted, and
+            begins with the frames before it that have been seen.
+        threshold: probability from which on a pixel is in the mask.
+
+    Raises:
+        InputError: a frame cannot be read.
+    """
+    held: list[NDArray[np.uint8]] = []
+    for part in windows(len(video), 1 if online else frames):
+        fresh = [reader.frame(video, FrameIndex(index)) for index in part]
+        held = [*held, *fresh][-frames:] if online else fresh
+        images = torch.from_numpy(np.stack(held)).to(device)
+        masks, sure = [], []
+        for logits in student.predict(images, texts)[:, -len(part) :]:
+            chance = resize_logits(logits.float(), video.height, video.width).sigmoid()
+            mask = chance > threshold
+            inside = (chance * mask).sum((1, 2)) / mask.sum((1, 2)).clamp(min=1)
+            masks.append(mask.cpu().numpy())
+            sure.append(inside.cpu().numpy().astype(np.float32))
+        yield Window(part, np.stack(masks), np.stack(sure))
+
+
+def windows(length: int, frames: int) -> Iterator[range]:
+    """The positions of each window of a video of ``length`` frames."""
+    for start in range(0, length, frames):
+        yield range(start, min(start + frames, length))
