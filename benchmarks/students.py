@@ -1,14 +1,15 @@
-"""What each kind of supervision teaches a student, and what LGCFS and BLCL add to it.
+"""What each kind of supervision teaches a student, and what each part of a student adds.
 
-    .venv/bin/python benchmarks/students.py [--seeds 3] [--steps 400] [section.key=value ...]
+    .venv/bin/python benchmarks/students.py [--seeds 3] [--table simrvos] [section.key=value ...]
 
-The rows are those of SimRVOS's Tables I, III and IV, and this project's pseudo-masks.
+Tables: ``simrvos`` is SimRVOS's Tables I, III and IV; ``pseudo`` what the run's masks, their
+weights and their order are worth; ``wsrvos`` text as the only supervision, each part left out.
 
 Works on a run whose masks are done (`make pseudolabels` makes one): every student is trained on the
-same samples of it, from its pseudo-masks or from the data set's own annotation of them, and
-predicts the `valid` split. A seed sets the student's first weights and the clips it is shown. Mean
-J&F in percent over the seeds, and their standard deviation; on one device, the same seeds give the
-same figures.
+same samples of it and predicts the `valid` split. A seed sets the student's first weights and the
+clips it is shown. Mean J&F in percent over the seeds, and their standard deviation; on one device,
+the same seeds give the same figures. Students are kept in a file as they end, `--results`, and the
+same command goes on from there.
 """
 
 from __future__ import annotations
@@ -16,94 +17,278 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import torch
 import typer
+from filelock import FileLock
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from flows.evaluation import evaluate, summarise
+from flows.evaluation import baseline_masks, evaluate, summarise
 from flows.paths import RunPaths
-from flows.training import build_student, supervision_of
-from flows.workshop import dataset_root
-from pipeline.config import RunConfig, StudentConfig, load_config
-from pipeline.ports import DatasetReader
-from pipeline.types import Expression, Status, VideoRef
-from stages.student.clips import Clips
-from stages.student.model import SimRVOS
-from stages.student.train import predict_video, train
-from stages.weights import resolve_device
-from storage.datasets import open_dataset
+from flows.run import plan_of
+from flows.training import build_student, clips_of
+from flows.validation import Validation
+from flows.workshop import Workshop
+from pipeline.config import RunConfig, config_from, load_config
+from pipeline.fingerprint import digest
+from pipeline.types import Augmentation, Expression, PseudoMask, Status, VideoRef
+from stages.fuse import fuse
+from stages.rank import rank
+from stages.student.fit import fit
+from stages.student.train import Trainer
+from storage.atomic import replace_file
+from storage.candidates import read_candidates
 from storage.masks import MaskStore
+from storage.tables import ground_videos, read_augmentations, read_ground
 
-ROWS: Mapping[str, Mapping[str, Any]] = {
-    "full masks": {"supervision": "masks"},
-    "first mask + boxes": {"supervision": "first_mask_boxes", "mil": True},
-    "first mask": {"supervision": "first_mask"},
-    "boxes": {"supervision": "boxes", "mil": True},
-    "pseudo-masks": {},
-    "first mask + boxes, LGCFS": {"supervision": "first_mask_boxes", "mil": True, "lgcfs": True},
-    "first mask + boxes, BLCL": {"supervision": "first_mask_boxes", "mil": True, "blcl": True},
-    "first mask + boxes, LGCFS, BLCL": {
-        "supervision": "first_mask_boxes",
-        "mil": True,
-        "lgcfs": True,
-        "blcl": True,
+WEAK = {"supervision": "first_mask_boxes", "mil": True}
+TEXT = {"model": "wsrvos", "supervision": "text"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One kind of student.
+
+    Attributes:
+        student: fields of the configuration's section, ``a.b`` for one of a section within.
+        masks: whose pseudo-masks: of the run; the ``baseline``'s, the best box of the sentence in
+            every frame; or ``unranked``, the best instance of every frame.
+    """
+
+    student: Mapping[str, Any]
+    masks: str = "run"
+
+
+TABLES: Mapping[str, Mapping[str, Row]] = {
+    "simrvos": {
+        "full masks": Row({"supervision": "masks"}),
+        "first mask + boxes": Row(WEAK),
+        "first mask": Row({"supervision": "first_mask"}),
+        "boxes": Row({"supervision": "boxes", "mil": True}),
+        "first mask + boxes, LGCFS": Row(WEAK | {"lgcfs": True}),
+        "first mask + boxes, BLCL": Row(WEAK | {"blcl": True}),
+        "first mask + boxes, LGCFS, BLCL": Row(WEAK | {"lgcfs": True, "blcl": True}),
     },
-    "pseudo-masks, LGCFS, BLCL": {"lgcfs": True, "blcl": True},
+    "pseudo": {
+        "full masks": Row({"supervision": "masks"}),
+        "pseudo-masks": Row({}),
+        "pseudo-masks, every known frame alike": Row({"frame_weights": False}),
+        "pseudo-masks without ranking": Row({}, "unranked"),
+        "the plain baseline's masks": Row({}, "baseline"),
+        "pseudo-masks, LGCFS, BLCL": Row({"lgcfs": True, "blcl": True}),
+    },
+    "wsrvos": {
+        "text alone": Row(TEXT),
+        "text and pseudo-masks": Row({"model": "wsrvos"}),
+        "text, without selection": Row(TEXT | {"wsrvos.selection": False}),
+        "text, without classification": Row(TEXT | {"wsrvos.classification": False}),
+        "text, without fusion": Row(TEXT | {"wsrvos.fusion": False}),
+        "text, without ranking": Row(TEXT | {"wsrvos.ranking": False}),
+        "text, without refinement": Row(TEXT | {"wsrvos.refinement": False}),
+    },
 }
 
 
-def score(config: RunConfig) -> float:
+def student_of(config: RunConfig, row: Row, seed: int) -> RunConfig:
+    """The configuration of one student."""
+    values = config.model_dump(mode="json", exclude_none=True)
+    for name, value in row.student.items():
+        *sections, field = name.split(".")
+        place = values["student"]
+        for section in sections:
+            place = place[section]
+        place[field] = value
+    return config_from({**values, "seed": seed}, "the row")
+
+
+def score(config: RunConfig, masks: MaskStore) -> float:
     """J&F in percent, on the split ``valid``, of a student that is trained here."""
     shop = Workshop(config)
     torch.manual_seed(config.seed)
     student = build_student(config.student, shop.device)
-    clips = clips_of(shop)
+    clips = clips_of(shop, masks)
     fit(Trainer(student, clips, config.student, device=shop.device), config.student.training)
     valid = shop.reader("valid")
     return Validation(valid, len(valid.video_ids()), shop.device)(student.eval())
+
+
+# Masks that are not the run's.
+
+
+def masks_of(config: RunConfig, kind: str) -> MaskStore:
+    """The store of a kind of masks; written beside the run's where it is not there yet."""
+    paths = RunPaths(config.run_folder)
+    if kind == "run":
+        return MaskStore(paths.masks)
+    store = MaskStore(paths.folder / "students-bench" / f"{kind}.zarr")
+    if not store.videos():
+        reader = Workshop(config).reader()
+        for video_id, texts, found in other_masks(config, kind):
+            store.write_video(reader.video(video_id), texts, found)
+    return store
+
+
+def other_masks(config: RunConfig, kind: str) -> Iterator[tuple[str, list[str], list[PseudoMask]]]:
+    """Video, sentences and masks, from the run's stored boxes and candidates."""
+    paths, reader = RunPaths(config.run_folder), Workshop(config).reader()
+    unranked = config.rank.model_copy(update={"enabled": False})
+    for shard in plan_of(config).shards:
+        ground = paths.part("ground", shard.name)
+        augmentations = read_augmentations(paths.part("augment", shard.name))
+        for video_id in ground_videos(ground):
+            video, mine = reader.video(video_id), augmentations[video_id]
+            texts, boxes = read_ground(ground, video_id)
+            candidates = read_candidates(paths.part("segment", shard.name), video_id)
+            found = []
+            for item in mine:
+                if kind == "unranked":
+                    fused = fuse(item, texts, boxes, candidates, config.fuse)
+                    limit = config.fuse.threshold
+                    mask, _ = rank(fused, video.height, video.width, unranked, "", threshold=limit)
+                else:
+                    plain = baseline_masks(
+                        item, texts, boxes, candidates, video.height, video.width
+                    )
+                    mask = certain(item, *plain)
+                found.append(mask)
+            yield video_id, [item.original for item in mine], found
+
+
+def certain(item: Augmentation, mask: NDArray[np.bool_], status: NDArray[np.uint8]) -> PseudoMask:
+    """Masks that all weigh the same, as a baseline that knows no doubt has them."""
+    return PseudoMask(item.key, mask, np.ones(len(mask), np.float32), status, "")
+
+
+# What knows nothing of the sentence.
+
+
+def blind_guesses(config: RunConfig) -> dict[str, float]:
+    """J&F of a box in the middle of the frame, of the share of it that targets have, and of a
+    random one of that size."""
+    shop = Workshop(config)
+    reader, rng = shop.reader("valid"), np.random.default_rng(0)
+    height, width = 0.36, 0.36
+
+    def boxed(place: Callable[[], tuple[float, float]]) -> Any:
+        def masks(video: VideoRef, _: Expression) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
+            found = np.zeros((len(video), video.height, video.width), bool)
+            for frame in found:
+                y, x = place()
+                top, left = int(y * video.height), int(x * video.width)
+                frame[
+                    top : top + int(height * video.height), left : left + int(width * video.height)
+                ] = True
+            return found, np.full(len(video), Status.PRESENT, np.uint8)
+
+        return masks
+
+    guesses = {
+        "a box in the middle": boxed(lambda: (0.5 - height / 2, 0.5 - width * 9 / 32)),
+        "a random box": boxed(lambda: (rng.random() * (1 - height), rng.random() * (1 - width))),
+    }
+    scores = {}
+    for name, masks in guesses.items():
+        found = [one for _, each in evaluate(reader, reader.video_ids(), masks) for one in each]
+        figures = summarise(found)
+        assert figures is not None, "the split valid has truth"
+        scores[name] = float(figures["overall"]["J&F"])
+    return scores
+
+
+# The table.
+
+
+class Results:
+    """J&F by student, in a file that several processes may add to.
+
+    Args:
+        path: of the JSON file.
+        of: digest of what every student shares; results of another are not taken.
+    """
+
+    def __init__(self, path: Path, of: str) -> None:
+        self._path, self._of = path, of
+
+    def read(self) -> dict[str, float]:
+        if not self._path.exists():
+            return {}
+        values: dict[str, Any] = json.loads(self._path.read_text())
+        return dict(values.get(self._of, {}))
+
+    def add(self, student: str, value: float) -> None:
+        with FileLock(f"{self._path}.lock"):
+            values = json.loads(self._path.read_text()) if self._path.exists() else {}
+            values.setdefault(self._of, {})[student] = value
+            with replace_file(self._path, "w") as file:
+                json.dump(values, file, indent=2)
 
 
 def main(
     overrides: Annotated[list[str] | None, typer.Argument(help="section.key=value")] = None,
     config: Annotated[Path | None, typer.Option(help="the run's configuration")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="students a row, of the seeds 0, 1, …")] = 3,
-    steps: Annotated[int | None, typer.Option(min=1, help="of each training")] = None,
+    table: Annotated[list[str] | None, typer.Option(help="simrvos, pseudo or wsrvos")] = None,
     rows: Annotated[list[str] | None, typer.Option("--row", help="these rows alone")] = None,
+    results: Annotated[Path | None, typer.Option(help="file that students are kept in")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table")] = False,
 ) -> None:
     resolved = load_config(config, overrides or ())
-    masks = RunPaths(resolved.run_folder).masks
-    if not MaskStore(masks).videos():
+    folder = resolved.run_folder
+    if not MaskStore(RunPaths(folder).masks).videos():
         raise typer.BadParameter(
-            f"{masks}: no masks; expected those of a run; make it first with `make pseudolabels`"
+            f"{folder}: no masks; expected those of a run; make it first with `make pseudolabels`"
         )
-    if unknown := set(rows or ()) - ROWS.keys():
-        raise typer.BadParameter(f"no row {sorted(unknown)}; expected some of {list(ROWS)}")
-    results: dict[str, dict[str, Any]] = {}
-    for name in rows or ROWS:
-        base = resolved.student.model_dump() | {"steps": steps or resolved.student.steps}
-        student = StudentConfig.model_validate(base | ROWS[name])
-        start = time.monotonic()
-        found = [score(resolved, student, seed) for seed in range(seeds)]
-        spread = statistics.stdev(found) if seeds > 1 else None
-        seconds = (time.monotonic() - start) / seeds
-        results[name] = {"mean": statistics.fmean(found), "spread": spread, "seeds": found}
-        typer.echo(f"{name}: {seconds:.0f} s a student", err=True)
+    if unknown := set(table or ()) - TABLES.keys():
+        raise typer.BadParameter(f"no table {sorted(unknown)}; expected some of {list(TABLES)}")
+    wanted = {n: row for t in table or TABLES for n, row in TABLES[t].items()}
+    if unknown := set(rows or ()) - wanted.keys():
+        raise typer.BadParameter(f"no row {sorted(unknown)}; expected some of {list(wanted)}")
+    shared = digest(resolved.model_dump(mode="json"))
+    kept = Results(results or folder / "students-bench" / "results.json", shared)
+    found: dict[str, list[float]] = {name: [] for name in rows or wanted}
+    # Seed by seed, so that what is cut off has all rows of the first seeds.
+    for seed in range(seeds):
+        for name in found:
+            student = f"{name}, seed {seed}"
+            if student not in (known := kept.read()):
+                start = time.monotonic()
+                row = wanted[name]
+                value = score(student_of(resolved, row, seed), masks_of(resolved, row.masks))
+                kept.add(student, value)
+                known[student] = value
+                typer.echo(f"{student}: {value:.1f}, {time.monotonic() - start:.0f} s", err=True)
+            found[name].append(known[student])
+    blind = blind_guesses(resolved) if "wsrvos" in (table or TABLES) else {}
+    _print(found, blind, as_json)
+
+
+def _print(found: dict[str, list[float]], blind: dict[str, float], as_json: bool) -> None:
+    rows = {
+        name: {
+            "mean": statistics.fmean(values),
+            "spread": statistics.stdev(values) if len(values) > 1 else None,
+            "seeds": values,
+        }
+        for name, values in found.items()
+    }
     if as_json:
-        typer.echo(json.dumps(results, indent=2))
+        typer.echo(json.dumps(rows | {name: {"mean": v} for name, v in blind.items()}, indent=2))
         return
-    table = Table("trained on", "J&F", "±", *(f"seed {seed}" for seed in range(seeds)))
-    for name, row in results.items():
+    count = max(len(values) for values in found.values())
+    table = Table("student", "J&F", "±", *(f"seed {seed}" for seed in range(count)))
+    for name, row in rows.items():
         deviation = "–" if row["spread"] is None else f"{row['spread']:.1f}"
-        each = (f"{value:.1f}" for value in row["seeds"])
+        each = (f"{value:.1f}" for value in found[name])
         table.add_row(name, f"{row['mean']:.1f}", deviation, *each)
+    for name, value in blind.items():
+        table.add_row(name, f"{value:.1f}", "–")
     Console().print(table)
 
 

@@ -74,3 +74,10 @@ def report_link(path: Path, run_name: str) -> None:
     """A link to the report."""
     key = key_of(run_name, "report")
     create_link_artifact(path.resolve().as_uri(), link_text=str(path), key=key)
+
+
+def curves_page(markdown: str, title: str) -> None:
+    """The losses of a training, and J&F where it was measured."""
+    create_markdown_artifact(
+        markdown, key=key_of(title, "training"), description=f"Training of {title}"
+    )

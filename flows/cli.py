@@ -19,7 +19,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from flows import cli_dataset, cli_evaluate, cli_export, cli_ledger, server, stopping
+from flows import cli_dataset, cli_evaluate, cli_export, cli_ledger, cli_student, server, stopping
 from flows.cli_options import (
     ConfigOption,
     DatasetOption,
@@ -218,6 +218,7 @@ def ui() -> None:
 
 cli_export.register(app)
 cli_ledger.register(app)
+cli_student.register(app)
 
 
 def _say_interrupted() -> None:

@@ -23,7 +23,7 @@ READS: Mapping[str, tuple[str, ...]] = {
     "fuse": ("augment", "ground", "segment"),
     "rank": ("fuse",),
     "merge": ("rank",),
-    "student": ("rank",),
+    "student": ("augment", "rank"),
     "evaluate": ("augment", "ground", "segment", "rank", "student"),
     "report": ("augment", "rank", "merge", "student", "evaluate"),
 }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flows.curves import TensorBoard, write_curves
+from flows.curves import TensorBoard, curves_markdown, write_curves
 from flows.fingerprints import base_of
 from flows.products import joined
 from flows.sentences import StoredSentences
@@ -59,7 +59,16 @@ def train_and_predict(shop: Workshop, split: str) -> Counter[str]:
     Args:
         split: what is predicted; its masks are used nowhere.
     """
-    trained = train_student(shop, shop.paths.student)
+
+    def publish(history: History) -> None:
+        if shop.observer is not None:
+            from flows import artifacts
+
+            name = shop.paths.folder.name
+            page = curves_markdown(history, f"Training of {name}")
+            shop.observer.tell(lambda: artifacts.curves_page(page, name))
+
+    trained = train_student(shop, shop.paths.student, publish=publish)
     counts = predict_split(shop, trained.student, split, shop.paths.predictions)
     counts.update({"samples": trained.samples, "steps": len(trained.history.steps)})
     (shop.paths.student / CHECKPOINT).unlink(missing_ok=True)
@@ -153,8 +162,11 @@ def identity_of(shop: Workshop) -> str:
     return digest({"student": basis, "made_from": made_from})
 
 
-def clips_of(shop: Workshop) -> Clips:
+def clips_of(shop: Workshop, masks: MaskSource | None = None) -> Clips:
     """What the student of a configuration is shown.
+
+    Args:
+        masks: in place of the run's.
 
     Raises:
         PseudoLabelError: nothing is known of any frame.
@@ -165,7 +177,7 @@ def clips_of(shop: Workshop) -> Clips:
     wants_text = config.model == "wsrvos"
     return Clips(
         shop.reader(),
-        supervision_of(config, shop.reader(), MaskStore(shop.paths.masks)),
+        supervision_of(config, shop.reader(), masks or MaskStore(shop.paths.masks)),
         Shape(
             config.frames_a_clip,
             config.expressions_a_clip,

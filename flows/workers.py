@@ -50,16 +50,24 @@ def check_runner(config: RunConfig) -> None:
 
 
 def ray_runner(config: RunConfig) -> Any:
-    """The task runner of a configuration: an existing cluster, or one started here that listens on
-    the loopback address only and ends with the flow.
+    """The task runner of a configuration: an existing cluster, or one started here that ends with
+    the flow."""
+    address, settings = ray_settings(config)
+    from prefect_ray import RayTaskRunner
+
+    return RayTaskRunner(address=address, init_kwargs=settings)
+
+
+def ray_settings(config: RunConfig) -> tuple[str | None, dict[str, Any]]:
+    """The address of the cluster to join, None to start one, and the arguments of ``ray.init``. A
+    cluster that is started here listens on the loopback address only. To be called before Ray is
+    imported.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if config.runner.address is None:
         # Read when Ray is first imported. Not a cluster of machines: all of Ray's servers listen
         # on the loopback address, which no argument of ray.init brings about.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    from prefect_ray import RayTaskRunner
-
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if config.runner.address is None:
         settings |= {
@@ -67,7 +75,7 @@ def ray_runner(config: RunConfig) -> Any:
             "include_dashboard": False,
             "object_store_memory": _STORE_BYTES,
         }
-    return RayTaskRunner(address=config.runner.address, init_kwargs=settings)
+    return config.runner.address, settings
 
 
 def worker_count(config: RunConfig) -> int:

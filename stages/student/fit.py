@@ -113,7 +113,7 @@ def fit(
     Args:
         checkpoints: None trains from the start and leaves none.
         measure: None measures nothing; only the first process does.
-        tell: after every step; a measurement that was due is in the history by then.
+        tell: after every step; a measurement and a checkpoint that were due are done by then.
     """
     history = _restored(trainer, checkpoints)
     place = device or torch.device("cpu")
@@ -123,11 +123,11 @@ def fit(
             due = config.validate_every and trainer.step % config.validate_every == 0
             if measure is not None and due:
                 _measure(trainer, history, measure, world, place)
-            tell(step, history)
             ended = _patience_ended(history, config)
             kept = ended or trainer.step % config.checkpoint_every == 0
             if checkpoints is not None and world.first and kept:
                 checkpoints.write(trainer, history)
+            tell(step, history)
             if ended:
                 break
     _leave_the_best(trainer, history)

@@ -27,6 +27,7 @@ from storage.masks import MaskStore
 
 CPU = torch.device("cpu")
 
+
 def basis(*overrides: str) -> dict[str, Any]:
     config = load_config(None, [f"student.{override}" for override in overrides])
     return base_of("student", config, lambda name: name)

@@ -1,0 +1,177 @@
+"""``pseudolabels predict``: a student's masks of a split, in the layout that servers take."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from flows.paths import RunPaths
+from flows.progress import reporter
+from flows.training import WEIGHTS, build_student
+from flows.workshop import Workshop
+from pipeline.config import RunConfig, load_config
+from pipeline.errors import ConfigError, InputError, PseudoLabelError
+from pipeline.fingerprint import digest, file_digest
+from pipeline.ports import DatasetReader
+from storage.atomic import replace_file
+from storage.exports.streamed import MaskSink, open_sink
+
+if TYPE_CHECKING:
+    import torch
+
+    from stages.student.contract import Student
+
+NOTE = "predictions.json"
+"""What the masks of a folder were made by."""
+
+
+@dataclass(frozen=True)
+class How:
+    """How masks are predicted.
+
+    Attributes:
+        split: of the data set.
+        frames: of a window; the student sees no others with them.
+        online: no frame is looked at before its turn.
+        threshold: probability from which on a pixel is in a mask.
+    """
+
+    split: str
+    frames: int = 8
+    online: bool = False
+    threshold: float = 0.5
+
+
+def student_folder(config: RunConfig, name: str | None) -> Path:
+    """Where a student of a run is: one that `pseudolabels train` named, or the run's own."""
+    paths = RunPaths(config.run_folder)
+    return paths.student if name is None else paths.folder / "students" / name
+
+
+def load_student(folder: Path, config: RunConfig, device: torch.device) -> Student:
+    """A trained student, ready to predict.
+
+    Args:
+        folder: with ``model.safetensors`` and, where it is not the run's own student, the
+            ``config.toml`` that it was trained by.
+        config: of the run.
+
+    Raises:
+        ConfigError: there is no student.
+        CheckpointError: its weights do not fit its configuration.
+    """
+    from stages.weights import fill_model
+
+    weights = folder / WEIGHTS
+    if not weights.is_file():
+        named = sorted(item.parent.name for item in folder.parent.glob(f"*/{WEIGHTS}"))
+        raise ConfigError(
+            f"{weights}: missing; expected a student that has been trained; train one with"
+            f" `pseudolabels train`{', or name one of ' + ', '.join(named) if named else ''}"
+        )
+    own = folder / "config.toml"
+    student = build_student((load_config(own) if own.exists() else config).student, device)
+    fill_model(student, weights)
+    return student.to(device).eval()
+
+
+def predict(
+    config: RunConfig, name: str | None, to: Path, how: How, console: Console
+) -> dict[str, int]:
+    """Writes the masks of a split, window by window; memory does not grow with a video's length.
+
+    A video that is there already is left as it is, so that what was cut off goes on; one that
+    cannot be read is set aside, and the rest goes on.
+
+    Args:
+        config: of a run that has a student.
+        name: of the student; None for the run's own.
+        to: a folder, or a path that ends in ``.zip``.
+
+    Returns:
+        Videos predicted, there before, and set aside.
+
+    Raises:
+        ConfigError: there is no such student, or the folder holds masks of another one.
+        PseudoLabelError: every video was set aside.
+    """
+    shop = Workshop(config)
+    reader = shop.reader(how.split)
+    ids = list(reader.video_ids())
+    if not ids:
+        raise ConfigError(f"split {how.split!r} of {reader.name} holds no videos; give another")
+    folder = student_folder(config, name)
+    student = load_student(folder, config, shop.device)
+    made_by = digest({"student": file_digest(folder / WEIGHTS), "how": vars(how)})
+    counts = {"predicted": 0, "there before": 0, "set aside": 0}
+    with open_sink(to, reader.name) as sink, reporter(console) as progress:
+        if to.suffix != ".zip":
+            _vouch(to, made_by, how)
+        progress.begin("predict", len(ids), "videos")
+        for video_id in ids:
+            try:
+                fresh = not sink.has(video_id)
+                if fresh:
+                    frames = _predict_video(student, reader, video_id, sink, how, shop.device)
+                counts["predicted" if fresh else "there before"] += 1
+                progress.advance(1, frames if fresh else 0)
+            except InputError as error:
+                counts["set aside"] += 1
+                progress.advance(1)
+                progress.say(f"[yellow]set aside[/yellow] {error}")
+        progress.end()
+        if counts["set aside"] == len(ids):
+            raise PseudoLabelError(f"all {len(ids)} videos of split {how.split!r} were set aside")
+    return counts
+
+
+def _predict_video(
+    student: Student,
+    reader: DatasetReader,
+    video_id: str,
+    sink: MaskSink,
+    how: How,
+    device: torch.device,
+) -> int:
+    from stages.student.predict import predict_video
+
+    video = reader.video(video_id)
+    expressions = reader.expressions(video_id)
+    names = [item.key.expression for item in expressions]
+    with sink.video(video_id) as add:
+        parts = predict_video(
+            student,
+            reader,
+            video,
+            [item.text for item in expressions],
+            device,
+            frames=how.frames,
+            online=how.online,
+            threshold=how.threshold,
+        )
+        for part in parts:
+            for row, name in enumerate(names):
+                for place, frame in enumerate(part.frames):
+                    add(name, video.frames[frame], part.masks[row, place])
+    return len(video)
+
+
+def _vouch(folder: Path, made_by: str, how: How) -> None:
+    """Refuses a folder with masks of another student, and notes whose those of this one are."""
+    note = folder / NOTE
+    if note.exists():
+        found = json.loads(note.read_text(encoding="utf-8"))
+        if found.get("made_by") == made_by:
+            return
+        raise ConfigError(
+            f"{folder}: holds the masks of another student, or of this one predicted otherwise"
+            f" ({NOTE}); expected its own, or an empty folder; give another --to, or remove it"
+        )
+    if (held := next((item.name for item in folder.iterdir()), None)) is not None:
+        raise ConfigError(f"{folder}: holds {held}; expected an empty folder; give another --to")
+    with replace_file(note, "w") as file:
+        json.dump({"made_by": made_by, **vars(how)}, file, indent=2)

@@ -1,0 +1,78 @@
+"""A student trained by the workers of a Ray cluster, through Ray Train: the one that labels, or
+one that is started here. The run's folder and the data set lie where every worker sees them.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from flows.workers import ray_settings, worker_count
+from pipeline.config import RunConfig, config_from, dump_config
+from pipeline.errors import PseudoLabelError
+
+
+def train_on_ray(config: RunConfig, folder: Path, console: Console) -> None:
+    """Trains as :func:`flows.training.train_student` does, in ``runner.workers`` processes.
+
+    Args:
+        folder: of the student's files; the first worker writes them.
+
+    Raises:
+        PseudoLabelError: the training failed; what Ray says is in the message.
+    """
+    address, settings = ray_settings(config)
+    os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "0")
+    import ray
+    from ray.train import RunConfig as RayRun
+    from ray.train import ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    console.print(f"Training with Ray, {worker_count(config)} workers", highlight=False)
+    ray.init(address=address, **settings)
+    try:
+        wants_gpu = config.device == "auto" or config.device.startswith("cuda")
+        gpu = wants_gpu and bool(ray.cluster_resources().get("GPU"))
+        trainer = TorchTrainer(
+            _train,
+            train_loop_config={
+                "config": dump_config(_with_absolute_paths(config)),
+                "folder": str(folder.resolve()),
+            },
+            scaling_config=ScalingConfig(num_workers=worker_count(config), use_gpu=gpu),
+            run_config=RayRun(name="training", storage_path=str((folder / "ray").resolve())),
+        )
+        trainer.fit()
+    except Exception as error:
+        raise PseudoLabelError(
+            f"the training on Ray failed: {str(error).strip().splitlines()[-1][:500]}; it goes on"
+            " from its last checkpoint when the same command is given again"
+        ) from error
+    finally:
+        ray.shutdown()
+
+
+def _train(settings: dict[str, Any]) -> None:
+    """One worker of the training; Ray Train has joined it with the others."""
+    from ray import train
+    from ray.train.torch import get_device
+
+    from flows.training import train_student
+    from flows.workshop import Workshop
+    from stages.student.world import World
+
+    shop = Workshop(config_from(tomllib.loads(settings["config"]), "the training's configuration"))
+    context = train.get_context()
+    world = World(context.get_world_rank(), context.get_world_size())
+    train_student(shop, Path(settings["folder"]), world=world, device=get_device())
+
+
+def _with_absolute_paths(config: RunConfig) -> RunConfig:
+    """A worker has a working folder of its own."""
+    root = config.dataset.root
+    dataset = config.dataset.model_copy(update={"root": root and root.resolve()})
+    return config.model_copy(update={"out": config.out.resolve(), "dataset": dataset})

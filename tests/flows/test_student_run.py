@@ -1,0 +1,391 @@
+"""``pseudolabels train`` and ``predict``: alone, in several processes, cut off and gone on with."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+from safetensors.torch import load_file
+
+from flows import student_run
+from flows.curves import curves_markdown, write_curves
+from flows.predicting import How, predict
+from flows.student_run import train_run
+from flows.training import train_student
+from flows.validation import Validation
+from flows.workshop import Workshop
+from flows.world import world_of_torchrun
+from pipeline.config import RunConfig, load_config
+from pipeline.errors import CheckpointError, ConfigError, PseudoLabelError
+from pipeline.types import FrameIndex, PseudoMask, Status
+from stages.student.fit import History
+from storage.datasets import open_dataset
+from storage.datasets.shapes import write_shapes
+from storage.images import read_mask
+from storage.masks import MaskStore
+from storage.run_lock import RunLock
+
+CPU = torch.device("cpu")
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set, and a run's folder with its truth for pseudo-masks."""
+    folder = tmp_path_factory.mktemp("rendered")
+    write_shapes(folder / "data", 2, 2, 5)
+    reader = open_dataset("shapes", folder / "data", "train")
+    store = MaskStore(folder / "shapes-train" / "pseudomasks.zarr")
+    for video_id in reader.video_ids():
+        video, expressions = reader.video(video_id), reader.expressions(video_id)
+        found = []
+        for item in expressions:
+            drawn = [reader.truth(video, item, FrameIndex(t)) for t in range(len(video))]
+            masks = np.stack([mask for mask in drawn if mask is not None])
+            status = np.where(masks.any((1, 2)), Status.PRESENT, Status.ABSENT).astype(np.uint8)
+            weight = np.ones(len(video), np.float32)
+            found.append(PseudoMask(item.key, masks, weight, status, ""))
+        store.write_video(video, [item.text for item in expressions], found)
+    return folder
+
+
+@pytest.fixture
+def site(rendered: Path, tmp_path: Path) -> Path:
+    shutil.copytree(rendered, tmp_path / "site")
+    return tmp_path / "site"
+
+
+def config_of(site: Path, *overrides: str) -> RunConfig:
+    return load_config(
+        None,
+        [
+            f"out={str(site)!r}",
+            f"dataset.root={str(site / 'data')!r}",
+            "device=cpu",
+            "student.steps=4",
+            "student.clips_a_step=2",
+            "student.frames_a_clip=2",
+            "student.expressions_a_clip=2",
+            "student.short_side=32",
+            "student.channels=32",
+            "student.training.checkpoint_every=2",
+            *overrides,
+        ],
+    )
+
+
+@pytest.fixture
+def unobserved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trains without a Prefect server; the slow tests have one."""
+
+    def train(shop: Workshop, folder: Path, console: Console) -> None:
+        train_student(shop, folder)
+
+    monkeypatch.setattr(student_run, "_train_observed", train)
+
+
+def weights(site: Path, name: str) -> dict[str, torch.Tensor]:
+    return load_file(site / "shapes-train" / "students" / name / "model.safetensors")
+
+
+@pytest.mark.usefixtures("unobserved")
+def test_a_student_is_trained_into_a_folder_of_its_own(site: Path) -> None:
+    config = config_of(
+        site, "student.training.validate_every=2", "student.training.validate_videos=1"
+    )
+    folder = train_run(config, None, QUIET)
+    assert folder == site / "shapes-train" / "students" / "simrvos"
+    assert load_config(folder / "config.toml").student == config.student
+    rows = (folder / "losses.csv").read_text().splitlines()
+    assert rows[0] == "step,loss,segmentation" and len(rows) == 5
+    measured = (folder / "validation.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in measured] == ["steps", "2", "4"]
+    with Image.open(folder / "curves.png") as curves:
+        assert curves.width > 300
+    assert not (folder / "checkpoint.pt").exists()
+    [events] = (folder / "tensorboard").iterdir()
+    assert b"J&F" in events.read_bytes()
+
+
+@pytest.mark.usefixtures("unobserved")
+def test_what_was_cut_off_goes_on_to_the_same_weights(site: Path) -> None:
+    train_run(config_of(site), "straight", QUIET)
+    shop = Workshop(config_of(site))
+    folder = site / "shapes-train" / "students" / "cut"
+
+    class CutOffError(Exception): ...
+
+    def stop(_: History) -> None:
+        raise CutOffError
+
+    with pytest.raises(CutOffError):
+        train_student(shop, folder, publish=stop)
+    assert (folder / "checkpoint.pt").exists() and not (folder / "model.safetensors").exists()
+    progress: list[float] = []
+
+    class Told:
+        def begin(self, *_: Any) -> None: ...
+        def advance(self, amount: float, frames: int = 0) -> None:
+            progress.append(amount)
+
+        def end(self, note: str = "") -> None: ...
+        def say(self, text: str) -> None: ...
+
+    train_student(Workshop(config_of(site), progress=Told()), folder)
+    assert progress[:2] == [2, 1], "two steps were done before"
+    straight, again = weights(site, "straight"), weights(site, "cut")
+    assert all(torch.equal(value, again[name]) for name, value in straight.items())
+
+
+@pytest.mark.usefixtures("unobserved")
+def test_another_configuration_starts_over(site: Path) -> None:
+    train_run(config_of(site), "one", QUIET)
+    train_run(config_of(site, "student.learning_rate=0.002"), "one", QUIET)
+    train_run(config_of(site, "student.learning_rate=0.002"), "two", QUIET)
+    one, two = weights(site, "one"), weights(site, "two")
+    assert all(torch.equal(value, two[name]) for name, value in one.items())
+
+
+@pytest.mark.usefixtures("unobserved")
+def test_what_cannot_be_trained_says_why(site: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no masks; .*pseudolabels run"):
+        train_run(config_of(site, f"out={str(tmp_path / 'nowhere')!r}"), None, QUIET)
+    with pytest.raises(ConfigError, match=r"'\.\./up'; expected letters"):
+        train_run(config_of(site), "../up", QUIET)
+    with RunLock(site / "shapes-train" / "students" / "busy"), pytest.raises(PseudoLabelError):
+        train_run(config_of(site), "busy", QUIET)
+    folder = site / "shapes-train" / "students" / "bad"
+    folder.mkdir(parents=True)
+    (folder / "checkpoint.pt").write_bytes(b"not a checkpoint")
+    with pytest.raises(CheckpointError, match="remove the file"):
+        train_run(config_of(site), "bad", QUIET)
+
+
+def test_validation_needs_truth(site: Path) -> None:
+    class Untold:
+        name, split = "shapes", "test"
+
+        def __init__(self) -> None:
+            self._reader = open_dataset("shapes", site / "data", "valid")
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._reader, name)
+
+        def truth(self, *_: Any) -> None:
+            return None
+
+    from flows.training import build_student
+
+    student = build_student(config_of(site).student, CPU)
+    with pytest.raises(ConfigError, match="validate_split"):
+        Validation(Untold(), 1, CPU)(student.eval())
+
+
+# Prediction.
+
+
+@pytest.fixture
+def trained(site: Path, unobserved: None) -> RunConfig:
+    config = config_of(site, "student.steps=1")
+    train_run(config, "s", QUIET)
+    return config_of(site)
+
+
+def masks_in(folder: Path) -> dict[str, Any]:
+    return {
+        str(path.relative_to(folder)): read_mask(path) for path in sorted(folder.rglob("*.png"))
+    }
+
+
+def test_predictions_are_in_the_layout_of_a_submission(trained: RunConfig, tmp_path: Path) -> None:
+    counts = predict(trained, "s", tmp_path / "out", How("valid", frames=3), QUIET)
+    reader = open_dataset("shapes", trained.out / "data", "valid")
+    assert counts == {"predicted": 2, "there before": 0, "set aside": 0}
+    expected = {
+        f"Annotations/{video}/{item.key.expression}/{frame}.png"
+        for video in reader.video_ids()
+        for item in reader.expressions(video)
+        for frame in reader.video(video).frames
+    }
+    found = masks_in(tmp_path / "out")
+    assert found.keys() == expected
+    video = reader.video(reader.video_ids()[0])
+    for mask in found.values():
+        assert mask.shape == (video.height, video.width)
+        assert set(np.unique(mask)) <= {0, 255}
+    predict(trained, "s", tmp_path / "out.zip", How("valid", frames=3), QUIET)
+    with zipfile.ZipFile(tmp_path / "out.zip") as archive:
+        assert set(archive.namelist()) == expected
+        for name, mask in found.items():
+            content = archive.read(name)
+            assert np.array_equal(read_mask(Path(name), content=content), mask)
+
+
+def test_windows_and_online_prediction_of_a_frame_wise_student_agree(
+    trained: RunConfig, tmp_path: Path
+) -> None:
+    hows = (How("valid", frames=2), How("valid", frames=5, online=True))
+    for number, how in enumerate(hows):
+        predict(trained, "s", tmp_path / str(number), how, QUIET)
+    one, two = masks_in(tmp_path / "0"), masks_in(tmp_path / "1")
+    assert one.keys() == two.keys()
+    different = [np.mean(mask != two[name]) for name, mask in one.items()]
+    assert max(different) < 0.001, "SimRVOS looks at each frame alone"
+    assert any(mask.any() for mask in one.values())
+
+
+def test_what_is_there_is_left_and_a_broken_video_set_aside(
+    trained: RunConfig, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    predict(trained, "s", out, How("valid"), QUIET)
+    first, second = sorted(path for path in (out / "Annotations").iterdir())
+    shutil.rmtree(second)
+    kept = next(first.rglob("*.png"))
+    kept.write_bytes(b"left alone")
+    frames = trained.out / "data" / "valid" / "JPEGImages" / second.name
+    broken = sorted(frames.iterdir())[3]
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:200])
+    counts = predict(trained, "s", out, How("valid"), QUIET)
+    assert counts == {"predicted": 0, "there before": 1, "set aside": 1}
+    assert not second.exists(), "a video is there whole or not at all"
+    broken.write_bytes(whole)
+    counts = predict(trained, "s", out, How("valid"), QUIET)
+    assert counts == {"predicted": 1, "there before": 1, "set aside": 0}
+    assert kept.read_bytes() == b"left alone" and second.is_dir()
+
+
+def test_a_folder_of_other_masks_is_refused(trained: RunConfig, tmp_path: Path) -> None:
+    predict(trained, "s", tmp_path / "out", How("valid"), QUIET)
+    with pytest.raises(ConfigError, match="another student"):
+        predict(trained, "s", tmp_path / "out", How("valid", online=True), QUIET)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").touch()
+    with pytest.raises(ConfigError, match=r"holds thesis.tex; expected an empty folder"):
+        predict(trained, "s", tmp_path / "full", How("valid"), QUIET)
+    with pytest.raises(ConfigError, match=r"expected a student that has been trained.*name one"):
+        predict(trained, "other", tmp_path / "new", How("valid"), QUIET)
+    assert not (tmp_path / "new").exists()
+    weights = trained.run_folder / "students" / "s" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=r"model\.safetensors"):
+        predict(trained, "s", tmp_path / "new", How("valid"), QUIET)
+
+
+# Curves.
+
+
+def test_curves_say_what_a_training_came_to(tmp_path: Path) -> None:
+    steps = [{"lgcfs": 1.0, "segmentation": 3.0 - number} for number in range(3)]
+    history = History(steps, [(2, 41.5)])
+    write_curves(tmp_path, history)
+    assert (tmp_path / "losses.csv").read_text().splitlines() == [
+        "step,loss,lgcfs,segmentation",
+        "0,4.000000,1.000000,3.000000",
+        "1,3.000000,1.000000,2.000000",
+        "2,2.000000,1.000000,1.000000",
+    ]
+    assert (tmp_path / "validation.csv").read_text() == "steps,J&F\n2,41.50\n"
+    page = curves_markdown(history, "Training of it", rows=2)
+    assert "| 1 to 1 | 4.000 | 1.000 | 3.000 |" in page
+    assert "| 2 to 3 | 2.500 | 1.000 | 1.500 |" in page and "| 2 | 41.5 |" in page
+
+
+# Several processes.
+
+
+def test_a_device_that_processes_would_share_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="give auto, cuda or cpu"):
+        _enter(world_of_torchrun("cuda:0"))
+
+
+def _enter(world: Any) -> None:
+    with world:
+        pass
+
+
+def losses(site: Path, name: str) -> list[float]:
+    text = (site / "shapes-train" / "students" / name / "losses.csv").read_text()
+    return [float(row.split(",")[1]) for row in text.splitlines()[1:]]
+
+
+def test_two_processes_of_torchrun_train_as_one(site: Path, tmp_path: Path) -> None:
+    """The same global batch, the same loss curve."""
+    config = config_of(site)
+    train_student(Workshop(config), site / "shapes-train" / "students" / "one")
+    words = [
+        f"out={str(site)!r}",
+        f"dataset.root={str(site / 'data')!r}",
+        *(f"student.{name}={value}" for name, value in _short(config).items()),
+        "student.training.checkpoint_every=2",
+    ]
+    done = subprocess.run(
+        [
+            sys.executable,
+            *("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "127.0.0.1"),
+            *("--master-port", "0", "--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"),
+            *("-m", "flows.cli", "train", "--name", "two", "--device", "cpu", *words),
+        ],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PREFECT_HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("Student:") == 1, "the first process speaks"
+    np.testing.assert_allclose(losses(site, "two"), losses(site, "one"), rtol=1e-4)
+    one, two = weights(site, "one"), weights(site, "two")
+    assert max(float((value - two[name]).abs().max()) for name, value in one.items()) < 1e-3
+
+
+def _short(config: RunConfig) -> dict[str, Any]:
+    names = ("steps", "clips_a_step", "frames_a_clip", "expressions_a_clip", "short_side")
+    return {name: getattr(config.student, name) for name in (*names, "channels")}
+
+
+@pytest.mark.slow
+def test_two_workers_of_ray_train_as_one_and_prefect_shows_the_curves(
+    site: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("ray.train")
+    config = config_of(site)
+    words = [
+        f"out={str(site)!r}",
+        f"dataset.root={str(site / 'data')!r}",
+        *(f"student.{name}={value}" for name, value in _short(config).items()),
+    ]
+    settings = {**os.environ, "OMP_NUM_THREADS": "1", "PREFECT_HOME": str(tmp_path / "home")}
+    try:
+        for name, more in (("one", []), ("two", ["--runner", "ray", "--workers", "2"])):
+            done = subprocess.run(
+                [
+                    sys.executable,
+                    *("-m", "flows.cli", "train", "--name", name, "--device", "cpu", *words),
+                    *more,
+                ],
+                env=settings,
+                capture_output=True,
+                text=True,
+                timeout=400,
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
+        address = json.loads(next((tmp_path / "home").rglob("*server*.json")).read_text())
+        assert address
+    finally:
+        subprocess.run(
+            [sys.executable, "-m", "flows.cli", "server", "stop"], env=settings, check=False
+        )
+    np.testing.assert_allclose(losses(site, "two"), losses(site, "one"), rtol=1e-4)
