@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,19 @@ class ImageEncoder(Protocol):
         ...
 
 
+@runtime_checkable
+class VideoEncoder(Protocol):
+    """An image encoder that looks at several frames at once, and so needs to know which follow
+    one another."""
+
+    @property
+    def channels(self) -> Sequence[int]: ...
+
+    def maps_of_clips(self, images: Tensor, lengths: Sequence[int]) -> Sequence[Tensor]:
+        """As :class:`ImageEncoder`; the N frames are clips of ``lengths``, one after the other."""
+        ...
+
+
 class TextEncoder(Protocol):
     """A frozen encoder of sentences."""
 
@@ -40,6 +53,20 @@ class TextEncoder(Protocol):
     def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Words [N, L, channels] and which of them are words, bool [N, L]."""
         ...
+
+
+def feature_maps(
+    encoder: ImageEncoder, images: Tensor, lengths: Sequence[int] | None = None
+) -> list[Tensor]:
+    """Maps of N frames, finest first.
+
+    Args:
+        images: [N, 3, H, W], normalised.
+        lengths: of the clips that the frames are, one after the other; None: they are one clip.
+    """
+    if isinstance(encoder, VideoEncoder):
+        return list(encoder.maps_of_clips(images, [len(images)] if lengths is None else lengths))
+    return list(encoder(images))
 
 
 @dataclass(frozen=True)
@@ -161,15 +188,17 @@ class SimRVOS(nn.Module):
         """Mask logits [N, h_1, w_1] for normalised images [N, 3, H, W], one sentence a frame."""
         return self.look(images, texts).logits
 
-    def look(self, images: Tensor, texts: Sequence[str]) -> Segmented:
-        """The same, with what led to the masks."""
+    def look(
+        self, images: Tensor, texts: Sequence[str], lengths: Sequence[int] | None = None
+    ) -> Segmented:
+        """The same, with what led to the masks; ``lengths`` as of :func:`feature_maps`."""
         distinct = list(dict.fromkeys(texts))
         with torch.no_grad():
             words, usable = self._text_encoder(distinct)
         rows = torch.tensor([distinct.index(text) for text in texts], device=images.device)
         words_NLC = self.text_in(words.to(images.device))[rows]
         usable = usable.to(images.device)[rows]
-        maps = list(self.image_encoder(images))
+        maps = feature_maps(self.image_encoder, images, lengths)
         fused = self.fuse(self.visual_in(maps[-1]), words_NLC, usable)
         theta = self.dynamic_filters(fused.words, words_NLC, usable)
         features, contrast = self.pyramid(fused.visual, maps[:-1]), None

@@ -1,0 +1,155 @@
+"""WSRVOS as training and prediction ask for it: its loss over clips, its masks of a video."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pipeline.config import WsrvosConfig
+from stages.frames import normalise_frames
+from stages.student.clips import Clip
+from stages.student.contract import StepSize
+from stages.student.model import ImageEncoder, TextEncoder, mask_losses
+from stages.student.wsrvos.classification import classification_loss, expression_scores
+from stages.student.wsrvos.fusion import fuse_positives, pseudo_masks
+from stages.student.wsrvos.model import Response, WsrvosNetwork
+from stages.student.wsrvos.ranking import ranking_loss
+
+
+class Wsrvos(WsrvosNetwork):
+    """A :class:`stages.student.contract.Student` taught by text, with masks as an option.
+
+    Loss of a clip = L_cls + 2 (L_focal + L_dice) + L_tmp, by the weights of the configuration.
+
+    Args:
+        image_encoder: gives two maps or more.
+        text_encoder: frozen; not a parameter of this module.
+        config: parts and weights.
+        channels: C, a multiple of 8 and of ``config.heads``.
+        short_side: pixels that a frame's short side is resized to.
+    """
+
+    def __init__(
+        self,
+        image_encoder: ImageEncoder,
+        text_encoder: TextEncoder,
+        config: WsrvosConfig,
+        *,
+        channels: int,
+        short_side: int,
+    ) -> None:
+        super().__init__(image_encoder, text_encoder, config, channels)
+        self._config, self._short_side = config, short_side
+        if config.freeze and isinstance(image_encoder, nn.Module):
+            image_encoder.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Wsrvos:
+        """As of any module; a frozen image encoder stays as it predicts."""
+        super().train(mode)
+        if self._config.freeze and isinstance(self.image_encoder, nn.Module):
+            self.image_encoder.eval()
+        return self
+
+    def forward(self, clips: Sequence[Clip], step: StepSize, epoch: int) -> dict[str, Tensor]:
+        """The terms ``classification``, ``mask`` and ``ranking``: sums over the clips, weighted,
+        divided by the clips of the whole step. A term that is switched off is left out.
+
+        Args:
+            clips: frame sizes may differ.
+            step: of the whole step.
+            epoch: from 0; before ``warm_up`` the student's own pseudo-masks do not count.
+        """
+        by_size: dict[tuple[int, int], list[Clip]] = {}
+        for clip in clips:
+            by_size.setdefault(clip.size, []).append(clip)
+        totals: dict[str, Tensor] = {}
+        for group in by_size.values():
+            for terms in self._losses(group, epoch):
+                for name, value in terms.items():
+                    totals[name] = totals.get(name, 0) + value / step.clips
+        return totals
+
+    @torch.no_grad()
+    def predict(self, images: Tensor, texts: Sequence[str]) -> Tensor:
+        """Mask logits [E, T, h_1, w_1] of E sentences in T frames uint8 [T, H, W, 3] that follow
+        one another; [E, T, h, w] of the proposals without refinement."""
+        frames = len(images)
+        prepared = normalise_frames(images, self._short_side, 4 * self._short_side)
+        encoded = self.encode(prepared, texts, [frames], frozen=True)
+        (response,) = self.respond(encoded, [(slice(0, frames), texts)])
+        return self.masks(response, self.features(encoded), slice(None))
+
+    def _losses(self, clips: Sequence[Clip], epoch: int) -> list[dict[str, Tensor]]:
+        """The weighted terms of each of some clips of one frame size."""
+        device = self.text_in.weight.device
+        images = torch.from_numpy(np.stack([image for clip in clips for image in clip.images]))
+        prepared = normalise_frames(images.to(device), self._short_side, 4 * self._short_side)
+        texts = [expressions_of(clip) for clip in clips]
+        lengths = [len(clip.images) for clip in clips]
+        stops = np.cumsum(lengths).tolist()
+        parts = [slice(stop - length, stop) for stop, length in zip(stops, lengths, strict=True)]
+        distinct = [text for several in texts for text in several]
+        encoded = self.encode(prepared, distinct, lengths, frozen=self._config.freeze)
+        found = self.respond(encoded, list(zip(parts, texts, strict=True)))
+        features = self.features(encoded)
+        return [
+            self._clip_losses(clip, response, None if features is None else features[part], epoch)
+            for clip, response, part in zip(clips, found, parts, strict=True)
+        ]
+
+    def _clip_losses(
+        self, clip: Clip, response: Response, features: Tensor | None, epoch: int
+    ) -> dict[str, Tensor]:
+        config, terms = self._config, {}
+        count = 1 + len(clip.positives)
+        device = response.which.device
+        if config.classification:
+            positives = torch.arange(len(response.which), device=device) < count
+            rivals = positives if config.rivals == "negatives" else None
+            scores = expression_scores(response.which, response.where, rivals)
+            loss = classification_loss(scores, positives)
+            terms["classification"] = config.classification_weight * loss
+        logits = self.masks(response, features, slice(0, count))
+        confidence = logits.new_tensor([1.0, *(value for _, value in clip.positives)])
+        fused = fuse_positives(logits, confidence)
+        own = pseudo_masks(fused if config.fusion else logits[0], config.threshold)
+        held = fused if config.fusion else logits[0]
+        terms["mask"] = config.mask_weight * self._mask_loss(clip, logits, own, epoch)
+        if config.ranking:
+            terms["ranking"] = config.ranking_weight * ranking_loss(held, config.tolerance)
+        return terms
+
+    def _mask_loss(self, clip: Clip, logits: Tensor, own: Tensor, epoch: int) -> Tensor:
+        """L_focal + L_dice of every positive against each frame's target, mean over both.
+
+        Args:
+            logits: [K, T, h_1, w_1].
+            own: bool [T, h_1, w_1], the student's pseudo-masks.
+        """
+        device, (height, width) = logits.device, logits.shape[-2:]
+        targets = [own]
+        weights = [logits.new_full((len(own),), float(epoch >= self._config.warm_up))]
+        if self._config.targets != "own":
+            masks = torch.from_numpy(clip.mask).to(device)
+            share = F.interpolate(masks[:, None].float(), (height, width), mode="area")[:, 0]
+            given = [item.kind in ("mask", "absent") for item in clip.supervision]
+            known = torch.tensor(given, device=device)
+            weight = torch.from_numpy(clip.weight).to(device) * known
+            if self._config.targets == "given":
+                weights = [weights[0] * ~known]
+            targets.append(share > 0.5)
+            weights.append(weight)
+        total = logits.sum() * 0
+        for target, weight in zip(targets, weights, strict=True):
+            each = [mask_losses(row, target, 1.0, 1.0) for row in logits]
+            total = total + (weight * torch.stack(each)).mean()
+        return total
+
+
+def expressions_of(clip: Clip) -> list[str]:
+    """The sentence, its other positives, its negatives: what the rows of a clip stand for."""
+    return [clip.text, *(text for text, _ in clip.positives), *clip.negatives]
