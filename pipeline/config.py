@@ -233,6 +233,30 @@ class RankConfig(Section):
     continuity: float = Field(0.6, ge=0)
 
 
+class StudentEncodersConfig(Section):
+    """What a student sees and reads with.
+
+    Attributes:
+        backbone: ``demo`` is the demo grounder's Swin; the others are torchvision's.
+        backbone_checkpoint: torchvision's weights of that model; None starts from random ones.
+        text_encoder: ``demo``, or the folder of a text encoder of transformers, such as
+            roberta-base; frozen.
+    """
+
+    backbone: Literal["demo", "resnet50", "resnet101", "video-swin-t"] = "demo"
+    backbone_checkpoint: Path | None = None
+    text_encoder: Literal["demo"] | Path = Field("demo", union_mode="left_to_right")
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> StudentEncodersConfig:
+        if self.backbone == "demo" and self.backbone_checkpoint is not None:
+            raise ValueError(
+                f"backbone_checkpoint {str(self.backbone_checkpoint)!r} with backbone 'demo',"
+                " which has its own weights; set backbone to the model that the weights are of"
+            )
+        return self
+
+
 class WsrvosConfig(Section):
     """The student WSRVOS: supervision from text alone (arXiv 2604.17797).
 

@@ -25,8 +25,8 @@ from stages.student.wsrvos.selection import Interaction
 LIFT = 1.0
 """How much likelier than by chance, in units of the logarithm, a proposal is at the logit 0."""
 
-_SHARPNESS = 10.0
-"""What a cosine is multiplied by at the start; learnt."""
+_OWN_SHARPNESS, _INTERACTED_SHARPNESS = 10.0, 1.0
+"""What a cosine is multiplied by at the start; learnt. Less where cells have seen the sentence."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,8 @@ class WsrvosNetwork(nn.Module):
             Interaction(channels, config.heads, kept) for _ in self._depths
         )
         self.word_weight = nn.Linear(channels, 1)
-        self.which = Match(channels)
-        self.where = Match(channels)
+        self.which = Match(channels, _OWN_SHARPNESS)
+        self.where = Match(channels, _INTERACTED_SHARPNESS)
         # Made last: what comes before starts from the same weights with it and without.
         self.refinement = Refinement(counts, channels) if config.refinement else None
 
@@ -131,6 +131,12 @@ class WsrvosNetwork(nn.Module):
     ) -> list[Response]:
         """Every sentence of every clip against every frame of it, all in one pass.
 
+        ``which`` compares the frame's own cells with the sentence's own words, less its mean over
+        the frame. What has been through the interaction has seen both, and can tell a true
+        sentence from an untrue one, or a sample that it remembers, without looking at any place:
+        so it can, too, by a value that is the same in all cells. Either way L_cls falls and
+        nothing is found. The interaction is left to say where, on top of it, and how to refine.
+
         Args:
             clips: of each the frames, as a slice of the N, and its E sentences.
         """
@@ -142,25 +148,32 @@ class WsrvosNetwork(nn.Module):
                 for part, texts in clips
             ]
         )
-        said = [
-            encoded.rows[text]
-            for part, texts in clips
-            for text in texts
-            for _ in range(part.start, part.stop)
-        ]
-        rows = torch.tensor(said, device=device)
-        words, usable = encoded.words[rows], encoded.usable[rows]
+        rows = torch.tensor(
+            [
+                encoded.rows[text]
+                for part, texts in clips
+                for text in texts
+                for _ in range(part.start, part.stop)
+            ],
+            device=device,
+        )
         size = encoded.maps[self._level].shape[-2], encoded.maps[self._level].shape[-1]
-        cells = words.new_zeros(len(frame), size[0] * size[1], words.shape[2])
+        words, usable = encoded.words[rows], encoded.usable[rows]
+        said = sentence_of(words, usable)
+        seen = torch.zeros_like(words[:1, :1])
+        cells = seen
         for depth, visual_in, interaction in zip(
             self._depths, self.visual_in, self.interactions, strict=True
         ):
-            seen = visual_in(with_coordinates(encoded.maps[depth]))
-            cells = cells + resampled(seen, size).flatten(2).transpose(1, 2)[frame]
-            cells, words = interaction(cells, words, usable)
+            level = visual_in(with_coordinates(encoded.maps[depth]))
+            level = resampled(level, size).flatten(2).transpose(1, 2)[frame]
+            seen = seen + level
+            cells, words = interaction(cells + level, words, usable)
         weight = self.word_weight(words)[..., 0].masked_fill(~usable, -1e4).softmax(-1)
         sentence = (weight[..., None] * words).sum(1)
-        which, where = self.which(cells, sentence), self.where(cells, sentence)
+        which = self.which(seen, said)
+        which = which - which.mean(-1, keepdim=True)
+        where = which + self.where(cells, sentence)
         counts = [count * length for count, length in shapes]
         return [
             Response(*(part.unflatten(0, shape) for part in parts), size)
@@ -177,12 +190,15 @@ class WsrvosNetwork(nn.Module):
         features: Tensor = self.refinement.pyramid_of(encoded.maps)
         return features
 
-    def masks(self, response: Response, features: Tensor | None, rows: slice) -> Tensor:
+    def masks(
+        self, response: Response, features: Tensor | None, rows: slice, *, held: bool = False
+    ) -> Tensor:
         """Mask logits of some of a clip's sentences.
 
         Args:
             features: of the clip's T frames, or None.
             rows: the sentences.
+            held: gives the coarse response no gradient where it is refined.
 
         Returns:
             [E', T, h_1, w_1]; [E', T, h, w] without refinement.
@@ -190,6 +206,7 @@ class WsrvosNetwork(nn.Module):
         coarse = response.coarse[rows]
         if self.refinement is None or features is None:
             return coarse
+        coarse = coarse.detach() if held else coarse
         refined: Tensor = self.refinement(coarse, features, response.sentence[rows])
         return refined
 
@@ -197,11 +214,11 @@ class WsrvosNetwork(nn.Module):
 class Match(nn.Module):
     """Logits of cells for a sentence: a learnt multiple of the cosine between learnt views."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, sharpness: float) -> None:
         super().__init__()
         self.of_cells = nn.Linear(channels, channels)
         self.of_sentence = nn.Linear(channels, channels)
-        self.sharpness = nn.Parameter(torch.tensor(math.log(_SHARPNESS)))
+        self.sharpness = nn.Parameter(torch.tensor(math.log(sharpness)))
 
     def forward(self, cells: Tensor, sentence: Tensor) -> Tensor:
         """[P, n, C] and [P, C] to [P, n]."""
@@ -209,6 +226,11 @@ class Match(nn.Module):
         sentence = F.normalize(self.of_sentence(sentence), dim=-1)
         logits: Tensor = self.sharpness.exp() * (cells @ sentence[..., None])[..., 0]
         return logits
+
+
+def sentence_of(words: Tensor, usable: Tensor) -> Tensor:
+    """The mean [P, C] of the words [P, m, C] that are words; 0 where none is."""
+    return (words * usable[..., None]).sum(1) / usable.sum(1, keepdim=True).clamp(min=1)
 
 
 def resampled(maps: Tensor, size: tuple[int, int]) -> Tensor:

@@ -113,41 +113,72 @@ class Wsrvos(WsrvosNetwork):
             scores = expression_scores(response.which, response.where, rivals)
             loss = classification_loss(scores, positives)
             terms["classification"] = config.classification_weight * loss
-        logits = self.masks(response, features, slice(0, count))
-        confidence = logits.new_tensor([1.0, *(value for _, value in clip.positives)])
-        fused = fuse_positives(logits, confidence)
-        own = pseudo_masks(fused if config.fusion else logits[0], config.threshold)
-        held = fused if config.fusion else logits[0]
-        terms["mask"] = config.mask_weight * self._mask_loss(clip, logits, own, epoch)
+        rows = slice(0, count)
+        confidence = response.which.new_tensor([1.0, *(value for _, value in clip.positives)])
+        fused = self._fused(response.coarse[rows], confidence)
+        terms["mask"] = config.mask_weight * (
+            self._own_mask_loss(clip, response, features, fused, epoch)
+            + self._given_mask_loss(clip, response, features)
+        )
         if config.ranking:
-            terms["ranking"] = config.ranking_weight * ranking_loss(held, config.tolerance)
+            fused = self._fused(self.masks(response, features, rows), confidence)
+            terms["ranking"] = config.ranking_weight * ranking_loss(fused, config.tolerance)
         return terms
 
-    def _mask_loss(self, clip: Clip, logits: Tensor, own: Tensor, epoch: int) -> Tensor:
-        """L_focal + L_dice of every positive against each frame's target, mean over both.
+    def _fused(self, logits: Tensor, confidence: Tensor) -> Tensor:
+        """[K, T, h, w] to [T, h, w]; without fusion that of the original."""
+        return fuse_positives(logits, confidence) if self._config.fusion else logits[0]
 
-        Args:
-            logits: [K, T, h_1, w_1].
-            own: bool [T, h_1, w_1], the student's pseudo-masks.
+    def _own_mask_loss(
+        self,
+        clip: Clip,
+        response: Response,
+        features: Tensor | None,
+        fused: Tensor,
+        epoch: int,
+    ) -> Tensor:
+        """L_focal + L_dice of every positive against the student's own pseudo-masks.
+
+        The pseudo-masks are those of the response that L_cls teaches, as in the paper, whose
+        predictions are of that size. They teach the refinement and not the response: taught by
+        masks cut from itself below its own 1/2, it would grow from step to step.
         """
-        device, (height, width) = logits.device, logits.shape[-2:]
-        targets = [own]
-        weights = [logits.new_full((len(own),), float(epoch >= self._config.warm_up))]
-        if self._config.targets != "own":
-            masks = torch.from_numpy(clip.mask).to(device)
-            share = F.interpolate(masks[:, None].float(), (height, width), mode="area")[:, 0]
-            given = [item.kind in ("mask", "absent") for item in clip.supervision]
-            known = torch.tensor(given, device=device)
-            weight = torch.from_numpy(clip.weight).to(device) * known
-            if self._config.targets == "given":
-                weights = [weights[0] * ~known]
-            targets.append(share > 0.5)
-            weights.append(weight)
-        total = logits.sum() * 0
-        for target, weight in zip(targets, weights, strict=True):
-            each = [mask_losses(row, target, 1.0, 1.0) for row in logits]
-            total = total + (weight * torch.stack(each)).mean()
-        return total
+        if epoch < self._config.warm_up:
+            return fused.sum() * 0
+        rows = slice(0, 1 + len(clip.positives))
+        logits = self.masks(response, features, rows, held=True)
+        upper = F.interpolate(
+            fused[:, None], logits.shape[-2:], mode="bilinear", align_corners=False
+        )
+        target = pseudo_masks(upper[:, 0], self._config.threshold)
+        wanted = ~self._given(clip, target.device)
+        if self._config.targets != "given":
+            wanted = torch.ones_like(wanted)
+        return _mean_loss(logits, target, wanted.to(logits.dtype))
+
+    def _given_mask_loss(self, clip: Clip, response: Response, features: Tensor | None) -> Tensor:
+        """L_focal + L_dice of every positive against the clip's masks, by the frames' weight."""
+        given = self._given(clip, response.which.device)
+        if self._config.targets == "own" or not given.any():
+            return response.which.sum() * 0
+        logits = self.masks(response, features, slice(0, 1 + len(clip.positives)))
+        masks = torch.from_numpy(clip.mask).to(logits.device)
+        share = F.interpolate(masks[:, None].float(), logits.shape[-2:], mode="area")[:, 0]
+        weight = torch.from_numpy(clip.weight).to(logits.device) * given
+        return _mean_loss(logits, share > 0.5, weight)
+
+    @staticmethod
+    def _given(clip: Clip, device: torch.device) -> Tensor:
+        """bool [T], frames whose masks are known."""
+        kinds = [item.kind in ("mask", "absent") for item in clip.supervision]
+        return torch.tensor(kinds, device=device)
+
+
+def _mean_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """The mean over K positives and T frames of weight [T] times the loss of logits
+    [K, T, h, w] against bool [T, h, w]."""
+    each = [mask_losses(row, target, 1.0, 1.0) for row in logits]
+    return (weight * torch.stack(each)).mean()
 
 
 def expressions_of(clip: Clip) -> list[str]:
