@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from pipeline.errors import CheckpointError
@@ -30,10 +30,11 @@ class FrozenText:
     """A :class:`stages.student.model.TextEncoder` over a frozen model; a sentence is encoded once
     and kept, up to 4096 of them."""
 
-    def __init__(self, model: nn.Module, tokenizer: Any, device: torch.device) -> None:
-        self._model = model.to(device).eval().requires_grad_(False)
+    def __init__(self, model: PreTrainedModel, tokenizer: Any, device: torch.device) -> None:
+        self._model: Any = model.eval().requires_grad_(False)
+        self._model.to(device)
         self._tokenizer, self._device = tokenizer, device
-        self.channels: int = model.config.hidden_size
+        self.channels: int = self._model.config.hidden_size
         self._known: dict[str, Tensor] = {}
 
     @torch.no_grad()
@@ -70,7 +71,7 @@ class FrozenText:
         return [row[kept] for row, kept in zip(hidden, words, strict=True)]
 
 
-def load_text_encoder(folder: Path) -> tuple[nn.Module, Any]:
+def load_text_encoder(folder: Path) -> tuple[PreTrainedModel, Any]:
     """Model and tokenizer of a folder; weights from safetensors alone.
 
     Raises:
@@ -89,7 +90,7 @@ def load_text_encoder(folder: Path) -> tuple[nn.Module, Any]:
     return _load_model(folder), _load_tokenizer(folder)
 
 
-def _load_model(folder: Path) -> nn.Module:
+def _load_model(folder: Path) -> PreTrainedModel:
     loader: Any = AutoModel
     shown = transformers_logging.is_progress_bar_enabled()
     level = transformers_logging.get_verbosity()

@@ -70,7 +70,8 @@ class Response:
         the logit 0: what names nothing cannot turn into a mask of everything.
         """
         lift = F.log_softmax(self.where, -1) + math.log(self.where.shape[-1]) - LIFT
-        return lift.unflatten(-1, self.size)
+        coarse: Tensor = lift.unflatten(-1, self.size)
+        return coarse
 
 
 class WsrvosNetwork(nn.Module):
@@ -122,9 +123,7 @@ class WsrvosNetwork(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
             maps = tuple(feature_maps(self.image_encoder, images, lengths))
         rows = {text: row for row, text in enumerate(distinct)}
-        return Encoded(
-            maps, self.text_in(words.to(images.device)), usable.to(images.device), rows
-        )
+        return Encoded(maps, self.text_in(words.to(images.device)), usable.to(images.device), rows)
 
     def respond(
         self, encoded: Encoded, clips: Sequence[tuple[slice, Sequence[str]]]
@@ -176,12 +175,17 @@ class WsrvosNetwork(nn.Module):
         where = which + self.where(cells, sentence)
         counts = [count * length for count, length in shapes]
         return [
-            Response(*(part.unflatten(0, shape) for part in parts), size)
-            for *parts, shape in zip(
-                which.split(counts), where.split(counts), sentence.split(counts), shapes,
+            Response(
+                fits.unflatten(0, shape), place.unflatten(0, shape), meant.unflatten(0, shape), size
+            )
+            for fits, place, meant, shape in zip(
+                which.split(counts),
+                where.split(counts),
+                sentence.split(counts),
+                shapes,
                 strict=True,
             )
-        ]  # fmt: skip
+        ]
 
     def features(self, encoded: Encoded) -> Tensor | None:
         """What masks are refined with, once a frame [N, C, h_1, w_1]; None without refinement."""

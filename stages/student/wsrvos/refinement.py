@@ -47,8 +47,6 @@ class Refinement(nn.Module):
     def forward(self, coarse: Tensor, features: Tensor, sentence: Tensor) -> Tensor:
         """Coarse logits [E, T, h, w], features [T, C, h_1, w_1] and sentences [E, T, C] to logits
         [E, T, h_1, w_1]; a sentence has the same filters in all frames of a clip."""
-        upper = F.interpolate(
-            coarse, features.shape[-2:], mode="bilinear", align_corners=False
-        )
+        upper = F.interpolate(coarse, features.shape[-2:], mode="bilinear", align_corners=False)
         theta = self.filters(sentence.mean(1))
         return upper + cross_frame_logits(features, theta).transpose(0, 1)

@@ -261,7 +261,7 @@ def test_weights_that_lack_parameters_are_refused(roberta: Path, tmp_path: Path)
     lost = next(name for name in weights if "layer.1" in name)
     del weights[lost]
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(CheckpointError, match="1 parameters missing .*layer.1"):
+    with pytest.raises(CheckpointError, match=r"1 parameters missing .*layer\.1"):
         encoder_of(folder)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pipeline.config import WsrvosConfig
 from stages.student.clips import Clip
-from stages.student.contract import StepSize
+from stages.student.contract import StepSize, Student
 from stages.student.model import mask_losses
 from stages.student.supervision import ABSENT, UNKNOWN, FrameSupervision, of_mask
 from stages.student.wsrvos.fusion import fuse_positives
@@ -52,7 +52,7 @@ def moved(model: Wsrvos) -> Wsrvos:
     return model
 
 
-def losses(model: Wsrvos, *clips: Clip, epoch: int = 1) -> dict[str, Tensor]:
+def losses(model: Student, *clips: Clip, epoch: int = 1) -> dict[str, Tensor]:
     return model(clips, StepSize(len(clips), 1.0), epoch)
 
 
@@ -236,11 +236,14 @@ def test_given_masks_take_the_place_of_own_ones_or_stand_beside_them(targets: st
     total = torch.zeros(())
     for row in logits:
         own_loss, given_loss = (mask_losses(row, goal, 1.0, 1.0) for goal in (own, given))
-        total = total + {
-            "own": own_loss.sum(),
-            "given": 0.5 * given_loss[0] + own_loss[1],
-            "both": 0.5 * given_loss[0] + own_loss.sum(),
-        }[targets]
+        total = (
+            total
+            + {
+                "own": own_loss.sum(),
+                "given": 0.5 * given_loss[0] + own_loss[1],
+                "both": 0.5 * given_loss[0] + own_loss.sum(),
+            }[targets]
+        )
     expected = 2 * total / 6
     torch.testing.assert_close(losses(model, item)["mask"], expected, rtol=1e-4, atol=1e-5)
 
@@ -290,7 +293,8 @@ def test_text_alone_teaches_where_the_named_object_is() -> None:
     def scene() -> tuple[np.ndarray[Any, Any], list[str], list[tuple[int, int]]]:
         image = np.full((32, 48, 3), 128, np.uint8)
         names = [str(name) for name in rng.choice(sorted(colours), 2, replace=False)]
-        spots = [(int(rng.integers(0, 3)) * 8, x + int(rng.integers(0, 2)) * 8) for x in (0, 24)]
+        sides = rng.permutation([0, 24]).tolist()
+        spots = [(int(rng.integers(4)) * 8, x + int(rng.integers(2)) * 8) for x in sides]
         for name, (y, x) in zip(names, spots, strict=True):
             image[y : y + 8, x : x + 8] = colours[name]
         return image, names, spots
@@ -310,4 +314,4 @@ def test_text_alone_teaches_where_the_named_object_is() -> None:
         image, names, spots = scene()
         place = model.predict(torch.from_numpy(image[None]), names[:1])[0, 0].argmax().item()
         hits += (place // 6, place % 6) == (spots[0][0] // 8, spots[0][1] // 8)
-    assert hits > 20, "by chance 2 of 40"
+    assert hits > 8, "by chance 2 of 40: one of 24 cells"
