@@ -86,7 +86,7 @@ TABLES: Mapping[str, Mapping[str, Row]] = {
     },
     "wsrvos": {
         "text alone": Row(TEXT),
-        "text and pseudo-masks": Row({"model": "wsrvos"}),
+        "text and pseudo-masks": Row({"model": "wsrvos", "wsrvos.targets": "given"}),
         "text, without selection": Row(TEXT | {"wsrvos.selection": False}),
         "text, without classification": Row(TEXT | {"wsrvos.classification": False}),
         "text, without fusion": Row(TEXT | {"wsrvos.fusion": False}),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.layout import Shard
-from pipeline.config import EXECUTION, RunConfig
+from pipeline.config import EXECUTION, RunConfig, StudentEncodersConfig
 from pipeline.errors import InputError
 from pipeline.fingerprint import file_digest
 from pipeline.ports import DatasetReader
@@ -33,7 +33,7 @@ _STUDENT_PARTS: Mapping[str, tuple[str, ...]] = {
 }
 """Parts of the student's training, and the fields that count for nothing where a part is off."""
 
-_OF_WSRVOS = ("positives_a_clip", "negatives_a_clip")
+_OF_WSRVOS = ("positives_a_clip", "negatives_a_clip", "wsrvos")
 _TRAINING_EXECUTION = ("workers", "parts_a_step", "checkpoint_every")
 _OF_VALIDATION = ("validate_split", "validate_videos", "patience")
 
@@ -65,9 +65,22 @@ def base_of(stage: str, config: RunConfig, weights: Callable[[str], str]) -> dic
         base["seed"] = config.seed
         _leave_out_what_changes_nothing(base["config"])
         base["predict_split"] = config.dataset.predict_split
-        # The student's encoders are the demo grounder's.
-        base["weights"] = weights("demo:ground")
+        base["weights"] = _weights_of_encoders(config.student.encoders, weights)
     return base
+
+
+def _weights_of_encoders(
+    encoders: StudentEncodersConfig, weights: Callable[[str], str]
+) -> dict[str, str]:
+    """Digests of what a student's encoders start from; the demo's are the demo grounder's."""
+    found = {}
+    if "demo" in (encoders.backbone, encoders.text_encoder):
+        found["demo"] = weights("demo:ground")
+    if encoders.backbone_checkpoint is not None:
+        found["backbone"] = weights(str(encoders.backbone_checkpoint))
+    if encoders.text_encoder != "demo":
+        found["text"] = weights(str(encoders.text_encoder))
+    return found
 
 
 def _leave_out_what_changes_nothing(student: dict[str, Any]) -> None:
@@ -78,6 +91,8 @@ def _leave_out_what_changes_nothing(student: dict[str, Any]) -> None:
         unused += _OF_WSRVOS
     for name in unused:
         del student[name]
+    # Where weights lie is nothing that a student follows from; what they are is in the digests.
+    student["encoders"] = {"backbone": student["encoders"]["backbone"]}
     training = student["training"]
     for name in _TRAINING_EXECUTION:
         del training[name]

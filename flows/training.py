@@ -213,22 +213,37 @@ def supervision_of(
 
 
 def build_student(config: StudentConfig, device: torch.device) -> Student:
-    """A student with the demo grounder's encoders: the text encoder frozen, the image encoder its
-    own, started from the grounder's or from nothing.
+    """A student with the encoders of its configuration; the demo's are the demo grounder's, the
+    text encoder frozen, the image encoder its own, started from the grounder's or from nothing.
+
+    Raises:
+        CheckpointError: an encoder's weights are missing or of another model.
     """
     from pipeline.config import GroundConfig
     from stages.ground.encoders import GroundingText, SwinPyramid, projection_of
     from stages.ground.grounder import load_model
     from stages.student.alignment import align
-    from stages.student.model import SimRVOS
+    from stages.student.encoders import build_encoders
+    from stages.student.model import ImageEncoder, SimRVOS, TextEncoder
     from stages.student.simrvos import SimRVOSStudent
+    from stages.student.wsrvos.student import Wsrvos
 
-    grounder = load_model(GroundConfig(), device)
-    pyramid = SwinPyramid()
-    network = SimRVOS(pyramid, GroundingText(grounder), config.channels, contrastive=config.blcl)
-    if config.initialise == "demo":
-        pyramid.start_from(grounder)
-        align(network, projection_of(grounder))
+    def demo() -> tuple[ImageEncoder, TextEncoder]:
+        grounder = load_model(GroundConfig(), device)
+        pyramid = SwinPyramid()
+        if config.initialise == "demo":
+            pyramid.start_from(grounder)
+        return pyramid, GroundingText(grounder)
+
+    images, texts = build_encoders(config.encoders, demo, device)
+    if config.model == "wsrvos":
+        return Wsrvos(
+            images, texts, config.wsrvos, channels=config.channels, short_side=config.short_side
+        )
+    network = SimRVOS(images, texts, config.channels, contrastive=config.blcl)
+    fits = isinstance(images, SwinPyramid) and isinstance(texts, GroundingText)
+    if config.initialise == "demo" and fits:
+        align(network, projection_of(texts.grounder))
     return SimRVOSStudent(network, config)
 
 

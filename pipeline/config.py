@@ -293,6 +293,83 @@ class TrainingConfig(Section):
     checkpoint_every: int = Field(100, ge=1)
 
 
+class StudentEncodersConfig(Section):
+    """What a student sees and reads with.
+
+    Attributes:
+        backbone: ``demo`` is the demo grounder's Swin; the others are torchvision's.
+        backbone_checkpoint: torchvision's weights of that model; None starts from random ones.
+        text_encoder: ``demo``, or the folder of a text encoder of transformers, such as
+            roberta-base; frozen.
+    """
+
+    backbone: Literal["demo", "resnet50", "resnet101", "video-swin-t"] = "demo"
+    backbone_checkpoint: Path | None = None
+    text_encoder: Literal["demo"] | Path = Field("demo", union_mode="left_to_right")
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> StudentEncodersConfig:
+        if self.backbone == "demo" and self.backbone_checkpoint is not None:
+            raise ValueError(
+                f"backbone_checkpoint {str(self.backbone_checkpoint)!r} with backbone 'demo',"
+                " which has its own weights; set backbone to the model that the weights are of"
+            )
+        return self
+
+
+class WsrvosConfig(Section):
+    """The student WSRVOS: supervision from text alone (arXiv 2604.17797).
+
+    The first five fields are the paper's parts; each can be switched off.
+
+    Attributes:
+        selection: each modality attends to the tokens of the other that are most like it; off, to
+            all of them.
+        classification: L_cls; off, sentences are not told true from untrue.
+        fusion: the clip's own pseudo-mask is that of all its positives; off, of the original alone.
+        ranking: L_tmp, soft IoU falls with the distance in time.
+        refinement: masks at the finest map's stride; off, at that of the proposals.
+        freeze: the image encoder is not trained, as in the paper.
+        depths: maps of the pyramid that the interactions read, finest first and counted from 0, an
+            interaction each; past the last means the last. The paper's four depths are blocks 3,
+            6, 9 and 12 of encoders that run together; here encoders run once for all sentences,
+            and the depths are their maps.
+        proposal_level: the map whose cells are the proposals.
+        kept_tokens: of each modality (the paper: 10).
+        heads: of the attention (the paper: 8); they divide ``student.channels``.
+        rivals: which expressions a positive shares a proposal with in L_cls: ``all``, as the
+            formula stands, or the ``negatives``, so that sentences of one target do not take it
+            from each other.
+        threshold: of the fused prediction, above which a pixel is of the pseudo-mask (the paper:
+            0.4).
+        warm_up: epochs before the student's own pseudo-masks count.
+        tolerance: epsilon of L_tmp (the paper: 0.1).
+        classification_weight, mask_weight, ranking_weight: of L_cls, L_focal + L_dice, and L_tmp
+            (the paper: 1, 2, 1).
+        targets: of the mask terms: the student's ``own`` pseudo-masks; ``given`` takes the clip's
+            supervision where it has masks, and its own elsewhere; ``both`` sums the two.
+    """
+
+    selection: bool = True
+    classification: bool = True
+    fusion: bool = True
+    ranking: bool = True
+    refinement: bool = True
+    freeze: bool = True
+    depths: tuple[int, ...] = Field((0, 1, 2, 3), min_length=1)
+    proposal_level: int = Field(1, ge=0)
+    kept_tokens: int = Field(10, ge=1)
+    heads: int = Field(8, ge=1)
+    rivals: Literal["all", "negatives"] = "negatives"
+    threshold: float = Field(0.4, gt=0, lt=1)
+    warm_up: int = Field(1, ge=0)
+    tolerance: float = Field(0.1, ge=0, le=1)
+    classification_weight: float = Field(1.0, ge=0)
+    mask_weight: float = Field(2.0, ge=0)
+    ranking_weight: float = Field(1.0, ge=0)
+    targets: Literal["own", "given", "both"] = "own"
+
+
 class StudentConfig(Section):
     """Stage ``student``: SimRVOS with LGCFS and BLCL (eqs 1 to 21), or WSRVOS.
 
@@ -353,6 +430,8 @@ class StudentConfig(Section):
     blcl_threshold: float = Field(0.9, gt=0.5, lt=1)
     views: ViewsConfig = ViewsConfig()
     training: TrainingConfig = TrainingConfig()
+    encoders: StudentEncodersConfig = StudentEncodersConfig()
+    wsrvos: WsrvosConfig = WsrvosConfig()
 
     @model_validator(mode="after")
     def _goes_together(self) -> StudentConfig:

@@ -37,7 +37,7 @@ class GroundingText:
     """The demo grounder's sentence features, frozen; sentences are encoded once and kept."""
 
     def __init__(self, grounder: GroundingDINO) -> None:
-        self._grounder = grounder.eval()
+        self.grounder = grounder.eval()
         self.channels: int = grounder.hidden_dim
         self._known: dict[str, tuple[Tensor, Tensor]] = {}
 
@@ -46,7 +46,7 @@ class GroundingText:
         """Words [N, L, channels] and which of them are words, bool [N, L]."""
         for text in texts:
             if text not in self._known:
-                found = encode_texts(self._grounder, [as_caption(text)])
+                found = encode_texts(self.grounder, [as_caption(text)])
                 self._known[text] = found.encoded[0], found.content[0]
         rows = [self._known[text] for text in texts]
         words = nn.utils.rnn.pad_sequence([row[0] for row in rows], batch_first=True)

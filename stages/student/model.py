@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,19 @@ class ImageEncoder(Protocol):
         ...
 
 
+@runtime_checkable
+class VideoEncoder(Protocol):
+    """An image encoder that looks at several frames at once, and so needs to know which follow
+    one another."""
+
+    @property
+    def channels(self) -> Sequence[int]: ...
+
+    def maps_of_clips(self, images: Tensor, lengths: Sequence[int]) -> Sequence[Tensor]:
+        """As :class:`ImageEncoder`; the N frames are clips of ``lengths``, one after the other."""
+        ...
+
+
 class TextEncoder(Protocol):
     """A frozen encoder of sentences."""
 
@@ -40,6 +53,20 @@ class TextEncoder(Protocol):
     def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Words [N, L, channels] and which of them are words, bool [N, L]."""
         ...
+
+
+def feature_maps(
+    encoder: ImageEncoder, images: Tensor, lengths: Sequence[int] | None = None
+) -> list[Tensor]:
+    """Maps of N frames, finest first.
+
+    Args:
+        images: [N, 3, H, W], normalised.
+        lengths: of the clips that the frames are, one after the other; None: they are one clip.
+    """
+    if isinstance(encoder, VideoEncoder):
+        return list(encoder.maps_of_clips(images, [len(images)] if lengths is None else lengths))
+    return list(encoder(images))
 
 
 @dataclass(frozen=True)
@@ -162,7 +189,11 @@ class SimRVOS(nn.Module):
         return self.look(images, texts).logits
 
     def look(
-        self, images: Tensor, texts: Sequence[str], rows: Sequence[int] | None = None
+        self,
+        images: Tensor,
+        texts: Sequence[str],
+        rows: Sequence[int] | None = None,
+        lengths: Sequence[int] | None = None,
     ) -> Segmented:
         """The same, with what led to the masks.
 
@@ -170,6 +201,7 @@ class SimRVOS(nn.Module):
             images: [M, 3, H, W]; each is encoded once, however many sentences it has.
             texts: N sentences.
             rows: the image of each sentence; None for one each, in order.
+            lengths: of the clips that the images are of, as of :func:`feature_maps`.
         """
         distinct = list(dict.fromkeys(texts))
         with torch.no_grad():
@@ -177,7 +209,7 @@ class SimRVOS(nn.Module):
         said = torch.tensor([distinct.index(text) for text in texts], device=images.device)
         words_NLC = self.text_in(words.to(images.device))[said]
         usable = usable.to(images.device)[said]
-        maps = list(self.image_encoder(images))
+        maps = feature_maps(self.image_encoder, images, lengths)
         if rows is not None:
             maps = [item[torch.tensor(rows, device=images.device)] for item in maps]
         fused = self.fuse(self.visual_in(maps[-1]), words_NLC, usable)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.config import StudentConfig
-from stages.frames import normalise_frames
 from stages.student.clips import Clip
 from stages.student.contract import StepSize, Student
+from stages.student.frames import distinct_frames, prepare_frames
 from stages.student.losses import loss_terms
 from stages.student.model import SimRVOS
 
@@ -38,10 +36,10 @@ class SimRVOSStudent(Student):
             by_size.setdefault(clip.size, []).append(clip)
         total: dict[str, Tensor] = {}
         for group in by_size.values():
-            images, rows = distinct_frames(group)
+            images, rows, lengths = distinct_frames(group)
             prepared = self._prepared(torch.from_numpy(images))
             texts = [clip.text for clip in group for _ in clip.images]
-            found = self.network.look(prepared, texts, rows)
+            found = self.network.look(prepared, texts, rows, lengths)
             terms = loss_terms(
                 found,
                 group,
@@ -56,38 +54,14 @@ class SimRVOSStudent(Student):
 
     def predict(self, images: Tensor, texts: Sequence[str]) -> Tensor:
         """Mask logits [E, T, h, w] of E sentences in T frames uint8 [T, H, W, 3], which are
-        encoded once for all of them. Each frame is looked at alone."""
+        encoded once for all of them. Each frame is looked at alone, but for a video encoder."""
         prepared, frames = self._prepared(images), len(images)
         rows = list(range(frames)) * len(texts)
         said = [text for text in texts for _ in range(frames)]
-        logits = self.network.look(prepared, said, rows).logits
+        logits = self.network.look(prepared, said, rows, [frames]).logits
         masks: Tensor = logits.unflatten(0, (len(texts), frames))
         return masks
 
     def _prepared(self, images: Tensor) -> Tensor:
         device = next(self.parameters()).device
         return prepare_frames(images.to(device), self._config.short_side)
-
-
-def distinct_frames(clips: Sequence[Clip]) -> tuple[NDArray[np.uint8], list[int]]:
-    """The frames of clips of one size, those that clips share but once.
-
-    Returns:
-        uint8 [M, H, W, 3], and for each of the N frames of the clips, one after the other, the row
-        that it is.
-    """
-    starts: dict[int, int] = {}
-    images: list[NDArray[np.uint8]] = []
-    rows: list[int] = []
-    for clip in clips:
-        if id(clip.images) not in starts:
-            starts[id(clip.images)] = len(images)
-            images += clip.images
-        start = starts[id(clip.images)]
-        rows += range(start, start + len(clip.images))
-    return np.stack(images), rows
-
-
-def prepare_frames(images: Tensor, short_side: int) -> Tensor:
-    """uint8 [N, H, W, 3] to normalised float32 [N, 3, H', W'], the short side at ``short_side``."""
-    return normalise_frames(images, short_side, 4 * short_side)

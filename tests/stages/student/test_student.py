@@ -17,6 +17,7 @@ from pipeline.config import StudentConfig
 from pipeline.shapes.scene import Scene
 from stages.student.clips import Clip
 from stages.student.contract import StepSize
+from stages.student.frames import distinct_frames, prepare_frames
 from stages.student.model import (
     DYNAMIC_CHANNELS,
     FOCAL_SCALE,
@@ -25,7 +26,7 @@ from stages.student.model import (
     SimRVOS,
     mask_loss,
 )
-from stages.student.simrvos import SimRVOSStudent, distinct_frames, prepare_frames
+from stages.student.simrvos import SimRVOSStudent
 from stages.student.supervision import UNKNOWN, FrameSupervision, of_mask
 from tests.fakes.student import CHANNELS, Videos, tiny_model, two_scenes
 
@@ -306,8 +307,8 @@ def test_frames_that_clips_share_are_encoded_once_and_change_nothing(scenes: lis
     videos, config = Videos(scenes), StudentConfig(short_side=32)
     one, two = (clip_of(videos, "v0", row, [0, 1, 2]) for row in (0, 1))
     shared = Clip(one.images, two.text, two.supervision)
-    images, rows = distinct_frames([one, shared, two])
-    assert images.shape[0] == 6 and rows == [0, 1, 2, 0, 1, 2, 3, 4, 5]
+    images, rows, lengths = distinct_frames([one, shared, two])
+    assert images.shape[0] == 6 and rows == [0, 1, 2, 0, 1, 2, 3, 4, 5] and lengths == [3, 3]
     model, seen = tiny_model(), []
     model.image_encoder.register_forward_hook(lambda _, given, __: seen.append(len(given[0])))
     together = clip_loss(model, [one, shared], config)

@@ -1,0 +1,38 @@
+"""Frames of clips as students take them: each once, resized and normalised."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stages.frames import normalise_frames
+from stages.student.clips import Clip
+
+
+def distinct_frames(clips: Sequence[Clip]) -> tuple[NDArray[np.uint8], list[int], list[int]]:
+    """The frames of clips of one size, those that clips share but once.
+
+    Returns:
+        uint8 [M, H, W, 3]; for each of the N frames of the clips, one after the other, the row
+        that it is; and how many of the M follow one another, for each set of frames.
+    """
+    starts: dict[int, int] = {}
+    images: list[NDArray[np.uint8]] = []
+    rows: list[int] = []
+    lengths: list[int] = []
+    for clip in clips:
+        if id(clip.images) not in starts:
+            starts[id(clip.images)] = len(images)
+            lengths.append(len(clip.images))
+            images += clip.images
+        start = starts[id(clip.images)]
+        rows += range(start, start + len(clip.images))
+    return np.stack(images), rows, lengths
+
+
+def prepare_frames(images: Tensor, short_side: int) -> Tensor:
+    """uint8 [N, H, W, 3] to normalised float32 [N, 3, H', W'], the short side at ``short_side``."""
+    return normalise_frames(images, short_side, 4 * short_side)

@@ -1,0 +1,147 @@
+"""Text encoders of ``transformers`` for a student: RoBERTa, or any that ``AutoModel`` loads.
+
+From a folder of the user's, frozen; nothing is downloaded and nothing in it is executed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from pipeline.errors import CheckpointError
+
+_EXPECTED = "a folder with config.json, model.safetensors and the tokenizer's files"
+_REMEDY = "set student.encoders.text_encoder to a text encoder's folder, or to 'demo'"
+_TOKENIZERS = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model", "tokenizer.model")
+_NOT_NEEDED = ("pooler.",)
+"""Parameters that sentence encoders are published with and without; no words go through them."""
+_DAMAGE = (OSError, ValueError, KeyError, RuntimeError, TypeError, ImportError, SafetensorError)
+_CACHED_TEXTS = 4096
+
+
+class FrozenText:
+    """A :class:`stages.student.model.TextEncoder` over a frozen model; a sentence is encoded once
+    and kept, up to 4096 of them."""
+
+    def __init__(self, model: PreTrainedModel, tokenizer: Any, device: torch.device) -> None:
+        self._model: Any = model.eval().requires_grad_(False)
+        self._model.to(device)
+        self._tokenizer, self._device = tokenizer, device
+        self.channels: int = self._model.config.hidden_size
+        self._known: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Words [N, L, channels] and which of them are words, bool [N, L]: no special token and no
+        padding. A sentence longer than the model takes is cut."""
+        missing = list(dict.fromkeys(text for text in texts if text not in self._known))
+        if len(self._known) + len(missing) > _CACHED_TEXTS:
+            self._known.clear()
+            missing = list(dict.fromkeys(texts))
+        if missing:
+            self._known.update(zip(missing, self._encode(missing), strict=True))
+        rows = [self._known[text] for text in texts]
+        words = nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        counts = torch.tensor([len(row) for row in rows], device=words.device)
+        return words, torch.arange(words.shape[1], device=words.device) < counts[:, None]
+
+    def _encode(self, texts: Sequence[str]) -> list[Tensor]:
+        """The words [L, channels] of each sentence; of one with no word, its special tokens."""
+        tokens = self._tokenizer(
+            list(texts),
+            padding=True,
+            truncation=True,
+            max_length=_longest(self._model, self._tokenizer),
+            return_special_tokens_mask=True,
+            return_tensors="pt",
+        )
+        special = tokens.pop("special_tokens_mask").bool()
+        used = tokens["attention_mask"].bool()
+        inputs = {name: value.to(self._device) for name, value in tokens.items()}
+        hidden = self._model(**inputs).last_hidden_state
+        words = used & ~special
+        words = torch.where(words.any(1, keepdim=True), words, used).to(self._device)
+        return [row[kept] for row, kept in zip(hidden, words, strict=True)]
+
+
+def load_text_encoder(folder: Path) -> tuple[PreTrainedModel, Any]:
+    """Model and tokenizer of a folder; weights from safetensors alone.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, the weights do not fit ``config.json``, or
+            the tokenizer takes plain words for unknown.
+    """
+    if not folder.is_dir():
+        raise CheckpointError(folder, "no such folder", _EXPECTED, _REMEDY)
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(folder / "config.json", "no such file", _EXPECTED, _REMEDY)
+    if not list(folder.glob("*.safetensors")):
+        raise CheckpointError(folder, "no *.safetensors in it", _EXPECTED, _REMEDY)
+    if not any((folder / name).is_file() for name in _TOKENIZERS):
+        found = f"no tokenizer in it (none of {', '.join(_TOKENIZERS)})"
+        raise CheckpointError(folder, found, _EXPECTED, _REMEDY)
+    return _load_model(folder), _load_tokenizer(folder)
+
+
+def _load_model(folder: Path) -> PreTrainedModel:
+    loader: Any = AutoModel
+    shown = transformers_logging.is_progress_bar_enabled()
+    level = transformers_logging.get_verbosity()
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()  # what it would report is looked at below
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        model, report = loader.from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except _DAMAGE as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(folder, f"it does not load ({reason})", _EXPECTED, _REMEDY) from error
+    finally:
+        transformers_logging.set_verbosity(level)
+        if shown:
+            transformers_logging.enable_progress_bar()
+    # What is there beside the encoder is a head of the task it was trained on.
+    odd = sorted(name for name in report["missing_keys"] if not name.startswith(_NOT_NEEDED))
+    odd += [str(item) for item in report["mismatched_keys"]]
+    if odd:
+        found = f"{len(odd)} parameters missing or of another shape, such as {odd[0]}"
+        raise CheckpointError(folder, found, "weights of the model in its config.json", _REMEDY)
+    if not hasattr(model.config, "hidden_size"):
+        found = f"a {type(model).__name__}"
+        raise CheckpointError(folder, found, "a text encoder, such as RoBERTa or BERT", _REMEDY)
+    return model  # type: ignore[no-any-return]
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        ids = tokenizer("the red circle", add_special_tokens=False)["input_ids"]
+    except _DAMAGE as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        found = f"no tokenizer loads ({reason})"
+        raise CheckpointError(folder, found, _EXPECTED, _REMEDY) from error
+    if len(ids) < 3 or tokenizer.unk_token_id in ids:
+        found = "its tokenizer reads plain words ('the red circle') as unknown"
+        raise CheckpointError(folder, found, _EXPECTED, _REMEDY)
+    return tokenizer
+
+
+def _longest(model: Any, tokenizer: Any) -> int:
+    """Tokens that both take: RoBERTa's table of positions has two rows that no token is at."""
+    positions = getattr(model.config, "max_position_embeddings", None) or 512
+    if model.config.model_type in ("roberta", "xlm-roberta", "camembert"):
+        positions -= model.config.pad_token_id + 1
+    return int(min(positions, tokenizer.model_max_length))

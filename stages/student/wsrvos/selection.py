@@ -1,0 +1,114 @@
+"""Bi-directional vision-language feature selection and interaction (WSRVOS, arXiv 2604.17797).
+
+Of each modality only the tokens that come closest to the other are looked at by the other: the
+background's cells and the sentence's filling words stay out of the attention.
+
+Letters: P pairs of frame and sentence, n cells, m words, k kept tokens, C channels, h heads.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_NEVER = -1e4
+"""In place of minus infinity: a row that is padding throughout gives no NaN."""
+
+
+def cosine_similarity(cells: Tensor, words: Tensor) -> Tensor:
+    """[P, n, C] and [P, m, C] to [P, n, m] in [-1, 1]; 0 where a token is all zero."""
+    return F.normalize(cells, dim=-1) @ F.normalize(words, dim=-1).transpose(1, 2)
+
+
+def select_tokens(
+    cells: Tensor, words: Tensor, usable: Tensor, count: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The tokens of each modality that are most like the other's.
+
+    A token's likeness is its cosine similarity to whichever token of the other modality is nearest
+    to it. What is selected has no gradient; the tokens selected have theirs.
+
+    Args:
+        cells: [P, n, C].
+        words: [P, m, C].
+        usable: bool [P, m], False where padded.
+        count: k, of each modality; all of a modality that has fewer.
+
+    Returns:
+        Rows of cells, int64 [P, min(k, n)]; rows of words, int64 [P, min(k, m)]; which of those
+        are words, bool of the same shape (a sentence of fewer than k words fills up with padding).
+    """
+    with torch.no_grad():
+        likeness = cosine_similarity(cells, words).masked_fill(~usable[:, None], _NEVER)
+        best_cells = likeness.amax(2).topk(min(count, cells.shape[1]), dim=1).indices
+        best_words = likeness.amax(1).topk(min(count, words.shape[1]), dim=1).indices
+    return best_cells, best_words, usable.gather(1, best_words)
+
+
+class MultiHeadCrossAttention(nn.Module):
+    """x + W_o [head_1, ..., head_h], each head the scaled attention of x over y.
+
+    Args:
+        channels: C, a multiple of ``heads``.
+        heads: h.
+    """
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        if channels % heads:
+            raise ValueError(f"{channels} channels for {heads} heads; expected a multiple of heads")
+        self._heads = heads
+        self.query = nn.Linear(channels, channels)
+        self.key = nn.Linear(channels, channels)
+        self.value = nn.Linear(channels, channels)
+        self.out = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor, y: Tensor, usable: Tensor | None = None) -> Tensor:
+        """x [P, n, C] looks at y [P, m, C]; ``usable`` bool [P, m] leaves padding out."""
+        query, key, value = (
+            part.unflatten(2, (self._heads, -1)).transpose(1, 2)
+            for part in (self.query(x), self.key(y), self.value(y))
+        )
+        scores = query @ key.transpose(2, 3) / math.sqrt(query.shape[-1])
+        if usable is not None:
+            scores = scores.masked_fill(~usable[:, None, None], _NEVER)
+        heads = (scores.softmax(-1) @ value).transpose(1, 2).flatten(2)
+        attended: Tensor = x + self.out(heads)
+        return attended
+
+
+class Interaction(nn.Module):
+    """One depth: selection, then cross-attention both ways, each with its own parameters.
+
+    Every cell looks at the selected words and every word at the selected cells, both as they were
+    before this depth. Each modality is normalised before it is compared and attended to, as what
+    was added at earlier depths would otherwise set the scale.
+
+    Args:
+        count: k tokens kept of each modality; None keeps all (no selection).
+    """
+
+    def __init__(self, channels: int, heads: int, count: int | None) -> None:
+        super().__init__()
+        self.norm_cells = nn.LayerNorm(channels)
+        self.norm_words = nn.LayerNorm(channels)
+        self.to_cells = MultiHeadCrossAttention(channels, heads)
+        self.to_words = MultiHeadCrossAttention(channels, heads)
+        self._count = count
+
+    def forward(self, cells: Tensor, words: Tensor, usable: Tensor) -> tuple[Tensor, Tensor]:
+        """Cells [P, n, C] and words [P, m, C] with ``usable`` bool [P, m] to the same shapes."""
+        cells, words = self.norm_cells(cells), self.norm_words(words)
+        if self._count is None:
+            return self.to_cells(cells, words, usable), self.to_words(words, cells)
+        cell_rows, word_rows, are_words = select_tokens(cells, words, usable, self._count)
+        kept_cells, kept_words = _take(cells, cell_rows), _take(words, word_rows)
+        return self.to_cells(cells, kept_words, are_words), self.to_words(words, kept_cells)
+
+
+def _take(tokens: Tensor, rows: Tensor) -> Tensor:
+    """Rows int64 [P, k] of tokens [P, n, C]."""
+    return tokens.gather(1, rows[..., None].expand(-1, -1, tokens.shape[2]))

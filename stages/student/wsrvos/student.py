@@ -1,0 +1,189 @@
+"""WSRVOS as training and prediction ask for it: its loss over clips, its masks of a video."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pipeline.config import WsrvosConfig
+from stages.student.clips import Clip
+from stages.student.contract import StepSize, Student
+from stages.student.frames import distinct_frames, prepare_frames
+from stages.student.model import ImageEncoder, TextEncoder, mask_losses
+from stages.student.wsrvos.classification import classification_loss, expression_scores
+from stages.student.wsrvos.fusion import fuse_positives, pseudo_masks
+from stages.student.wsrvos.model import Response, WsrvosNetwork
+from stages.student.wsrvos.ranking import ranking_loss
+
+
+class Wsrvos(WsrvosNetwork, Student):
+    """A student that is taught by text, with masks as an option.
+
+    Loss of a clip = L_cls + 2 (L_focal + L_dice) + L_tmp, by the weights of the configuration.
+
+    Args:
+        image_encoder: gives two maps or more.
+        text_encoder: frozen; not a parameter of this module.
+        config: parts and weights.
+        channels: C, a multiple of 8 and of ``config.heads``.
+        short_side: pixels that a frame's short side is resized to.
+    """
+
+    def __init__(
+        self,
+        image_encoder: ImageEncoder,
+        text_encoder: TextEncoder,
+        config: WsrvosConfig,
+        *,
+        channels: int,
+        short_side: int,
+    ) -> None:
+        super().__init__(image_encoder, text_encoder, config, channels)
+        self._config, self._short_side = config, short_side
+        if config.freeze and isinstance(image_encoder, nn.Module):
+            image_encoder.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Wsrvos:
+        """As of any module; a frozen image encoder stays as it predicts."""
+        super().train(mode)
+        if self._config.freeze and isinstance(self.image_encoder, nn.Module):
+            self.image_encoder.eval()
+        return self
+
+    def forward(self, clips: Sequence[Clip], step: StepSize, epoch: int) -> dict[str, Tensor]:
+        """The terms ``classification``, ``mask`` and ``ranking``: sums over the clips, weighted,
+        divided by the clips of the whole step. A term that is switched off is left out.
+
+        Args:
+            clips: frame sizes may differ.
+            step: of the whole step.
+            epoch: from 0; before ``warm_up`` the student's own pseudo-masks do not count.
+        """
+        by_size: dict[tuple[int, int], list[Clip]] = {}
+        for clip in clips:
+            by_size.setdefault(clip.size, []).append(clip)
+        totals: dict[str, Tensor] = {}
+        for group in by_size.values():
+            for terms in self._losses(group, epoch):
+                for name, value in terms.items():
+                    totals[name] = totals.get(name, 0) + value / step.clips
+        return totals
+
+    @torch.no_grad()
+    def predict(self, images: Tensor, texts: Sequence[str]) -> Tensor:
+        """Mask logits [E, T, h_1, w_1] of E sentences in T frames uint8 [T, H, W, 3] that follow
+        one another; [E, T, h, w] of the proposals without refinement."""
+        frames = len(images)
+        prepared = prepare_frames(images, self._short_side)
+        encoded = self.encode(prepared, texts, [frames], frozen=True)
+        (response,) = self.respond(encoded, [(slice(0, frames), texts)])
+        return self.masks(response, self.features(encoded), slice(None))
+
+    def _losses(self, clips: Sequence[Clip], epoch: int) -> list[dict[str, Tensor]]:
+        """The weighted terms of each of some clips of one frame size."""
+        device = self.text_in.weight.device
+        images, rows, lengths = distinct_frames(clips)
+        shown = torch.from_numpy(images).to(device)
+        prepared = prepare_frames(shown, self._short_side)
+        texts = [expressions_of(clip) for clip in clips]
+        stops = np.cumsum([len(clip.images) for clip in clips]).tolist()
+        firsts = [rows[stop - len(c.images)] for stop, c in zip(stops, clips, strict=True)]
+        parts = [
+            slice(first, first + len(c.images)) for first, c in zip(firsts, clips, strict=True)
+        ]
+        distinct = [text for several in texts for text in several]
+        encoded = self.encode(prepared, distinct, lengths, frozen=self._config.freeze)
+        found = self.respond(encoded, list(zip(parts, texts, strict=True)))
+        features = self.features(encoded)
+        return [
+            self._clip_losses(clip, response, None if features is None else features[part], epoch)
+            for clip, response, part in zip(clips, found, parts, strict=True)
+        ]
+
+    def _clip_losses(
+        self, clip: Clip, response: Response, features: Tensor | None, epoch: int
+    ) -> dict[str, Tensor]:
+        config, terms = self._config, {}
+        count = 1 + len(clip.positives)
+        device = response.which.device
+        if config.classification:
+            positives = torch.arange(len(response.which), device=device) < count
+            rivals = positives if config.rivals == "negatives" else None
+            scores = expression_scores(response.which, response.where, rivals)
+            loss = classification_loss(scores, positives)
+            terms["classification"] = config.classification_weight * loss
+        rows = slice(0, count)
+        confidence = response.which.new_tensor([1.0, *(value for _, value in clip.positives)])
+        fused = self._fused(response.coarse[rows], confidence)
+        terms["mask"] = config.mask_weight * (
+            self._own_mask_loss(clip, response, features, fused, epoch)
+            + self._given_mask_loss(clip, response, features)
+        )
+        if config.ranking:
+            fused = self._fused(self.masks(response, features, rows), confidence)
+            terms["ranking"] = config.ranking_weight * ranking_loss(fused, config.tolerance)
+        return terms
+
+    def _fused(self, logits: Tensor, confidence: Tensor) -> Tensor:
+        """[K, T, h, w] to [T, h, w]; without fusion that of the original."""
+        return fuse_positives(logits, confidence) if self._config.fusion else logits[0]
+
+    def _own_mask_loss(
+        self,
+        clip: Clip,
+        response: Response,
+        features: Tensor | None,
+        fused: Tensor,
+        epoch: int,
+    ) -> Tensor:
+        """L_focal + L_dice of every positive against the student's own pseudo-masks.
+
+        The pseudo-masks are those of the response that L_cls teaches, as in the paper, whose
+        predictions are of that size. They teach the refinement and not the response: taught by
+        masks cut from itself below its own 1/2, it would grow from step to step.
+        """
+        if epoch < self._config.warm_up:
+            return fused.sum() * 0
+        rows = slice(0, 1 + len(clip.positives))
+        logits = self.masks(response, features, rows, held=True)
+        upper = F.interpolate(
+            fused[:, None], logits.shape[-2:], mode="bilinear", align_corners=False
+        )
+        target = pseudo_masks(upper[:, 0], self._config.threshold)
+        wanted = ~self._given(clip, target.device)
+        if self._config.targets != "given":
+            wanted = torch.ones_like(wanted)
+        return _mean_loss(logits, target, wanted.to(logits.dtype))
+
+    def _given_mask_loss(self, clip: Clip, response: Response, features: Tensor | None) -> Tensor:
+        """L_focal + L_dice of every positive against the clip's masks, by the frames' weight."""
+        given = self._given(clip, response.which.device)
+        if self._config.targets == "own" or not given.any():
+            return response.which.sum() * 0
+        logits = self.masks(response, features, slice(0, 1 + len(clip.positives)))
+        masks = torch.from_numpy(clip.mask).to(logits.device)
+        share = F.interpolate(masks[:, None].float(), logits.shape[-2:], mode="area")[:, 0]
+        weight = torch.from_numpy(clip.weight).to(logits.device) * given
+        return _mean_loss(logits, share > 0.5, weight)
+
+    @staticmethod
+    def _given(clip: Clip, device: torch.device) -> Tensor:
+        """bool [T], frames whose masks are known."""
+        kinds = [item.kind in ("mask", "absent") for item in clip.supervision]
+        return torch.tensor(kinds, device=device)
+
+
+def _mean_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """The mean over K positives and T frames of weight [T] times the loss of logits
+    [K, T, h, w] against bool [T, h, w]."""
+    each = [mask_losses(row, target, 1.0, 1.0) for row in logits]
+    return (weight * torch.stack(each)).mean()
+
+
+def expressions_of(clip: Clip) -> list[str]:
+    """The sentence, its other positives, its negatives: what the rows of a clip stand for."""
+    return [clip.text, *(text for text, _ in clip.positives), *clip.negatives]
