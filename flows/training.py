@@ -241,8 +241,11 @@ def build_student(config: StudentConfig, device: torch.device) -> Student:
             images, texts, config.wsrvos, channels=config.channels, short_side=config.short_side
         )
     network = SimRVOS(images, texts, config.channels, contrastive=config.blcl)
-    fits = isinstance(images, SwinPyramid) and isinstance(texts, GroundingText)
-    if config.initialise == "demo" and fits:
+    if (
+        config.initialise == "demo"
+        and isinstance(images, SwinPyramid)
+        and isinstance(texts, GroundingText)
+    ):
         align(network, projection_of(texts.grounder))
     return SimRVOSStudent(network, config)
 

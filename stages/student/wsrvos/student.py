@@ -90,11 +90,10 @@ class Wsrvos(WsrvosNetwork, Student):
         shown = torch.from_numpy(images).to(device)
         prepared = prepare_frames(shown, self._short_side)
         texts = [expressions_of(clip) for clip in clips]
-        stops = np.cumsum([len(clip.images) for clip in clips]).tolist()
-        firsts = [rows[stop - len(c.images)] for stop, c in zip(stops, clips, strict=True)]
-        parts = [
-            slice(first, first + len(c.images)) for first, c in zip(firsts, clips, strict=True)
-        ]
+        counts = [len(clip.images) for clip in clips]
+        stops = np.cumsum(counts).tolist()
+        firsts = [rows[stop - count] for stop, count in zip(stops, counts, strict=True)]
+        parts = [slice(first, first + n) for first, n in zip(firsts, counts, strict=True)]
         distinct = [text for several in texts for text in several]
         encoded = self.encode(prepared, distinct, lengths, frozen=self._config.freeze)
         found = self.respond(encoded, list(zip(parts, texts, strict=True)))

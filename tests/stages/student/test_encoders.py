@@ -103,7 +103,7 @@ def test_lengths_reach_a_video_encoder_through_the_student() -> None:
 
     encoder = Noting()
     student = SimRVOS(encoder, TinyWords(), 32)
-    student.look(torch.zeros(3, 3, 32, 32), ["a", "a", "b"], [2, 1])
+    student.look(torch.zeros(3, 3, 32, 32), ["a", "a", "b"], lengths=[2, 1])
     assert encoder.asked == [2, 1]
     student.look(torch.zeros(3, 3, 32, 32), ["a", "a", "b"])
     assert encoder.asked == [3]
