@@ -35,6 +35,10 @@ def train(
     name: Annotated[
         str | None, typer.Option(help="Of its folder in students/; the model's by default.")
     ] = None,
+    masks: Annotated[
+        Path | None,
+        typer.Option("--from", help="A mask store in place of the run's masks, see `predict`."),
+    ] = None,
     config: ConfigOption = None,
     dataset: DatasetOption = None,
     root: RootOption = None,
@@ -52,6 +56,7 @@ def train(
     words = list(arguments or ())
     for key, value in (
         ("student.model", student),
+        ("student.masks", masks),
         ("device", device),
         ("runner.kind", runner),
         ("runner.workers", workers),
@@ -70,7 +75,10 @@ def train(
 
 
 def predict(
-    to: Annotated[Path, typer.Option(help="Folder, or a path that ends in .zip.")],
+    to: Annotated[
+        Path,
+        typer.Option(help="Folder or .zip of PNGs, or .zarr: a mask store, to train from."),
+    ],
     arguments: RunArguments = None,
     student: Annotated[
         str | None, typer.Option(help="Name of one of students/; the run's own by default.")

@@ -9,7 +9,7 @@ from typing import Any
 from flows.layout import Shard
 from pipeline.config import EXECUTION, RunConfig, StudentEncodersConfig
 from pipeline.errors import InputError
-from pipeline.fingerprint import file_digest
+from pipeline.fingerprint import digest, file_digest
 from pipeline.ports import DatasetReader
 
 STAGE_VERSIONS: Mapping[str, int] = {
@@ -64,9 +64,20 @@ def base_of(stage: str, config: RunConfig, weights: Callable[[str], str]) -> dic
     elif stage == "student":
         base["seed"] = config.seed
         _leave_out_what_changes_nothing(base["config"])
+        if base["config"].pop("masks") is not None:
+            base["masks"] = _masks_digest(config.student.masks)
         base["predict_split"] = config.dataset.predict_split
         base["weights"] = _weights_of_encoders(config.student.encoders, weights)
     return base
+
+
+def _masks_digest(path: Path | None) -> str:
+    """Of what a store's masks were made by."""
+    from storage.masks import MaskStore
+
+    assert path is not None, "asked for where there is a store"
+    store = MaskStore(path)
+    return digest({video: store.fingerprints(video) for video in store.videos()})
 
 
 def _weights_of_encoders(

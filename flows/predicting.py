@@ -11,7 +11,7 @@ from rich.console import Console
 
 from flows.paths import RunPaths
 from flows.progress import reporter
-from flows.training import WEIGHTS, build_student
+from flows.training import WEIGHTS, build_student, predict_split
 from flows.workshop import Workshop
 from pipeline.config import RunConfig, load_config
 from pipeline.errors import ConfigError, InputError, PseudoLabelError
@@ -90,7 +90,8 @@ def predict(
     Args:
         config: of a run that has a student.
         name: of the student; None for the run's own.
-        to: a folder, or a path that ends in ``.zip``.
+        to: a folder, or a path that ends in ``.zip``; a path that ends in ``.zarr`` becomes a mask
+            store, whose weights are how sure the student is, a video in memory at a time.
 
     Returns:
         Videos predicted, there before, and set aside.
@@ -107,6 +108,11 @@ def predict(
     folder = student_folder(config, name)
     student = load_student(folder, config, shop.device)
     made_by = digest({"student": file_digest(folder / WEIGHTS), "how": vars(how)})
+    if to.suffix == ".zarr":
+        with reporter(console) as progress:
+            shop.progress = progress
+            stored = predict_split(shop, student, how.split, to, made_by)
+        return {"predicted": stored["videos predicted"], "set aside": stored["videos set aside"]}
     counts = {"predicted": 0, "there before": 0, "set aside": 0}
     with open_sink(to, reader.name) as sink, reporter(console) as progress:
         if to.suffix != ".zip":

@@ -16,13 +16,12 @@ from flows import server
 from flows.curves import curves_markdown
 from flows.progress import reporter
 from flows.run_config import write_run_config
-from flows.training import CHECKPOINT, Trained, train_student
+from flows.training import CHECKPOINT, Trained, masks_to_train_on, train_student
 from flows.workers import check_runner
 from flows.workshop import Workshop
 from flows.world import started_by_torchrun, world_of_torchrun
 from pipeline.config import RunConfig
 from pipeline.errors import ConfigError
-from storage.masks import MaskStore
 from storage.run_lock import RunLock
 
 if TYPE_CHECKING:
@@ -50,11 +49,7 @@ def train_run(config: RunConfig, name: str | None, console: Console) -> Path:
             f"--name {called!r}; expected letters, digits, dots, dashes and underscores"
         )
     shop = Workshop(config)
-    if not MaskStore(shop.paths.masks).videos():
-        raise ConfigError(
-            f"{shop.paths.masks}: no masks; expected those of a run; make them with"
-            " `pseudolabels run`"
-        )
+    masks_to_train_on(shop)
     check_runner(config)
     folder = shop.paths.folder / "students" / called
     if started_by_torchrun():

@@ -18,7 +18,7 @@ from flows.sentences import StoredSentences
 from flows.weight_digests import WeightDigests
 from flows.workshop import Workshop
 from pipeline.config import StudentConfig
-from pipeline.errors import InputError
+from pipeline.errors import ConfigError, InputError
 from pipeline.fingerprint import digest
 from pipeline.ports import DatasetReader, MaskSource
 from pipeline.types import PseudoMask, Status, VideoRef
@@ -177,7 +177,7 @@ def clips_of(shop: Workshop, masks: MaskSource | None = None) -> Clips:
     wants_text = config.model == "wsrvos"
     return Clips(
         shop.reader(),
-        supervision_of(config, shop.reader(), masks or MaskStore(shop.paths.masks)),
+        supervision_of(config, shop.reader(), masks or masks_to_train_on(shop)),
         Shape(
             config.frames_a_clip,
             config.expressions_a_clip,
@@ -189,6 +189,21 @@ def clips_of(shop: Workshop, masks: MaskSource | None = None) -> Clips:
         views=config.views,
         sentences=StoredSentences(shop.paths.folder) if wants_text else None,
     )
+
+
+def masks_to_train_on(shop: Workshop) -> MaskStore:
+    """The run's masks, or those that the configuration names in their place.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    store = MaskStore(shop.config.student.masks or shop.paths.masks)
+    if not store.videos():
+        raise ConfigError(
+            f"{store.path}: no masks; expected a mask store; `pseudolabels run` makes a run's, and"
+            " `pseudolabels predict --to STORE.zarr` a student's"
+        )
+    return store
 
 
 def supervision_of(
@@ -263,15 +278,22 @@ def measure_of(shop: Workshop, device: torch.device) -> Callable[[Student], floa
     return Validation(reader, config.validate_videos, device)
 
 
-def predict_split(shop: Workshop, student: Student, split: str, place: Path) -> Counter[str]:
-    """Predicts the videos of a split into a mask store; one that cannot be read is set aside."""
+def predict_split(
+    shop: Workshop, student: Student, split: str, place: Path, made_by: str = "student"
+) -> Counter[str]:
+    """Predicts the videos of a split into a mask store; one that cannot be read is set aside.
+
+    Args:
+        made_by: fingerprint that the masks bear.
+    """
     reader, counts = shop.reader(split), Counter[str]()
     ids = reader.video_ids()
     store = MaskStore(place)
     shop.progress.begin("student: predict", len(ids), "videos")
     for video_id in ids:
         try:
-            _predict_video(shop, student, store, split, reader.video(video_id))
+            found = _predict_video(shop, student, split, reader.video(video_id), made_by)
+            store.write_video(*found)
             counts["videos predicted"] += 1
         except InputError as error:
             shop.progress.say(f"set aside: {error}")
@@ -282,8 +304,8 @@ def predict_split(shop: Workshop, student: Student, split: str, place: Path) -> 
 
 
 def _predict_video(
-    shop: Workshop, student: Student, store: MaskStore, split: str, video: VideoRef
-) -> None:
+    shop: Workshop, student: Student, split: str, video: VideoRef, made_by: str
+) -> tuple[VideoRef, list[str], list[PseudoMask]]:
     from stages.student.predict import predict_video
 
     reader = shop.reader(split)
@@ -297,7 +319,7 @@ def _predict_video(
     seen = masks.any((2, 3))
     status = np.where(seen, Status.PRESENT, Status.ABSENT).astype(np.uint8)
     found = [
-        PseudoMask(item.key, masks[row], sure[row], status[row], "student")
+        PseudoMask(item.key, masks[row], sure[row], status[row], made_by)
         for row, item in enumerate(expressions)
     ]
-    store.write_video(video, texts, found)
+    return video, texts, found

@@ -388,6 +388,8 @@ class StudentConfig(Section):
         supervision: ``pseudo_masks`` are the run's; the others are the data set's own annotation
             of the same samples: all ``masks``, the ``first_mask`` of the target, ``boxes``, or the
             first mask and boxes in the other frames. ``text`` is the sentences alone (WSRVOS).
+        masks: a mask store in place of the run's pseudo-masks, such as another student's
+            predictions of the labelled split (two-step training); the same samples, or some.
         frame_weights: False takes every frame that is known for certain (weight 1).
         positives_a_clip, negatives_a_clip: other sentences of a sample that come with a clip, as
             the augment stage wrote them (WSRVOS).
@@ -406,6 +408,7 @@ class StudentConfig(Section):
     supervision: Literal[
         "pseudo_masks", "masks", "first_mask_boxes", "boxes", "first_mask", "text"
     ] = "pseudo_masks"
+    masks: Path | None = None
     frame_weights: bool = True
     initialise: Literal["demo", "scratch"] = "demo"
     steps: int = Field(400, ge=1)

@@ -284,6 +284,29 @@ def test_a_folder_of_other_masks_is_refused(trained: RunConfig, tmp_path: Path) 
         predict(trained, "s", tmp_path / "new", How("valid"), QUIET)
 
 
+@pytest.mark.usefixtures("unobserved")
+def test_a_students_own_labels_train_the_next_one(
+    trained: RunConfig, site: Path, tmp_path: Path
+) -> None:
+    """Two steps, as SimRVOS compares itself to: train, label, train again."""
+    labels = tmp_path / "labels.zarr"
+    counts = predict(trained, "s", labels, How("train"), QUIET)
+    assert counts == {"predicted": 2, "set aside": 0}
+    store = MaskStore(labels)
+    assert list(store.samples()) == list(
+        MaskStore(trained.run_folder / "pseudomasks.zarr").samples()
+    )
+    weight, status = store.quality(*next(iter(store.samples())))
+    assert ((weight > 0.5) == (status == Status.PRESENT)).all()
+    again = config_of(site, f"student.masks={str(labels)!r}")
+    train_run(again, "again", QUIET)
+    train_run(config_of(site), "straight", QUIET)
+    again_loss, straight_loss = losses(site, "again"), losses(site, "straight")
+    assert again_loss != straight_loss
+    with pytest.raises(ConfigError, match=r"nothing\.zarr: no masks"):
+        train_run(config_of(site, f"student.masks={str(tmp_path / 'nothing.zarr')!r}"), "x", QUIET)
+
+
 # Curves.
 
 
