@@ -9,6 +9,7 @@ Letters: T frames of a clip, H W pixels.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -20,9 +21,12 @@ from numpy.typing import NDArray
 from pipeline.config import ViewsConfig
 from pipeline.errors import PseudoLabelError
 from pipeline.ports import DatasetReader, Image
-from pipeline.types import Augmentation, FrameIndex
+from pipeline.types import Augmentation, FrameIndex, VideoRef
 from stages.student.supervision import FrameSupervision, SupervisionSource
 from stages.student.views import draw_view
+
+_VIDEOS_KEPT = 4096
+"""Names of frames, no pixels: some 2 KB a video."""
 
 
 @dataclass(frozen=True)
@@ -89,11 +93,12 @@ class Sentences(Protocol):
 
 @dataclass
 class _Video:
-    """The samples of a video that teach anything: expression ids, and weights [E, T]."""
+    """The samples of a video that teach anything: expression ids, weights and anchors [E, T]."""
 
     id: str
     expressions: list[str] = field(default_factory=list)
     weights: list[NDArray[np.float32]] = field(default_factory=list)
+    anchors: list[NDArray[np.bool_]] = field(default_factory=list)
 
 
 class Clips:
@@ -127,6 +132,7 @@ class Clips:
         self._reader, self._source, self._shape = reader, source, shape
         self._seed, self._views, self._sentences = seed, views or ViewsConfig(), sentences
         self._texts: dict[str, dict[str, str]] = {}
+        self._opened: OrderedDict[str, VideoRef] = OrderedDict()
         self._videos = _known_videos(source)
         if not self._videos:
             raise PseudoLabelError(
@@ -166,9 +172,11 @@ class Clips:
         return self._clips(video, picked, np.random.default_rng((self._seed, 3, number)))
 
     def _clips(self, video: _Video, rows: Sequence[int], rng: Generator) -> list[Clip]:
-        opened = self._reader.video(video.id)
+        opened = self._open(video.id)
         view = draw_view(self._views, (opened.height, opened.width), rng)
-        frames = self._pick(np.mean([video.weights[row] for row in rows], axis=0), rng)
+        weight = np.mean([video.weights[row] for row in rows], axis=0)
+        anchor = np.mean([video.anchors[row] for row in rows], axis=0)
+        frames = self._pick(weight, anchor, rng)
         shown = [view.of_image(self._reader.frame(opened, FrameIndex(index))) for index in frames]
         images = tuple(shown)
         clips = []
@@ -188,17 +196,37 @@ class Clips:
             )
         return clips
 
-    def _pick(self, weight: NDArray[np.float32], rng: Generator) -> list[int]:
-        wanted = self._shape.frames
-        count = min(wanted, int((weight > 0).sum()))
+    def _open(self, video_id: str) -> VideoRef:
+        """A video; opening one looks at every frame's header, so those of late are kept."""
+        if video_id not in self._opened:
+            self._opened[video_id] = self._reader.video(video_id)
+            if len(self._opened) > _VIDEOS_KEPT:
+                self._opened.popitem(last=False)
+        self._opened.move_to_end(video_id)
+        return self._opened[video_id]
+
+    def _pick(
+        self, weight: NDArray[np.float32], anchor: NDArray[np.float64], rng: Generator
+    ) -> list[int]:
+        """Frames of a clip, in order.
+
+        Args:
+            weight: [T], how often a frame is taken; 0 for never.
+            anchor: [T], how often a frame is the one that is always in; all 0 where none is.
+        """
+        wanted, picked = self._shape.frames, list[int]()
+        if anchor.any():
+            picked = [int(rng.choice(len(anchor), p=anchor / anchor.sum()))]
         share = weight.astype(np.float64)
-        share /= share.sum()
-        picked: NDArray[np.int64] = rng.choice(len(weight), count, replace=False, p=share)
-        if self._shape.fill and count < wanted:
+        share[picked] = 0
+        count = min(wanted - len(picked), int((share > 0).sum()))
+        if count:
+            picked += rng.choice(len(share), count, replace=False, p=share / share.sum()).tolist()
+        if self._shape.fill and len(picked) < wanted:
             unknown = np.flatnonzero(weight == 0)
-            more = min(wanted - count, len(unknown))
-            picked = np.concatenate([picked, rng.choice(unknown, more, replace=False)])
-        return [int(index) for index in np.sort(picked)]
+            more = min(wanted - len(picked), len(unknown))
+            picked += rng.choice(unknown, more, replace=False).tolist()
+        return sorted(picked)
 
     def _text(self, video: str, expression: str) -> str:
         if video not in self._texts:
@@ -231,9 +259,10 @@ def _some(total: int, count: int, rng: Generator) -> list[int]:
 
 def _known_videos(source: SupervisionSource) -> list[_Video]:
     videos: dict[str, _Video] = {}
-    for video, expression, weight in source.samples():
-        if weight.any():
-            found = videos.setdefault(video, _Video(video))
-            found.expressions.append(expression)
-            found.weights.append(weight)
+    for known in source.samples():
+        if known.weight.any():
+            found = videos.setdefault(known.video, _Video(known.video))
+            found.expressions.append(known.expression)
+            found.weights.append(known.weight)
+            found.anchors.append(known.anchor)
     return list(videos.values())

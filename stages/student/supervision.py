@@ -6,15 +6,19 @@ target is absent, or nothing. Letters: T frames, H W pixels, n boxes.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.ports import DatasetReader, MaskSource
 from pipeline.types import Expression, FrameIndex, Status, VideoRef
+
+_VIDEOS_KEPT = 1024
+"""Names and boxes, no pixels; opening a video looks at every frame's header."""
 
 Kind = Literal["mask", "boxes", "absent", "unknown"]
 
@@ -82,11 +86,28 @@ def of_boxes(boxes: NDArray[np.float32]) -> FrameSupervision:
     return FrameSupervision("boxes", boxes=boxes) if len(boxes) else ABSENT
 
 
+class KnownFrames(NamedTuple):
+    """Which frames of a sample teach anything.
+
+    Attributes:
+        video, expression: ids of the sample.
+        weight: float32 [T], of every frame; 0 where nothing is known.
+        anchor: bool [T], frames of which every clip holds one, as far as it can; all False where
+            any frame is as good as another. A first mask is one frame of many with boxes, and what
+            boxes tell of the target's outline is little without it.
+    """
+
+    video: str
+    expression: str
+    weight: NDArray[np.float32]
+    anchor: NDArray[np.bool_]
+
+
 class SupervisionSource(Protocol):
     """Gives the supervision of samples, a clip at a time."""
 
-    def samples(self) -> Iterator[tuple[str, str, NDArray[np.float32]]]:
-        """Video, expression and the weight [T] of every frame; 0 where nothing is known."""
+    def samples(self) -> Iterator[KnownFrames]:
+        """Every sample, those of a video one after the other."""
         ...
 
     def frames(
@@ -107,11 +128,12 @@ class PseudoMasks:
     def __init__(self, masks: MaskSource, *, weighted: bool = True) -> None:
         self._masks, self._weighted = masks, weighted
 
-    def samples(self) -> Iterator[tuple[str, str, NDArray[np.float32]]]:
+    def samples(self) -> Iterator[KnownFrames]:
         """Every sample with its weights; no mask is read."""
         for video, expression in self._masks.samples():
             weight = self._masks.quality(video, expression)[0]
-            yield video, expression, weight if self._weighted else _certain(weight)
+            weight = weight if self._weighted else _certain(weight)
+            yield KnownFrames(video, expression, weight, np.zeros(len(weight), np.bool_))
 
     def frames(
         self, video_id: str, expression_id: str, indices: Sequence[int]
@@ -136,10 +158,11 @@ class SentencesAlone:
     def __init__(self, masks: MaskSource) -> None:
         self._masks = masks
 
-    def samples(self) -> Iterator[tuple[str, str, NDArray[np.float32]]]:
+    def samples(self) -> Iterator[KnownFrames]:
         """Every sample; each frame as likely to be shown as another."""
         for video, expression in self._masks.samples():
-            yield video, expression, np.ones_like(self._masks.quality(video, expression)[0])
+            weight = np.ones_like(self._masks.quality(video, expression)[0])
+            yield KnownFrames(video, expression, weight, np.zeros(len(weight), np.bool_))
 
     def frames(
         self, video_id: str, expression_id: str, indices: Sequence[int]
@@ -173,18 +196,22 @@ class Annotations:
         self._reader = reader
         self._samples = list(samples)
         self._use_masks, self._use_boxes = masks, boxes
-        self._open: tuple[VideoRef, dict[str, Expression]] | None = None
+        self._open: OrderedDict[str, tuple[VideoRef, dict[str, Expression]]] = OrderedDict()
 
-    def samples(self) -> Iterator[tuple[str, str, NDArray[np.float32]]]:
-        """Every sample with the weight 1 where the annotation says something.
+    def samples(self) -> Iterator[KnownFrames]:
+        """Every sample with the weight 1 where the annotation says something, anchored at its
+        masks where other frames have boxes.
 
         Reads the annotation once through.
         """
         for video_id, expression_id in self._samples:
             video, expressions = self._video(video_id)
             expression = expressions[expression_id]
-            known = [self._frame(video, expression, index).weight for index in range(len(video))]
-            yield video_id, expression_id, np.array(known, np.float32)
+            known = [self._frame(video, expression, index) for index in range(len(video))]
+            weight = np.array([item.weight for item in known], np.float32)
+            masked = np.array([item.kind == "mask" for item in known])
+            boxed = any(item.kind == "boxes" for item in known)
+            yield KnownFrames(video_id, expression_id, weight, masked & boxed)
 
     def frames(
         self, video_id: str, expression_id: str, indices: Sequence[int]
@@ -194,11 +221,14 @@ class Annotations:
         return [self._frame(video, expressions[expression_id], index) for index in indices]
 
     def _video(self, video_id: str) -> tuple[VideoRef, dict[str, Expression]]:
-        if self._open is None or self._open[0].id != video_id:
+        if video_id not in self._open:
             found = self._reader.expressions(video_id)
             by_id = {item.key.expression: item for item in found}
-            self._open = self._reader.video(video_id), by_id
-        return self._open
+            self._open[video_id] = self._reader.video(video_id), by_id
+            if len(self._open) > _VIDEOS_KEPT:
+                self._open.popitem(last=False)
+        self._open.move_to_end(video_id)
+        return self._open[video_id]
 
     def _frame(self, video: VideoRef, expression: Expression, index: int) -> FrameSupervision:
         if self._use_masks:

@@ -100,7 +100,7 @@ class Trainer:
         )
         for clips in batches:
             self.student.train()
-            done = self._take(clips)
+            done = self.take(clips)
             self.step += 1
             yield done
 
@@ -147,7 +147,8 @@ class Trainer:
         if state["random_cuda"] is not None and self._device.type == "cuda":
             torch.cuda.set_rng_state(state["random_cuda"].cpu(), self._device)
 
-    def _take(self, clips: Sequence[Clip]) -> Step:
+    def take(self, clips: Sequence[Clip]) -> Step:
+        """One optimiser step on clips."""
         config = self._config
         rate = config.learning_rate * rate_of(self.step, config.steps, config.training)
         for group in self._optimiser.param_groups:

@@ -123,7 +123,7 @@ def test_every_regime_shows_what_it_says_and_no_more(regime: Any, data: tuple[Pa
     samples = list(source.samples())
     assert [key[:2] for key in samples] == list(masks.samples())
     kinds = set()
-    for video_id, expression, weight in samples:
+    for video_id, expression, weight, _ in samples:
         frames = source.frames(video_id, expression, range(len(weight)))
         kinds |= {item.kind for item in frames}
         assert [item.weight for item in frames] == weight.tolist()

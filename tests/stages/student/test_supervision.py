@@ -142,7 +142,7 @@ def test_annotation_is_masks_first_then_boxes_then_nothing(scenes: list[Scene]) 
     assert kinds(without_boxes) == ["mask", "unknown", "unknown"]
     assert kinds(without_masks) == ["boxes", "boxes", "unknown"]
     for source, known in ((both, 3), (without_boxes, 1), (without_masks, 3)):
-        for _, _, weight in source.samples():
+        for _, _, weight, _ in source.samples():
             assert np.flatnonzero(weight).tolist() == list(range(known))
 
 
@@ -204,3 +204,13 @@ def test_unknown_frames_fill_a_clip_where_that_is_asked_for(scenes: list[Scene])
         assert len(clip.images) == 3 and clip.weight.sum() == 1
         assert len({image.tobytes() for image in clip.images}) == 3
     assert len({int(clip.weight.argmax()) for clip in filled}) > 1, "in the order of the video"
+
+
+def test_a_clip_of_boxes_holds_a_mask_where_there_is_one(scenes: list[Scene]) -> None:
+    partly = Partly(scenes, {2}, set(range(12)))
+    weak = Annotations(partly, partly.samples())
+    for clip in drawn_clips(Clips(partly, weak, Shape(2)), 12):
+        kinds = [item.kind for item in clip.supervision]
+        assert len(kinds) == 2 and "mask" in kinds
+    alone = Annotations(partly, partly.samples(), boxes=False)
+    assert not any(known.anchor.any() for known in alone.samples()), "nothing to choose between"
