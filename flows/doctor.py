@@ -59,6 +59,7 @@ class Published:
 
 _DINO = "https://github.com/IDEA-Research/GroundingDINO/releases/download"
 _SAM = "https://dl.fbaipublicfiles.com/segment_anything"
+_TORCHVISION = "https://download.pytorch.org/models"
 PUBLISHED = (
     Published(
         "groundingdino_swint_ogc.pth",
@@ -99,6 +100,26 @@ PUBLISHED = (
         "Qwen2.5-VL-7B-Instruct",
         "https://huggingface.co/Qwen/Qwen2.5-VL-7B-Instruct",
         "augment.checkpoint, the folder; any image-text-to-text model of transformers does",
+    ),
+    Published(
+        "resnet50-0676ba61.pth",
+        f"{_TORCHVISION}/resnet50-0676ba61.pth",
+        "student.encoders.backbone_checkpoint, student.encoders.backbone=resnet50",
+    ),
+    Published(
+        "resnet101-63fe2227.pth",
+        f"{_TORCHVISION}/resnet101-63fe2227.pth",
+        "student.encoders.backbone_checkpoint, student.encoders.backbone=resnet101",
+    ),
+    Published(
+        "swin3d_t-7615ae03.pth",
+        f"{_TORCHVISION}/swin3d_t-7615ae03.pth",
+        "student.encoders.backbone_checkpoint, student.encoders.backbone=video-swin-t",
+    ),
+    Published(
+        "roberta-base",
+        "https://huggingface.co/FacebookAI/roberta-base",
+        "student.encoders.text_encoder, the folder; any text encoder of transformers does",
     ),
 )
 
@@ -218,6 +239,11 @@ def _configured_weights(config: RunConfig) -> Iterator[Finding]:
     for stage, checkpoint in _checkpoints(config).items():
         if not checkpoint.startswith("demo:"):
             yield _weights(f"weights of {stage}", checkpoint, config, True)
+    encoders, needed = config.student.encoders, config.student.enabled
+    if encoders.backbone_checkpoint is not None:
+        yield _weights("weights of student", str(encoders.backbone_checkpoint), config, needed)
+    if encoders.text_encoder != "demo":
+        yield _weights("weights of student", str(encoders.text_encoder), config, needed)
     folder = config.ground.text_encoder
     if folder is not None:
         there = (folder / "config.json").is_file()
