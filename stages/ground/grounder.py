@@ -23,7 +23,7 @@ from pipeline.errors import CheckpointError
 from pipeline.ports import Image
 from pipeline.types import Boxes
 from stages.batches import FittingBatches
-from stages.frames import normalise_frames
+from stages.frames import normalise_frames, to_device
 from stages.ground.architecture import (
     FrameFeatures,
     TextFeatures,
@@ -71,7 +71,7 @@ class GroundingDinoGrounder:
         """Features of B frames uint8 [H, W, 3] of one size, with that size."""
 
         def encode(part: Sequence[Image]) -> list[FrameFeatures]:
-            stacked = torch.from_numpy(np.stack(part)).to(self._device)
+            stacked = to_device(part, self._device)
             prepared = normalise_frames(stacked, self._config.short_side, self._config.long_side)
             with self._precision():
                 found = encode_frames(self._model, prepared)

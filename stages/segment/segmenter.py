@@ -19,6 +19,7 @@ from pipeline.geometry import box_iou
 from pipeline.ports import Image
 from pipeline.types import Candidates
 from stages.batches import FittingBatches
+from stages.frames import to_device
 from stages.masks import LOW_RESOLUTION, crop_padding, input_size
 from stages.segment.architecture import build_demo, build_published, decode_boxes, encode_frames
 from stages.segment.attention import fuse_attention
@@ -44,7 +45,7 @@ class SamSegmenter:
         """Embeddings of B frames uint8 [H, W, 3] of one size, with that size."""
 
         def encode(part: Sequence[Image]) -> list[Tensor]:
-            return [encode_frames(self._sam, torch.from_numpy(np.stack(part)).to(self._device))]
+            return [encode_frames(self._sam, to_device(part, self._device))]
 
         height, width = images[0].shape[:2]
         return torch.cat(list(self._frames.over(images, encode))), (height, width)
