@@ -24,8 +24,8 @@ import torch
 import typer
 from rich.console import Console
 
-from benchmarks.throughput import dino_of, sam_of
 from benchmarks.data.videos import write_videos
+from benchmarks.throughput import dino_of, sam_of
 from flows import server
 from flows.meter import BUSY, FRAMES, WRITES
 from flows.run import run_all

@@ -34,13 +34,12 @@ from pipeline.errors import CheckpointError, InputError, UnknownDatasetError, Un
 from pipeline.types import (
     Augmentation,
     Boxes,
-    Candidates,
     FrameIndex,
     FrameQuality,
     Receipt,
     VideoRef,
 )
-from storage.candidates import CandidateWriter, read_candidates
+from storage.candidates import CandidateWriter, StoredCandidates
 from storage.hypotheses import HypothesisWriter, read_hypotheses
 from storage.ledger import Ledger
 from storage.masks import MaskStore
@@ -70,6 +69,10 @@ def do_shard(shop: Workshop, job: Job) -> Receipt:
     return done.receipt
 
 
+Later = Callable[[Callable[[], None]], None]
+"""Hands a write over, to be done behind, after those before it."""
+
+
 @dataclass(frozen=True)
 class _Done:
     """What came of one video.
@@ -92,7 +95,7 @@ def _augment(shop: Workshop, job: Job, skip: Mapping[str, str], outcome: Work) -
     written: list[Augmentation] = []
     meter = Meter()
 
-    def work(video: VideoRef) -> _Done:
+    def work(video: VideoRef, later: Later) -> _Done:
         expressions = reader.expressions(video.id)
         picked = pick_frames(len(video), shop.config.augment.frames)
         needs_frames = shop.config.augment.source in ("model", "endpoint")
@@ -126,7 +129,7 @@ def _ground(shop: Workshop, job: Job, skip: Mapping[str, str], outcome: Work) ->
         wanted = config.source == "model" and texts_of(augmentations.get(video.id, []))
         return _all_frames(video) if wanted else ()
 
-    def work(video: VideoRef) -> _Done:
+    def work(video: VideoRef, later: Later) -> _Done:
         mine = augmentations.get(video.id, [])
         texts = texts_of(mine)
         boxes: list[Boxes] = []
@@ -155,17 +158,24 @@ def _segment(shop: Workshop, job: Job, skip: Mapping[str, str], outcome: Work) -
     ground = shop.paths.part("ground", job.shard.name)
     meter = Meter()
 
-    def work(video: VideoRef) -> _Done:
+    def work(video: VideoRef, later: Later) -> _Done:
         _, boxes = read_ground(ground, video.id)
         segmenter = shop.segmenter()
-        candidates: list[Candidates] = []
-        for images in feed.batches(video):
-            asked = [item.xyxy for item in boxes[len(candidates) : len(candidates) + len(images)]]
-            with meter.measure(BUSY):
-                candidates += segmenter.decode(segmenter.embed(images), asked)
-            shop.progress.advance(len(images) / len(video), len(images))
-        counts = {"boxes": sum(map(len, boxes)), "masks": sum(map(len, candidates))}
-        return _Done(len(video), partial(writer.write_video, video.id, candidates), counts)
+        seen = masks = 0
+        stream = writer.start_video(video.id)
+        try:
+            for images in feed.batches(video):
+                asked = [item.xyxy for item in boxes[seen : seen + len(images)]]
+                with meter.measure(BUSY):
+                    candidates = segmenter.decode(segmenter.embed(images), asked)
+                seen += len(images)
+                masks += sum(map(len, candidates))
+                later(partial(stream.append, candidates))
+                shop.progress.advance(len(images) / len(video), len(images))
+        except InputError:
+            later(partial(writer.remove_video, video.id))
+            raise
+        return _Done(len(video), stream.finish, {"boxes": sum(map(len, boxes)), "masks": masks})
 
     with (
         CandidateWriter(shop.paths.part("segment", job.shard.name), job.fingerprint) as writer,
@@ -179,10 +189,10 @@ def _fuse(shop: Workshop, job: Job, skip: Mapping[str, str], outcome: Work) -> N
     augmentations = read_augmentations(paths.part("augment", shard))
     meter = Meter()
 
-    def work(video: VideoRef) -> _Done:
+    def work(video: VideoRef, later: Later) -> _Done:
         mine = augmentations.get(video.id, [])
         texts, boxes = read_ground(paths.part("ground", shard), video.id)
-        candidates = read_candidates(paths.part("segment", shard), video.id)
+        candidates = StoredCandidates(paths.part("segment", shard), video.id)
         hypotheses = []
         for item in mine:
             with meter.measure(BUSY):
@@ -209,7 +219,7 @@ def _rank(shop: Workshop, job: Job, skip: Mapping[str, str], outcome: Work) -> N
     quality: list[FrameQuality] = []
     meter = Meter()
 
-    def work(video: VideoRef) -> _Done:
+    def work(video: VideoRef, later: Later) -> _Done:
         masks, mine = [], []
         counts: Counter[str] = Counter()
         hypotheses = read_hypotheses(paths.part("fuse", job.shard.name), video.id)
@@ -250,7 +260,7 @@ def _each_video(
     shard: Shard,
     skip: Collection[str],
     outcome: Work,
-    work: Callable[[VideoRef], _Done],
+    work: Callable[[VideoRef, Later], _Done],
     meter: Meter,
     video_of: Callable[[str], VideoRef] | None = None,
 ) -> None:
@@ -261,7 +271,11 @@ def _each_video(
     """
     look_up = video_of or shop.reader().video
 
-    def ended(item: tuple[str, _Done], problem: Exception | None) -> None:
+    def ended(item: tuple[str, _Done] | None, problem: Exception | None) -> None:
+        if item is None:
+            if problem is not None:
+                raise problem
+            return
         video_id, done = item
         if problem is not None:
             _set_aside(outcome, video_id, problem)
@@ -270,14 +284,15 @@ def _each_video(
         outcome.counts["frames"] += done.frames
         outcome.counts["videos"] += 1
 
-    with WriteBehind(shop.config.runner.videos_behind, ended, meter) as behind:
+    runner = shop.config.runner
+    with WriteBehind[tuple[str, _Done] | None](runner.writes_behind, ended, meter) as behind:
         for video_id in shard.videos:
             if video_id in skip:
                 shop.progress.advance(1)
                 continue
             counted = _Counted(shop)
             try:
-                done = work(look_up(video_id))
+                done = work(look_up(video_id), partial(behind.put, None))
             except (InputError, UnusableAnswerError) as error:
                 _set_aside(outcome, video_id, error)
             else:

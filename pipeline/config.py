@@ -312,7 +312,7 @@ class RunnerConfig(Section):
             machines must see the run's folder and the data set under the same absolute paths.
         decode_workers: threads that decode frames ahead of the model; 0 decodes in between.
         batches_ahead: batches of frames that wait for the model, at most.
-        videos_behind: results of videos that wait to be written, at most; 0 writes in between.
+        writes_behind: results that wait to be written, at most; 0 writes in between.
     """
 
     kind: Literal["local", "ray"] = "local"
@@ -320,7 +320,7 @@ class RunnerConfig(Section):
     address: str | None = None
     decode_workers: int = Field(2, ge=0, le=64)
     batches_ahead: int = Field(2, ge=1)
-    videos_behind: int = Field(1, ge=0)
+    writes_behind: int = Field(1, ge=0)
 
 
 class RunConfig(Section):

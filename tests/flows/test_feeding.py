@@ -225,7 +225,7 @@ def test_a_run_is_the_same_with_any_number_of_workers(site: Site) -> None:
         site.run(
             f"runner.decode_workers={workers}",
             f"runner.batches_ahead={ahead}",
-            f"runner.videos_behind={behind}",
+            f"runner.writes_behind={behind}",
             "ground.batch_frames=2",
             "segment.batch_frames=3",
         )
