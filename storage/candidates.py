@@ -132,8 +132,8 @@ def read_candidates(path: Path, video_id: str) -> list[Candidates]:
 class StoredCandidates(Sequence[Candidates]):
     """The candidates of each frame of a video, whose logits are read when a frame is asked for.
 
-    Chunks that were read are kept up to ``held_bytes``: a video of usual length is read once, of a
-    longer one memory holds a part.
+    A video of usual length is read at once; of one with more than ``held_bytes`` of logits memory
+    holds the chunks that were read last, up to as many.
 
     Raises:
         StoreError: the store or the video is missing, damaged or newer; on opening, or when a
@@ -149,6 +149,9 @@ class StoredCandidates(Sequence[Candidates]):
         self._chunk = self._logits.chunks[0]
         size = int(np.prod(self._logits.chunks)) * self._logits.dtype.itemsize
         self._most = max(2, held_bytes // max(1, size))
+        self._whole: NDArray[np.float16] | None = None
+        if self._logits.nbytes <= held_bytes:
+            self._whole = read_array(group, "logits", np.float16)
         self._kept: OrderedDict[int, NDArray[np.float16]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -162,6 +165,8 @@ class StoredCandidates(Sequence[Candidates]):
         if isinstance(index, slice):
             return [self[place] for place in range(*index.indices(len(self)))]
         part, item = self._frames[index]
+        if self._whole is not None:
+            return replace(item, logits=self._whole[part])
         if part.stop == part.start:
             return replace(item, logits=np.zeros((0, *self._logits.shape[1:]), np.float16))
         first, last = part.start // self._chunk, (part.stop - 1) // self._chunk

@@ -40,7 +40,7 @@ from stages.weights import check_digest, fill_model, resolve_checkpoint
 SAME_BOX_IOU = 0.7
 """Of a text's boxes that overlap more, only the best is kept: runner-ups are other instances."""
 
-_CACHED_TEXTS = 4096
+_CACHED_TEXTS = 1024
 
 
 class GroundingDinoGrounder:
