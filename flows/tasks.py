@@ -25,6 +25,7 @@ from flows.inputs import (
     texts_of,
     with_siblings,
 )
+from flows.memory import give_back
 from flows.meter import BUSY, FRAMES, Meter
 from flows.paths import SHARD_STAGES
 from flows.receipts import Work, receipted
@@ -39,6 +40,7 @@ from pipeline.types import (
     Receipt,
     VideoRef,
 )
+from stages.ground.between import fill_between, key_frames
 from storage.candidates import CandidateWriter, StoredCandidates
 from storage.hypotheses import HypothesisWriter, read_hypotheses
 from storage.ledger import Ledger
@@ -127,24 +129,28 @@ def _ground(shop: Workshop, job: Job, skip: Mapping[str, str], outcome: Work) ->
 
     def pick(video: VideoRef) -> Sequence[FrameIndex]:
         wanted = config.source == "model" and texts_of(augmentations.get(video.id, []))
-        return _all_frames(video) if wanted else ()
+        return _key_frames(video, config.every) if wanted else ()
 
     def work(video: VideoRef, later: Later) -> _Done:
         mine = augmentations.get(video.id, [])
         texts = texts_of(mine)
         boxes: list[Boxes] = []
+        keys = None
         if config.source == "annotation":
             boxes = annotated_boxes(reader, video, mine, texts)
         elif not texts:
             boxes = no_boxes(len(video))
         else:
-            grounder = shop.grounder()
+            grounder, seen = shop.grounder(), _key_frames(video, config.every)
             for images in feed.batches(video):
                 with meter.measure(BUSY):
                     boxes += grounder.ground(grounder.embed(images), texts)
-                shop.progress.advance(len(images) / len(video), len(images))
+                shop.progress.advance(len(images) / len(seen), len(images))
+            if len(seen) < len(video):
+                keys, boxes = seen, fill_between(seen, boxes)
         counts = {"texts": len(texts), "boxes": sum(map(len, boxes))}
-        return _Done(len(video), partial(writer.write_video, video.id, texts, boxes), counts)
+        counts |= {} if keys is None else {"key frames": len(keys)}
+        return _Done(len(video), partial(writer.write_video, video.id, texts, boxes, keys), counts)
 
     with (
         GroundWriter(shop.paths.part("ground", job.shard.name)) as writer,
@@ -300,6 +306,7 @@ def _each_video(
                 del done
             finally:
                 counted.close()
+                give_back()
     for kind, seconds in meter.seconds.items():
         outcome.seconds[kind] = round(seconds, 6)
 
@@ -364,6 +371,10 @@ def _feed(
     return FrameFeed(
         shop.reader(), videos, pick, size, runner.decode_workers, runner.batches_ahead, meter
     )
+
+
+def _key_frames(video: VideoRef, every: int) -> Sequence[FrameIndex]:
+    return [FrameIndex(index) for index in key_frames(len(video), every)]
 
 
 def _all_frames(video: VideoRef) -> Sequence[FrameIndex]:

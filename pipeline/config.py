@@ -137,6 +137,8 @@ class GroundConfig(Section):
         joint: sentences that share a pass of the transformer, each with its own words only (the
             sub-sentence mask of Grounding DINO); 1 is exact, more is faster. Published models find
             less with many; the demo model was trained with up to ten.
+        every: the model sees one frame in so many, the first and the last always; boxes of the
+            frames between are filled in along straight lines. 1 sees every frame.
         short_side, long_side: pixels; the frame is resized to the first within the second.
         attention: deformable, of the transformer: ``fused`` into one sum, or ``explicit``, as
             groundingdino samples it. They agree within rounding; a fingerprint does not tell them
@@ -152,6 +154,7 @@ class GroundConfig(Section):
     runner_ups: int = Field(2, ge=0)
     score: Literal["mean", "max"] = "mean"
     joint: int = Field(8, ge=1, le=32)
+    every: int = Field(1, ge=1)
     short_side: int = Field(96, ge=32)
     long_side: int = Field(192, ge=32)
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
