@@ -27,8 +27,9 @@ def fill_between(keys: Sequence[int], found: Sequence[Boxes]) -> list[Boxes]:
 
     In a gap, the boxes of a text in the key frame before are paired with those in the one after so
     that corners move the least in all, by the sum of squares; a pair moves on a straight line, and
-    its score with it. A box without a partner stays where it is in the half of the gap that is nearer to its key
-    frame (the middle counts to the earlier) and is not in the other. Ranks are anew by score.
+    its score with it. A box without a partner stays where it is in the half of the gap that is
+    nearer to its key frame (the middle counts to the earlier) and is not in the other. Ranks are
+    anew by score.
 
     Args:
         keys: positions of the key frames, rising, the first of them 0.
