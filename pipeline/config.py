@@ -17,7 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from pipeline.errors import ConfigError
 
-EXECUTION = frozenset({"attention", "batch_frames", "batch_pairs", "batch_texts", "concurrency"})
+EXECUTION = frozenset(
+    {"attention", "batch_frames", "batch_pairs", "batch_texts", "compile", "concurrency"}
+)
 """Fields that a fingerprint leaves out."""
 
 
@@ -143,6 +145,8 @@ class GroundConfig(Section):
         attention: deformable, of the transformer: ``fused`` into one sum, or ``explicit``, as
             groundingdino samples it. They agree within rounding; a fingerprint does not tell them
             apart.
+        compile: the image backbone with ``torch.compile``, once for each size of frames; agrees
+            within rounding.
         batch_pairs: (frame, caption) pairs in one pass of the transformer.
     """
 
@@ -159,6 +163,7 @@ class GroundConfig(Section):
     long_side: int = Field(192, ge=32)
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     attention: Literal["fused", "explicit"] = "fused"
+    compile: bool = False
     batch_frames: int = Field(8, ge=1)
     batch_pairs: int = Field(32, ge=1)
 
@@ -174,6 +179,7 @@ class SegmentConfig(Section):
         attention: of the image encoder: ``sdpa``, PyTorch's fused kernels, or ``explicit``, as
             segment-anything writes it out. They agree within rounding, in bfloat16 that of
             bfloat16; a fingerprint does not tell them apart.
+        compile: the image encoder with ``torch.compile``; agrees within rounding.
         batch_frames: frames in one pass of the encoder.
         batch_pairs: boxes in one pass of the decoder.
     """
@@ -184,6 +190,7 @@ class SegmentConfig(Section):
     merge_iou: float = Field(0.95, gt=0, le=1)
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     attention: Literal["sdpa", "explicit"] = "sdpa"
+    compile: bool = False
     batch_frames: int = Field(8, ge=1)
     batch_pairs: int = Field(64, ge=1)
 
