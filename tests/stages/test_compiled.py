@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch._dynamo.exc import Unsupported
 
-from pipeline.config import SegmentConfig
+from pipeline.config import GroundConfig, SegmentConfig
 from pipeline.errors import ConfigError
 from stages.compiled import compiled, compiles_here, padded
+from stages.ground.grounder import load_grounder
 from stages.segment import segmenter
 from stages.segment.segmenter import SamSegmenter, load_segmenter
 
@@ -52,7 +53,7 @@ def test_a_compiled_encoder_sees_batches_of_one_size_only(
 
 
 @pytest.mark.slow
-def test_the_compiled_demo_encoder_agrees() -> None:
+def test_the_compiled_demo_encoders_agree() -> None:
     if not compiles_here():
         pytest.skip("no working C++ compiler for torch.compile")
     images = list(np.random.default_rng(0).integers(0, 256, (3, 72, 128, 3), dtype=np.uint8))
@@ -62,3 +63,9 @@ def test_the_compiled_demo_encoder_agrees() -> None:
     torch.testing.assert_close(
         load_segmenter(config, device).embed(images)[0], plain, rtol=1e-3, atol=1e-4
     )
+    grounder = load_grounder(GroundConfig(compile=True, batch_frames=2), device)
+    expected, _ = load_grounder(GroundConfig(), device).embed(images)
+    found, _ = grounder.embed(images)
+    assert len(found) == len(expected) == 3
+    for one, other in zip(found.maps, expected.maps, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
