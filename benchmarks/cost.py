@@ -4,11 +4,11 @@
 
 One video of 360 x 640, ViT-B at 1024 pixels and Swin-T in full size with random weights on a CPU,
 batches of one frame: one frame with more and more expressions, which share passes of the
-transformer, eight a pass as by default; then one expression over more and more frames. `--sentences`
-is what an expression has with its positives and negatives. Random weights find the same boxes for
-every sentence, which would be decoded once: they are replaced by as many that have little in common.
-The clock is CPU time. Ends with 1 where a further expression costs more than is held to, or cost is
-far from linear in frames.
+transformer, eight a pass as by default; then one expression over more and more frames.
+`--sentences` is what an expression has with its positives and negatives. Random weights find the
+same boxes for every sentence, which would be decoded once: they are replaced by as many that have
+little in common. The clock is CPU time. Ends with 1 where a further expression costs more than is
+held to, or cost is far from linear in frames.
 """
 
 from __future__ import annotations
