@@ -8,8 +8,8 @@ ones, but often the same for all sentences, so that few masks are decoded and wr
 are built, and the libraries and the server started, before the clock starts: that is paid once, not
 by the video. The clock is wall-clock time and stops when `run` returns. Model time is what `ground`
 and `segment` spend between being handed a batch of frames and giving back its boxes or masks; all
-else is ours: decoding that is waited for, queues, fuse, rank, writes, the ledger, planning, Prefect.
-Ends with 1 above what is held to.
+else is ours: decoding that is waited for, queues, fuse, rank, writes, the ledger, planning and
+Prefect. Ends with 1 above what is held to.
 """
 
 from __future__ import annotations
