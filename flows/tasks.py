@@ -7,16 +7,16 @@ to, however many there are.
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.feeding import FrameFeed, WriteBehind
+from flows.each_video import Done, Later, each_video
+from flows.feeding import FrameFeed
 from flows.inputs import (
     annotated_boxes,
     no_boxes,
@@ -25,13 +25,12 @@ from flows.inputs import (
     texts_of,
     with_siblings,
 )
-from flows.memory import give_back
 from flows.meter import BUSY, FRAMES, Meter
 from flows.paths import SHARD_STAGES
 from flows.receipts import Work, receipted
 from flows.shards import Job, Shard
 from flows.workshop import Workshop
-from pipeline.errors import CheckpointError, InputError, UnknownDatasetError, UnusableAnswerError
+from pipeline.errors import InputError
 from pipeline.types import (
     Augmentation,
     Boxes,
@@ -53,8 +52,6 @@ from storage.tables import (
     write_quality,
 )
 
-logger = logging.getLogger(__name__)
-
 
 def do_shard(shop: Workshop, job: Job) -> Receipt:
     """Does one stage on one shard and commits its receipt, last.
@@ -71,25 +68,6 @@ def do_shard(shop: Workshop, job: Job) -> Receipt:
     return done.receipt
 
 
-Later = Callable[[Callable[[], None]], None]
-"""Hands a write over, to be done behind, after those before it."""
-
-
-@dataclass(frozen=True)
-class _Done:
-    """What came of one video.
-
-    Attributes:
-        frames: that the stage went through.
-        write: puts the result on disk; the video counts when that has gone well.
-        counts: further figures.
-    """
-
-    frames: int
-    write: Callable[[], None]
-    counts: Mapping[str, int] = field(default_factory=dict)
-
-
 def _augment(shop: Workshop, job: Job, skip: Mapping[str, str], outcome: Work) -> None:
     reader = shop.reader()
     captioner = shop.captioner()
@@ -97,7 +75,7 @@ def _augment(shop: Workshop, job: Job, skip: Mapping[str, str], outcome: Work) -
     written: list[Augmentation] = []
     meter = Meter()
 
-    def work(video: VideoRef, later: Later) -> _Done:
+    def work(video: VideoRef, later: Later) -> Done:
         expressions = reader.expressions(video.id)
         picked = pick_frames(len(video), shop.config.augment.frames)
         needs_frames = shop.config.augment.source in ("model", "endpoint")
@@ -114,9 +92,9 @@ def _augment(shop: Workshop, job: Job, skip: Mapping[str, str], outcome: Work) -
             "positives": sum(len(item.positives) for item in augmentations),
             "negatives": sum(len(item.negatives) for item in augmentations),
         }
-        return _Done(len(images), partial(written.extend, augmentations), counts)
+        return Done(len(images), partial(written.extend, augmentations), counts)
 
-    _each_video(shop, job.shard, skip, outcome, work, meter)
+    each_video(shop, job.shard, skip, outcome, work, meter)
     for reason, count in (Counter(getattr(captioner, "left_out", {})) - before).items():
         outcome.counts[f"left out: {reason}"] += count
     write_augmentations(shop.paths.part("augment", job.shard.name), written)
@@ -131,7 +109,7 @@ def _ground(shop: Workshop, job: Job, skip: Mapping[str, str], outcome: Work) ->
         wanted = config.source == "model" and texts_of(augmentations.get(video.id, []))
         return _key_frames(video, config.every) if wanted else ()
 
-    def work(video: VideoRef, later: Later) -> _Done:
+    def work(video: VideoRef, later: Later) -> Done:
         mine = augmentations.get(video.id, [])
         texts = texts_of(mine)
         boxes: list[Boxes] = []
@@ -150,13 +128,13 @@ def _ground(shop: Workshop, job: Job, skip: Mapping[str, str], outcome: Work) ->
                 keys, boxes = seen, fill_between(seen, boxes)
         counts = {"texts": len(texts), "boxes": sum(map(len, boxes))}
         counts |= {} if keys is None else {"key frames": len(keys)}
-        return _Done(len(video), partial(writer.write_video, video.id, texts, boxes, keys), counts)
+        return Done(len(video), partial(writer.write_video, video.id, texts, boxes, keys), counts)
 
     with (
         GroundWriter(shop.paths.part("ground", job.shard.name)) as writer,
         _feed(shop, job.shard, skip, pick, config.batch_frames, meter) as feed,
     ):
-        _each_video(shop, job.shard, skip, outcome, work, meter, feed.video)
+        each_video(shop, job.shard, skip, outcome, work, meter, feed.video)
 
 
 def _segment(shop: Workshop, job: Job, skip: Mapping[str, str], outcome: Work) -> None:
@@ -164,7 +142,7 @@ def _segment(shop: Workshop, job: Job, skip: Mapping[str, str], outcome: Work) -
     ground = shop.paths.part("ground", job.shard.name)
     meter = Meter()
 
-    def work(video: VideoRef, later: Later) -> _Done:
+    def work(video: VideoRef, later: Later) -> Done:
         _, boxes = read_ground(ground, video.id)
         segmenter = shop.segmenter()
         seen = masks = 0
@@ -181,13 +159,13 @@ def _segment(shop: Workshop, job: Job, skip: Mapping[str, str], outcome: Work) -
         except InputError:
             later(partial(writer.remove_video, video.id))
             raise
-        return _Done(len(video), stream.finish, {"boxes": sum(map(len, boxes)), "masks": masks})
+        return Done(len(video), stream.finish, {"boxes": sum(map(len, boxes)), "masks": masks})
 
     with (
         CandidateWriter(shop.paths.part("segment", job.shard.name), job.fingerprint) as writer,
         _feed(shop, job.shard, skip, _all_frames, config.batch_frames, meter) as feed,
     ):
-        _each_video(shop, job.shard, skip, outcome, work, meter, feed.video)
+        each_video(shop, job.shard, skip, outcome, work, meter, feed.video)
 
 
 def _fuse(shop: Workshop, job: Job, skip: Mapping[str, str], outcome: Work) -> None:
@@ -195,7 +173,7 @@ def _fuse(shop: Workshop, job: Job, skip: Mapping[str, str], outcome: Work) -> N
     augmentations = read_augmentations(paths.part("augment", shard))
     meter = Meter()
 
-    def work(video: VideoRef, later: Later) -> _Done:
+    def work(video: VideoRef, later: Later) -> Done:
         mine = augmentations.get(video.id, [])
         texts, boxes = read_ground(paths.part("ground", shard), video.id)
         candidates = StoredCandidates(paths.part("segment", shard), video.id)
@@ -208,10 +186,10 @@ def _fuse(shop: Workshop, job: Job, skip: Mapping[str, str], outcome: Work) -> N
         for fused in hypotheses:
             _count_frames(counts, fused.status, fused.reason)
         write = partial(writer.write_video, video.id, hypotheses)
-        return _Done(len(video) * len(mine), write, counts)
+        return Done(len(video) * len(mine), write, counts)
 
     with HypothesisWriter(paths.part("fuse", shard), job.fingerprint) as writer:
-        _each_video(shop, job.shard, skip, outcome, work, meter)
+        each_video(shop, job.shard, skip, outcome, work, meter)
 
 
 def _rank(shop: Workshop, job: Job, skip: Mapping[str, str], outcome: Work) -> None:
@@ -225,7 +203,7 @@ def _rank(shop: Workshop, job: Job, skip: Mapping[str, str], outcome: Work) -> N
     quality: list[FrameQuality] = []
     meter = Meter()
 
-    def work(video: VideoRef, later: Later) -> _Done:
+    def work(video: VideoRef, later: Later) -> Done:
         masks, mine = [], []
         counts: Counter[str] = Counter()
         hypotheses = read_hypotheses(paths.part("fuse", job.shard.name), video.id)
@@ -244,9 +222,9 @@ def _rank(shop: Workshop, job: Job, skip: Mapping[str, str], outcome: Work) -> N
             store.write_video(video, sentences, masks)
             quality.extend(mine)
 
-        return _Done(len(video) * len(masks), write, counts)
+        return Done(len(video) * len(masks), write, counts)
 
-    _each_video(shop, job.shard, skip, outcome, work, meter)
+    each_video(shop, job.shard, skip, outcome, work, meter)
     for video_id in (*skip, *outcome.set_aside):
         store.remove_video(video_id)
     write_quality(paths.part("rank", job.shard.name), quality)
@@ -259,92 +237,6 @@ _WORK: Mapping[str, Callable[[Workshop, Job, Mapping[str, str], Work], None]] = 
     "fuse": _fuse,
     "rank": _rank,
 }
-
-
-def _each_video(
-    shop: Workshop,
-    shard: Shard,
-    skip: Collection[str],
-    outcome: Work,
-    work: Callable[[VideoRef, Later], _Done],
-    meter: Meter,
-    video_of: Callable[[str], VideoRef] | None = None,
-) -> None:
-    """Works on the videos of a shard; returns when all is written.
-
-    Args:
-        video_of: looks a video up; None for the reader.
-    """
-    look_up = video_of or shop.reader().video
-
-    def ended(item: tuple[str, _Done] | None, problem: Exception | None) -> None:
-        if item is None:
-            if problem is not None:
-                raise problem
-            return
-        video_id, done = item
-        if problem is not None:
-            _set_aside(outcome, video_id, problem)
-            return
-        outcome.counts.update(done.counts)
-        outcome.counts["frames"] += done.frames
-        outcome.counts["videos"] += 1
-
-    runner = shop.config.runner
-    with WriteBehind[tuple[str, _Done] | None](runner.writes_behind, ended, meter) as behind:
-        for video_id in shard.videos:
-            if video_id in skip:
-                shop.progress.advance(1)
-                continue
-            counted = _Counted(shop)
-            try:
-                done = work(look_up(video_id), partial(behind.put, None))
-            except (InputError, UnusableAnswerError) as error:
-                _set_aside(outcome, video_id, error)
-            else:
-                behind.put((video_id, done), done.write)
-                del done
-            finally:
-                counted.close()
-                give_back()
-    for kind, seconds in meter.seconds.items():
-        outcome.seconds[kind] = round(seconds, 6)
-
-
-def _set_aside(outcome: Work, video_id: str, error: Exception) -> None:
-    """Sets a video aside; raises again what is no fault of the video."""
-    fatal = isinstance(error, CheckpointError | UnknownDatasetError)
-    if fatal or not isinstance(error, InputError | UnusableAnswerError):
-        raise error
-    logger.warning("video %s is set aside: %s", video_id, error)
-    outcome.set_aside[video_id] = str(error)
-
-
-class _Counted:
-    """Tops the progress of a video up to the whole video when it is closed."""
-
-    def __init__(self, shop: Workshop) -> None:
-        self._shop = shop
-        self._real = shop.progress
-        self._done = 0.0
-        shop.progress = self
-
-    def begin(self, stage: str, total: float, unit: str) -> None:
-        self._real.begin(stage, total, unit)
-
-    def advance(self, amount: float, frames: int = 0) -> None:
-        self._done += amount
-        self._real.advance(amount, frames)
-
-    def end(self, note: str = "") -> None:
-        self._real.end(note)
-
-    def say(self, text: str) -> None:
-        self._real.say(text)
-
-    def close(self) -> None:
-        self._shop.progress = self._real
-        self._real.advance(1 - self._done)
 
 
 def _set_aside_before(ledger: Ledger, job: Job) -> dict[str, str]:
