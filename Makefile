@@ -79,7 +79,8 @@ demo-models: $(STAMP) ## Trains the demo checkpoints anew and prints their figur
 	$(BIN)/pseudolabels demo-models $(ARGS)
 
 benchmarks: $(STAMP) ## Every benchmark, one after the other
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" $(ARGS); done
+	@for script in benchmarks/*.py; do echo "== $$script"; \
+		$(BIN)/python -m "benchmarks.$$(basename "$$script" .py)" $(ARGS); done
 
 ui: $(STAMP) ## The Prefect UI on this machine
 	$(BIN)/pseudolabels ui $(ARGS)

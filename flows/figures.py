@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from flows.meter import shares
 from pipeline.types import Receipt
+
+SHARES = {
+    "busy": "busy, percent",
+    "frames": "waits for frames, percent",
+    "writes": "waits for writes, percent",
+}
+"""Where a stage's seconds go; the words of the tables."""
 
 
 def stage_rows(receipts: Sequence[Receipt]) -> list[dict[str, Any]]:
@@ -25,4 +33,7 @@ def stage_rows(receipts: Sequence[Receipt]) -> list[dict[str, Any]]:
     for row in rows.values():
         pace = row["frames"] / row["seconds"] if row["seconds"] else 0.0
         row["frames a second"] = round(pace, 1)
+        mine = shares([item for item in receipts if item.stage == row["stage"]])
+        for name, label in SHARES.items():
+            row[label] = round(100 * mine[name], 1) if name in mine else None
     return list(rows.values())

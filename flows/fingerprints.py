@@ -57,8 +57,12 @@ def base_of(stage: str, config: RunConfig, weights: Callable[[str], str]) -> dic
             base["weights"] = weights(config.augment.checkpoint)
         if config.augment.source == "file" and config.augment.file is not None:
             base["file"] = _input_digest(config.augment.file)
-    elif stage == "ground" and config.ground.source == "model":
-        base["weights"] = weights(config.ground.checkpoint)
+    elif stage == "ground":
+        if config.ground.every == 1:
+            # As before there were key frames.
+            del base["config"]["every"]
+        if config.ground.source == "model":
+            base["weights"] = weights(config.ground.checkpoint)
     elif stage == "segment":
         base["weights"] = weights(config.segment.checkpoint)
     elif stage == "student":

@@ -28,10 +28,12 @@ class Work:
     Attributes:
         set_aside: video -> why it could not be worked on.
         counts: figures of the work.
+        seconds: where its time went (``flows/meter.py``).
     """
 
     set_aside: dict[str, str] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=dict)
     receipt: Receipt | None = None
 
 
@@ -71,7 +73,9 @@ def receipted(
         fingerprint,
         tuple(videos),
         set_aside=work.set_aside,
-        counts={name: float(count) for name, count in sorted(work.counts.items())},
+        counts={
+            name: float(count) for name, count in sorted({**work.counts, **work.seconds}.items())
+        },
         seconds=time.monotonic() - started,
         basis=dict(basis),
         made_from=made_from,

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from flows.meter import in_words
 from flows.paths import STAGES, RunPaths
 from flows.shards import Plan
 
@@ -18,7 +19,7 @@ SYSTEMS = {"pseudo_masks": "pseudo-masks", "baseline": "plain baseline", "studen
 
 
 def show_plan(console: Console, plan: Plan, run_folder: Path) -> None:
-    """A row a stage: shards done and left, seconds, videos set aside."""
+    """A row a stage: shards done and left, seconds and where they went, videos set aside."""
     table = Table(title=str(run_folder), title_justify="left", header_style="bold")
     for name, side in (
         ("stage", "left"),
@@ -26,6 +27,7 @@ def show_plan(console: Console, plan: Plan, run_folder: Path) -> None:
         ("left", "right"),
         ("frames", "right"),
         ("seconds", "right"),
+        ("of them", "left"),
     ):
         table.add_column(name, justify="right" if side == "right" else "left")
     set_aside: dict[str, str] = {}
@@ -43,6 +45,7 @@ def show_plan(console: Console, plan: Plan, run_folder: Path) -> None:
             str(len(jobs) - done),
             f"{sum(receipt.counts.get('frames', 0) for receipt in receipts):.0f}",
             f"{sum(receipt.seconds for receipt in receipts):.1f}",
+            in_words(receipts),
         )
     console.print(table)
     for video, reason in sorted(set_aside.items()):

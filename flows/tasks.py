@@ -1,20 +1,22 @@
 """The work of each stage on one shard: a reader, a stage, a product, video by video.
 
-A video that cannot be worked on is set aside with its reason and the rest goes on. Memory holds
-one video at a time.
+A video that cannot be worked on is set aside with its reason and the rest goes on. Frames are
+decoded ahead and results written behind (``flows/feeding.py``); memory holds what a few videos come
+to, however many there are.
 """
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from flows.each_video import Done, Later, each_video
+from flows.feeding import FrameFeed
 from flows.inputs import (
     annotated_boxes,
     no_boxes,
@@ -23,22 +25,22 @@ from flows.inputs import (
     texts_of,
     with_siblings,
 )
+from flows.meter import BUSY, FRAMES, Meter
 from flows.paths import SHARD_STAGES
 from flows.receipts import Work, receipted
 from flows.shards import Job, Shard
 from flows.workshop import Workshop
-from pipeline.errors import CheckpointError, InputError, UnknownDatasetError, UnusableAnswerError
-from pipeline.ports import DatasetReader, Image
+from pipeline.errors import InputError
 from pipeline.types import (
     Augmentation,
     Boxes,
-    Candidates,
     FrameIndex,
     FrameQuality,
     Receipt,
     VideoRef,
 )
-from storage.candidates import CandidateWriter, read_candidates
+from stages.ground.between import fill_between, key_frames
+from storage.candidates import CandidateWriter, StoredCandidates
 from storage.hypotheses import HypothesisWriter, read_hypotheses
 from storage.ledger import Ledger
 from storage.masks import MaskStore
@@ -49,8 +51,6 @@ from storage.tables import (
     write_augmentations,
     write_quality,
 )
-
-logger = logging.getLogger(__name__)
 
 
 def do_shard(shop: Workshop, job: Job) -> Receipt:
@@ -73,24 +73,28 @@ def _augment(shop: Workshop, job: Job, skip: Mapping[str, str], outcome: Work) -
     captioner = shop.captioner()
     before = Counter(getattr(captioner, "left_out", {}))
     written: list[Augmentation] = []
+    meter = Meter()
 
-    def work(video: VideoRef) -> int:
+    def work(video: VideoRef, later: Later) -> Done:
         expressions = reader.expressions(video.id)
         picked = pick_frames(len(video), shop.config.augment.frames)
         needs_frames = shop.config.augment.source in ("model", "endpoint")
-        images = [reader.frame(video, index) for index in picked] if needs_frames else []
+        with meter.measure(FRAMES):
+            images = [reader.frame(video, index) for index in picked] if needs_frames else []
         requests = [(video, images, item, others_of(item, expressions)) for item in expressions]
-        augmentations = captioner.augment(requests)
+        with meter.measure(BUSY):
+            augmentations = captioner.augment(requests)
         if shop.config.augment.siblings:
             kept = shop.config.augment.positives
             augmentations = [with_siblings(item, expressions, kept) for item in augmentations]
-        written.extend(augmentations)
-        outcome.counts["expressions"] += len(expressions)
-        outcome.counts["positives"] += sum(len(item.positives) for item in augmentations)
-        outcome.counts["negatives"] += sum(len(item.negatives) for item in augmentations)
-        return len(images)
+        counts = {
+            "expressions": len(expressions),
+            "positives": sum(len(item.positives) for item in augmentations),
+            "negatives": sum(len(item.negatives) for item in augmentations),
+        }
+        return Done(len(images), partial(written.extend, augmentations), counts)
 
-    _each_video(shop, job.shard, skip, outcome, work)
+    each_video(shop, job.shard, skip, outcome, work, meter)
     for reason, count in (Counter(getattr(captioner, "left_out", {})) - before).items():
         outcome.counts[f"left out: {reason}"] += count
     write_augmentations(shop.paths.part("augment", job.shard.name), written)
@@ -99,69 +103,93 @@ def _augment(shop: Workshop, job: Job, skip: Mapping[str, str], outcome: Work) -
 def _ground(shop: Workshop, job: Job, skip: Mapping[str, str], outcome: Work) -> None:
     reader, config = shop.reader(), shop.config.ground
     augmentations = read_augmentations(shop.paths.part("augment", job.shard.name))
+    meter = Meter()
 
-    def work(video: VideoRef) -> int:
+    def pick(video: VideoRef) -> Sequence[FrameIndex]:
+        wanted = config.source == "model" and texts_of(augmentations.get(video.id, []))
+        return _key_frames(video, config.every) if wanted else ()
+
+    def work(video: VideoRef, later: Later) -> Done:
         mine = augmentations.get(video.id, [])
         texts = texts_of(mine)
         boxes: list[Boxes] = []
+        keys = None
         if config.source == "annotation":
             boxes = annotated_boxes(reader, video, mine, texts)
         elif not texts:
             boxes = no_boxes(len(video))
         else:
-            grounder = shop.grounder()
-            for images in _batches(reader, video, config.batch_frames):
-                boxes += grounder.ground(grounder.embed(images), texts)
-                shop.progress.advance(len(images) / len(video), len(images))
-        writer.write_video(video.id, texts, boxes)
-        outcome.counts["texts"] += len(texts)
-        outcome.counts["boxes"] += sum(map(len, boxes))
-        return len(video)
+            grounder, seen = shop.grounder(), _key_frames(video, config.every)
+            for images in feed.batches(video):
+                with meter.measure(BUSY):
+                    boxes += grounder.ground(grounder.embed(images), texts)
+                shop.progress.advance(len(images) / len(seen), len(images))
+            if len(seen) < len(video):
+                keys, boxes = seen, fill_between(seen, boxes)
+        counts = {"texts": len(texts), "boxes": sum(map(len, boxes))}
+        counts |= {} if keys is None else {"key frames": len(keys)}
+        return Done(len(video), partial(writer.write_video, video.id, texts, boxes, keys), counts)
 
-    with GroundWriter(shop.paths.part("ground", job.shard.name)) as writer:
-        _each_video(shop, job.shard, skip, outcome, work)
+    with (
+        GroundWriter(shop.paths.part("ground", job.shard.name)) as writer,
+        _feed(shop, job.shard, skip, pick, config.batch_frames, meter) as feed,
+    ):
+        each_video(shop, job.shard, skip, outcome, work, meter, feed.video)
 
 
 def _segment(shop: Workshop, job: Job, skip: Mapping[str, str], outcome: Work) -> None:
-    reader, config = shop.reader(), shop.config.segment
+    config = shop.config.segment
     ground = shop.paths.part("ground", job.shard.name)
+    meter = Meter()
 
-    def work(video: VideoRef) -> int:
+    def work(video: VideoRef, later: Later) -> Done:
         _, boxes = read_ground(ground, video.id)
         segmenter = shop.segmenter()
-        candidates: list[Candidates] = []
-        for images in _batches(reader, video, config.batch_frames):
-            asked = [item.xyxy for item in boxes[len(candidates) : len(candidates) + len(images)]]
-            candidates += segmenter.decode(segmenter.embed(images), asked)
-            shop.progress.advance(len(images) / len(video), len(images))
-        writer.write_video(video.id, candidates)
-        outcome.counts["boxes"] += sum(map(len, boxes))
-        outcome.counts["masks"] += sum(map(len, candidates))
-        return len(video)
+        seen = masks = 0
+        stream = writer.start_video(video.id)
+        try:
+            for images in feed.batches(video):
+                asked = [item.xyxy for item in boxes[seen : seen + len(images)]]
+                with meter.measure(BUSY):
+                    candidates = segmenter.decode(segmenter.embed(images), asked)
+                seen += len(images)
+                masks += sum(map(len, candidates))
+                later(partial(stream.append, candidates))
+                shop.progress.advance(len(images) / len(video), len(images))
+        except InputError:
+            later(partial(writer.remove_video, video.id))
+            raise
+        return Done(len(video), stream.finish, {"boxes": sum(map(len, boxes)), "masks": masks})
 
-    with CandidateWriter(shop.paths.part("segment", job.shard.name), job.fingerprint) as writer:
-        _each_video(shop, job.shard, skip, outcome, work)
+    with (
+        CandidateWriter(shop.paths.part("segment", job.shard.name), job.fingerprint) as writer,
+        _feed(shop, job.shard, skip, _all_frames, config.batch_frames, meter) as feed,
+    ):
+        each_video(shop, job.shard, skip, outcome, work, meter, feed.video)
 
 
 def _fuse(shop: Workshop, job: Job, skip: Mapping[str, str], outcome: Work) -> None:
     paths, shard = shop.paths, job.shard.name
     augmentations = read_augmentations(paths.part("augment", shard))
+    meter = Meter()
 
-    def work(video: VideoRef) -> int:
+    def work(video: VideoRef, later: Later) -> Done:
         mine = augmentations.get(video.id, [])
         texts, boxes = read_ground(paths.part("ground", shard), video.id)
-        candidates = read_candidates(paths.part("segment", shard), video.id)
+        candidates = StoredCandidates(paths.part("segment", shard), video.id)
         hypotheses = []
         for item in mine:
-            hypotheses.append(shop.parts.fuse(item, texts, boxes, candidates, shop.config))
+            with meter.measure(BUSY):
+                hypotheses.append(shop.parts.fuse(item, texts, boxes, candidates, shop.config))
             shop.progress.advance(1 / len(mine), len(video))
-        writer.write_video(video.id, hypotheses)
+        counts: Counter[str] = Counter()
         for fused in hypotheses:
-            _count_frames(outcome.counts, fused.status, fused.reason)
-        return len(video) * len(mine)
+            _count_frames(counts, fused.status, fused.reason)
+        write = partial(writer.write_video, video.id, hypotheses)
+        return Done(len(video) * len(mine), write, counts)
 
     with HypothesisWriter(paths.part("fuse", shard), job.fingerprint) as writer:
-        _each_video(shop, job.shard, skip, outcome, work)
+        each_video(shop, job.shard, skip, outcome, work, meter)
 
 
 def _rank(shop: Workshop, job: Job, skip: Mapping[str, str], outcome: Work) -> None:
@@ -173,23 +201,30 @@ def _rank(shop: Workshop, job: Job, skip: Mapping[str, str], outcome: Work) -> N
         for item in mine
     }
     quality: list[FrameQuality] = []
+    meter = Meter()
 
-    def work(video: VideoRef) -> int:
-        masks = []
+    def work(video: VideoRef, later: Later) -> Done:
+        masks, mine = [], []
+        counts: Counter[str] = Counter()
         hypotheses = read_hypotheses(paths.part("fuse", job.shard.name), video.id)
         for item in hypotheses:
-            mask, rows = shop.parts.rank(
-                item, video.height, video.width, shop.config, job.fingerprint
-            )
+            with meter.measure(BUSY):
+                mask, rows = shop.parts.rank(
+                    item, video.height, video.width, shop.config, job.fingerprint
+                )
             masks.append(mask)
-            quality.extend(replace(row, frame_name=video.frames[row.frame]) for row in rows)
-            _count_frames(outcome.counts, mask.status, [row.reason for row in rows])
+            mine += [replace(row, frame_name=video.frames[row.frame]) for row in rows]
+            _count_frames(counts, mask.status, [row.reason for row in rows])
             shop.progress.advance(1 / len(hypotheses), len(video))
         sentences = [texts[video.id, mask.key.expression] for mask in masks]
-        store.write_video(video, sentences, masks)
-        return len(video) * len(masks)
 
-    _each_video(shop, job.shard, skip, outcome, work)
+        def write() -> None:
+            store.write_video(video, sentences, masks)
+            quality.extend(mine)
+
+        return Done(len(video) * len(masks), write, counts)
+
+    each_video(shop, job.shard, skip, outcome, work, meter)
     for video_id in (*skip, *outcome.set_aside):
         store.remove_video(video_id)
     write_quality(paths.part("rank", job.shard.name), quality)
@@ -204,57 +239,6 @@ _WORK: Mapping[str, Callable[[Workshop, Job, Mapping[str, str], Work], None]] = 
 }
 
 
-def _each_video(
-    shop: Workshop,
-    shard: Shard,
-    skip: Mapping[str, str],
-    outcome: Work,
-    work: Callable[[VideoRef], int],
-) -> None:
-    """Works on the videos of a shard; ``work`` says how many frames it went through."""
-    reader = shop.reader()
-    for video_id in shard.videos:
-        counted = _Counted(shop)
-        try:
-            if video_id not in skip:
-                outcome.counts["frames"] += work(reader.video(video_id))
-                outcome.counts["videos"] += 1
-        except (CheckpointError, UnknownDatasetError):
-            raise
-        except (InputError, UnusableAnswerError) as error:
-            logger.warning("video %s is set aside: %s", video_id, error)
-            outcome.set_aside[video_id] = str(error)
-        finally:
-            counted.close()
-
-
-class _Counted:
-    """Tops the progress of a video up to the whole video when it is closed."""
-
-    def __init__(self, shop: Workshop) -> None:
-        self._shop = shop
-        self._real = shop.progress
-        self._done = 0.0
-        shop.progress = self
-
-    def begin(self, stage: str, total: float, unit: str) -> None:
-        self._real.begin(stage, total, unit)
-
-    def advance(self, amount: float, frames: int = 0) -> None:
-        self._done += amount
-        self._real.advance(amount, frames)
-
-    def end(self, note: str = "") -> None:
-        self._real.end(note)
-
-    def say(self, text: str) -> None:
-        self._real.say(text)
-
-    def close(self) -> None:
-        self._shop.progress = self._real
-        self._real.advance(1 - self._done)
-
-
 def _set_aside_before(ledger: Ledger, job: Job) -> dict[str, str]:
     """Videos that an earlier stage set aside in this shard."""
     reasons: dict[str, str] = {}
@@ -265,20 +249,28 @@ def _set_aside_before(ledger: Ledger, job: Job) -> dict[str, str]:
     return reasons
 
 
-def _batches(reader: DatasetReader, video: VideoRef, size: int) -> Iterator[list[Image]]:
-    """A video's frames, ``size`` at a time; the next batch is decoded while one is worked on."""
+def _feed(
+    shop: Workshop,
+    shard: Shard,
+    skip: Collection[str],
+    pick: Callable[[VideoRef], Sequence[FrameIndex]],
+    size: int,
+    meter: Meter,
+) -> FrameFeed:
+    """The frames of the videos of a shard that are worked on."""
+    videos = [video for video in shard.videos if video not in skip]
+    runner = shop.config.runner
+    return FrameFeed(
+        shop.reader(), videos, pick, size, runner.decode_workers, runner.batches_ahead, meter
+    )
 
-    def decode(start: int) -> list[Image]:
-        stop = min(start + size, len(video))
-        return [reader.frame(video, FrameIndex(index)) for index in range(start, stop)]
 
-    with ThreadPoolExecutor(1) as ahead:
-        coming = ahead.submit(decode, 0)
-        for start in range(size, len(video), size):
-            batch = coming.result()
-            coming = ahead.submit(decode, start)
-            yield batch
-        yield coming.result()
+def _key_frames(video: VideoRef, every: int) -> Sequence[FrameIndex]:
+    return [FrameIndex(index) for index in key_frames(len(video), every)]
+
+
+def _all_frames(video: VideoRef) -> Sequence[FrameIndex]:
+    return [FrameIndex(index) for index in range(len(video))]
 
 
 def _count_frames(counts: Counter[str], status: NDArray[np.uint8], reasons: Sequence[str]) -> None:

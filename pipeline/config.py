@@ -17,7 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from pipeline.errors import ConfigError
 
-EXECUTION = frozenset({"attention", "batch_frames", "batch_pairs", "batch_texts", "concurrency"})
+EXECUTION = frozenset(
+    {"attention", "batch_frames", "batch_pairs", "batch_texts", "compile", "concurrency"}
+)
 """Fields that a fingerprint leaves out."""
 
 
@@ -137,10 +139,14 @@ class GroundConfig(Section):
         joint: sentences that share a pass of the transformer, each with its own words only (the
             sub-sentence mask of Grounding DINO); 1 is exact, more is faster. Published models find
             less with many; the demo model was trained with up to ten.
+        every: the model sees one frame in so many, the first and the last always; boxes of the
+            frames between are filled in along straight lines. 1 sees every frame.
         short_side, long_side: pixels; the frame is resized to the first within the second.
         attention: deformable, of the transformer: ``fused`` into one sum, or ``explicit``, as
             groundingdino samples it. They agree within rounding; a fingerprint does not tell them
             apart.
+        compile: the image backbone with ``torch.compile``, once for each size of frames; agrees
+            within rounding.
         batch_pairs: (frame, caption) pairs in one pass of the transformer.
     """
 
@@ -152,10 +158,12 @@ class GroundConfig(Section):
     runner_ups: int = Field(2, ge=0)
     score: Literal["mean", "max"] = "mean"
     joint: int = Field(8, ge=1, le=32)
+    every: int = Field(1, ge=1)
     short_side: int = Field(96, ge=32)
     long_side: int = Field(192, ge=32)
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     attention: Literal["fused", "explicit"] = "fused"
+    compile: bool = False
     batch_frames: int = Field(8, ge=1)
     batch_pairs: int = Field(32, ge=1)
 
@@ -171,6 +179,7 @@ class SegmentConfig(Section):
         attention: of the image encoder: ``sdpa``, PyTorch's fused kernels, or ``explicit``, as
             segment-anything writes it out. They agree within rounding, in bfloat16 that of
             bfloat16; a fingerprint does not tell them apart.
+        compile: the image encoder with ``torch.compile``; agrees within rounding.
         batch_frames: frames in one pass of the encoder.
         batch_pairs: boxes in one pass of the decoder.
     """
@@ -181,6 +190,7 @@ class SegmentConfig(Section):
     merge_iou: float = Field(0.95, gt=0, le=1)
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     attention: Literal["sdpa", "explicit"] = "sdpa"
+    compile: bool = False
     batch_frames: int = Field(8, ge=1)
     batch_pairs: int = Field(64, ge=1)
 
@@ -473,11 +483,17 @@ class RunnerConfig(Section):
         workers: of a cluster started here; None for one a GPU, or two without one.
         address: of a cluster that runs, such as ``ray://host:10001``; None starts one here. Its
             machines must see the run's folder and the data set under the same absolute paths.
+        decode_workers: threads that decode frames ahead of the model; 0 decodes in between.
+        batches_ahead: batches of frames that wait for the model, at most.
+        writes_behind: results that wait to be written, at most; 0 writes in between.
     """
 
     kind: Literal["local", "ray"] = "local"
     workers: int | None = Field(None, ge=1)
     address: str | None = None
+    decode_workers: int = Field(2, ge=0, le=64)
+    batches_ahead: int = Field(2, ge=1)
+    writes_behind: int = Field(1, ge=0)
 
 
 class RunConfig(Section):

@@ -18,10 +18,15 @@ Image = NDArray[np.uint8]
 
 
 class DatasetReader(Protocol):
-    """A data set on disk. Opening one is lazy; a bad video raises when it is asked for."""
+    """A data set on disk. Opening one is lazy; a bad video raises when it is asked for.
+
+    ``video`` and ``frame`` may be called by several threads at once; where ``in_order`` is True,
+    frames come fast only in their order, to one thread.
+    """
 
     name: str
     split: str
+    in_order: bool
 
     def video_ids(self) -> Sequence[str]:
         """Ids in sorted order; nothing but the index is read."""

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
+
+
+def to_device(images: Sequence[NDArray[np.uint8]], device: torch.device) -> Tensor:
+    """B frames uint8 [H, W, 3] of one size as [B, H, W, 3] on the device.
+
+    To a GPU they go out of pinned memory, so that the copy does not hold up the thread that starts
+    the work on them.
+    """
+    stacked = torch.from_numpy(np.stack(images))
+    if device.type == "cuda":
+        return stacked.pin_memory().to(device, non_blocking=True)
+    return stacked.to(device)
 
 
 def resized(height: int, width: int, short_side: int, long_side: int) -> tuple[int, int]:

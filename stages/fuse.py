@@ -12,7 +12,7 @@ P hypotheses kept of them, h w low-resolution cells.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,12 +86,12 @@ def fuse(
         status=np.full(frames, Status.ABSENT, np.uint8),
         reason=(),
     )
-    sentence_of = _sentence_rows(augmentation, texts)
+    sentence_of = _Sentences(augmentation, texts)
     weight = np.array([item.confidence * item.similarity for item in augmentation.positives])
     weight = weight / weight.sum()
     positives = len(weight)
     seen = [
-        _instances(boxes[t], candidates[t], sentence_of, positives, config.same_box_iou)
+        _instances(boxes[t], candidates[t].box_row, sentence_of, positives, config.same_box_iou)
         for t in range(frames)
     ]
     telling = telling_negatives(
@@ -139,15 +139,34 @@ def telling_negatives(
     return telling
 
 
-def _sentence_rows(augmentation: Augmentation, texts: Sequence[str]) -> dict[int, list[int]]:
-    """Row in the video's texts -> rows among the sample's K + N sentences, positives first."""
-    row_of = {text: row for row, text in enumerate(texts)}
-    rows: dict[int, list[int]] = {}
-    said = [item.text for item in augmentation.positives]
-    said += [item.text for item in augmentation.negatives]
-    for sentence, text in enumerate(said):
-        rows.setdefault(row_of[text], []).append(sentence)
-    return rows
+class _Sentences:
+    """Which of the sample's K + N sentences, positives first, a text of the video is; a text may be
+    several.
+
+    Attributes:
+        count: K + N.
+    """
+
+    def __init__(self, augmentation: Augmentation, texts: Sequence[str]) -> None:
+        row_of = {text: row for row, text in enumerate(texts)}
+        said = [item.text for item in augmentation.positives]
+        said += [item.text for item in augmentation.negatives]
+        rows = np.array([row_of[text] for text in said], np.intp)
+        self.count = len(said)
+        self._sentences = np.argsort(rows, kind="stable")
+        self._texts = rows[self._sentences]
+
+    def answers(self, text: NDArray[np.int32]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """(row of a box, sentence that it answers) of every such pair, by row, then sentence.
+
+        Args:
+            text: int32 [n], row of the text that each box answers.
+        """
+        low = np.searchsorted(self._texts, text, "left")
+        counts = np.searchsorted(self._texts, text, "right") - low
+        rows = np.repeat(np.arange(len(text)), counts)
+        before = np.repeat(np.cumsum(counts) - counts, counts)
+        return rows, self._sentences[np.repeat(low, counts) + np.arange(len(rows)) - before]
 
 
 def _fuse_frame(
@@ -200,46 +219,59 @@ def _gate(support: float, margin: float, config: FuseConfig) -> tuple[Status, st
 
 def _instances(
     boxes: Boxes,
-    candidates: Candidates,
-    sentence_of: Mapping[int, list[int]],
+    box_row: NDArray[np.int32],
+    sentence_of: _Sentences,
     positives: int,
     same_box_iou: float,
 ) -> _Frame | None:
-    """Groups the boxes of the sample's sentences; None where no positive has a box."""
-    rows = [
-        (row, sentence)
-        for row, text in enumerate(boxes.text.tolist())
-        for sentence in sentence_of.get(text, ())
-    ]
-    if not any(sentence < positives for _, sentence in rows):
+    """Groups the boxes of the sample's sentences; None where no positive has a box.
+
+    The best box that is near no leader leads an instance of its own, the positives' boxes before
+    the negatives'; any other is of the instance whose leader, of those before it, it overlaps most.
+    """
+    rows, sentence = sentence_of.answers(boxes.text)
+    if not (sentence < positives).any():
         return None
-    sentences = 1 + max(max(group) for group in sentence_of.values())
-    order = sorted(rows, key=lambda item: (item[1] >= positives, -float(boxes.score[item[0]])))
-    distinct = list(dict.fromkeys(row for row, _ in order))
-    overlap = box_iou(boxes.xyxy[distinct], boxes.xyxy[distinct])
-    instance_of: dict[int, int] = {}
-    leaders: list[int] = []
-    for place, row in enumerate(distinct):
-        near = [i for i, leader in enumerate(leaders) if overlap[place, leader] >= same_box_iou]
-        if near:
-            instance_of[row] = max(near, key=lambda i: overlap[place, leaders[i]])
-        else:
-            instance_of[row] = len(leaders)
-            leaders.append(place)
-    count = len(leaders)
-    score = np.zeros((sentences, count))
-    first = np.zeros((sentences, count), np.bool_)
-    candidate = np.full((sentences, count), -1, np.intp)
-    for row, sentence in order:  # a sentence's boxes come best first
-        instance = instance_of[row]
-        first[sentence, instance] |= boxes.rank[row] == 0
-        if candidate[sentence, instance] < 0:
-            score[sentence, instance] = boxes.score[row]
-            candidate[sentence, instance] = candidates.box_row[row]
-    leader_rows = np.array([distinct[place] for place in leaders], np.intp)
+    order = np.lexsort((-boxes.score[rows].astype(np.float64), sentence >= positives))
+    rows, sentence = rows[order], sentence[order]
+    _, at = np.unique(rows, return_index=True)
+    distinct = rows[np.sort(at)]
+    leaders, instance = _led(boxes.xyxy[distinct], same_box_iou)
+    place = np.empty(len(boxes), np.intp)
+    place[distinct] = np.arange(len(distinct))
+    own = instance[place[rows]]
+    shape = (sentence_of.count, len(leaders))
+    score, first = np.zeros(shape), np.zeros(shape, np.bool_)
+    candidate = np.full(shape, -1, np.intp)
+    best = boxes.rank[rows] == 0
+    first[sentence[best], own[best]] = True
+    # A sentence's boxes come best first: the first of each (sentence, instance) counts.
+    _, at = np.unique(sentence * len(leaders) + own, return_index=True)
+    score[sentence[at], own[at]] = boxes.score[rows[at]]
+    candidate[sentence[at], own[at]] = box_row[rows[at]]
     led = (candidate[:positives] >= 0).any(axis=0)  # instances that only negatives see are theirs
     seen: NDArray[np.bool_] = np.asarray(first.any(axis=1))
-    return _Frame(leader_rows[led], score[:, led], first[:, led], candidate[:, led], seen)
+    return _Frame(distinct[leaders][led], score[:, led], first[:, led], candidate[:, led], seen)
+
+
+def _led(
+    boxes: NDArray[np.float32], same_box_iou: float
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows of the boxes [n, 4] that lead an instance, and the instance of each box [n]."""
+    leaders: list[int] = []
+    overlaps: list[NDArray[np.float64]] = []
+    near = np.zeros(len(boxes), np.bool_)
+    while not near.all():
+        leader = int(near.argmin())
+        overlap = box_iou(boxes[leader : leader + 1], boxes)[0]
+        overlap[:leader] = -1  # what came before it did not know it
+        leaders.append(leader)
+        overlaps.append(np.where(overlap >= same_box_iou, overlap, -1))
+        near |= overlaps[-1] >= 0
+        near[leader] = True
+    instance = np.stack(overlaps).argmax(axis=0)
+    instance[leaders] = np.arange(len(leaders))
+    return np.array(leaders, np.intp), instance
 
 
 def _fused_mask(

@@ -6,11 +6,15 @@ h w cells of a low-resolution mask.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, overload
 
 import numpy as np
+import zarr
 from numpy.typing import NDArray
 
 from pipeline.errors import StoreError
@@ -21,6 +25,7 @@ from storage.zarr_groups import (
     ShardStoreWriter,
     child_group,
     explain_damage,
+    open_array,
     open_group,
     read_array,
     write_array,
@@ -31,32 +36,85 @@ FORMAT_VERSION = 1
 
 _CHUNK_ROWS = 64
 
+HELD_BYTES = 128 * 2**20
+"""Logits of a video that are kept in memory while they are read frame by frame."""
+
 
 class CandidateWriter(ShardStoreWriter):
-    """Writes the candidates of a shard, a video at a time."""
+    """Writes the candidates of a shard, a video at a time, each whole or as it comes."""
 
     kind = FORMAT
     version = FORMAT_VERSION
 
     def write_video(self, video_id: str, candidates: Sequence[Candidates]) -> None:
         """Adds a video: the candidates of each of its T frames; any of them may be empty."""
+        video = self.start_video(video_id)
+        video.append(candidates)
+        video.finish()
+
+    def start_video(self, video_id: str) -> CandidateStream:
+        """Begins a video whose frames come in parts; until it is finished it must not be read."""
         safe_name(video_id, self._path, "video id")
-        sizes = np.array([len(frame) for frame in candidates], dtype=np.int32)
-        starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
-        rows = [
-            frame.box_row.astype(np.int32) + start
-            for frame, start in zip(candidates, starts, strict=False)
-        ]
+        with explain_disk_errors(self._path):
+            return CandidateStream(self._group.create_group(video_id), self._path)
+
+    def remove_video(self, video_id: str) -> None:
+        """Takes a video out again that was begun."""
+        del self._group[video_id]
+
+
+class CandidateStream:
+    """One video on its way to the disk; memory holds less than a chunk of its masks' logits."""
+
+    def __init__(self, group: zarr.Group, path: Path) -> None:
+        self._group, self._path = group, path
+        self._held: list[NDArray[np.float16]] = []
+        self._logits: zarr.Array[Any] | None = None
+        self._small: list[Candidates] = []
+        self._masks = 0
+
+    def append(self, candidates: Sequence[Candidates]) -> None:
+        """Adds frames, in their order."""
+        for frame in candidates:
+            start = np.int32(self._masks)
+            none = np.zeros((0, 1, 1), np.float16)
+            rows = frame.box_row.astype(np.int32) + start
+            self._small.append(replace(frame, logits=none, box_row=rows))
+            self._masks += len(frame)
+            if len(frame):
+                self._held.append(frame.logits)
+        with explain_disk_errors(self._path):
+            self._flush(_CHUNK_ROWS)
+
+    def finish(self) -> None:
+        """Writes what is left."""
+        sizes = np.array([len(frame.predicted_iou) for frame in self._small], dtype=np.int32)
+        rows = [frame.box_row for frame in self._small]
         box_count = np.array([len(frame_rows) for frame_rows in rows], dtype=np.int32)
         with explain_disk_errors(self._path):
-            group = self._group.create_group(video_id)
-            write_array(group, "logits", _logits(candidates), _CHUNK_ROWS)
-            write_array(group, "frame", np.repeat(np.arange(len(sizes), dtype=np.int32), sizes))
-            write_array(group, "box_count", box_count)
-            write_array(group, "box_row", _joined(rows, np.dtype(np.int32)))
+            self._flush(1)
+            if self._logits is None:
+                write_array(self._group, "logits", np.zeros((0, 1, 1), np.float16), _CHUNK_ROWS)
+            frames = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
+            write_array(self._group, "frame", frames)
+            write_array(self._group, "box_count", box_count)
+            write_array(self._group, "box_row", _joined(rows, np.dtype(np.int32)))
             for name in ("predicted_iou", "stability"):
-                values = [getattr(frame, name) for frame in candidates]
-                write_array(group, name, _joined(values, np.dtype(np.float32)))
+                values = [getattr(frame, name) for frame in self._small]
+                write_array(self._group, name, _joined(values, np.dtype(np.float32)))
+
+    def _flush(self, multiple: int) -> None:
+        """Writes as many of the rows held as make a multiple of a number of rows."""
+        count = sum(map(len, self._held)) // multiple * multiple
+        if not count:
+            return
+        rows = np.concatenate(self._held).astype(np.float16, copy=False)
+        # A copy, for a view would keep what was written in memory.
+        self._held = [rows[count:].copy()] if len(rows) > count else []
+        if self._logits is None:
+            self._logits = write_array(self._group, "logits", rows[:count], _CHUNK_ROWS)
+        else:
+            self._logits.append(rows[:count])
 
 
 def read_candidates(path: Path, video_id: str) -> list[Candidates]:
@@ -66,15 +124,78 @@ def read_candidates(path: Path, video_id: str) -> list[Candidates]:
         StoreError: the store or the video is missing, damaged or newer.
     """
     with explain_damage(f"{path}/{video_id}"):
-        return _read(path, video_id)
+        group = _open_video(path, video_id)
+        logits = read_array(group, "logits", np.float16)
+        return [replace(item, logits=logits[part]) for part, item in _without_logits(group)]
 
 
-def _read(path: Path, video_id: str) -> list[Candidates]:
+class StoredCandidates(Sequence[Candidates]):
+    """The candidates of each frame of a video, whose logits are read when a frame is asked for.
+
+    A video of usual length is read at once; of one with more than ``held_bytes`` of logits memory
+    holds the chunks that were read last, up to as many.
+
+    Raises:
+        StoreError: the store or the video is missing, damaged or newer; on opening, or when a
+            frame is asked for.
+    """
+
+    def __init__(self, path: Path, video_id: str, held_bytes: int = HELD_BYTES) -> None:
+        self._place = f"{path}/{video_id}"
+        with explain_damage(self._place):
+            group = _open_video(path, video_id)
+            self._logits = open_array(group, "logits")
+            self._frames = _without_logits(group)
+        self._chunk = self._logits.chunks[0]
+        size = int(np.prod(self._logits.chunks)) * self._logits.dtype.itemsize
+        self._most = max(2, held_bytes // max(1, size))
+        self._whole: NDArray[np.float16] | None = None
+        if self._logits.nbytes <= held_bytes:
+            self._whole = read_array(group, "logits", np.float16)
+        self._kept: OrderedDict[int, NDArray[np.float16]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    @overload
+    def __getitem__(self, index: int) -> Candidates: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Candidates]: ...
+    def __getitem__(self, index: int | slice) -> Candidates | list[Candidates]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        part, item = self._frames[index]
+        if self._whole is not None:
+            return replace(item, logits=self._whole[part])
+        if part.stop == part.start:
+            return replace(item, logits=np.zeros((0, *self._logits.shape[1:]), np.float16))
+        first, last = part.start // self._chunk, (part.stop - 1) // self._chunk
+        with explain_damage(self._place):
+            found = [self._rows(number) for number in range(first, last + 1)]
+        rows = found[0] if len(found) == 1 else np.concatenate(found)
+        start = part.start - first * self._chunk
+        return replace(item, logits=rows[start : start + part.stop - part.start])
+
+    def _rows(self, number: int) -> NDArray[np.float16]:
+        if number not in self._kept:
+            start = number * self._chunk
+            self._kept[number] = np.asarray(self._logits[start : start + self._chunk])
+            if len(self._kept) > self._most:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(number)
+        return self._kept[number]
+
+
+def _open_video(path: Path, video_id: str) -> zarr.Group:
     store = open_group(path, FORMAT, FORMAT_VERSION)
     group = child_group(store, video_id)
     if group is None:
         raise StoreError(f"{path}: no video {video_id}; expected its candidates; run segment again")
-    logits = read_array(group, "logits", np.float16)
+    return group
+
+
+def _without_logits(group: zarr.Group) -> list[tuple[slice, Candidates]]:
+    """For each frame the rows of its logits, and all else of it."""
     frame = read_array(group, "frame", np.int32)
     predicted_iou = read_array(group, "predicted_iou", np.float32)
     stability = read_array(group, "stability", np.float32)
@@ -82,25 +203,21 @@ def _read(path: Path, video_id: str) -> list[Candidates]:
     box_row = read_array(group, "box_row", np.int32)
     starts = np.searchsorted(frame, np.arange(len(box_count) + 1)).tolist()
     box_starts = np.concatenate([[0], np.cumsum(box_count)]).tolist()
+    none = np.zeros((0, 1, 1), np.float16)
     return [
-        Candidates(
-            logits=logits[low:high],
-            predicted_iou=predicted_iou[low:high],
-            stability=stability[low:high],
-            box_row=box_row[box_low:box_high] - np.int32(low),
+        (
+            slice(low, high),
+            Candidates(
+                logits=none,
+                predicted_iou=predicted_iou[low:high],
+                stability=stability[low:high],
+                box_row=box_row[box_low:box_high] - np.int32(low),
+            ),
         )
         for (low, high), (box_low, box_high) in zip(
             pairwise(starts), pairwise(box_starts), strict=True
         )
     ]
-
-
-def _logits(candidates: Sequence[Candidates]) -> NDArray[np.float16]:
-    """All logits of the video [Q, h, w]; frames without a mask may not know h and w."""
-    filled = [frame.logits for frame in candidates if len(frame)]
-    if not filled:
-        return np.zeros((0, 1, 1), dtype=np.float16)
-    return np.concatenate(filled).astype(np.float16, copy=False)
 
 
 def _joined(

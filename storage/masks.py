@@ -20,8 +20,10 @@ from zarr.codecs import ZstdCodec
 from zarr.codecs.numcodecs import PackBits
 
 from pipeline.errors import StoreError
+from pipeline.fingerprint import canonical_json
 from pipeline.types import PseudoMask, VideoRef
 from storage.atomic import explain_disk_errors, fresh_folder
+from storage.mask_shards import LEVEL, codecs_of, read_shard, write_shard
 from storage.names import is_safe_name, safe_name
 from storage.zarr_groups import (
     check_kind,
@@ -95,11 +97,11 @@ class MaskStore:
             group = create_group(folder, attributes)
             weight = np.zeros((len(masks), len(video)), dtype=np.float32)
             status = np.zeros((len(masks), len(video)), dtype=np.uint8)
-            array = _create_masks(group, (len(masks), *shape))
+            _create_masks(group, (len(masks), *shape))
             for row, item in enumerate(masks):
                 weight[row], status[row] = item.weight, item.status
                 if item.mask.any():
-                    array[row] = item.mask
+                    write_shard(_shard(folder, row), item.mask)
             write_array(group, "weight", weight)
             write_array(group, "status", status)
 
@@ -127,16 +129,9 @@ class MaskStore:
         for frame in positions:
             if not 0 <= frame < count:
                 raise IndexError(f"{video_id}: frame {frame} of {count}")
-        mask = np.zeros((len(positions), *video.attributes["size"]), dtype=np.bool_)
         place = f"{self.path / video_id}/masks[{row}]"
         with explain_damage(place):
-            if frames is None and count:
-                mask[...] = video.masks[row]
-            else:
-                # One chunk a frame: indexing frame by frame reads no more than is asked for, and
-                # is several times as fast as a list of indices.
-                for index, frame in enumerate(positions):
-                    mask[index] = video.masks[row, frame]
+            mask = video.read(_shard(self.path / video_id, row), row, positions)
         chosen = list(positions)
         return mask, video.weight[row, chosen], video.status[row, chosen]
 
@@ -241,11 +236,26 @@ class MaskStore:
 class _OpenVideo:
     """Handles of one video's arrays; the small ones are in memory."""
 
+    def read(self, shard: Path, row: int, frames: Sequence[int]) -> NDArray[np.bool_]:
+        """Masks [T, H, W] of some frames of an expression."""
+        height, width = (int(side) for side in self.attributes["size"])
+        if self._plain:
+            return read_shard(shard, len(self.attributes["frames"]), frames, (height, width))
+        mask = np.zeros((len(frames), height, width), dtype=np.bool_)
+        for index, frame in enumerate(frames):
+            mask[index] = self.masks[row, frame]
+        return mask
+
     def __init__(self, group: zarr.Group) -> None:
         self.attributes: dict[str, Any] = dict(group.attrs)
         self.masks = open_array(group, "masks")
         self.weight: NDArray[np.float32] = read_array(group, "weight", np.float32)
         self.status: NDArray[np.uint8] = read_array(group, "status", np.uint8)
+        height, width = self.attributes["size"]
+        whole = (1, max(1, len(self.attributes["frames"])), max(1, height), max(1, width))
+        codecs = canonical_json(self.masks.metadata.to_dict().get("codecs"))
+        expected = canonical_json(codecs_of(height, width))
+        self._plain = self.masks.shards == whole and codecs == expected
         self._rows = {name: row for row, name in enumerate(self.attributes["expressions"])}
 
     def row(self, expression_id: str, place: Path) -> int:
@@ -256,16 +266,21 @@ class _OpenVideo:
         return self._rows[expression_id]
 
 
-def _create_masks(group: zarr.Group, shape: tuple[int, int, int, int]) -> zarr.Array[Any]:
+def _shard(video: Path, row: int) -> Path:
+    """Where the masks of an expression lie in the folder of a video."""
+    return video / "masks" / "c" / str(row) / "0" / "0" / "0"
+
+
+def _create_masks(group: zarr.Group, shape: tuple[int, int, int, int]) -> None:
     _, frames, height, width = shape
     with known_codecs():
-        return group.create_array(
+        group.create_array(
             "masks",
             shape=shape,
             dtype=np.bool_,
             chunks=(1, 1, max(1, height), max(1, width)),
             shards=(1, max(1, frames), max(1, height), max(1, width)),
             filters=[PackBits()],
-            compressors=[ZstdCodec(level=3)],
+            compressors=[ZstdCodec(level=LEVEL)],
             fill_value=False,
         )

@@ -139,13 +139,21 @@ class GroundWriter:
         )
         return self
 
-    def write_video(self, video_id: str, texts: Sequence[str], boxes: Sequence[Boxes]) -> None:
+    def write_video(
+        self,
+        video_id: str,
+        texts: Sequence[str],
+        boxes: Sequence[Boxes],
+        key_frames: Sequence[int] | None = None,
+    ) -> None:
         """Adds a video.
 
         Args:
             video_id: not yet in this table.
             texts: the K texts that the boxes answer, no two equal.
             boxes: of each of the T frames; sorted by (text, rank) here if they are not.
+            key_frames: positions of the frames that a model saw; the others' boxes were filled in
+                from them. None where it saw all.
         """
         if video_id in self._videos or len(set(texts)) != len(texts):
             raise ValueError(f"video {video_id}: written twice, or two of its texts are equal")
@@ -156,6 +164,8 @@ class GroundWriter:
             "frames": len(boxes),
             "row_group": self._groups if rows else None,
         }
+        if key_frames is not None:
+            self._videos[video_id]["key_frames"] = [int(frame) for frame in key_frames]
         if rows:
             table = _ground_table(video_id, texts, sorted_boxes)
             self._writer.write_table(table, row_group_size=rows)
@@ -178,6 +188,17 @@ def ground_videos(path: Path) -> list[str]:
         return list(_about(file)["videos"])
 
 
+def ground_key_frames(path: Path, video_id: str) -> tuple[int, ...]:
+    """The frames of a video whose boxes are a model's own; the others' were filled in.
+
+    Raises:
+        StoreError: as read_ground.
+    """
+    with _opened(path, "ground") as file:
+        entry = _entry(path, file, video_id)
+    return tuple(entry.get("key_frames", range(entry["frames"])))
+
+
 def read_ground(path: Path, video_id: str) -> tuple[tuple[str, ...], list[Boxes]]:
     """The texts of a video and, for each of its frames, the boxes in the table's order.
 
@@ -185,12 +206,7 @@ def read_ground(path: Path, video_id: str) -> tuple[tuple[str, ...], list[Boxes]
         StoreError: the table is missing, damaged or newer, or does not hold the video.
     """
     with _opened(path, "ground") as file:
-        videos = _about(file)["videos"]
-        if video_id not in videos:
-            raise StoreError(
-                f"{path}: no video {video_id}; expected one of {len(videos)}; run ground again"
-            )
-        entry = videos[video_id]
+        entry = _entry(path, file, video_id)
         group = entry["row_group"]
         table = GROUND_SCHEMA.empty_table() if group is None else file.read_row_group(group)
     texts = tuple(entry["texts"])
@@ -204,6 +220,17 @@ def read_ground(path: Path, video_id: str) -> tuple[tuple[str, ...], list[Boxes]
         Boxes(xyxy=xyxy[low:high], score=score[low:high], text=text[low:high], rank=rank[low:high])
         for low, high in pairwise(bounds.tolist())
     ]
+
+
+def _entry(path: Path, file: Any, video_id: str) -> dict[str, Any]:
+    """What the footer says of a video."""
+    videos = _about(file)["videos"]
+    if video_id not in videos:
+        raise StoreError(
+            f"{path}: no video {video_id}; expected one of {len(videos)}; run ground again"
+        )
+    entry: dict[str, Any] = videos[video_id]
+    return entry
 
 
 def sort_boxes(boxes: Boxes) -> Boxes:

@@ -91,7 +91,7 @@ def child_group(store: zarr.Group, name: str) -> zarr.Group | None:
 
 def write_array(
     group: zarr.Group, name: str, values: NDArray[Any], chunk_rows: int | None = None
-) -> None:
+) -> zarr.Array[Any]:
     """Adds an array, compressed; in one chunk, or in chunks of rows."""
     shape = values.shape
     rows = max(1, shape[0] if chunk_rows is None else min(chunk_rows, shape[0]))
@@ -105,6 +105,7 @@ def write_array(
     )
     if values.size:
         array[...] = values
+    return array
 
 
 def read_array(group: zarr.Group, name: str, dtype: type[np.generic]) -> NDArray[Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from flows.figures import SHARES
 from flows.report.charts import BINS, histogram_bars, shares
 from flows.report.gather import cards, pick_samples, read_metrics, read_quality, read_work
 from flows.show import FIGURES, SYSTEMS, figure
@@ -53,6 +54,7 @@ def write_report(shop: Workshop) -> Counter[str]:
         "systems": [(name, label) for name, label in SYSTEMS.items() if metrics.get(name)],
         "figures": _figure_rows(metrics),
         "work": work,
+        "time_shares": SHARES.values(),
         "stage_shares": shares([row["seconds"] for row in work.stages]),
         "reasons": quality.reasons.most_common(),
         "cards": cards(shop, shop.reader(), store, picked, quality),

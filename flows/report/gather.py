@@ -12,6 +12,7 @@ import numpy as np
 
 from flows.figures import stage_rows
 from flows.inputs import pick_frames
+from flows.meter import KINDS
 from flows.paths import ALL, SHARD_STAGES, STAGES
 from flows.report.charts import Histogram
 from flows.report.draw import TRUE, jpeg_url, overlay, predicted_frame
@@ -255,7 +256,7 @@ def read_work(shop: Workshop) -> Work:
         for name, count in receipt.counts.items():
             if name.startswith("left out: "):
                 left_out[name.removeprefix("left out: ")] += int(count)
-            elif receipt.stage == "augment":
+            elif receipt.stage == "augment" and name not in KINDS:
                 texts[name] += int(count)
     set_aside = sorted(
         (video, receipt.stage, reason)

@@ -23,7 +23,8 @@ from pipeline.errors import CheckpointError
 from pipeline.ports import Image
 from pipeline.types import Boxes
 from stages.batches import FittingBatches
-from stages.frames import normalise_frames
+from stages.compiled import compile_in_place, compiled, padded
+from stages.frames import normalise_frames, to_device
 from stages.ground.architecture import (
     FrameFeatures,
     TextFeatures,
@@ -40,7 +41,7 @@ from stages.weights import check_digest, fill_model, resolve_checkpoint
 SAME_BOX_IOU = 0.7
 """Of a text's boxes that overlap more, only the best is kept: runner-ups are other instances."""
 
-_CACHED_TEXTS = 4096
+_CACHED_TEXTS = 1024
 
 
 class GroundingDinoGrounder:
@@ -71,11 +72,15 @@ class GroundingDinoGrounder:
         """Features of B frames uint8 [H, W, 3] of one size, with that size."""
 
         def encode(part: Sequence[Image]) -> list[FrameFeatures]:
-            stacked = torch.from_numpy(np.stack(part)).to(self._device)
+            same_size = padded(part, self._frames.size) if self._config.compile else part
+            stacked = to_device(same_size, self._device)
             prepared = normalise_frames(stacked, self._config.short_side, self._config.long_side)
             with self._precision():
-                found = encode_frames(self._model, prepared)
-            return [found]
+                if not self._config.compile:
+                    return [encode_frames(self._model, prepared)]
+                with compiled("ground.compile"):
+                    found = encode_frames(self._model, prepared)
+            return [found.take(torch.arange(len(part), device=self._device))]
 
         height, width = images[0].shape[:2]
         return join_frames(list(self._frames.over(images, encode))), (height, width)
@@ -203,6 +208,8 @@ def load_grounder(config: GroundConfig, device: torch.device) -> GroundingDinoGr
     model = load_model(config, device)
     if config.attention == "fused":
         fuse_deformable(model)
+    if config.compile:
+        compile_in_place(model.backbone[0])
     return GroundingDinoGrounder(model, config)
 
 

@@ -19,6 +19,8 @@ from pipeline.geometry import box_iou
 from pipeline.ports import Image
 from pipeline.types import Candidates
 from stages.batches import FittingBatches
+from stages.compiled import compile_in_place, compiled, padded
+from stages.frames import to_device
 from stages.masks import LOW_RESOLUTION, crop_padding, input_size
 from stages.segment.architecture import build_demo, build_published, decode_boxes, encode_frames
 from stages.segment.attention import fuse_attention
@@ -44,7 +46,12 @@ class SamSegmenter:
         """Embeddings of B frames uint8 [H, W, 3] of one size, with that size."""
 
         def encode(part: Sequence[Image]) -> list[Tensor]:
-            return [encode_frames(self._sam, torch.from_numpy(np.stack(part)).to(self._device))]
+            if not self._config.compile:
+                return [encode_frames(self._sam, to_device(part, self._device))]
+            same_size = padded(part, self._frames.size)
+            with compiled("segment.compile"):
+                found = encode_frames(self._sam, to_device(same_size, self._device))
+            return [found[: len(part)]]
 
         height, width = images[0].shape[:2]
         return torch.cat(list(self._frames.over(images, encode))), (height, width)
@@ -138,7 +145,7 @@ def load_segmenter(config: SegmentConfig, device: torch.device) -> SamSegmenter:
 
 def prepare(sam: Sam, config: SegmentConfig, device: torch.device) -> Sam:
     """Brings a filled model, itself and no copy, onto the device with the attention and the number
-    type that the configuration names."""
+    type that the configuration names; compiled, where it says so, when it is first used."""
     if config.attention == "sdpa":
         fuse_attention(sam)
     sam.to(device)
@@ -146,6 +153,8 @@ def prepare(sam: Sam, config: SegmentConfig, device: torch.device) -> Sam:
         dtype = getattr(torch, config.dtype)
         sam.image_encoder.to(dtype)
         sam.mask_decoder.to(dtype)
+    if config.compile:
+        compile_in_place(sam.image_encoder)
     return sam
 
 

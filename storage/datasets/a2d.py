@@ -58,6 +58,8 @@ class A2DSentences(MaskedReader):
         InputError: a file is missing or malformed.
     """
 
+    in_order = True  # Frames come out of video files.
+
     def __init__(self, root: Path, split: str) -> None:
         super().__init__("a2d", root, split)
         if split not in SUBSETS:

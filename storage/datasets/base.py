@@ -34,6 +34,8 @@ class MaskedReader(ABC):
         InputError: the root is no folder.
     """
 
+    in_order: bool = False
+
     def __init__(self, name: str, root: Path, split: str) -> None:
         if not root.is_dir():
             found = "not a folder" if root.exists() else "no such folder"

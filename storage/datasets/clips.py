@@ -5,6 +5,7 @@ Letters: H W pixels.
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,14 +33,19 @@ class ClipInfo:
 
 
 class ClipCache:
-    """The last few clips, open. Frames asked for in order are decoded once each."""
+    """The last few clips, open. Frames asked for in order are decoded once each.
+
+    A decoder serves one thread at a time; several may ask.
+    """
 
     def __init__(self) -> None:
         self._clips: OrderedDict[Path, _Clip] = OrderedDict()
+        self._lock = threading.Lock()
 
     def info(self, path: Path) -> ClipInfo:
         """Size and number of frames; packets are counted, nothing is decoded."""
-        return self._clip(path).info
+        with self._lock:
+            return self._clip(path).info
 
     def frame(self, path: Path, index: int) -> NDArray[np.uint8]:
         """One frame as RGB uint8 [H, W, 3].
@@ -47,11 +53,15 @@ class ClipCache:
         Raises:
             InputError: the file is missing, broken or ends before the frame.
         """
-        return self._clip(path).frame(index)
+        with self._lock:
+            return self._clip(path).frame(index)
 
     def __getstate__(self) -> dict[str, Any]:
-        # Decoders do not travel to other processes.
-        return {"_clips": OrderedDict()}
+        # Neither decoders nor locks travel to other processes.
+        return {}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__()  # type: ignore[misc]
 
     def _clip(self, path: Path) -> _Clip:
         if path not in self._clips:

@@ -34,6 +34,7 @@ class WeakView:
             raise ValueError(f"view {view!r}; expected one of {', '.join(VIEWS)}")
         self.name = reader.name
         self.split = reader.split
+        self.in_order = reader.in_order
         self._reader = reader
         self._view = view
         self._first: dict[SampleKey, FrameIndex | None] = {}

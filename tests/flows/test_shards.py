@@ -324,3 +324,10 @@ def test_versions_are_those_of_the_stages(stage: str, module: str) -> None:
     found = re.search(r"^VERSION = (\d+)$", source, re.MULTILINE)
     assert found is not None
     assert STAGE_VERSIONS[stage] == int(found.group(1))
+
+
+def test_key_frames_count_only_where_frames_are_left_out(tmp_path: Path) -> None:
+    base = plan(tmp_path).jobs["ground"][0]
+    assert "every" not in str(base.basis["config"])
+    assert plan(tmp_path, "ground.every=1").jobs["ground"][0].fingerprint == base.fingerprint
+    assert plan(tmp_path, "ground.every=2").jobs["ground"][0].fingerprint != base.fingerprint

@@ -1,6 +1,8 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from flows.paths import SHARD_STAGES
 from flows.run import plan_with
 from flows.tasks import do_shard
@@ -8,8 +10,9 @@ from flows.workshop import Workshop
 from pipeline.config import load_config
 from pipeline.errors import TooLargeError
 from storage.masks import MaskStore
+from storage.tables import ground_key_frames, read_ground
 from tests.fakes.dataset import write_dataset
-from tests.fakes.stages import FakeSegmenter, fake_parts
+from tests.fakes.stages import FakeGrounder, FakeSegmenter, fake_parts
 
 
 def test_a_video_that_does_not_fit_into_memory_is_set_aside(tmp_path: Path) -> None:
@@ -31,3 +34,34 @@ def test_a_video_that_does_not_fit_into_memory_is_set_aside(tmp_path: Path) -> N
     receipts = [do_shard(shop, plan.job(stage, "00000")) for stage in SHARD_STAGES]
     assert "take less" in receipts[2].set_aside["clip00"]
     assert MaskStore(shop.paths.masks).videos() == ["clip01"]
+
+
+def test_between_key_frames_boxes_are_filled_in_and_marked(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    class Counting(FakeGrounder):
+        def embed(self, images: Any) -> object:
+            seen.append(len(images))
+            return super().embed(images)
+
+    (tmp_path / "weights").write_bytes(b"w")
+    data = write_dataset(tmp_path / "data", 1)
+    found = {}
+    for every in (1, 2):
+        words = ["dataset.name=refytvos", f'dataset.root="{data}"', "student.enabled=false"]
+        words += [f'out="{tmp_path / str(every)}"', f"ground.every={every}"]
+        parts = fake_parts(tmp_path / "weights", grounder=lambda config, device: Counting())
+        shop = Workshop(load_config(None, words), parts)
+        plan = plan_with(shop)
+        receipts = [do_shard(shop, plan.job(stage, "00000")) for stage in SHARD_STAGES]
+        assert not any(receipt.set_aside for receipt in receipts)
+        path = shop.paths.part("ground", "00000")
+        found[every] = read_ground(path, "clip00")[1], ground_key_frames(path, "clip00")
+        assert MaskStore(shop.paths.masks).videos() == ["clip00"]
+    assert seen == [5, 3]
+    assert found[1][1] == (0, 1, 2, 3, 4)
+    assert found[2][1] == (0, 2, 4)
+    for frame, (one, other) in enumerate(zip(found[1][0], found[2][0], strict=True)):
+        red = one.text == 0
+        # The red square moves on a straight line; the fake finds it to the pixel.
+        assert np.allclose(one.xyxy[red], other.xyxy[other.text == 0], atol=1.01), frame

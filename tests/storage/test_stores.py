@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import StoreError
 from pipeline.types import Candidates, Hypotheses, SampleKey
-from storage.candidates import CandidateWriter, read_candidates
+from storage.candidates import CandidateWriter, StoredCandidates, read_candidates
 from storage.hypotheses import HypothesisWriter, read_hypotheses
 
 
@@ -147,3 +147,50 @@ def test_an_id_that_climbs_out_is_refused(tmp_path: Path) -> None:
         CandidateWriter(tmp_path / "s.zarr", "f") as writer,
     ):
         writer.write_video("../x", [])
+
+
+def test_candidates_that_come_in_parts_are_stored_as_those_that_come_whole(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    sizes = [(30, 40), (0, 0), (50, 50), (1, 3), (0, 0), (70, 90), (2, 2)]
+    frames = [_candidates(rng, *size) for size in sizes]
+    whole, parts = tmp_path / "whole.zarr", tmp_path / "parts.zarr"
+    with CandidateWriter(whole, "f") as writer:
+        writer.write_video("v", frames)
+    with CandidateWriter(parts, "f") as writer:
+        video = writer.start_video("v")
+        for start in range(0, len(frames), 2):
+            video.append(frames[start : start + 2])
+        video.finish()
+    files = sorted(path.relative_to(whole) for path in whole.rglob("*") if path.is_file())
+    assert files == sorted(p.relative_to(parts) for p in parts.rglob("*") if p.is_file())
+    for name in files:
+        assert (whole / name).read_bytes() == (parts / name).read_bytes(), name
+    for one, other in zip(read_candidates(parts, "v"), frames, strict=True):
+        assert np.array_equal(one.box_row, other.box_row)
+        assert len(one) == len(other) and np.array_equal(one.logits, other.logits[: len(one)])
+
+
+def test_a_video_that_was_begun_can_be_taken_out(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    frames = [_candidates(rng, 70, 70)]
+    with CandidateWriter(tmp_path / "s.zarr", "f") as writer:
+        writer.start_video("gone").append(frames)
+        writer.remove_video("gone")
+        writer.write_video("v", frames)
+    assert len(read_candidates(tmp_path / "s.zarr", "v")[0]) == 70
+    with pytest.raises(StoreError, match="no video gone"):
+        read_candidates(tmp_path / "s.zarr", "gone")
+
+
+@pytest.mark.parametrize("held_bytes", [0, 10**9])
+def test_candidates_read_frame_by_frame_are_the_same(tmp_path: Path, held_bytes: int) -> None:
+    rng = np.random.default_rng(5)
+    frames = [_candidates(rng, *size) for size in [(40, 4), (0, 0), (150, 9), (64, 1), (3, 3)]]
+    with CandidateWriter(tmp_path / "s.zarr", "f") as writer:
+        writer.write_video("v", frames)
+    stored = StoredCandidates(tmp_path / "s.zarr", "v", held_bytes)
+    assert len(stored) == len(frames)
+    for index in (2, 0, 4, 1, 3, 2):
+        _assert_equal(stored[index], read_candidates(tmp_path / "s.zarr", "v")[index])
+    assert [len(frame) for frame in stored[1:3]] == [0, 150]
+    assert [len(frame) for frame in stored] == [40, 0, 150, 64, 3]

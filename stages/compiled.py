@@ -1,0 +1,69 @@
+"""``torch.compile`` for image encoders, with shapes that stay the same, and never in silence.
+
+A graph break, or more shapes than are compiled for, would leave parts of a model uncompiled with no
+more than a line in a log; here each is an error that says what to set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from pipeline.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def compile_in_place(encoder: nn.Module) -> None:
+    """Has a module compile its forward when it is first called, whole and for fixed shapes."""
+    encoder.compile(fullgraph=True, dynamic=False)
+
+
+@contextmanager
+def compiled(setting: str) -> Iterator[None]:
+    """Says of a model that does not compile what to do.
+
+    Args:
+        setting: the key of the configuration that asked for it.
+
+    Raises:
+        ConfigError: no compiler works here, the model does not compile, or frames come in more
+            sizes than are compiled for.
+    """
+    # Not at the top: it takes seconds to import, and most runs compile nothing.
+    from torch._dynamo import config as dynamo
+    from torch._dynamo.exc import TorchDynamoException
+
+    try:
+        with dynamo.patch(fail_on_recompile_limit_hit=True):
+            yield
+    except TorchDynamoException as error:
+        first = str(error).strip().partition("\n")[0]
+        raise ConfigError(
+            f"{setting}=true: the image encoder does not compile here ({type(error).__name__}:"
+            f" {first[:300]}); expected a C++ compiler on a CPU, Triton on a GPU, and frames of at"
+            f" most {dynamo.recompile_limit} sizes; set {setting}=false"
+        ) from error
+
+
+def padded(items: Sequence[T], size: int) -> list[T]:
+    """A batch of always the same size: the last item repeated."""
+    return [*items, *[items[-1]] * (size - len(items))]
+
+
+def compiles_here() -> bool:
+    """Whether a small function compiles on the CPU of this machine."""
+
+    def small(x: torch.Tensor) -> torch.Tensor:
+        return x * 2 + 1
+
+    try:
+        with compiled("segment.compile"):
+            torch.compile(small, fullgraph=True)(torch.ones(3))
+    except ConfigError:
+        return False
+    return True

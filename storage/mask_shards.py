@@ -1,0 +1,109 @@
+"""One expression's masks as the bytes of one Zarr shard, packed and unpacked in one go.
+
+zarr-python sends every chunk through every codec as a task of its own, which for a frame of packed
+bits costs several times the work itself. These are the same bytes (``docs/format.md``; the tests
+compare them), made and read by the same codecs, without the tasks. A store that does not say just
+what :data:`CODECS` says is left to zarr-python.
+
+A shard of T chunks: the chunks that are not empty, then for each chunk its offset and length, two
+uint64, all ones for an empty chunk, then the CRC-32C of these. Letters: T frames, H W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numcodecs.checksum32 import CRC32C  # type: ignore[import-untyped]
+from numcodecs.zstd import Zstd  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+
+LEVEL = 3
+_EMPTY = np.uint64(2**64 - 1)
+_CRC_BYTES = 4
+
+
+def codecs_of(height: int, width: int) -> list[dict[str, Any]]:
+    """What ``zarr.json`` says of an array that these functions read and write."""
+    chunk = [1, 1, max(1, height), max(1, width)]
+    inner = [
+        {"name": "numcodecs.packbits", "configuration": {}},
+        {"name": "bytes"},
+        {"name": "zstd", "configuration": {"level": LEVEL, "checksum": False}},
+    ]
+    index = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
+    configuration = {
+        "chunk_shape": chunk,
+        "codecs": inner,
+        "index_codecs": index,
+        "index_location": "end",
+    }
+    return [{"name": "sharding_indexed", "configuration": configuration}]
+
+
+def write_shard(path: Path, masks: NDArray[np.bool_]) -> None:
+    """Writes bool [T, H, W], at least one pixel of it True, as a shard.
+
+    Raises:
+        OSError: no space is left, or the folder may not be written to.
+    """
+    zstd = Zstd(level=LEVEL)
+    padding = bytes([-masks[0].size % 8])
+    index = np.full((len(masks), 2), _EMPTY, "<u8")
+    parts: list[bytes] = []
+    offset = 0
+    for frame, mask in enumerate(masks):
+        if mask.any():
+            parts.append(zstd.encode(padding + np.packbits(mask).tobytes()))
+            index[frame] = offset, len(parts[-1])
+            offset += len(parts[-1])
+    parts.append(bytes(CRC32C(location="end").encode(index)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"".join(parts))
+
+
+def read_shard(
+    path: Path, count: int, frames: Sequence[int], size: tuple[int, int]
+) -> NDArray[np.bool_]:
+    """Masks [T, H, W] of some frames of a shard; all False where there is no such file.
+
+    Args:
+        path: the shard.
+        count: frames that it holds.
+        frames: positions in it, in the order wanted.
+        size: (H, W).
+
+    Raises:
+        OSError, ValueError, RuntimeError: it cannot be read, or is damaged.
+    """
+    found = np.zeros((len(frames), *size), np.bool_)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return found
+    index = _index(content, count)
+    zstd, pixels = Zstd(level=LEVEL), size[0] * size[1]
+    packed = 1 + -(-pixels // 8)
+    for place, frame in enumerate(frames):
+        if index[frame, 0] == _EMPTY:
+            continue
+        start, length = int(index[frame, 0]), int(index[frame, 1])
+        if start + length > len(content):
+            raise ValueError(f"frame {frame} lies past the end of the shard")
+        raw = np.frombuffer(zstd.decode(content[start : start + length]), np.uint8)
+        if len(raw) != packed:
+            raise ValueError(f"frame {frame} holds {len(raw)} bytes; expected {packed}")
+        bits = np.unpackbits(raw[1:], count=pixels)
+        found[place] = bits.view(np.bool_).reshape(size)
+    return found
+
+
+def _index(content: bytes, count: int) -> NDArray[np.uint64]:
+    """uint64 [T, 2], offset and length of each chunk, once its checksum holds."""
+    size = 16 * count + _CRC_BYTES
+    if len(content) < size:
+        raise ValueError(f"a shard of {len(content)} bytes; expected {size} and more")
+    checked = CRC32C(location="end").decode(content[-size:])
+    return np.frombuffer(checked, "<u8").reshape(count, 2)
