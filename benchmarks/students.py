@@ -33,7 +33,7 @@ from rich.table import Table
 from flows.evaluation import baseline_masks, evaluate, summarise
 from flows.paths import RunPaths
 from flows.run import plan_of
-from flows.training import build_student, clips_of
+from flows.students import build_student, clips_of
 from flows.validation import Validation
 from flows.workshop import Workshop
 from pipeline.config import RunConfig, config_from, load_config

@@ -20,7 +20,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from flows.training import build_student, clips_of
+from flows.students import build_student, clips_of
 from flows.workshop import Workshop
 from pipeline.config import load_config
 from stages.student.contract import StepSize

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from rich.console import Console
 
 from flows.paths import RunPaths
 from flows.progress import reporter
-from flows.training import WEIGHTS, build_student, predict_split
+from flows.students import build_student
 from flows.workshop import Workshop
 from pipeline.config import RunConfig, load_config
 from pipeline.errors import ConfigError, InputError, PseudoLabelError
 from pipeline.fingerprint import digest, file_digest
 from pipeline.ports import DatasetReader
+from pipeline.types import PseudoMask, Status, VideoRef
 from storage.atomic import replace_file
 from storage.exports.streamed import MaskSink, open_sink
+from storage.masks import MaskStore
 
 if TYPE_CHECKING:
     import torch
 
     from stages.student.contract import Student
+
+WEIGHTS = "model.safetensors"
 
 NOTE = "predictions.json"
 """What the masks of a folder were made by."""
@@ -181,3 +187,50 @@ def _vouch(folder: Path, made_by: str, how: How) -> None:
         raise ConfigError(f"{folder}: holds {held}; expected an empty folder; give another --to")
     with replace_file(note, "w") as file:
         json.dump({"made_by": made_by, **vars(how)}, file, indent=2)
+
+
+def predict_split(
+    shop: Workshop, student: Student, split: str, place: Path, made_by: str = "student"
+) -> Counter[str]:
+    """Predicts the videos of a split into a mask store; one that cannot be read is set aside.
+
+    Args:
+        made_by: fingerprint that the masks bear.
+    """
+    reader, counts = shop.reader(split), Counter[str]()
+    ids = reader.video_ids()
+    store = MaskStore(place)
+    shop.progress.begin("student: predict", len(ids), "videos")
+    for video_id in ids:
+        try:
+            found = _whole_video(shop, student, split, reader.video(video_id), made_by)
+            store.write_video(*found)
+            counts["videos predicted"] += 1
+        except InputError as error:
+            shop.progress.say(f"set aside: {error}")
+            counts["videos set aside"] += 1
+        shop.progress.advance(1)
+    shop.progress.end()
+    return counts
+
+
+def _whole_video(
+    shop: Workshop, student: Student, split: str, video: VideoRef, made_by: str
+) -> tuple[VideoRef, list[str], list[PseudoMask]]:
+    from stages.student.predict import predict_video
+
+    reader = shop.reader(split)
+    expressions = reader.expressions(video.id)
+    shape = (len(expressions), len(video))
+    masks = np.zeros((*shape, video.height, video.width), np.bool_)
+    sure = np.zeros(shape, np.float32)
+    texts = [item.text for item in expressions]
+    for part in predict_video(student, reader, video, texts, shop.device):
+        masks[:, part.frames], sure[:, part.frames] = part.masks, part.sure
+    seen = masks.any((2, 3))
+    status = np.where(seen, Status.PRESENT, Status.ABSENT).astype(np.uint8)
+    found = [
+        PseudoMask(item.key, masks[row], sure[row], status[row], made_by)
+        for row, item in enumerate(expressions)
+    ]
+    return video, texts, found

@@ -16,7 +16,8 @@ from flows import server
 from flows.curves import curves_markdown
 from flows.progress import reporter
 from flows.run_config import write_run_config
-from flows.training import CHECKPOINT, Trained, masks_to_train_on, train_student
+from flows.students import masks_to_train_on
+from flows.training import CHECKPOINT, Trained, train_student
 from flows.workers import check_runner
 from flows.workshop import Workshop
 from flows.world import started_by_torchrun, world_of_torchrun

@@ -13,27 +13,20 @@ import numpy as np
 
 from flows.curves import TensorBoard, curves_markdown, write_curves
 from flows.fingerprints import base_of
+from flows.predicting import WEIGHTS, predict_split
 from flows.products import joined
-from flows.sentences import StoredSentences
+from flows.students import build_student, clips_of
 from flows.weight_digests import WeightDigests
 from flows.workshop import Workshop
-from pipeline.config import StudentConfig
-from pipeline.errors import ConfigError, InputError
 from pipeline.fingerprint import digest
-from pipeline.ports import DatasetReader, MaskSource
-from pipeline.types import PseudoMask, Status, VideoRef
 from storage.atomic import replace_file
-from storage.datasets.weak import WeakView
 from storage.ledger import Ledger
-from storage.masks import MaskStore
 
 if TYPE_CHECKING:
     import torch
 
-    from stages.student.clips import Clips
     from stages.student.contract import Student
     from stages.student.fit import History
-    from stages.student.supervision import SupervisionSource
     from stages.student.train import Step
     from stages.student.world import World
 
@@ -76,7 +69,6 @@ def train_and_predict(shop: Workshop, split: str) -> Counter[str]:
 
 
 CHECKPOINT = "checkpoint.pt"
-WEIGHTS = "model.safetensors"
 
 
 def train_student(
@@ -162,109 +154,6 @@ def identity_of(shop: Workshop) -> str:
     return digest({"student": basis, "made_from": made_from})
 
 
-def clips_of(shop: Workshop, masks: MaskSource | None = None) -> Clips:
-    """What the student of a configuration is shown.
-
-    Args:
-        masks: in place of the run's.
-
-    Raises:
-        PseudoLabelError: nothing is known of any frame.
-    """
-    from stages.student.clips import Clips, Shape
-
-    config = shop.config.student
-    wants_text = config.model == "wsrvos"
-    return Clips(
-        shop.reader(),
-        supervision_of(config, shop.reader(), masks or masks_to_train_on(shop)),
-        Shape(
-            config.frames_a_clip,
-            config.expressions_a_clip,
-            config.positives_a_clip if wants_text else 0,
-            config.negatives_a_clip if wants_text else 0,
-            fill=config.lgcfs,
-        ),
-        seed=shop.config.seed,
-        views=config.views,
-        sentences=StoredSentences(shop.paths.folder) if wants_text else None,
-    )
-
-
-def masks_to_train_on(shop: Workshop) -> MaskStore:
-    """The run's masks, or those that the configuration names in their place.
-
-    Raises:
-        ConfigError: there are none.
-    """
-    store = MaskStore(shop.config.student.masks or shop.paths.masks)
-    if not store.videos():
-        raise ConfigError(
-            f"{store.path}: no masks; expected a mask store; `pseudolabels run` makes a run's, and"
-            " `pseudolabels predict --to STORE.zarr` a student's"
-        )
-    return store
-
-
-def supervision_of(
-    config: StudentConfig, reader: DatasetReader, masks: MaskSource
-) -> SupervisionSource:
-    """What a student is taught by: the pseudo-masks, or the annotation of the same samples."""
-    from stages.student.supervision import Annotations, PseudoMasks, SentencesAlone
-
-    match config.supervision:
-        case "pseudo_masks":
-            return PseudoMasks(masks, weighted=config.frame_weights)
-        case "masks":
-            return Annotations(reader, masks.samples(), boxes=False)
-        case "first_mask_boxes":
-            return Annotations(WeakView(reader, "first_mask"), masks.samples())
-        case "first_mask":
-            return Annotations(WeakView(reader, "first_mask"), masks.samples(), boxes=False)
-        case "boxes":
-            return Annotations(WeakView(reader, "boxes"), masks.samples(), masks=False)
-        case "text":
-            return SentencesAlone(masks)
-
-
-def build_student(config: StudentConfig, device: torch.device) -> Student:
-    """A student with the encoders of its configuration; the demo's are the demo grounder's, the
-    text encoder frozen, the image encoder its own, started from the grounder's or from nothing.
-
-    Raises:
-        CheckpointError: an encoder's weights are missing or of another model.
-    """
-    from pipeline.config import GroundConfig
-    from stages.ground.encoders import GroundingText, SwinPyramid, projection_of
-    from stages.ground.grounder import load_model
-    from stages.student.alignment import align
-    from stages.student.encoders import build_encoders
-    from stages.student.model import ImageEncoder, SimRVOS, TextEncoder
-    from stages.student.simrvos import SimRVOSStudent
-    from stages.student.wsrvos.student import Wsrvos
-
-    def demo() -> tuple[ImageEncoder, TextEncoder]:
-        grounder = load_model(GroundConfig(), device)
-        pyramid = SwinPyramid()
-        if config.initialise == "demo":
-            pyramid.start_from(grounder)
-        return pyramid, GroundingText(grounder)
-
-    images, texts = build_encoders(config.encoders, demo, device)
-    if config.model == "wsrvos":
-        return Wsrvos(
-            images, texts, config.wsrvos, channels=config.channels, short_side=config.short_side
-        )
-    network = SimRVOS(images, texts, config.channels, contrastive=config.blcl)
-    if (
-        config.initialise == "demo"
-        and isinstance(images, SwinPyramid)
-        and isinstance(texts, GroundingText)
-    ):
-        align(network, projection_of(texts.grounder))
-    return SimRVOSStudent(network, config)
-
-
 def measure_of(shop: Workshop, device: torch.device) -> Callable[[Student], float]:
     """Measures J&F, in percent, on the first videos of the split that the configuration names.
 
@@ -276,50 +165,3 @@ def measure_of(shop: Workshop, device: torch.device) -> Callable[[Student], floa
     config = shop.config.student.training
     reader = shop.reader(config.validate_split)
     return Validation(reader, config.validate_videos, device)
-
-
-def predict_split(
-    shop: Workshop, student: Student, split: str, place: Path, made_by: str = "student"
-) -> Counter[str]:
-    """Predicts the videos of a split into a mask store; one that cannot be read is set aside.
-
-    Args:
-        made_by: fingerprint that the masks bear.
-    """
-    reader, counts = shop.reader(split), Counter[str]()
-    ids = reader.video_ids()
-    store = MaskStore(place)
-    shop.progress.begin("student: predict", len(ids), "videos")
-    for video_id in ids:
-        try:
-            found = _predict_video(shop, student, split, reader.video(video_id), made_by)
-            store.write_video(*found)
-            counts["videos predicted"] += 1
-        except InputError as error:
-            shop.progress.say(f"set aside: {error}")
-            counts["videos set aside"] += 1
-        shop.progress.advance(1)
-    shop.progress.end()
-    return counts
-
-
-def _predict_video(
-    shop: Workshop, student: Student, split: str, video: VideoRef, made_by: str
-) -> tuple[VideoRef, list[str], list[PseudoMask]]:
-    from stages.student.predict import predict_video
-
-    reader = shop.reader(split)
-    expressions = reader.expressions(video.id)
-    shape = (len(expressions), len(video))
-    masks = np.zeros((*shape, video.height, video.width), np.bool_)
-    sure = np.zeros(shape, np.float32)
-    texts = [item.text for item in expressions]
-    for part in predict_video(student, reader, video, texts, shop.device):
-        masks[:, part.frames], sure[:, part.frames] = part.masks, part.sure
-    seen = masks.any((2, 3))
-    status = np.where(seen, Status.PRESENT, Status.ABSENT).astype(np.uint8)
-    found = [
-        PseudoMask(item.key, masks[row], sure[row], status[row], made_by)
-        for row, item in enumerate(expressions)
-    ]
-    return video, texts, found

@@ -108,7 +108,7 @@ def fit(
     tell: Callable[[Step, History], None] = lambda step, history: None,
 ) -> History:
     """Trains until the last step or until patience ends, and leaves the weights that predict in
-    the student: the best that were measured, else the moving average, else the last.
+    the student, which is ready to predict: the best measured, else the average, else the last.
 
     Args:
         checkpoints: None trains from the start and leaves none.
@@ -163,6 +163,7 @@ def _patience_ended(history: History, config: TrainingConfig) -> bool:
 
 
 def _leave_the_best(trainer: Trainer, history: History) -> None:
+    trainer.student.eval()
     if history.best is not None:
         trainer.student.load_state_dict(history.best[1])
         return

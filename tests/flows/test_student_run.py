@@ -185,7 +185,7 @@ def test_validation_needs_truth(site: Path) -> None:
         def truth(self, *_: Any) -> None:
             return None
 
-    from flows.training import build_student
+    from flows.students import build_student
 
     student = build_student(config_of(site).student, CPU)
     with pytest.raises(ConfigError, match="validate_split"):

@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import load_file
 
 from flows.fingerprints import base_of
-from flows.training import build_student, supervision_of, train_and_predict
+from flows.students import build_student, supervision_of
+from flows.training import train_and_predict
 from flows.workshop import Workshop
 from pipeline.config import RunConfig, StudentConfig, load_config
 from pipeline.errors import ConfigError

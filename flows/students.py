@@ -1,0 +1,123 @@
+"""What a student is made of by its configuration: its encoders, what it is shown, whose masks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flows.sentences import StoredSentences
+from flows.workshop import Workshop
+from pipeline.config import StudentConfig
+from pipeline.errors import ConfigError
+from pipeline.ports import DatasetReader, MaskSource
+from storage.datasets.weak import WeakView
+from storage.masks import MaskStore
+
+if TYPE_CHECKING:
+    import torch
+
+    from stages.student.clips import Clips
+    from stages.student.contract import Student
+    from stages.student.supervision import SupervisionSource
+
+
+def clips_of(shop: Workshop, masks: MaskSource | None = None) -> Clips:
+    """What the student of a configuration is shown.
+
+    Args:
+        masks: in place of the run's.
+
+    Raises:
+        PseudoLabelError: nothing is known of any frame.
+    """
+    from stages.student.clips import Clips, Shape
+
+    config = shop.config.student
+    wants_text = config.model == "wsrvos"
+    return Clips(
+        shop.reader(),
+        supervision_of(config, shop.reader(), masks or masks_to_train_on(shop)),
+        Shape(
+            config.frames_a_clip,
+            config.expressions_a_clip,
+            config.positives_a_clip if wants_text else 0,
+            config.negatives_a_clip if wants_text else 0,
+            fill=config.lgcfs,
+        ),
+        seed=shop.config.seed,
+        views=config.views,
+        sentences=StoredSentences(shop.paths.folder) if wants_text else None,
+    )
+
+
+def masks_to_train_on(shop: Workshop) -> MaskStore:
+    """The run's masks, or those that the configuration names in their place.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    store = MaskStore(shop.config.student.masks or shop.paths.masks)
+    if not store.videos():
+        raise ConfigError(
+            f"{store.path}: no masks; expected a mask store; `pseudolabels run` makes a run's, and"
+            " `pseudolabels predict --to STORE.zarr` a student's"
+        )
+    return store
+
+
+def supervision_of(
+    config: StudentConfig, reader: DatasetReader, masks: MaskSource
+) -> SupervisionSource:
+    """What a student is taught by: the pseudo-masks, or the annotation of the same samples."""
+    from stages.student.supervision import Annotations, PseudoMasks, SentencesAlone
+
+    match config.supervision:
+        case "pseudo_masks":
+            return PseudoMasks(masks, weighted=config.frame_weights)
+        case "masks":
+            return Annotations(reader, masks.samples(), boxes=False)
+        case "first_mask_boxes":
+            return Annotations(WeakView(reader, "first_mask"), masks.samples())
+        case "first_mask":
+            return Annotations(WeakView(reader, "first_mask"), masks.samples(), boxes=False)
+        case "boxes":
+            return Annotations(WeakView(reader, "boxes"), masks.samples(), masks=False)
+        case "text":
+            return SentencesAlone(masks)
+
+
+def build_student(config: StudentConfig, device: torch.device) -> Student:
+    """A student with the encoders of its configuration; the demo's are the demo grounder's, the
+    text encoder frozen, the image encoder its own, started from the grounder's or from nothing.
+
+    Raises:
+        CheckpointError: an encoder's weights are missing or of another model.
+    """
+    from pipeline.config import GroundConfig
+    from stages.ground.encoders import GroundingText, SwinPyramid, projection_of
+    from stages.ground.grounder import load_model
+    from stages.student.alignment import align
+    from stages.student.encoders import build_encoders
+    from stages.student.model import ImageEncoder, SimRVOS, TextEncoder
+    from stages.student.simrvos import SimRVOSStudent
+    from stages.student.wsrvos.student import Wsrvos
+
+    def demo() -> tuple[ImageEncoder, TextEncoder]:
+        grounder = load_model(GroundConfig(), device)
+        pyramid = SwinPyramid()
+        if config.initialise == "demo":
+            pyramid.start_from(grounder)
+        return pyramid, GroundingText(grounder)
+
+    images, texts = build_encoders(config.encoders, demo, device)
+    if config.model == "wsrvos":
+        return Wsrvos(
+            images, texts, config.wsrvos, channels=config.channels, short_side=config.short_side
+        )
+    network = SimRVOS(images, texts, config.channels, contrastive=config.blcl)
+    if (
+        config.initialise == "demo"
+        and isinstance(images, SwinPyramid)
+        and isinstance(texts, GroundingText)
+    ):
+        align(network, projection_of(texts.grounder))
+    return SimRVOSStudent(network, config)
