@@ -395,6 +395,8 @@ class StudentConfig(Section):
             encoded once for all of them.
         short_side: pixels that a frame's short side is resized to.
         channels: C of the equations.
+        learning_rate, backbone_learning_rate: of AdamW, the second of the image encoder, which is
+            left as it is at 0 (the paper: 5e-5 and 2.5e-5).
         supervision: ``pseudo_masks`` are the run's; the others are the data set's own annotation
             of the same samples: all ``masks``, the ``first_mask`` of the target, ``boxes``, or the
             first mask and boxes in the other frames. ``text`` is the sentences alone (WSRVOS).
@@ -427,10 +429,10 @@ class StudentConfig(Section):
     expressions_a_clip: int = Field(4, ge=1)
     positives_a_clip: int = Field(2, ge=0)
     negatives_a_clip: int = Field(4, ge=0)
-    short_side: int = Field(96, ge=32)
+    short_side: int = Field(120, ge=32)
     channels: int = Field(64, ge=16)
     learning_rate: float = Field(1e-3, gt=0)
-    backbone_learning_rate: float = Field(2e-4, ge=0)
+    backbone_learning_rate: float = Field(0.0, ge=0)
     weight_decay: float = Field(5e-4, ge=0)
     dice_weight: float = Field(5.0, ge=0)
     focal_weight: float = Field(2.0, ge=0)

@@ -19,7 +19,9 @@ from torch.nn import functional as F
 class ContrastiveFeatures(nn.Module):
     """H and F_ENH: features to contrast, and how they come back into the masks.
 
-    H^t = convs(F_FPN^t); F_ENH^t = two convolutions of [conv(F_FPN^t), H^t].
+    H^t = convs(F_FPN^t); F_ENH^t = two convolutions of [conv(F_FPN^t), H^t]. They start near
+    F_ENH = F_FPN, which is nowhere negative: a student with these layers starts much as the one
+    without, in place of behind three convolutions of noise.
 
     Args:
         channels: C.
@@ -38,6 +40,15 @@ class ContrastiveFeatures(nn.Module):
             nn.ReLU(inplace=True),
             nn.Conv2d(channels, channels, 3, padding=1),
         )
+        self._pass_through()
+
+    @torch.no_grad()
+    def _pass_through(self) -> None:
+        for layer in (self.carry, self.enhance[0], self.enhance[2]):
+            assert isinstance(layer, nn.Conv2d) and layer.bias is not None
+            noise = layer.weight.clone()
+            nn.init.dirac_(layer.weight).add_(noise, alpha=0.1)
+            layer.bias.zero_()
 
     def forward(self, pyramid: Tensor) -> tuple[Tensor, Tensor]:
         """F_FPN [N, C, h, w] to H and F_ENH, each [N, C, h, w]."""

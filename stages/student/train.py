@@ -73,6 +73,8 @@ class Trainer:
         self.student: Student = student.to(device)
         self.step = 0
         self._clips, self._config, self._device, self._world = clips, config, device, world
+        if not config.backbone_learning_rate:
+            _freeze_image_encoder(student)
         self._optimiser = torch.optim.AdamW(_groups(student, config))
         how: TrainingConfig = config.training
         self._dtype = getattr(torch, how.dtype)
@@ -209,6 +211,13 @@ def rate_of(step: int, steps: int, config: TrainingConfig) -> float:
         return warm * 0.5 * (1 + math.cos(math.pi * step / steps))
     passed = sum(step >= round(share * steps) for share in config.milestones)
     return float(warm * 0.1**passed)
+
+
+def _freeze_image_encoder(student: Student) -> None:
+    """No gradient is computed of what does not learn."""
+    for name, weight in student.named_parameters():
+        if "image_encoder." in name:
+            weight.requires_grad_(False)
 
 
 def _groups(student: Student, config: StudentConfig) -> list[dict[str, Any]]:

@@ -154,6 +154,7 @@ def test_every_regime_trains_with_everything_switched_on(
         clips_a_step=2,
         frames_a_clip=3,
         short_side=64,
+        backbone_learning_rate=1e-4,
     )
     source = supervision_of(config, reader, masks)
     torch.manual_seed(0)
