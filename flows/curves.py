@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 from itertools import pairwise
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from storage.atomic import replace_file
@@ -28,15 +27,8 @@ class TensorBoard:
 
         self._writer = SummaryWriter(str(folder), purge_step=step or None)
 
-    def __enter__(self) -> TensorBoard:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Writes what is left."""
         self._writer.close()
 
     def add(self, step: Step, history: History) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -104,33 +105,18 @@ def train_student(
     torch.manual_seed(config.seed)
     model = build_student(student, place)
     trainer = Trainer(model, clips, student, device=place, world=world)
-    every = student.training.checkpoint_every
-    checkpoints = Checkpoints(folder / CHECKPOINT, identity_of(shop), replace_file)
     shop.progress.begin("student: train", student.steps, "steps")
-    with ExitStack() as open_files:
-        board: list[TensorBoard] = []
-
-        def tell(step: Step, history: History) -> None:
-            if world.first:
-                if not board:
-                    events = TensorBoard(folder / "tensorboard", step.number)
-                    board.append(open_files.enter_context(events))
-                    shop.progress.advance(step.number)
-                board[0].add(step, history)
-                if trainer.step % every == 0:
-                    publish(history)
-            shop.progress.advance(1, step.frames)
-
-        if world.first:
-            folder.mkdir(parents=True, exist_ok=True)
+    if world.first:
+        folder.mkdir(parents=True, exist_ok=True)
+    with closing(_Told(shop, folder, publish, world.first)) as told:
         history = fit(
             trainer,
             student.training,
-            checkpoints=checkpoints,
+            checkpoints=Checkpoints(folder / CHECKPOINT, identity_of(shop), replace_file),
             measure=measure_of(shop, place) if student.training.validate_every else None,
             world=world,
             device=place,
-            tell=tell,
+            tell=told,
         )
     shop.progress.end(f"loss {np.mean(history.losses[-20:]):.3f}")
     if world.first:
@@ -140,6 +126,46 @@ def train_student(
         write_curves(folder, history)
         publish(history)
     return Trained(model, history, clips.samples)
+
+
+class _Told:
+    """Tells of every step: the terminal, TensorBoard and, with the checkpoints, Prefect.
+
+    Args:
+        shop: whose progress is told.
+        folder: of the student's files.
+        publish: told the history now and then.
+        writes: whether this process is the one that writes.
+    """
+
+    def __init__(
+        self, shop: Workshop, folder: Path, publish: Callable[[History], None], writes: bool
+    ) -> None:
+        self._shop, self._folder, self._publish, self._writes = shop, folder, publish, writes
+        self._every = shop.config.student.training.checkpoint_every
+        self._board: TensorBoard | None = None
+
+    def __call__(self, step: Step, history: History) -> None:
+        if self._writes:
+            if self._board is None:
+                self._board = self._opened(step.number)
+            self._board.add(step, history)
+            if len(history.steps) % self._every == 0:
+                self._publish(history)
+        self._shop.progress.advance(1, step.frames)
+
+    def _opened(self, step: int) -> TensorBoard:
+        """TensorBoard's files, from this step on; what another training left goes."""
+        place = self._folder / "tensorboard"
+        if step == 0:
+            shutil.rmtree(place, ignore_errors=True)
+        self._shop.progress.advance(step)
+        return TensorBoard(place, step)
+
+    def close(self) -> None:
+        """Writes what is left."""
+        if self._board is not None:
+            self._board.close()
 
 
 def identity_of(shop: Workshop) -> str:
