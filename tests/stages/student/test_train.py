@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.config import StudentConfig, TrainingConfig
+from pipeline.config import StudentConfig, TrainingConfig, ViewsConfig
 from pipeline.errors import CheckpointError, ConfigError
 from pipeline.geometry import masks_to_boxes
 from pipeline.metrics import region_similarity
@@ -21,6 +21,7 @@ from stages.student.clips import Clips, Shape
 from stages.student.contract import Student
 from stages.student.fit import Checkpoints, History, fit
 from stages.student.loading import clips_of_steps, numbers_of_step
+from stages.student.losses import resize_logits
 from stages.student.predict import predict_video, windows
 from stages.student.simrvos import SimRVOSStudent
 from stages.student.supervision import Annotations, PseudoMasks, SupervisionSource
@@ -319,3 +320,27 @@ def test_online_prediction_sees_no_frame_that_is_still_to_come(videos: Videos) -
 def test_windows_cover_a_video() -> None:
     assert list(windows(7, 3)) == [range(3), range(3, 6), range(6, 7)]
     assert list(windows(0, 3)) == []
+
+
+@pytest.mark.slow
+def test_eight_clips_by_heart(videos: Videos) -> None:
+    """J above 95 on the frames themselves: what the network cannot show, it cannot learn."""
+    config = CONFIG.model_copy(
+        update={"steps": 260, "short_side": 240, "learning_rate": 3e-3, "focal_weight": 4.0}
+    )
+    trainer = trainer_of(videos, config)
+    whole = Clips(videos, PseudoMasks(videos), Shape(1), views=ViewsConfig(mirror=False))
+    drawn = [clip for number in range(60) for clip in whole[number] if clip.mask.sum() > 400]
+    clips = list({(clip.text, clip.mask.tobytes()): clip for clip in drawn}.values())[:8]
+    assert len(clips) == 8
+    for _ in range(config.steps):
+        trainer.take(clips)
+        trainer.step += 1
+    trainer.student.eval()
+    scores = []
+    for clip in clips:
+        with torch.no_grad():
+            logits = trainer.student.predict(torch.from_numpy(np.stack(clip.images)), [clip.text])
+        shown = resize_logits(logits[0], *clip.size).numpy() > 0
+        scores.append(float(region_similarity(shown[0], clip.mask[0])))
+    assert np.mean(scores) > 0.95, scores

@@ -315,3 +315,18 @@ def test_text_alone_teaches_where_the_named_object_is() -> None:
         place = model.predict(torch.from_numpy(image[None]), names[:1])[0, 0].argmax().item()
         hits += (place // 6, place % 6) == (spots[0][0] // 8, spots[0][1] // 8)
     assert hits > 8, "by chance 2 of 40: one of 24 cells"
+
+
+def test_frames_that_clips_share_are_encoded_once_and_change_nothing() -> None:
+    one, other = clip(), clip(seed=1)
+    two = Clip(one.images, "a star", one.supervision, (), NEGATIVES)
+    apart = Clip(
+        tuple(image.copy() for image in one.images), "a star", one.supervision, (), NEGATIVES
+    )
+    model, seen = moved(student()), list[int]()
+    model.image_encoder.register_forward_hook(lambda _, given, __: seen.append(len(given[0])))
+    shared = losses(model, one, other, two)
+    assert seen == [6]
+    for name, value in losses(model, one, other, apart).items():
+        torch.testing.assert_close(shared[name], value)
+    assert seen == [6, 9]
