@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import io
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,13 +57,17 @@ def write_curves(folder: Path, history: History) -> None:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["steps", "J&F"])
             writer.writerows([step, f"{score:.2f}"] for step, score in history.scores)
-    _draw(folder / "curves.png", history, names)
+    with replace_file(folder / "curves.png") as file:
+        file.write(curves_png(history))
 
 
 def curves_markdown(history: History, title: str, rows: int = 20) -> str:
-    """A table of the losses, a mean over equal stretches each, and of J&F, for the Prefect UI."""
+    """The curves as a picture, and a table of the losses, a mean over equal stretches each, and of
+    J&F, for the Prefect UI."""
     names = sorted({name for terms in history.steps for name in terms})
-    lines = [f"# {title}", "", f"| steps | loss | {' | '.join(names)} |"]
+    picture = base64.b64encode(curves_png(history)).decode()
+    lines = [f"# {title}", "", f"![curves](data:image/png;base64,{picture})", ""]
+    lines += [f"| steps | loss | {' | '.join(names)} |"]
     lines.append("|---" * (len(names) + 2) + "|")
     count = len(history.steps)
     bounds = sorted({count * number // rows for number in range(rows + 1)})
@@ -76,10 +82,12 @@ def curves_markdown(history: History, title: str, rows: int = 20) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _draw(path: Path, history: History, names: list[str]) -> None:
+def curves_png(history: History) -> bytes:
+    """The terms of the loss, as running means, and J&F where it was measured; a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    names = sorted({name for terms in history.steps for name in terms})
     figure = Figure(figsize=(7, 3.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -101,5 +109,6 @@ def _draw(path: Path, history: History, names: list[str]) -> None:
         right.plot(*zip(*history.scores, strict=True), "o-", color="tab:green", label="J&F")
         right.legend(loc="lower right")
     axes.legend(loc="upper right")
-    with replace_file(path) as file:
-        figure.savefig(file, format="png", dpi=110)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=110)
+    return picture.getvalue()
