@@ -78,7 +78,7 @@ lock: ## Resolves pyproject.toml anew into the lock files
 demo-models: $(STAMP) ## Trains the demo checkpoints anew and prints their figures on unseen videos
 	$(BIN)/pseudolabels demo-models $(ARGS)
 
-benchmarks: $(STAMP) ## Every benchmark, one after the other
+benchmarks: $(STAMP) ## Every benchmark, one after the other: hours, most of them the students
 	@for script in benchmarks/*.py; do echo "== $$script"; \
 		$(BIN)/python -m "benchmarks.$$(basename "$$script" .py)" $(ARGS); done
 

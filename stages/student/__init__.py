@@ -1,4 +1,4 @@
 """Stage ``student``: a referring-video-segmentation model trained on the pseudo-masks (SimRVOS)."""
 
-VERSION = 1
+VERSION = 2
 """Goes into fingerprints; raised when the same configuration trains another model."""

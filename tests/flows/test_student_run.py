@@ -371,7 +371,9 @@ def test_two_processes_of_torchrun_train_as_one(site: Path, tmp_path: Path) -> N
     assert done.stdout.count("Student:") == 1, "the first process speaks"
     np.testing.assert_allclose(losses(site, "two"), losses(site, "one"), rtol=1e-4)
     one, two = weights(site, "one"), weights(site, "two")
-    assert max(float((value - two[name]).abs().max()) for name, value in one.items()) < 1e-3
+    # AdamW's first steps are as long for a gradient of rounding errors as for any other.
+    apart = torch.cat([(value - two[name]).abs().flatten() for name, value in one.items()])
+    assert float(apart.mean()) < 1e-5
 
 
 def _short(config: RunConfig) -> dict[str, Any]:
