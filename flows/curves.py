@@ -45,7 +45,7 @@ class TensorBoard:
 
 def write_curves(folder: Path, history: History) -> None:
     """``losses.csv``, ``validation.csv`` where anything was measured, and ``curves.png``."""
-    names = sorted({name for terms in history.steps for name in terms})
+    names = history.names
     with replace_file(folder / "losses.csv", "w") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["step", "loss", *names])
@@ -64,7 +64,7 @@ def write_curves(folder: Path, history: History) -> None:
 def curves_markdown(history: History, title: str, rows: int = 20) -> str:
     """The curves as a picture, and a table of the losses, a mean over equal stretches each, and of
     J&F, for the Prefect UI."""
-    names = sorted({name for terms in history.steps for name in terms})
+    names = history.names
     picture = base64.b64encode(curves_png(history)).decode()
     lines = [f"# {title}", "", f"![curves](data:image/png;base64,{picture})", ""]
     lines += [f"| steps | loss | {' | '.join(names)} |"]
@@ -87,7 +87,7 @@ def curves_png(history: History) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    names = sorted({name for terms in history.steps for name in terms})
+    names = history.names
     figure = Figure(figsize=(7, 3.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()

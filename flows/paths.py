@@ -67,6 +67,10 @@ class RunPaths:
     def student(self) -> Path:
         return self.folder / "student"
 
+    def student_named(self, name: str) -> Path:
+        """The folder of a student that `pseudolabels train` trained."""
+        return self.folder / "students" / name
+
     @property
     def predictions(self) -> Path:
         return self.student / "predictions.zarr"

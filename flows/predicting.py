@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from pipeline.config import RunConfig, load_config
 from pipeline.errors import ConfigError, InputError, PseudoLabelError
 from pipeline.fingerprint import digest, file_digest
 from pipeline.ports import DatasetReader
-from pipeline.types import PseudoMask, Status, VideoRef
+from pipeline.types import Expression, PseudoMask, Status, VideoRef
 from storage.atomic import replace_file
 from storage.exports.streamed import MaskSink, open_sink
 from storage.masks import MaskStore
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     import torch
 
     from stages.student.contract import Student
+    from stages.student.predict import Window
 
 WEIGHTS = "model.safetensors"
 
@@ -55,7 +57,7 @@ class How:
 def student_folder(config: RunConfig, name: str | None) -> Path:
     """Where a student of a run is: one that `pseudolabels train` named, or the run's own."""
     paths = RunPaths(config.run_folder)
-    return paths.student if name is None else paths.folder / "students" / name
+    return paths.student if name is None else paths.student_named(name)
 
 
 def load_student(folder: Path, config: RunConfig, device: torch.device) -> Student:
@@ -117,7 +119,7 @@ def predict(
     if to.suffix == ".zarr":
         with reporter(console) as progress:
             shop.progress = progress
-            stored = predict_split(shop, student, how.split, to, made_by)
+            stored = predict_split(shop, student, how, to, made_by)
         return {"predicted": stored["videos predicted"], "set aside": stored["videos set aside"]}
     counts = {"predicted": 0, "there before": 0, "set aside": 0}
     with open_sink(to, reader.name) as sink, reporter(console) as progress:
@@ -149,27 +151,37 @@ def _predict_video(
     how: How,
     device: torch.device,
 ) -> int:
-    from stages.student.predict import predict_video
-
     video = reader.video(video_id)
     expressions = reader.expressions(video_id)
     names = [item.key.expression for item in expressions]
     with sink.video(video_id) as add:
-        parts = predict_video(
-            student,
-            reader,
-            video,
-            [item.text for item in expressions],
-            device,
-            frames=how.frames,
-            online=how.online,
-            threshold=how.threshold,
-        )
-        for part in parts:
+        for part in _windows(student, reader, video, expressions, how, device):
             for row, name in enumerate(names):
                 for place, frame in enumerate(part.frames):
                     add(name, video.frames[frame], part.masks[row, place])
     return len(video)
+
+
+def _windows(
+    student: Student,
+    reader: DatasetReader,
+    video: VideoRef,
+    expressions: Sequence[Expression],
+    how: How,
+    device: torch.device,
+) -> Iterator[Window]:
+    from stages.student.predict import predict_video
+
+    return predict_video(
+        student,
+        reader,
+        video,
+        [item.text for item in expressions],
+        device,
+        frames=how.frames,
+        online=how.online,
+        threshold=how.threshold,
+    )
 
 
 def _vouch(folder: Path, made_by: str, how: How) -> None:
@@ -190,20 +202,20 @@ def _vouch(folder: Path, made_by: str, how: How) -> None:
 
 
 def predict_split(
-    shop: Workshop, student: Student, split: str, place: Path, made_by: str = "student"
+    shop: Workshop, student: Student, how: How, place: Path, made_by: str = "student"
 ) -> Counter[str]:
     """Predicts the videos of a split into a mask store; one that cannot be read is set aside.
 
     Args:
         made_by: fingerprint that the masks bear.
     """
-    reader, counts = shop.reader(split), Counter[str]()
+    reader, counts = shop.reader(how.split), Counter[str]()
     ids = reader.video_ids()
     store = MaskStore(place)
     shop.progress.begin("student: predict", len(ids), "videos")
     for video_id in ids:
         try:
-            found = _whole_video(shop, student, split, reader.video(video_id), made_by)
+            found = _whole_video(shop, student, how, reader.video(video_id), made_by)
             store.write_video(*found)
             counts["videos predicted"] += 1
         except InputError as error:
@@ -215,17 +227,14 @@ def predict_split(
 
 
 def _whole_video(
-    shop: Workshop, student: Student, split: str, video: VideoRef, made_by: str
+    shop: Workshop, student: Student, how: How, video: VideoRef, made_by: str
 ) -> tuple[VideoRef, list[str], list[PseudoMask]]:
-    from stages.student.predict import predict_video
-
-    reader = shop.reader(split)
+    reader = shop.reader(how.split)
     expressions = reader.expressions(video.id)
     shape = (len(expressions), len(video))
     masks = np.zeros((*shape, video.height, video.width), np.bool_)
     sure = np.zeros(shape, np.float32)
-    texts = [item.text for item in expressions]
-    for part in predict_video(student, reader, video, texts, shop.device):
+    for part in _windows(student, reader, video, expressions, how, shop.device):
         masks[:, part.frames], sure[:, part.frames] = part.masks, part.sure
     seen = masks.any((2, 3))
     status = np.where(seen, Status.PRESENT, Status.ABSENT).astype(np.uint8)
@@ -233,4 +242,4 @@ def _whole_video(
         PseudoMask(item.key, masks[row], sure[row], status[row], made_by)
         for row, item in enumerate(expressions)
     ]
-    return video, texts, found
+    return video, [item.text for item in expressions], found

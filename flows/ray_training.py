@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from flows.workers import ray_settings, worker_count
+from flows.workers import cluster_gives_gpus, ray_settings, worker_count
 from pipeline.config import RunConfig, config_from, dump_config
 from pipeline.errors import PseudoLabelError
 
@@ -35,15 +35,15 @@ def train_on_ray(config: RunConfig, folder: Path, console: Console) -> None:
     console.print(f"Training with Ray, {worker_count(config)} workers", highlight=False)
     ray.init(address=address, **settings)
     try:
-        wants_gpu = config.device == "auto" or config.device.startswith("cuda")
-        gpu = wants_gpu and bool(ray.cluster_resources().get("GPU"))
         trainer = TorchTrainer(
             _train,
             train_loop_config={
                 "config": dump_config(_with_absolute_paths(config)),
                 "folder": str(folder.resolve()),
             },
-            scaling_config=ScalingConfig(num_workers=worker_count(config), use_gpu=gpu),
+            scaling_config=ScalingConfig(
+                num_workers=worker_count(config), use_gpu=cluster_gives_gpus(config)
+            ),
             run_config=RayRun(name="training", storage_path=str((folder / "ray").resolve())),
         )
         trainer.fit()

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 
-from flows import server
 from flows.dry_run import selection_lines
+from flows.observed import prefect_server
 from flows.paths import ALL, SHARD_STAGES
 from flows.progress import reporter
 from flows.scope import Scope
@@ -177,27 +174,19 @@ def render_shapes(out: Path, train: int, valid: int, seed: int, console: Console
 
 
 def _run_flow(shop: Workshop, console: Console) -> None:
-    server.quiet(os.environ)
-    with (
-        console.status("Starting the Prefect server and loading libraries"),
-        ThreadPoolExecutor(1) as pool,
-    ):
-        # The server takes seconds to start; libraries take seconds to import.
-        address = pool.submit(server.ensure)
-        if any(shop.plan.pending(stage) for stage in ("augment", "ground", "segment")):  # type: ignore[union-attr]
+    assert shop.plan is not None, "a run needs a plan"
+    plan = shop.plan
+
+    def load_libraries() -> None:
+        if any(plan.pending(stage) for stage in ("augment", "ground", "segment")):
             import torch  # noqa: F401
-        os.environ["PREFECT_API_URL"] = address.result()
-    api = os.environ["PREFECT_API_URL"]
-    console.print(f"Prefect UI: {api.removesuffix('/api')}", highlight=False, soft_wrap=True)
-    from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    from flows.pseudolabels import run_observed
+    with prefect_server(console, load_libraries) as api, reporter(console) as progress:
+        from flows.pseudolabels import run_observed
 
-    logging.getLogger("prefect").propagate = False
-    assert shop.plan is not None
-    with temporary_settings({PREFECT_API_URL: api}), reporter(console) as progress, opened(shop):
-        shop.progress = progress
-        summary = run_observed(shop, api, _name_of(shop.plan))
+        with opened(shop):
+            shop.progress = progress
+            summary = run_observed(shop, api, _name_of(plan))
     for (stage, shard), error in summary.failed.items():
         console.print(f"[red]failed[/red] {stage} {shard}: {escape(error)}")
 

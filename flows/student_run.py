@@ -5,15 +5,14 @@ those that torchrun started, or on the workers of a Ray cluster.
 from __future__ import annotations
 
 import logging
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from flows import server
 from flows.curves import curves_markdown
+from flows.observed import prefect_server
 from flows.progress import reporter
 from flows.run_config import write_run_config
 from flows.students import masks_to_train_on
@@ -52,7 +51,7 @@ def train_run(config: RunConfig, name: str | None, console: Console) -> Path:
     shop = Workshop(config)
     masks_to_train_on(shop)
     check_runner(config)
-    folder = shop.paths.folder / "students" / called
+    folder = shop.paths.student_named(called)
     if started_by_torchrun():
         _train_with_torchrun(shop, folder, console)
         return folder
@@ -88,17 +87,11 @@ def _finish(folder: Path, console: Console) -> None:
 def _train_observed(shop: Workshop, folder: Path, console: Console) -> None:
     """Trains as a Prefect flow run, whose artifact holds the curves; without one where Prefect's
     server is lost."""
-    server.quiet(os.environ)
-    with console.status("Starting the Prefect server and loading libraries"):
-        os.environ["PREFECT_API_URL"] = api = server.ensure()
-        from prefect.settings import PREFECT_API_URL, temporary_settings
-
+    title = f"{shop.paths.folder.name} {folder.name}"
+    with prefect_server(console) as api, reporter(console) as progress:
         from flows.observer import LOST, Observer
         from flows.training_flow import training_flow
-    console.print(f"Prefect UI: {api.removesuffix('/api')}", highlight=False, soft_wrap=True)
-    logging.getLogger("prefect").propagate = False
-    title = f"{shop.paths.folder.name} {folder.name}"
-    with temporary_settings({PREFECT_API_URL: api}), reporter(console) as progress:
+
         shop.progress = progress
         observer = Observer(api, progress.say)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from flows.curves import TensorBoard, curves_markdown, write_curves
 from flows.fingerprints import base_of
-from flows.predicting import WEIGHTS, predict_split
+from flows.predicting import WEIGHTS, How, predict_split
 from flows.products import joined
 from flows.students import build_student, clips_of
 from flows.weight_digests import WeightDigests
@@ -63,7 +63,7 @@ def train_and_predict(shop: Workshop, split: str) -> Counter[str]:
             shop.observer.tell(lambda: artifacts.curves_page(page, name))
 
     trained = train_student(shop, shop.paths.student, publish=publish)
-    counts = predict_split(shop, trained.student, split, shop.paths.predictions)
+    counts = predict_split(shop, trained.student, How(split), shop.paths.predictions)
     counts.update({"samples": trained.samples, "steps": len(trained.history.steps)})
     (shop.paths.student / CHECKPOINT).unlink(missing_ok=True)
     return counts

@@ -101,7 +101,7 @@ def each_ended(
     import ray
     from prefect_ray.context import remote_options
 
-    gpu = _wants_gpu(config) and bool(ray.cluster_resources().get("GPU"))
+    gpu = cluster_gives_gpus(config)
     waiting: dict[Any, tuple[Job, Any, int]] = {}
 
     def start(job: Job, lost: int) -> None:
@@ -129,6 +129,13 @@ def each_ended(
         else:
             say(f"{job.name}: its worker was lost; another does it")
             start(job, lost + 1)
+
+
+def cluster_gives_gpus(config: RunConfig) -> bool:
+    """Whether the device asked for may be a GPU and the cluster that Ray has joined has any."""
+    import ray
+
+    return _wants_gpu(config) and bool(ray.cluster_resources().get("GPU"))
 
 
 def _wants_gpu(config: RunConfig) -> bool:

@@ -1,4 +1,4 @@
-"""Joins the processes that torchrun or Ray Train started into one training."""
+"""Joins the processes that torchrun started into one training; Ray Train joins its own."""
 
 from __future__ import annotations
 

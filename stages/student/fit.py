@@ -39,6 +39,11 @@ class History:
         """The loss of every step."""
         return [sum(terms.values()) for terms in self.steps]
 
+    @property
+    def names(self) -> list[str]:
+        """Of the terms of the loss."""
+        return sorted({name for terms in self.steps for name in terms})
+
     def since_best(self) -> int:
         """Measurements since the best one."""
         values = [score for _, score in self.scores]

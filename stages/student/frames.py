@@ -12,6 +12,14 @@ from stages.frames import normalise_frames
 from stages.student.clips import Clip
 
 
+def by_size(clips: Sequence[Clip]) -> list[list[Clip]]:
+    """The clips in groups of one frame size, which can share a pass."""
+    groups: dict[tuple[int, int], list[Clip]] = {}
+    for clip in clips:
+        groups.setdefault(clip.size, []).append(clip)
+    return list(groups.values())
+
+
 def distinct_frames(clips: Sequence[Clip]) -> tuple[NDArray[np.uint8], list[int], list[int]]:
     """The frames of clips of one size, those that clips share but once.
 

@@ -217,7 +217,7 @@ class SimRVOS(nn.Module):
         features, contrast = self.pyramid(fused.visual, maps[:-1]), None
         if self.contrastive is not None:
             contrast, features = self.contrastive(features)
-        sentence = _sentence(words_NLC, usable)
+        sentence = sentence_of(words_NLC, usable)
         return Segmented(self.segment(features, theta), features, theta, sentence, contrast)
 
     def fuse(self, visual: Tensor, words: Tensor, usable: Tensor) -> Fused:
@@ -230,7 +230,7 @@ class SimRVOS(nn.Module):
 
     def dynamic_filters(self, fused_words: Tensor, words: Tensor, usable: Tensor) -> Tensor:
         """theta [N, n] = MLP(R^s + sum_i lambda_i R-hat_i), lambda a softmax over words (eq 3)."""
-        sentence = _sentence(words, usable)
+        sentence = sentence_of(words, usable)
         weight = self.word_weight(fused_words)[..., 0].masked_fill(~usable, -1e4).softmax(-1)
         theta: Tensor = self.filters(sentence + (weight[..., None] * fused_words).sum(1))
         return theta
@@ -303,8 +303,8 @@ def filter_sizes(channels: int) -> list[int]:
     return [inputs * DYNAMIC_CHANNELS, DYNAMIC_CHANNELS, DYNAMIC_CHANNELS, 1]
 
 
-def _sentence(words: Tensor, usable: Tensor) -> Tensor:
-    """R^s [N, C], the mean of the words [N, L, C] that are words."""
+def sentence_of(words: Tensor, usable: Tensor) -> Tensor:
+    """R^s [N, C], the mean of the words [N, L, C] that are words; 0 where none is."""
     return (words * usable[..., None]).sum(1) / usable.sum(1, keepdim=True).clamp(min=1)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from pipeline.config import StudentConfig
 from stages.student.clips import Clip
 from stages.student.contract import StepSize, Student
-from stages.student.frames import distinct_frames, prepare_frames
+from stages.student.frames import by_size, distinct_frames, prepare_frames
 from stages.student.losses import loss_terms
 from stages.student.model import SimRVOS
 
@@ -31,11 +31,8 @@ class SimRVOSStudent(Student):
     def forward(self, clips: Sequence[Clip], step: StepSize, epoch: int) -> dict[str, Tensor]:
         """The terms of eq 21 over clips whose frame sizes may differ; BLCL takes the student's
         predictions for pseudo-masks from epoch 1 on."""
-        by_size: dict[tuple[int, int], list[Clip]] = {}
-        for clip in clips:
-            by_size.setdefault(clip.size, []).append(clip)
         total: dict[str, Tensor] = {}
-        for group in by_size.values():
+        for group in by_size(clips):
             images, rows, lengths = distinct_frames(group)
             prepared = self._prepared(torch.from_numpy(images))
             texts = [clip.text for clip in group for _ in clip.images]

@@ -19,12 +19,13 @@ from flows.workshop import Workshop
 from pipeline.config import RunConfig, StudentConfig, load_config
 from pipeline.errors import ConfigError
 from pipeline.fingerprint import digest
-from pipeline.types import FrameIndex, PseudoMask, Status
+from pipeline.types import Status
 from stages.student.clips import Clips, Shape
 from stages.student.train import Trainer
 from storage.datasets import open_dataset
 from storage.datasets.shapes import write_shapes
 from storage.masks import MaskStore
+from tests.fakes.truth import store_truth
 
 CPU = torch.device("cpu")
 
@@ -93,17 +94,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("shapes")
     write_shapes(folder / "data", 2, 1, 5)
     reader = open_dataset("shapes", folder / "data", "train")
-    store = MaskStore(folder / "masks.zarr")
-    for video_id in reader.video_ids():
-        video, expressions = reader.video(video_id), reader.expressions(video_id)
-        found = []
-        for item in expressions:
-            drawn = [reader.truth(video, item, FrameIndex(t)) for t in range(len(video))]
-            masks = np.stack([mask for mask in drawn if mask is not None])
-            status = np.where(masks.any((1, 2)), Status.PRESENT, Status.ABSENT).astype(np.uint8)
-            weight = np.full(len(video), 0.5, np.float32)
-            found.append(PseudoMask(item.key, masks, weight, status, ""))
-        store.write_video(video, [item.text for item in expressions], found)
+    store_truth(reader, folder / "masks.zarr", weight=0.5)
     return folder / "data", folder / "masks.zarr"
 
 

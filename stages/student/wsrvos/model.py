@@ -18,7 +18,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.config import WsrvosConfig
-from stages.student.model import ImageEncoder, TextEncoder, feature_maps, with_coordinates
+from stages.student.model import (
+    ImageEncoder,
+    TextEncoder,
+    feature_maps,
+    sentence_of,
+    with_coordinates,
+)
 from stages.student.wsrvos.refinement import Refinement
 from stages.student.wsrvos.selection import Interaction
 
@@ -230,11 +236,6 @@ class Match(nn.Module):
         sentence = F.normalize(self.of_sentence(sentence), dim=-1)
         logits: Tensor = self.sharpness.exp() * (cells @ sentence[..., None])[..., 0]
         return logits
-
-
-def sentence_of(words: Tensor, usable: Tensor) -> Tensor:
-    """The mean [P, C] of the words [P, m, C] that are words; 0 where none is."""
-    return (words * usable[..., None]).sum(1) / usable.sum(1, keepdim=True).clamp(min=1)
 
 
 def resampled(maps: Tensor, size: tuple[int, int]) -> Tensor:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from pipeline.config import WsrvosConfig
 from stages.student.clips import Clip
 from stages.student.contract import StepSize, Student
-from stages.student.frames import distinct_frames, prepare_frames
+from stages.student.frames import by_size, distinct_frames, prepare_frames
 from stages.student.model import ImageEncoder, TextEncoder, mask_losses
 from stages.student.wsrvos.classification import classification_loss, expression_scores
 from stages.student.wsrvos.fusion import fuse_positives, pseudo_masks
@@ -63,11 +63,8 @@ class Wsrvos(WsrvosNetwork, Student):
             step: of the whole step.
             epoch: from 0; before ``warm_up`` the student's own pseudo-masks do not count.
         """
-        by_size: dict[tuple[int, int], list[Clip]] = {}
-        for clip in clips:
-            by_size.setdefault(clip.size, []).append(clip)
         totals: dict[str, Tensor] = {}
-        for group in by_size.values():
+        for group in by_size(clips):
             for terms in self._losses(group, epoch):
                 for name, value in terms.items():
                     totals[name] = totals.get(name, 0) + value / step.clips
