@@ -32,6 +32,7 @@ from rich.table import Table
 
 from flows.evaluation import baseline_masks, evaluate, summarise
 from flows.paths import RunPaths
+from flows.predicting import How, predict_split
 from flows.run import plan_of
 from flows.students import build_student, clips_of
 from flows.validation import Validation
@@ -41,6 +42,7 @@ from pipeline.fingerprint import digest
 from pipeline.types import Augmentation, Expression, PseudoMask, Status, VideoRef
 from stages.fuse import fuse
 from stages.rank import rank
+from stages.student.contract import Student
 from stages.student.fit import fit
 from stages.student.train import Trainer
 from storage.atomic import replace_file
@@ -59,7 +61,8 @@ class Row:
     Attributes:
         student: fields of the configuration's section, ``a.b`` for one of a section within.
         masks: whose pseudo-masks: of the run; the ``baseline``'s, the best box of the sentence in
-            every frame; or ``unranked``, the best instance of every frame.
+            every frame; ``unranked``, the best instance of every frame; or of the ``student`` of
+            the same seed that learnt from first mask + boxes (SimRVOS's two-step training).
     """
 
     student: Mapping[str, Any]
@@ -75,6 +78,7 @@ TABLES: Mapping[str, Mapping[str, Row]] = {
         "first mask + boxes, LGCFS": Row(WEAK | {"lgcfs": True}),
         "first mask + boxes, BLCL": Row(WEAK | {"blcl": True}),
         "first mask + boxes, LGCFS, BLCL": Row(WEAK | {"lgcfs": True, "blcl": True}),
+        "first mask + boxes, two steps": Row({}, "student"),
     },
     "pseudo": {
         "full masks": Row({"supervision": "masks"}),
@@ -108,31 +112,48 @@ def student_of(config: RunConfig, row: Row, seed: int) -> RunConfig:
     return config_from({**values, "seed": seed}, "the row")
 
 
-def score(config: RunConfig, masks: MaskStore) -> float:
-    """J&F in percent, on the split ``valid``, of a student that is trained here."""
+def taught(config: RunConfig, masks: MaskStore) -> Student:
+    """A student that is trained here; it predicts."""
     shop = Workshop(config)
     torch.manual_seed(config.seed)
     student = build_student(config.student, shop.device)
     clips = clips_of(shop, masks)
     fit(Trainer(student, clips, config.student, device=shop.device), config.student.training)
+    return student.eval()
+
+
+def score(config: RunConfig, student: Student) -> float:
+    """J&F in percent on the split ``valid``."""
+    shop = Workshop(config)
     valid = shop.reader("valid")
-    return Validation(valid, len(valid.video_ids()), shop.device)(student.eval())
+    return Validation(valid, len(valid.video_ids()), shop.device)(student)
 
 
 # Masks that are not the run's.
 
 
-def masks_of(config: RunConfig, kind: str) -> MaskStore:
+def masks_of(config: RunConfig, kind: str, seed: int) -> MaskStore:
     """The store of a kind of masks; written beside the run's where it is not there yet."""
     paths = RunPaths(config.run_folder)
     if kind == "run":
         return MaskStore(paths.masks)
-    store = MaskStore(paths.folder / "students-bench" / f"{kind}.zarr")
+    folder = paths.folder / "students-bench"
+    if kind == "student":
+        return labels_of_a_student(config, seed, folder / f"student-{seed}.zarr")
+    store = MaskStore(folder / f"{kind}.zarr")
     if not store.videos():
         reader = Workshop(config).reader()
         for video_id, texts, found in other_masks(config, kind):
             store.write_video(reader.video(video_id), texts, found)
     return store
+
+
+def labels_of_a_student(config: RunConfig, seed: int, place: Path) -> MaskStore:
+    """What a student of first mask + boxes predicts of the samples that it learnt from."""
+    first = student_of(config, Row(WEAK), seed)
+    student = taught(first, masks_of(config, "run", seed))
+    predict_split(Workshop(first), student, How(first.dataset.split), place)
+    return MaskStore(place)
 
 
 def other_masks(config: RunConfig, kind: str) -> Iterator[tuple[str, list[str], list[PseudoMask]]]:
@@ -260,7 +281,8 @@ def main(
             if student not in (known := kept.read()):
                 start = time.monotonic()
                 row = wanted[name]
-                value = score(student_of(resolved, row, seed), masks_of(resolved, row.masks))
+                mine = student_of(resolved, row, seed)
+                value = score(mine, taught(mine, masks_of(resolved, row.masks, seed)))
                 kept.add(student, value)
                 known[student] = value
                 typer.echo(f"{student}: {value:.1f}, {time.monotonic() - start:.0f} s", err=True)

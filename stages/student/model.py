@@ -136,7 +136,10 @@ class FeaturePyramid(nn.Module):
 
     def forward(self, fused: Tensor, finer: Sequence[Tensor]) -> Tensor:
         """[N, C, h, w] and finer maps, finest first, to [N, C, h_1, w_1]."""
-        top = fused
+        # Convolutions are a third faster over channels that lie side by side.
+        top, *finer = (
+            maps.contiguous(memory_format=torch.channels_last) for maps in (fused, *finer)
+        )
         for lateral, smooth, source in reversed(
             list(zip(self.lateral, self.smooth, finer, strict=True))
         ):
