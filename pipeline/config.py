@@ -350,6 +350,8 @@ class WsrvosConfig(Section):
         rivals: which expressions a positive shares a proposal with in L_cls: ``all``, as the
             formula stands, or the ``negatives``, so that sentences of one target do not take it
             from each other.
+        elsewhere: a negative that the data set has of another object of the video is true, of
+            another place; off, every negative is true of nothing, as in the paper.
         threshold: of the fused prediction, above which a pixel is of the pseudo-mask (the paper:
             0.4).
         warm_up: epochs before the student's own pseudo-masks count.
@@ -371,6 +373,7 @@ class WsrvosConfig(Section):
     kept_tokens: int = Field(10, ge=1)
     heads: int = Field(8, ge=1)
     rivals: Literal["all", "negatives"] = "negatives"
+    elsewhere: bool = True
     threshold: float = Field(0.4, gt=0, lt=1)
     warm_up: int = Field(1, ge=0)
     tolerance: float = Field(0.1, ge=0, le=1)

@@ -40,6 +40,8 @@ class Clip:
         supervision: of each of the T frames.
         positives: other sentences that say the same with the confidence of each, in (0, 1].
         negatives: sentences that are not true of the object.
+        elsewhere: sentences that are not true of the object either, but of another one of the
+            video: the data set has them.
     """
 
     images: tuple[Image, ...]
@@ -47,6 +49,7 @@ class Clip:
     supervision: tuple[FrameSupervision, ...]
     positives: tuple[tuple[str, float], ...] = ()
     negatives: tuple[str, ...] = ()
+    elsewhere: tuple[str, ...] = ()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -73,7 +76,7 @@ class Shape:
     Attributes:
         frames: T; a clip has fewer where fewer frames are known.
         expressions: sentences of a video that are drawn on the same frames.
-        positives, negatives: other sentences that come with each.
+        positives, negatives: other sentences that come with each; the second of both kinds.
         fill: whether frames of which nothing is known fill a clip up to T. They teach nothing of
             their own, but LGCFS holds their filters to the truth of the others.
     """
@@ -89,6 +92,15 @@ class Sentences(Protocol):
     """Gives what the augment stage wrote of a video: expression id -> augmentation."""
 
     def __call__(self, video_id: str) -> Mapping[str, Augmentation]: ...
+
+
+@dataclass(frozen=True)
+class _Others:
+    """What comes with a sentence; positives with their confidence."""
+
+    positives: Sequence[tuple[str, float]] = ()
+    negatives: Sequence[str] = ()
+    elsewhere: Sequence[str] = ()
 
 
 @dataclass
@@ -184,14 +196,15 @@ class Clips:
             expression = video.expressions[row]
             known = self._source.frames(video.id, expression, frames)
             size = opened.height, opened.width
-            positives, negatives = self._others(video.id, expression, rng)
+            others = self._others(video.id, expression, rng)
             clips.append(
                 Clip(
                     images,
                     view.of_text(self._text(video.id, expression)),
                     tuple(view.of_supervision(item, size) for item in known),
-                    tuple((view.of_text(text), confidence) for text, confidence in positives),
-                    tuple(view.of_text(text) for text in negatives),
+                    tuple((view.of_text(text), sure) for text, sure in others.positives),
+                    tuple(view.of_text(text) for text in others.negatives),
+                    tuple(view.of_text(text) for text in others.elsewhere),
                 )
             )
         return clips
@@ -229,25 +242,30 @@ class Clips:
         return sorted(picked)
 
     def _text(self, video: str, expression: str) -> str:
+        return self._texts_of(video)[expression]
+
+    def _texts_of(self, video: str) -> Mapping[str, str]:
         if video not in self._texts:
             found = self._reader.expressions(video)
             self._texts[video] = {item.key.expression: item.text for item in found}
-        return self._texts[video][expression]
+        return self._texts[video]
 
-    def _others(
-        self, video: str, expression: str, rng: Generator
-    ) -> tuple[list[tuple[str, float]], list[str]]:
+    def _others(self, video: str, expression: str, rng: Generator) -> _Others:
         """Some of the sample's positives beside the original, and some of its negatives."""
         if self._sentences is None or not (self._shape.positives or self._shape.negatives):
-            return [], []
+            return _Others()
         found = self._sentences(video).get(expression)
         if found is None:
-            return [], []
+            return _Others()
         positives = [(item.text, item.confidence) for item in found.positives[1:]]
         negatives = [item.text for item in found.negatives]
-        return (
-            [positives[row] for row in _some(len(positives), self._shape.positives, rng)],
-            [negatives[row] for row in _some(len(negatives), self._shape.negatives, rng)],
+        true = [positives[row] for row in _some(len(positives), self._shape.positives, rng)]
+        picked = [negatives[row] for row in _some(len(negatives), self._shape.negatives, rng)]
+        said = {text.casefold() for text in self._texts_of(video).values()}
+        return _Others(
+            true,
+            [text for text in picked if text.casefold() not in said],
+            [text for text in picked if text.casefold() in said],
         )
 
 

@@ -14,7 +14,11 @@ from stages.student.clips import Clip
 from stages.student.contract import StepSize, Student
 from stages.student.frames import by_size, distinct_frames, prepare_frames
 from stages.student.model import ImageEncoder, TextEncoder, mask_losses
-from stages.student.wsrvos.classification import classification_loss, expression_scores
+from stages.student.wsrvos.classification import (
+    Role,
+    classification_loss,
+    expression_scores,
+)
 from stages.student.wsrvos.fusion import fuse_positives, pseudo_masks
 from stages.student.wsrvos.model import Response, WsrvosNetwork
 from stages.student.wsrvos.ranking import ranking_loss
@@ -104,15 +108,14 @@ class Wsrvos(WsrvosNetwork, Student):
         self, clip: Clip, response: Response, features: Tensor | None, epoch: int
     ) -> dict[str, Tensor]:
         config, terms = self._config, {}
-        count = 1 + len(clip.positives)
         device = response.which.device
         if config.classification:
-            positives = torch.arange(len(response.which), device=device) < count
-            rivals = positives if config.rivals == "negatives" else None
-            scores = expression_scores(response.which, response.where, rivals)
-            loss = classification_loss(scores, positives)
+            roles = self._roles(clip, device)
+            apart = roles if config.rivals == "negatives" else None
+            scores = expression_scores(response.which, response.where, apart)
+            loss = classification_loss(scores, roles != Role.NEGATIVE)
             terms["classification"] = config.classification_weight * loss
-        rows = slice(0, count)
+        rows = slice(0, 1 + len(clip.positives))
         confidence = response.which.new_tensor([1.0, *(value for _, value in clip.positives)])
         fused = self._fused(response.coarse[rows], confidence)
         terms["mask"] = config.mask_weight * (
@@ -123,6 +126,16 @@ class Wsrvos(WsrvosNetwork, Student):
             fused = self._fused(self.masks(response, features, rows), confidence)
             terms["ranking"] = config.ranking_weight * ranking_loss(fused, config.tolerance)
         return terms
+
+    def _roles(self, clip: Clip, device: torch.device) -> Tensor:
+        """Of :func:`expressions_of`, int64 [E]."""
+        elsewhere = Role.ELSEWHERE if self._config.elsewhere else Role.NEGATIVE
+        roles = [
+            *[Role.POSITIVE] * (1 + len(clip.positives)),
+            *[Role.NEGATIVE] * len(clip.negatives),
+            *[elsewhere] * len(clip.elsewhere),
+        ]
+        return torch.tensor(roles, device=device)
 
     def _fused(self, logits: Tensor, confidence: Tensor) -> Tensor:
         """[K, T, h, w] to [T, h, w]; without fusion that of the original."""
@@ -181,5 +194,11 @@ def _mean_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 
 
 def expressions_of(clip: Clip) -> list[str]:
-    """The sentence, its other positives, its negatives: what the rows of a clip stand for."""
-    return [clip.text, *(text for text, _ in clip.positives), *clip.negatives]
+    """The sentence, its other positives, its negatives, those that are true of something else:
+    what the rows of a clip stand for."""
+    return [
+        clip.text,
+        *(text for text, _ in clip.positives),
+        *clip.negatives,
+        *clip.elsewhere,
+    ]

@@ -142,6 +142,7 @@ def test_masks_without_any_weight_are_refused(scenes: list[Scene]) -> None:
 def test_positives_and_negatives_come_with_a_clip_and_are_mirrored_with_it(
     scenes: list[Scene],
 ) -> None:
+    """A negative that the data set has of another object of the video is known to be elsewhere."""
     videos = Videos(scenes)
 
     def sentences(video: str) -> Mapping[str, Augmentation]:
@@ -152,13 +153,20 @@ def test_positives_and_negatives_come_with_a_clip_and_are_mirrored_with_it(
                     Positive(item.text, 1.0),
                     *(Positive(f"{word} {item.text}", 0.5) for word in ("one", "two", "three")),
                 ),
-                tuple(Negative(f"{word} at the left", None) for word in ("a", "b", "c")),
+                (
+                    *(Negative(f"{word} at the left", None) for word in ("a", "b", "c")),
+                    *(
+                        Negative(other.text.upper(), None)
+                        for other in videos.expressions(video)
+                        if other.key.expression != item.key.expression
+                    ),
+                ),
                 Provenance("test", "", "", 0),
             )
             for item in videos.expressions(video)
         }
 
-    shape = Shape(1, positives=2, negatives=5)
+    shape = Shape(1, positives=2, negatives=50)
     clips = Clips(videos, PseudoMasks(videos), shape, sentences=sentences)
     sides = set()
     for number in range(12):
@@ -168,4 +176,6 @@ def test_positives_and_negatives_come_with_a_clip_and_are_mirrored_with_it(
         assert len(clip.positives) == 2 and len(clip.negatives) == 3
         assert all(text.endswith(clip.text) and sure == 0.5 for text, sure in clip.positives)
         assert all(text.endswith(f"at the {side}") for text in clip.negatives)
+        assert clip.elsewhere and not {clip.text.upper()} & set(clip.elsewhere)
+        assert all(text.upper().endswith(side.upper()) for text in clip.elsewhere)
     assert sides == {"left", "right"}

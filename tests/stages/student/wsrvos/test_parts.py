@@ -9,7 +9,11 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck
 
-from stages.student.wsrvos.classification import classification_loss, expression_scores
+from stages.student.wsrvos.classification import (
+    Role,
+    classification_loss,
+    expression_scores,
+)
 from stages.student.wsrvos.fusion import fuse_positives, pseudo_masks
 from stages.student.wsrvos.ranking import ranking_loss, soft_iou
 from stages.student.wsrvos.selection import (
@@ -115,7 +119,7 @@ def test_an_interaction_has_the_gradient_of_its_values() -> None:
 # Classification.
 
 
-def slow_scores(which: Tensor, where: Tensor, positives: list[bool] | None) -> list[list[float]]:
+def slow_scores(which: Tensor, where: Tensor, roles: list[Role] | None) -> list[list[float]]:
     expressions, frames, cells = which.shape
     found = [[0.0] * frames for _ in range(expressions)]
     for e in range(expressions):
@@ -123,23 +127,25 @@ def slow_scores(which: Tensor, where: Tensor, positives: list[bool] | None) -> l
             place = [math.exp(float(where[e, t, p])) for p in range(cells)]
             for p in range(cells):
                 raised = [math.exp(float(which[i, t, p])) for i in range(expressions)]
-                if positives is None:
-                    rivals = sum(raised) - raised[e]
-                else:
-                    true = [raised[i] for i in range(expressions) if positives[i]]
-                    untrue = [raised[i] for i in range(expressions) if not positives[i]]
-                    rivals = sum(untrue) if positives[e] else sum(untrue) - raised[e] + max(true)
+                rivals = sum(
+                    raised[i]
+                    for i in range(expressions)
+                    if i != e and (roles is None or roles[i] != roles[e])
+                )
                 found[e][t] += raised[e] / (raised[e] + rivals) * place[p] / sum(place)
     return found
 
 
-@pytest.mark.parametrize("positives", [None, [True, True, False, False], [True] * 4])
+P, N, ELSE = Role.POSITIVE, Role.NEGATIVE, Role.ELSEWHERE
+
+
+@pytest.mark.parametrize("roles", [None, [P, P, N, N], [P, N, ELSE, ELSE], [P] * 4])
 def test_scores_are_shares_of_expressions_by_shares_of_proposals(
-    positives: list[bool] | None,
+    roles: list[Role] | None,
 ) -> None:
     which, where = random(4, 2, 5), random(4, 2, 5, seed=1)
-    found = expression_scores(which, where, None if positives is None else torch.tensor(positives))
-    expected = torch.tensor(slow_scores(which, where, positives), dtype=torch.float64)
+    found = expression_scores(which, where, None if roles is None else torch.tensor(roles))
+    expected = torch.tensor(slow_scores(which, where, roles), dtype=torch.float64)
     torch.testing.assert_close(found, expected)
     assert ((found > 0) & (found < 1 + 1e-9)).all()
 
@@ -147,8 +153,8 @@ def test_scores_are_shares_of_expressions_by_shares_of_proposals(
 def test_one_expression_alone_is_true_whatever_it_sees() -> None:
     which, where = random(1, 2, 5), random(1, 2, 5)
     torch.testing.assert_close(expression_scores(which, where), torch.ones(1, 2).double())
-    true = torch.tensor([True])
-    torch.testing.assert_close(expression_scores(which, where, true), torch.ones(1, 2).double())
+    alone = torch.tensor([P])
+    torch.testing.assert_close(expression_scores(which, where, alone), torch.ones(1, 2).double())
 
 
 def test_classification_is_cross_entropy_of_the_mean_over_frames() -> None:
@@ -161,17 +167,15 @@ def test_classification_is_cross_entropy_of_the_mean_over_frames() -> None:
     assert sure.item() < 1e-5 and 10 < wrong.item() < 20
 
 
-@pytest.mark.parametrize("positives", [[True, True, False], [True, False, False]])
+@pytest.mark.parametrize("roles", [[P, P, N], [P, N, N], [P, N, ELSE]])
 @pytest.mark.parametrize("literal", [True, False])
-def test_classification_has_the_gradient_of_its_values(
-    positives: list[bool], literal: bool
-) -> None:
-    labels = torch.tensor(positives)
+def test_classification_has_the_gradient_of_its_values(roles: list[Role], literal: bool) -> None:
+    labels = torch.tensor(roles)
     inputs = random(3, 2, 3).requires_grad_(), random(3, 2, 3, seed=1).requires_grad_()
 
     def loss(which: Tensor, where: Tensor) -> Tensor:
         scores = expression_scores(which, where, None if literal else labels)
-        return classification_loss(scores, labels)
+        return classification_loss(scores, labels != N)
 
     assert gradcheck(loss, inputs)
 

@@ -283,11 +283,12 @@ def test_clips_that_lack_something_still_teach(
 
 
 def test_text_alone_teaches_where_the_named_object_is() -> None:
-    """Two squares on grey; sentences name the colours, no mask is seen."""
+    """Two squares on grey; sentences name the colours, no mask is seen. Of the negatives one names
+    the other square."""
     torch.manual_seed(0)
     model = student(depths=(0, 1), freeze=False, warm_up=100, refinement=False)
     rng = np.random.default_rng(0)
-    optimiser = torch.optim.Adam(model.parameters(), 2e-3)
+    optimiser = torch.optim.Adam(model.parameters(), 1e-3)
     colours = {"red": (220, 30, 30), "blue": (30, 30, 220), "green": (30, 200, 30)}
 
     def scene() -> tuple[np.ndarray[Any, Any], list[str], list[tuple[int, int]]]:
@@ -299,22 +300,22 @@ def test_text_alone_teaches_where_the_named_object_is() -> None:
             image[y : y + 8, x : x + 8] = colours[name]
         return image, names, spots
 
-    for _ in range(120):
+    for _ in range(200):
         clips = []
         for _ in range(4):
             image, names, _ = scene()
             absent = next(name for name in colours if name not in names)
-            clips.append(Clip((image,), names[0], (UNKNOWN,), (), (absent, names[1])))
+            clips.append(Clip((image,), names[0], (UNKNOWN,), (), (absent,), (names[1],)))
         loss = sum(losses(model, *clips, epoch=0).values(), torch.zeros(()))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    hits = 0
+    near = 0
     for _ in range(40):
-        image, names, spots = scene()
+        image, names, ((y, x), _) = scene()
         place = model.predict(torch.from_numpy(image[None]), names[:1])[0, 0].argmax().item()
-        hits += (place // 6, place % 6) == (spots[0][0] // 8, spots[0][1] // 8)
-    assert hits > 8, "by chance 2 of 40: one of 24 cells"
+        near += abs(place // 6 - y // 8) <= 1 and abs(place % 6 - x // 8) <= 1
+    assert near >= 30, "by chance some 13: up to 9 of 24 cells touch the one that is meant"
 
 
 def test_frames_that_clips_share_are_encoded_once_and_change_nothing() -> None:
