@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from flows.paths import SHARD_STAGES, RunPaths
@@ -30,6 +30,12 @@ class StoredSentences:
             video: shard for shard, videos in layout.items() if shard in done for video in videos
         }
         self._held: OrderedDict[str, Mapping[str, list[Augmentation]]] = OrderedDict()
+
+    def samples(self) -> Iterator[tuple[str, str]]:
+        """(video, expression) pairs that the run has sentences of."""
+        for video_id in self._shard:
+            for expression in self(video_id):
+                yield video_id, expression
 
     def __call__(self, video_id: str) -> Mapping[str, Augmentation]:
         """Expression id -> augmentation; empty for a video that the run has none of."""

@@ -15,7 +15,7 @@ from flows.curves import curves_markdown
 from flows.observed import prefect_server
 from flows.progress import reporter
 from flows.run_config import write_run_config
-from flows.students import masks_to_train_on
+from flows.students import taught_by
 from flows.training import CHECKPOINT, Trained, train_student
 from flows.workers import check_runner
 from flows.workshop import Workshop
@@ -36,11 +36,12 @@ def train_run(config: RunConfig, name: str | None, console: Console) -> Path:
     """Trains a student of a run, or goes on with it; returns its folder.
 
     Args:
-        config: of a run that has masks; its ``student`` section says what is trained.
+        config: of a run that has masks, or of sentences for a student of text alone; its
+            ``student`` section says what is trained.
         name: of the student, and of its folder in ``students``; None for its model's.
 
     Raises:
-        ConfigError: there is no run, or the name is no name.
+        ConfigError: the run has not come to what teaches, or the name is no name.
         PseudoLabelError: there is nothing to train on, or a checkpoint is damaged.
     """
     called = name or config.student.model
@@ -49,7 +50,7 @@ def train_run(config: RunConfig, name: str | None, console: Console) -> Path:
             f"--name {called!r}; expected letters, digits, dots, dashes and underscores"
         )
     shop = Workshop(config)
-    masks_to_train_on(shop)
+    taught_by(shop)
     check_runner(config)
     folder = shop.paths.student_named(called)
     if started_by_torchrun():

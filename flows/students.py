@@ -27,6 +27,7 @@ def clips_of(shop: Workshop, masks: MaskSource | None = None) -> Clips:
         masks: in place of the run's.
 
     Raises:
+        ConfigError: the run has not come to what the student is taught by.
         PseudoLabelError: nothing is known of any frame.
     """
     from stages.student.clips import Clips, Shape
@@ -35,7 +36,7 @@ def clips_of(shop: Workshop, masks: MaskSource | None = None) -> Clips:
     wants_text = config.model == "wsrvos"
     return Clips(
         shop.reader(),
-        supervision_of(config, shop.reader(), masks or masks_to_train_on(shop)),
+        taught_by(shop, masks),
         Shape(
             config.frames_a_clip,
             config.expressions_a_clip,
@@ -47,6 +48,29 @@ def clips_of(shop: Workshop, masks: MaskSource | None = None) -> Clips:
         views=config.views,
         sentences=StoredSentences(shop.paths.folder) if wants_text else None,
     )
+
+
+def taught_by(shop: Workshop, masks: MaskSource | None = None) -> SupervisionSource:
+    """What the student of a configuration is taught by: sentences alone, or what is known of the
+    frames of the samples that have masks.
+
+    Args:
+        masks: in place of the run's.
+
+    Raises:
+        ConfigError: the run has not come to it.
+    """
+    from stages.student.supervision import SentencesAlone
+
+    if shop.config.student.supervision != "text":
+        return supervision_of(shop.config.student, shop.reader(), masks or masks_to_train_on(shop))
+    samples = list(StoredSentences(shop.paths.folder).samples())
+    if not samples:
+        raise ConfigError(
+            f"{shop.paths.folder}: no sentences; expected those of the augment stage, which"
+            " `pseudolabels run --to-stage augment` writes"
+        )
+    return SentencesAlone(shop.reader(), samples)
 
 
 def masks_to_train_on(shop: Workshop) -> MaskStore:
@@ -67,8 +91,8 @@ def masks_to_train_on(shop: Workshop) -> MaskStore:
 def supervision_of(
     config: StudentConfig, reader: DatasetReader, masks: MaskSource
 ) -> SupervisionSource:
-    """What a student is taught by: the pseudo-masks, or the annotation of the same samples."""
-    from stages.student.supervision import Annotations, PseudoMasks, SentencesAlone
+    """What is known of frames: the pseudo-masks, or the annotation of the same samples."""
+    from stages.student.supervision import Annotations, PseudoMasks
 
     match config.supervision:
         case "pseudo_masks":
@@ -82,7 +106,7 @@ def supervision_of(
         case "boxes":
             return Annotations(WeakView(reader, "boxes"), masks.samples(), masks=False)
         case "text":
-            return SentencesAlone(masks)
+            raise ValueError("of sentences alone nothing is known of any frame")
 
 
 def build_student(config: StudentConfig, device: torch.device) -> Student:

@@ -6,16 +6,22 @@ target is absent, or nothing. Letters: T frames, H W pixels, n boxes.
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import InputError
 from pipeline.ports import DatasetReader, MaskSource
 from pipeline.types import Expression, FrameIndex, Status, VideoRef
+
+logger = logging.getLogger(__name__)
 
 _VIDEOS_KEPT = 1024
 """Names and boxes, no pixels; opening a video looks at every frame's header."""
@@ -152,17 +158,25 @@ class SentencesAlone:
     """Nothing is known of any frame, and every frame may be shown (WSRVOS).
 
     Args:
-        masks: whose samples are taken, and of which nothing else is.
+        reader: of the videos.
+        samples: (video, expression) pairs, those of a video one after the other.
     """
 
-    def __init__(self, masks: MaskSource) -> None:
-        self._masks = masks
+    def __init__(self, reader: DatasetReader, samples: Iterable[tuple[str, str]]) -> None:
+        self._reader, self._samples = reader, tuple(samples)
 
     def samples(self) -> Iterator[KnownFrames]:
-        """Every sample; each frame as likely to be shown as another."""
-        for video, expression in self._masks.samples():
-            weight = np.ones_like(self._masks.quality(video, expression)[0])
-            yield KnownFrames(video, expression, weight, np.zeros(len(weight), np.bool_))
+        """Every sample; each frame as likely to be shown as another. A video that cannot be read
+        is left out, and named in a warning."""
+        for video_id, group in groupby(self._samples, itemgetter(0)):
+            try:
+                length = len(self._reader.video(video_id))
+            except InputError as error:
+                logger.warning("left out of training: %s", error)
+                continue
+            weight, anchor = np.ones(length, np.float32), np.zeros(length, np.bool_)
+            for _, expression in group:
+                yield KnownFrames(video_id, expression, weight, anchor)
 
     def frames(
         self, video_id: str, expression_id: str, indices: Sequence[int]

@@ -22,7 +22,10 @@ from safetensors.torch import load_file
 from flows import student_run
 from flows.curves import curves_markdown, write_curves
 from flows.predicting import How, predict
+from flows.run import plan_of
+from flows.shards import Job
 from flows.student_run import train_run
+from flows.tasks import do_shard
 from flows.training import train_student
 from flows.validation import Validation
 from flows.workshop import Workshop
@@ -147,6 +150,28 @@ def test_another_configuration_starts_over(site: Path) -> None:
     train_run(config_of(site, "student.learning_rate=0.002"), "two", QUIET)
     one, two = weights(site, "one"), weights(site, "two")
     assert all(torch.equal(value, two[name]) for name, value in one.items())
+
+
+@pytest.mark.usefixtures("unobserved")
+def test_text_alone_needs_sentences_and_no_mask(
+    site: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.rmtree(site / "shapes-train" / "pseudomasks.zarr")
+    config = config_of(
+        site, "student.model=wsrvos", "student.supervision=text", "student.negatives_a_clip=2"
+    )
+    with pytest.raises(ConfigError, match=r"shapes-train: no sentences; .*--to-stage augment"):
+        train_run(config, None, QUIET)
+    for shard in plan_of(config).shards:
+        do_shard(Workshop(config), Job("augment", shard, "test"))
+    train_student(Workshop(config), site / "all")
+    assert not caplog.messages
+    lost = sorted((site / "data" / "train" / "JPEGImages" / "train00001").iterdir())[3]
+    lost.unlink()
+    trained = train_student(Workshop(config), site / "some")
+    known = open_dataset("shapes", site / "data", "train").expressions("train00000")
+    assert trained.samples == len(known)
+    assert lost.name in caplog.text, "the video that is left out is named"
 
 
 @pytest.mark.usefixtures("unobserved")
