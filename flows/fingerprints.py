@@ -19,7 +19,7 @@ STAGE_VERSIONS: Mapping[str, int] = {
     "fuse": 1,
     "rank": 1,
     "merge": 1,
-    "student": 2,
+    "student": 3,
     "evaluate": 1,
     "report": 1,
 }

@@ -200,15 +200,12 @@ class WsrvosNetwork(nn.Module):
         features: Tensor = self.refinement.pyramid_of(encoded.maps)
         return features
 
-    def masks(
-        self, response: Response, features: Tensor | None, rows: slice, *, held: bool = False
-    ) -> Tensor:
+    def masks(self, response: Response, features: Tensor | None, rows: slice) -> Tensor:
         """Mask logits of some of a clip's sentences.
 
         Args:
             features: of the clip's T frames, or None.
             rows: the sentences.
-            held: gives the coarse response no gradient where it is refined.
 
         Returns:
             [E', T, h_1, w_1]; [E', T, h, w] without refinement.
@@ -216,7 +213,6 @@ class WsrvosNetwork(nn.Module):
         coarse = response.coarse[rows]
         if self.refinement is None or features is None:
             return coarse
-        coarse = coarse.detach() if held else coarse
         refined: Tensor = self.refinement(coarse, features, response.sentence[rows])
         return refined
 

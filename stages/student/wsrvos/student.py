@@ -152,13 +152,13 @@ class Wsrvos(WsrvosNetwork, Student):
         """L_focal + L_dice of every positive against the student's own pseudo-masks.
 
         The pseudo-masks are those of the response that L_cls teaches, as in the paper, whose
-        predictions are of that size. They teach the refinement and not the response: taught by
-        masks cut from itself below its own 1/2, it would grow from step to step.
+        predictions are of that size. They teach the response too: what the positives agree on
+        makes it surer. Its scale keeps it from growing (:attr:`Response.coarse`).
         """
         if epoch < self._config.warm_up:
             return fused.sum() * 0
         rows = slice(0, 1 + len(clip.positives))
-        logits = self.masks(response, features, rows, held=True)
+        logits = self.masks(response, features, rows)
         upper = F.interpolate(
             fused[:, None], logits.shape[-2:], mode="bilinear", align_corners=False
         )

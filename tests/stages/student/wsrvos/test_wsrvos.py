@@ -204,17 +204,15 @@ def mask_logits(model: Wsrvos, item: Clip) -> Tensor:
 # What masks are held to.
 
 
-def test_own_masks_teach_the_refinement_and_not_the_response_they_are_cut_from() -> None:
-    model = moved(student(classification=False, ranking=False))
-    losses(model, clip())["mask"].backward()
-    assert model.which.of_cells.weight.grad is None or not model.which.of_cells.weight.grad.any()
-    assert model.refinement is not None
-    assert all(weight.grad is not None for weight in model.refinement.pyramid.parameters())
+@pytest.mark.parametrize("targets", ["own", "given"])
+def test_masks_teach_the_response_and_its_refinement(targets: str) -> None:
     mask = np.zeros((32, 48), np.bool_)
     mask[:16, :24] = True
-    given = moved(student(classification=False, ranking=False, targets="given"))
-    losses(given, clip(supervision=of_mask(mask)))["mask"].backward()
-    assert given.which.of_cells.weight.grad is not None and given.which.of_cells.weight.grad.any()
+    model = moved(student(classification=False, ranking=False, targets=targets))
+    losses(model, clip(supervision=of_mask(mask)))["mask"].backward()
+    assert model.which.of_cells.weight.grad is not None and model.which.of_cells.weight.grad.any()
+    assert model.refinement is not None
+    assert all(weight.grad is not None for weight in model.refinement.pyramid.parameters())
 
 
 def test_own_masks_wait_for_the_warm_up() -> None:
