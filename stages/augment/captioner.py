@@ -13,7 +13,7 @@ import logging
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -31,6 +31,7 @@ from pipeline.errors import UnusableAnswerError
 from pipeline.ports import Image
 from pipeline.types import Augmentation, Expression, Positive, Provenance, VideoRef
 from stages.augment.parse import ParsedAnswer, parse_answer, string_spans
+from stages.augment.prefix import SharedPrefix, continued, read_frames, rest_of
 from stages.augment.prompt import Prompt
 from stages.batches import FittingBatches
 
@@ -56,6 +57,22 @@ class Answer:
     text: str
     tokens: tuple[int, ...]
     log_probability: np.ndarray[Any, np.dtype[np.float64]]
+
+
+@dataclass
+class _Frames:
+    """Frames of a call's requests, and what the model keeps of those that several share.
+
+    Attributes:
+        requests: of each sequence of frames, by its identity.
+        read: by identity; None where the model cannot be told of them.
+    """
+
+    requests: Counter[int]
+    read: dict[int, SharedPrefix | None] = field(default_factory=dict)
+
+    def shared(self, images: Sequence[Image]) -> bool:
+        return bool(images) and self.requests[id(images)] > 1
 
 
 class _Chooser(LogitsProcessor):
@@ -138,13 +155,16 @@ class ModelCaptioner:
         Raises:
             UnusableAnswerError: an answer did not parse in ``retries`` further attempts.
         """
+        frames = _Frames(Counter(id(images) for _, images, _, _ in requests))
         done: dict[int, Augmentation] = {}
         problems: dict[int, UnusableAnswerError] = {}
         for attempt in range(self._config.retries + 1):
             open_rows = [row for row in range(len(requests)) if row not in done]
             for rows in self._batches(requests, open_rows):
                 batch = [requests[row] for row in rows]
-                answers = self._fitting.over(batch, partial(self._answer, attempt=attempt))
+                answers = self._fitting.over(
+                    batch, partial(self._answer, attempt=attempt, frames=frames)
+                )
                 for row, request, answer in zip(rows, batch, answers, strict=True):
                     try:
                         done[row] = self._read(request[2], answer)
@@ -173,8 +193,10 @@ class ModelCaptioner:
         if batch:
             yield batch
 
-    def _answer(self, batch: Sequence[Request], attempt: int) -> list[Answer]:
-        inputs = self._inputs(batch)
+    def _answer(
+        self, batch: Sequence[Request], attempt: int, frames: _Frames | None = None
+    ) -> list[Answer]:
+        inputs = self._inputs(batch, frames)
         temperature = self._config.temperature
         if attempt > 0:
             temperature = max(temperature, RETRY_TEMPERATURE)
@@ -205,7 +227,34 @@ class ModelCaptioner:
             answers.append(Answer(self._decode(kept), kept, chance[:length]))
         return answers
 
-    def _inputs(self, batch: Sequence[Request]) -> Any:
+    def _inputs(self, batch: Sequence[Request], frames: _Frames | None = None) -> Any:
+        texts = self._texts(batch)
+        pictures = [[Pillow.fromarray(image) for image in images] for _, images, _, _ in batch]
+        prefix = None if frames is None else self._prefix(batch, texts[0], pictures[0], frames)
+        rests = [rest_of(self._processor, text) for text in texts] if prefix else []
+        if prefix is not None and None not in rests:
+            pad = self._processor.tokenizer.pad_token_id
+            return continued(self._model, prefix, [rest for rest in rests if rest], pad)
+        inputs = self._processor(
+            text=texts,
+            images=pictures if any(pictures) else None,
+            padding=True,
+            return_tensors="pt",
+        )
+        return inputs.to(self._model.device, dtype=self._model.dtype)
+
+    def _prefix(
+        self, batch: Sequence[Request], text: str, pictures: Sequence[Any], frames: _Frames
+    ) -> SharedPrefix | None:
+        """What the model keeps of the frames of a batch that are those of other requests too."""
+        images = batch[0][1]
+        if any(request[1] is not images for request in batch) or not frames.shared(images):
+            return None
+        if id(images) not in frames.read:
+            frames.read[id(images)] = read_frames(self._model, self._processor, text, pictures)
+        return frames.read[id(images)]
+
+    def _texts(self, batch: Sequence[Request]) -> list[str]:
         texts = []
         for _, images, expression, others in batch:
             prompt = self._prompt.render(
@@ -223,14 +272,7 @@ class ModelCaptioner:
                     tokenize=False,
                 )
             )
-        pictures = [[Pillow.fromarray(image) for image in images] for _, images, _, _ in batch]
-        inputs = self._processor(
-            text=texts,
-            images=pictures if any(pictures) else None,
-            padding=True,
-            return_tensors="pt",
-        )
-        return inputs.to(self._model.device, dtype=self._model.dtype)
+        return texts
 
     def _decode(self, tokens: Sequence[int]) -> str:
         text: str = self._processor.tokenizer.decode(

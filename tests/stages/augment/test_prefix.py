@@ -1,0 +1,93 @@
+"""The frames of a video are read once for all its sentences, by a model that really has frames."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.config import AugmentConfig
+from pipeline.errors import UnusableAnswerError
+from pipeline.shapes.render import render
+from pipeline.types import Expression, SampleKey, VideoRef
+from stages.augment import load_captioner
+from stages.augment.captioner import ModelCaptioner, Request, _Frames
+from stages.augment.prefix import rest_of
+from tests.fakes.captioner import FakeProcessor
+from tests.fakes.student import two_scenes
+
+TEXTS = ("the red circle", "the large star on the left side of the scene", "a square")
+
+
+@pytest.fixture(scope="module")
+def demo() -> ModelCaptioner:
+    config = AugmentConfig(source="model", positives=6, batch_texts=2, minimum_similarity=0.0)
+    captioner = load_captioner(config, torch.device("cpu"), 0, None)
+    assert isinstance(captioner, ModelCaptioner)
+    return captioner
+
+
+def requests(video: int, texts: tuple[str, ...] = TEXTS) -> list[Request]:
+    images = [render(two_scenes()[video], time).image for time in (0, 5)]
+    ref = VideoRef(f"v{video}", (), (), *images[0].shape[:2])
+    keys = (SampleKey("shapes", "train", ref.id, str(row)) for row in range(len(texts)))
+    return [(ref, images, Expression(key, text), ()) for key, text in zip(keys, texts, strict=True)]
+
+
+@pytest.fixture
+def seen(demo: ModelCaptioner) -> Iterator[list[int]]:
+    """Images that each pass of the vision encoder was given."""
+    passes: list[int] = []
+
+    def note(_: Any, args: Any, options: Any) -> None:
+        passes.append(len(options["grid_thw"]))
+
+    hook = demo._model.model.visual.register_forward_pre_hook(note, with_kwargs=True)
+    yield passes
+    hook.remove()
+
+
+def shared(*several: list[Request]) -> _Frames:
+    return _Frames(Counter(id(images) for each in several for _, images, _, _ in each))
+
+
+def test_frames_are_read_once_and_answers_are_those_of_each_alone(
+    demo: ModelCaptioner, seen: list[int]
+) -> None:
+    one, other = requests(0), requests(1)
+    frames = shared(one, other)
+    together = [
+        answer
+        for batch in (one[:2], other[:2], one[2:], other[2:])
+        for answer in demo._answer(batch, 0, frames)
+    ]
+    assert seen == [2, 2], "two frames a video, though its sentences make two batches"
+    order = one[:2] + other[:2] + one[2:] + other[2:]
+    alone = [demo._answer([request], 0)[0] for request in order]
+    for found, expected in zip(together, alone, strict=True):
+        assert found.tokens == expected.tokens and len(found.tokens) > 10
+        np.testing.assert_allclose(found.log_probability, expected.log_probability, atol=1e-4)
+
+
+def test_what_is_not_shared_is_asked_in_one_pass(demo: ModelCaptioner, seen: list[int]) -> None:
+    single = requests(0, TEXTS[:1])
+    demo._answer(single, 0, shared(single))
+    one, other = requests(0, TEXTS[:2]), requests(1, TEXTS[:2])
+    demo._answer([one[0], other[0]], 0, shared(one, other))
+    assert seen == [2, 4]
+
+
+def test_a_call_shares_the_frames_of_its_requests(demo: ModelCaptioner, seen: list[int]) -> None:
+    """As the stage makes it: one call a video; what does not parse is asked for again."""
+    with suppress(UnusableAnswerError):
+        demo.augment(requests(0))
+    assert seen == [2]
+
+
+def test_a_model_that_does_not_say_where_its_frames_are_shares_nothing() -> None:
+    assert rest_of(FakeProcessor(), "<image>text") is None
