@@ -3,8 +3,9 @@
 A tight box is touched by its target in every row and column that crosses it, and nothing outside
 it is the target. So the part of a row or column within a box is a bag that holds the target
 (positive), and a row or column that crosses no box is one that does not (negative). A bag's
-probability is its largest pixel's; what it costs is its cross-entropy. The pairwise term of Hsu et
-al. is not part of SimRVOS.
+probability is its largest pixel's; what it costs is its cross-entropy. Positive and negative bags
+are averaged apart: a small target crosses few rows and columns, and in one mean its bags would
+hardly count. The pairwise term of Hsu et al. is not part of SimRVOS.
 
 Letters: N frames, H W pixels, h w cells of the grid that the logits are on, n boxes of a frame,
 m bags of a frame.
@@ -44,7 +45,7 @@ def boxes_on_grid(
 
 
 def mil_losses(logits: Tensor, boxes: Sequence[GridBoxes]) -> Tensor:
-    """L_MIL of each frame, the mean of the cross-entropy of its bags.
+    """L_MIL of each frame: the mean cross-entropy of its positive bags, and that of its negative.
 
     Args:
         logits: [N, h, w].
@@ -73,5 +74,7 @@ def _frame_loss(logits: Tensor, boxes: GridBoxes) -> Tensor:
     negative = torch.cat([logits[row_free].amax(1), logits[:, column_free].amax(0)])
     # The sigmoid grows with its logit, so the largest probability is the largest logit's;
     # softplus(-x) is -log sigmoid(x), and softplus(x) is -log(1 - sigmoid(x)).
-    costs = [F.softplus(-bag) for bag in positive] + [F.softplus(negative)]
-    return torch.cat(costs).mean()
+    loss = F.softplus(negative).mean() if len(negative) else logits.sum() * 0
+    if positive:
+        loss = loss + F.softplus(-torch.cat(positive)).mean()
+    return loss

@@ -29,8 +29,9 @@ def literal_loss(logits: Tensor, boxes: GridBoxes) -> float:
     free = [x for x in columns if not any(x0 <= x < x1 for x0, _, x1, _ in boxes.tolist())]
     holds_not += [[chance[y][x] for y in rows] for x in free]
     costs = [-math.log(max(bag)) for bag in holds]
-    costs += [-math.log(1 - max(bag)) for bag in holds_not]
-    return sum(costs) / len(costs)
+    found = sum(costs) / len(costs) if costs else 0.0
+    costs = [-math.log(1 - max(bag)) for bag in holds_not]
+    return found + (sum(costs) / len(costs) if costs else 0.0)
 
 
 FRAMES = [
@@ -42,7 +43,7 @@ FRAMES = [
 ]
 
 
-def test_the_loss_is_the_mean_cost_of_the_bags() -> None:
+def test_the_loss_is_the_mean_cost_of_the_bags_of_each_kind() -> None:
     torch.manual_seed(0)
     logits = torch.randn(len(FRAMES), 5, 6, dtype=torch.float64)
     found = mil_losses(logits, FRAMES)
