@@ -258,25 +258,16 @@ class SimRVOS(nn.Module):
         return logits
 
 
-def mask_loss(
-    logits: Tensor, target: Tensor, weight: Tensor, dice_weight: float, focal_weight: float
-) -> Tensor:
-    """L_MASK = 5 Dice + 2 Focal (eq 19), each frame by its weight.
+def mask_losses(logits: Tensor, target: Tensor, dice_weight: float, focal_weight: float) -> Tensor:
+    """L_MASK = 5 Dice + 2 Focal (eq 19) of each frame.
 
     Args:
         logits: [N, H, W].
         target: bool [N, H, W]; all False teaches background.
-        weight: [N] in [0, 1]; a frame of weight 0 (unknown) teaches nothing.
 
     Returns:
-        The weighted mean over frames; 0 where all weights are.
+        [N].
     """
-    each = mask_losses(logits, target, dice_weight, focal_weight)
-    return (weight * each).sum() / weight.sum().clamp(min=1e-6)
-
-
-def mask_losses(logits: Tensor, target: Tensor, dice_weight: float, focal_weight: float) -> Tensor:
-    """Eq 19 of each frame: logits [N, H, W] and bool targets [N, H, W] to [N]."""
     wanted = target.to(logits.dtype)
     chance = logits.sigmoid()
     shared = (chance * wanted).sum((1, 2))
