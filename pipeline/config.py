@@ -250,7 +250,8 @@ class ViewsConfig(Section):
         mirror: every second clip is mirrored, and left and right change places in its sentence.
         zoom: smallest and largest factor by which a clip is enlarged about a random place; what
             leaves the frame is cut off, and below 1 the border is filled with grey. Resizing and
-            cropping in one; the paper's short sides of 288 to 512 for 360 are 0.8 to 1.4.
+            cropping in one; the paper's short sides of 288 to 512 for 360 are 0.8 to 1.4. Not where
+            a sentence of the clip names a place in the frame, such as 'on the left'.
         brightness, contrast, saturation: each is multiplied by a factor from 1 - x to 1 + x.
     """
 

@@ -23,7 +23,7 @@ from pipeline.errors import PseudoLabelError
 from pipeline.ports import DatasetReader, Image
 from pipeline.types import Augmentation, FrameIndex, VideoRef
 from stages.student.supervision import FrameSupervision, SupervisionSource
-from stages.student.views import draw_view
+from stages.student.views import draw_view, names_a_place
 
 _VIDEOS_KEPT = 4096
 """Names of frames, no pixels: some 2 KB a video."""
@@ -168,7 +168,8 @@ class Clips:
 
     def __getitem__(self, number: int) -> list[Clip]:
         """The clips of a draw: up to ``shape.expressions`` sentences of one video on one set of
-        random frames, in order, frames of more weight more often, all in one view.
+        random frames, in order, frames of more weight more often, all in one view; the frames stay
+        whole where a sentence says where in them its target is.
 
         Args:
             number: from 0, going on from epoch to epoch.
@@ -189,18 +190,21 @@ class Clips:
         weight = np.mean([video.weights[row] for row in rows], axis=0)
         anchor = np.mean([video.anchors[row] for row in rows], axis=0)
         frames = self._pick(weight, anchor, rng)
+        texts = {name: self._text(video.id, name) for name in (video.expressions[r] for r in rows)}
+        told = {name: self._others(video.id, name, rng) for name in texts}
+        true = [*texts.values(), *(text for each in told.values() for text, _ in each.positives)]
+        if any(map(names_a_place, true)):
+            view = view.uncut()
         shown = [view.of_image(self._reader.frame(opened, FrameIndex(index))) for index in frames]
         images = tuple(shown)
         clips = []
-        for row in rows:
-            expression = video.expressions[row]
+        for expression, others in told.items():
             known = self._source.frames(video.id, expression, frames)
             size = opened.height, opened.width
-            others = self._others(video.id, expression, rng)
             clips.append(
                 Clip(
                     images,
-                    view.of_text(self._text(video.id, expression)),
+                    view.of_text(texts[expression]),
                     tuple(view.of_supervision(item, size) for item in known),
                     tuple((view.of_text(text), sure) for text, sure in others.positives),
                     tuple(view.of_text(text) for text in others.negatives),

@@ -7,7 +7,7 @@ them, and the sentence. Letters: T frames, H W pixels, n boxes.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -22,6 +22,13 @@ from stages.student.supervision import FrameSupervision, of_boxes, of_mask
 
 _MIRRORED = {"left": "right", "right": "left", "leftmost": "rightmost", "rightmost": "leftmost"}
 _SIDES = re.compile(r"\b(" + "|".join(_MIRRORED) + r")\b", re.IGNORECASE)
+_PLACE = re.compile(
+    r"\b(?:on|at|in) the (?:\w+ )??(?:left|right|top|bottom|middle|cent(?:er|re)|corner|edge)\b"
+    r"(?! of)"
+    r"|\b(?:left|right)(?:[ -]hand)? (?:side|corner)\b"
+    r"|\b(?:left|right|top|bottom)-?most\b|\b(?:upper|lower|lowest|highest)\b",
+    re.IGNORECASE,
+)
 _GREY = (124, 116, 104)
 """What ImageNet's mean is in 8 bits."""
 
@@ -84,6 +91,10 @@ class View:
         """The sentence that picks the same target out of the frame as it is shown."""
         return mirror_sentence(text) if self.mirrored else text
 
+    def uncut(self) -> View:
+        """The same with the frame whole: what is left of its middle stays so."""
+        return replace(self, zoom=1.0, corner=(0.0, 0.0))
+
     def _warp(
         self, image: NDArray[np.uint8], how: int, border: float | tuple[int, ...]
     ) -> NDArray[np.uint8]:
@@ -127,6 +138,12 @@ def draw_view(config: ViewsConfig, size: tuple[int, int], rng: Generator) -> Vie
         (float(x * width * (1 - 1 / zoom)), float(y * height * (1 - 1 / zoom))),
         *factors,
     )
+
+
+def names_a_place(text: str) -> bool:
+    """Whether a sentence says where in the frame its target is. A frame that is enlarged and cut
+    has other places; where things are of each other, and how they move, stays as it is."""
+    return _PLACE.search(text) is not None
 
 
 def mirror_sentence(text: str) -> str:

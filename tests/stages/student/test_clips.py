@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from pipeline.config import ViewsConfig
 from pipeline.errors import PseudoLabelError
 from pipeline.shapes.scene import Scene
-from pipeline.types import Augmentation, Negative, Positive, Provenance, SampleKey
+from pipeline.types import Augmentation, Expression, Negative, Positive, Provenance, SampleKey
 from stages.student.clips import Clip, Clips, Shape
 from stages.student.supervision import PseudoMasks
 from tests.fakes.student import Videos, two_scenes
@@ -97,6 +98,25 @@ def test_a_clip_is_frames_of_one_sample_in_order_mirrored_or_not(scenes: list[Sc
         np.testing.assert_array_equal(clip.mask, truth[:, :, ::-1] if flip else truth)
         mirrored += flip
     assert 0 < mirrored < 20
+
+
+class Unplaced(Videos):
+    """Whose sentences say nothing of places."""
+
+    def expressions(self, video_id: str) -> list[Expression]:
+        found = super().expressions(video_id)
+        return [replace(item, text=item.text.removesuffix(" on the left")) for item in found]
+
+
+@pytest.mark.parametrize("kind", [Videos, Unplaced])
+def test_frames_are_not_cut_where_a_sentence_names_a_place_in_them(
+    kind: type[Videos], scenes: list[Scene]
+) -> None:
+    videos, views = kind(scenes), ViewsConfig(mirror=False, zoom=(1.5, 2.0))
+    clips = Clips(videos, PseudoMasks(videos), Shape(1), views=views)
+    whole = {item.image.tobytes() for drawn in videos.drawn.values() for item in drawn}
+    kept = [clips[number][0].images[0].tobytes() in whole for number in range(6)]
+    assert kept == [kind is Videos] * 6
 
 
 def weightless(scenes: list[Scene]) -> Videos:

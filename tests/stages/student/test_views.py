@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pipeline.config import ViewsConfig
 from pipeline.geometry import box_to_mask
 from stages.student.supervision import ABSENT, UNKNOWN, of_boxes, of_mask
-from stages.student.views import View, draw_view, mirror_sentence
+from stages.student.views import View, draw_view, mirror_sentence, names_a_place
 
 HEIGHT, WIDTH = 40, 60
 
@@ -132,6 +132,28 @@ def test_views_stay_within_the_frame_and_follow_the_seed() -> None:
         assert 0 <= y <= HEIGHT - HEIGHT / view.zoom + 1e-9
         flips += view.mirrored
     assert 8 < flips < 32
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("the star on the right side", True),
+        ("a dog at the far left", True),
+        ("the circle in the upper part", True),
+        ("the leftmost parrot", True),
+        ("The one In The Middle", True),
+        ("right hand side person", True),
+        ("the red circle left of the star", False),
+        ("the cat to the left of a dog", False),
+        ("the ball on the left of the box", False),
+        ("a square moving left", False),
+        ("the one that moves to the right", False),
+        ("a person on top of a horse", False),
+        ("the man raising the right hand", False),
+    ],
+)
+def test_which_sentences_name_a_place_in_the_frame(text: str, place: bool) -> None:
+    assert names_a_place(text) == place
 
 
 @pytest.mark.parametrize("zoom", [(2.0, 1.0), (0.0, 1.0), (1.0, 50.0)])
