@@ -433,7 +433,7 @@ class StudentConfig(Section):
     expressions_a_clip: int = Field(4, ge=1)
     positives_a_clip: int = Field(2, ge=0)
     negatives_a_clip: int = Field(4, ge=0)
-    short_side: int = Field(120, ge=32)
+    short_side: int = Field(144, ge=32)
     channels: int = Field(64, ge=16)
     learning_rate: float = Field(1e-3, gt=0)
     backbone_learning_rate: float = Field(0.0, ge=0)
