@@ -234,7 +234,7 @@ class ModelCaptioner:
         rests = [rest_of(self._processor, text) for text in texts] if prefix else []
         if prefix is not None and None not in rests:
             pad = self._processor.tokenizer.pad_token_id
-            return continued(self._model, prefix, [rest for rest in rests if rest], pad)
+            return continued(self._model, prefix, [rest for rest in rests if rest is not None], pad)
         inputs = self._processor(
             text=texts,
             images=pictures if any(pictures) else None,
