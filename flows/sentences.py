@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from flows.paths import SHARD_STAGES, RunPaths
@@ -30,6 +30,10 @@ class StoredSentences:
             video: shard for shard, videos in layout.items() if shard in done for video in videos
         }
         self._held: OrderedDict[str, Mapping[str, list[Augmentation]]] = OrderedDict()
+
+    def videos(self) -> Sequence[str]:
+        """Ids of the videos that the stage has done; no table is read."""
+        return list(self._shard)
 
     def samples(self) -> Iterator[tuple[str, str]]:
         """(video, expression) pairs that the run has sentences of."""

@@ -64,13 +64,13 @@ def taught_by(shop: Workshop, masks: MaskSource | None = None) -> SupervisionSou
 
     if shop.config.student.supervision != "text":
         return supervision_of(shop.config.student, shop.reader(), masks or masks_to_train_on(shop))
-    samples = list(StoredSentences(shop.paths.folder).samples())
-    if not samples:
+    sentences = StoredSentences(shop.paths.folder)
+    if not sentences.videos():
         raise ConfigError(
             f"{shop.paths.folder}: no sentences; expected those of the augment stage, which"
             " `pseudolabels run --to-stage augment` writes"
         )
-    return SentencesAlone(shop.reader(), samples)
+    return SentencesAlone(shop.reader(), sentences.samples)
 
 
 def masks_to_train_on(shop: Workshop) -> MaskStore:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -159,16 +159,19 @@ class SentencesAlone:
 
     Args:
         reader: of the videos.
-        samples: (video, expression) pairs, those of a video one after the other.
+        samples: gives (video, expression) pairs, those of a video one after the other; asked when
+            the samples are, and not before.
     """
 
-    def __init__(self, reader: DatasetReader, samples: Iterable[tuple[str, str]]) -> None:
-        self._reader, self._samples = reader, tuple(samples)
+    def __init__(
+        self, reader: DatasetReader, samples: Callable[[], Iterable[tuple[str, str]]]
+    ) -> None:
+        self._reader, self._samples = reader, samples
 
     def samples(self) -> Iterator[KnownFrames]:
         """Every sample; each frame as likely to be shown as another. A video that cannot be read
         is left out, and named in a warning."""
-        for video_id, group in groupby(self._samples, itemgetter(0)):
+        for video_id, group in groupby(self._samples(), itemgetter(0)):
             try:
                 length = len(self._reader.video(video_id))
             except InputError as error:
