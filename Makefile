@@ -52,8 +52,8 @@ verify: ## Reads every byte of a run and says what is wrong
 repair: ## Makes what is wrong undone; the next run does it again
 digest: ## One digest of a run's masks and tables
 
-test: $(STAMP) ## The tests, without the slow ones
-	$(BIN)/python -m pytest -q -m "not slow" $(ARGS)
+test: $(STAMP) ## The tests, without the slow ones, on up to four cores
+	$(BIN)/python -m pytest -q -m "not slow" -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 test-slow: $(STAMP) ## The slow tests: full-size checkpoints, whole runs
 	$(BIN)/python -m pytest -q -m slow $(ARGS)
