@@ -58,7 +58,7 @@ def parts_of(config: RunConfig, demo: bool, weights: Path) -> Parts:
     return Parts(
         grounder=lambda chosen, device: GroundingDinoGrounder(dino, chosen.ground),
         segmenter=lambda chosen, device: SamSegmenter(sam, chosen.segment),
-        weight_files=lambda checkpoint: [weights],
+        checkpoint_files=lambda checkpoint: [weights],
     )
 
 

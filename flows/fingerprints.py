@@ -8,9 +8,10 @@ from typing import Any
 
 from flows.layout import Shard
 from pipeline.config import EXECUTION, RunConfig, StudentEncodersConfig
-from pipeline.errors import InputError
+from pipeline.errors import CheckpointError, InputError
 from pipeline.fingerprint import digest, file_digest
 from pipeline.ports import DatasetReader
+from stages.checkpoints import REMEDY, settings_files
 
 STAGE_VERSIONS: Mapping[str, int] = {
     "augment": 2,
@@ -63,6 +64,8 @@ def base_of(stage: str, config: RunConfig, weights: Callable[[str], str]) -> dic
             del base["config"]["every"]
         if config.ground.source == "model":
             base["weights"] = weights(config.ground.checkpoint)
+            if config.ground.text_encoder is not None:
+                base["text_encoder"] = _text_encoder_digest(config.ground.text_encoder)
     elif stage == "segment":
         base["weights"] = weights(config.segment.checkpoint)
     elif stage == "student":
@@ -73,6 +76,16 @@ def base_of(stage: str, config: RunConfig, weights: Callable[[str], str]) -> dic
         base["predict_split"] = config.dataset.predict_split
         base["weights"] = _weights_of_encoders(config.student.encoders, weights)
     return base
+
+
+def _text_encoder_digest(folder: Path) -> str:
+    """Of the tokenizer and sizes of BERT; its weights are in the grounder's checkpoint."""
+    try:
+        return digest([file_digest(path) for path in settings_files(folder)])
+    except OSError as error:
+        raise CheckpointError(
+            folder, error.strerror or str(error), "the folder of bert-base-uncased", REMEDY
+        ) from error
 
 
 def _masks_digest(path: Path | None) -> str:

@@ -107,7 +107,7 @@ def plan_with(
         remember: False writes nothing at all; the digests of weights are kept otherwise.
     """
     folder = shop.config.run_folder
-    files = shop.parts.weight_files
+    files = shop.parts.checkpoint_files
     digests = WeightDigests(folder / "ledger" / "weights.json", files, remember)
     return make_plan(
         shop.config,

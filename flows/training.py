@@ -171,7 +171,7 @@ class _Told:
 def identity_of(shop: Workshop) -> str:
     """Digest of all that a student follows from: its configuration, and the run's products."""
     ledger, folder = Ledger(shop.paths.folder), shop.paths.folder
-    weights = WeightDigests(folder / "ledger" / "weights.json", shop.parts.weight_files, False)
+    weights = WeightDigests(folder / "ledger" / "weights.json", shop.parts.checkpoint_files, False)
     made_from = {
         stage: joined({receipt.shard: receipt.product for receipt in ledger.receipts(stage)})
         for stage in ("augment", "rank")

@@ -1,4 +1,4 @@
-"""Digests of weight files, remembered from run to run."""
+"""Digests of the files of checkpoints, remembered from run to run."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from storage.sealed_json import read_sealed, write_sealed
 
 
 class WeightDigests:
-    """Digests of weight files, remembered by path, size and time of change: a gigabyte takes
-    seconds to read, and every run asks for it.
+    """Digests of checkpoints, remembered by path, size and time of change of their files: a
+    gigabyte takes seconds to read, and every run asks for it.
 
     Args:
         path: the JSON file that remembers them; missing or broken reads as empty.
-        files: the weight files of a checkpoint.
+        files: all files of a checkpoint that its results follow from.
         remember: False writes nothing.
     """
 
@@ -33,7 +33,7 @@ class WeightDigests:
         self._known: dict[str, str] = values if sealed else {}
 
     def of_checkpoint(self, checkpoint: str) -> str:
-        """Digest of a checkpoint's weights. Raises CheckpointError where there are none."""
+        """Digest of a checkpoint. Raises CheckpointError where there are none."""
         return digest([self.of_file(path) for path in self._files(checkpoint)])
 
     def of_file(self, path: Path) -> str:

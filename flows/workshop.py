@@ -28,7 +28,7 @@ from pipeline.types import (
     PseudoMask,
     SampleKey,
 )
-from stages.checkpoints import weight_files
+from stages.checkpoints import checkpoint_files
 
 if TYPE_CHECKING:
     import torch
@@ -93,7 +93,7 @@ class Parts:
     segmenter: Callable[[RunConfig, Any], Segmenter] = _segmenter
     fuse: Callable[..., Hypotheses] = _fuse
     rank: Callable[..., tuple[PseudoMask, list[FrameQuality]]] = _rank
-    weight_files: Callable[[str], Sequence[Path]] = weight_files
+    checkpoint_files: Callable[[str], Sequence[Path]] = checkpoint_files
     device: Callable[[str], Any] = _device
 
 

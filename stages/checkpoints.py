@@ -15,6 +15,7 @@ DEMO_NAMES = ("ground", "segment", "captioner")
 REMEDY = "`pseudolabels doctor` lists the weights and where each comes from"
 
 _BLOCK = 1 << 22
+_SETTINGS = (".json", ".jinja", ".model", ".txt")
 
 
 def resolve_checkpoint(checkpoint: str) -> Path:
@@ -50,6 +51,26 @@ def weight_files(checkpoint: str) -> list[Path]:
     if not files:
         raise CheckpointError(path, "no *.safetensors in it", "weights", REMEDY)
     return files
+
+
+def settings_files(folder: Path) -> list[Path]:
+    """The settings, tokenizer and templates of a model's folder, in order; figures that were
+    measured of it change nothing."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix in _SETTINGS and path.is_file() and path.name != "figures.json"
+    )
+
+
+def checkpoint_files(checkpoint: str) -> list[Path]:
+    """All that a model's results follow from: its weights, and what lies beside them in a folder.
+
+    Raises:
+        CheckpointError: there are no weights.
+    """
+    path = resolve_checkpoint(checkpoint)
+    return weight_files(checkpoint) + (settings_files(path) if path.is_dir() else [])
 
 
 def weights_digest(checkpoint: str) -> str:

@@ -159,7 +159,7 @@ def fake_parts(weights: Path, loaded: Loaded | None = None, **changes: Any) -> P
         "segmenter": segmenter,
         "fuse": fake_fuse,
         "rank": fake_rank,
-        "weight_files": lambda checkpoint: [weights],
+        "checkpoint_files": lambda checkpoint: [weights],
         "device": lambda name: None,
     }
     return Parts(**(values | changes))

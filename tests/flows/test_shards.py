@@ -12,7 +12,7 @@ from flows.paths import RUN_STAGES, STAGES, RunPaths
 from flows.products import READS, joined
 from flows.shards import STAGE_VERSIONS, Plan, WeightDigests, make_plan, still_holds
 from pipeline.config import RunConfig, load_config
-from pipeline.errors import InputError
+from pipeline.errors import CheckpointError, InputError
 from pipeline.types import Expression, Receipt, SampleKey
 
 
@@ -307,6 +307,27 @@ def test_digests_are_remembered_until_the_file_changes(tmp_path: Path) -> None:
     assert WeightDigests(memory, lambda name: [file]).of_checkpoint("w") != first
     memory.write_text("broken")
     assert WeightDigests(memory, lambda name: [file]).of_file(file)
+
+
+def test_another_tokenizer_is_another_grounder(tmp_path: Path) -> None:
+    bert = tmp_path / "bert"
+    bert.mkdir()
+    (bert / "tokenizer.json").write_text("one")
+
+    def basis() -> str:
+        option = f'ground.text_encoder="{bert}"'
+        return plan(tmp_path, option).jobs["ground"][0].fingerprint
+
+    first = basis()
+    (bert / "README.md").write_text("nothing that a model reads")
+    assert basis() == first
+    (bert / "tokenizer.json").write_text("two")
+    assert basis() != first
+
+
+def test_a_text_encoder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"nowhere.*bert-base-uncased"):
+        plan(tmp_path, f'ground.text_encoder="{tmp_path}/nowhere"')
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from pipeline.errors import CheckpointError, ConfigError
+from stages.checkpoints import checkpoint_files
 from stages.weights import (
     check_digest,
     fill_model,
@@ -221,3 +222,15 @@ def test_devices() -> None:
     for name in ("cuda:99", "gpu", "meta2"):
         with pytest.raises(ConfigError, match=f"device '{name}'.*doctor"):
             resolve_device(name)
+
+
+def test_a_checkpoint_is_its_weights_and_what_lies_beside_them(tmp_path: Path) -> None:
+    names = ("model.safetensors", "config.json", "chat_template.jinja", "vocab.txt", "figures.json")
+    for name in (*names, "README.md"):
+        (tmp_path / name).write_bytes(b"x")
+    found = [path.name for path in checkpoint_files(str(tmp_path))]
+    assert found == ["model.safetensors", "chat_template.jinja", "config.json", "vocab.txt"]
+    assert checkpoint_files(str(tmp_path / "vocab.txt")) == [tmp_path / "vocab.txt"]
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"no \*\.safetensors"):
+        checkpoint_files(str(tmp_path))
