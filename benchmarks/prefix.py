@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -27,7 +26,7 @@ from pipeline.shapes.render import render
 from pipeline.shapes.scene import sample_scene
 from pipeline.types import Expression, SampleKey, VideoRef
 from stages.augment import load_captioner
-from stages.augment.captioner import Answer, ModelCaptioner, Request, _Frames
+from stages.augment.captioner import Answer, ModelCaptioner, Request
 
 SENTENCES, FRAMES = 8, 4
 
@@ -50,9 +49,9 @@ def answered(
     captioner: ModelCaptioner, batch: Sequence[Request], share: bool
 ) -> tuple[list[Answer], float]:
     """Answers and CPU seconds."""
-    frames = _Frames(Counter(id(images) for _, images, _, _ in batch)) if share else None
+    frames = captioner.shared_frames(batch) if share else None
     start = time.process_time()
-    answers = captioner._answer(batch, 0, frames)
+    answers = captioner.answers(batch, frames=frames)
     return answers, time.process_time() - start
 
 

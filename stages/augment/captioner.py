@@ -13,7 +13,7 @@ import logging
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -31,7 +31,7 @@ from pipeline.errors import UnusableAnswerError
 from pipeline.ports import Image
 from pipeline.types import Augmentation, Expression, Positive, Provenance, VideoRef
 from stages.augment.parse import ParsedAnswer, parse_answer, string_spans
-from stages.augment.prefix import SharedPrefix, continued, read_frames, rest_of
+from stages.augment.prefix import SharedFrames
 from stages.augment.prompt import Prompt
 from stages.batches import FittingBatches
 
@@ -57,22 +57,6 @@ class Answer:
     text: str
     tokens: tuple[int, ...]
     log_probability: np.ndarray[Any, np.dtype[np.float64]]
-
-
-@dataclass
-class _Frames:
-    """Frames of a call's requests, and what the model keeps of those that several share.
-
-    Attributes:
-        requests: of each sequence of frames, by its identity.
-        read: by identity; None where the model cannot be told of them.
-    """
-
-    requests: Counter[int]
-    read: dict[int, SharedPrefix | None] = field(default_factory=dict)
-
-    def shared(self, images: Sequence[Image]) -> bool:
-        return bool(images) and self.requests[id(images)] > 1
 
 
 class _Chooser(LogitsProcessor):
@@ -155,7 +139,7 @@ class ModelCaptioner:
         Raises:
             UnusableAnswerError: an answer did not parse in ``retries`` further attempts.
         """
-        frames = _Frames(Counter(id(images) for _, images, _, _ in requests))
+        frames = self.shared_frames(requests)
         done: dict[int, Augmentation] = {}
         problems: dict[int, UnusableAnswerError] = {}
         for attempt in range(self._config.retries + 1):
@@ -163,7 +147,7 @@ class ModelCaptioner:
             for rows in self._batches(requests, open_rows):
                 batch = [requests[row] for row in rows]
                 answers = self._fitting.over(
-                    batch, partial(self._answer, attempt=attempt, frames=frames)
+                    batch, partial(self.answers, attempt=attempt, frames=frames)
                 )
                 for row, request, answer in zip(rows, batch, answers, strict=True):
                     try:
@@ -193,9 +177,19 @@ class ModelCaptioner:
         if batch:
             yield batch
 
-    def _answer(
-        self, batch: Sequence[Request], attempt: int, frames: _Frames | None = None
+    def shared_frames(self, requests: Sequence[Request]) -> SharedFrames:
+        """The frames that requests have in common, none of them read yet."""
+        return SharedFrames(self._model, self._processor, [images for _, images, _, _ in requests])
+
+    def answers(
+        self, batch: Sequence[Request], attempt: int = 0, frames: SharedFrames | None = None
     ) -> list[Answer]:
+        """What the model writes for B requests of as many images each, in one pass.
+
+        Args:
+            attempt: from 1 on at a temperature of at least ``RETRY_TEMPERATURE``.
+            frames: of several batches; None reads them for every request.
+        """
         inputs = self._inputs(batch, frames)
         temperature = self._config.temperature
         if attempt > 0:
@@ -227,14 +221,13 @@ class ModelCaptioner:
             answers.append(Answer(self._decode(kept), kept, chance[:length]))
         return answers
 
-    def _inputs(self, batch: Sequence[Request], frames: _Frames | None = None) -> Any:
+    def _inputs(self, batch: Sequence[Request], frames: SharedFrames | None = None) -> Any:
         texts = self._texts(batch)
+        if frames is not None:
+            shared = frames.inputs(texts, [images for _, images, _, _ in batch])
+            if shared is not None:
+                return shared
         pictures = [[Pillow.fromarray(image) for image in images] for _, images, _, _ in batch]
-        prefix = None if frames is None else self._prefix(batch, texts[0], pictures[0], frames)
-        rests = [rest_of(self._processor, text) for text in texts] if prefix else []
-        if prefix is not None and None not in rests:
-            pad = self._processor.tokenizer.pad_token_id
-            return continued(self._model, prefix, [rest for rest in rests if rest is not None], pad)
         inputs = self._processor(
             text=texts,
             images=pictures if any(pictures) else None,
@@ -242,17 +235,6 @@ class ModelCaptioner:
             return_tensors="pt",
         )
         return inputs.to(self._model.device, dtype=self._model.dtype)
-
-    def _prefix(
-        self, batch: Sequence[Request], text: str, pictures: Sequence[Any], frames: _Frames
-    ) -> SharedPrefix | None:
-        """What the model keeps of the frames of a batch that are those of other requests too."""
-        images = batch[0][1]
-        if any(request[1] is not images for request in batch) or not frames.shared(images):
-            return None
-        if id(images) not in frames.read:
-            frames.read[id(images)] = read_frames(self._model, self._processor, text, pictures)
-        return frames.read[id(images)]
 
     def _texts(self, batch: Sequence[Request]) -> list[str]:
         texts = []

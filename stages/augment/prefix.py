@@ -9,12 +9,18 @@ Letters: B prompts of a batch, P tokens up to the last frame's, S tokens of the 
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from PIL import Image as Pillow
 from torch import Tensor
+
+from pipeline.ports import Image
+
+Frames = Sequence[Image]
 
 
 @dataclass(frozen=True)
@@ -32,16 +38,53 @@ class SharedPrefix:
     rope_deltas: Tensor | None
 
 
-def read_frames(
-    model: Any, processor: Any, text: str, pictures: Sequence[Any]
-) -> SharedPrefix | None:
+class SharedFrames:
+    """The frames that prompts have in common, each sequence of them read once.
+
+    Two prompts share frames where they have the same sequence, not an equal one.
+
+    Args:
+        model: an image-text-to-text model.
+        processor: of that model.
+        frames: of each prompt; they must outlive this object.
+    """
+
+    def __init__(self, model: Any, processor: Any, frames: Sequence[Frames]) -> None:
+        self._model, self._processor = model, processor
+        self._prompts = Counter(id(each) for each in frames)
+        self._read: dict[int, SharedPrefix | None] = {}
+
+    def inputs(self, texts: Sequence[str], frames: Sequence[Frames]) -> Mapping[str, Any] | None:
+        """What ``model.generate`` takes to go on after the frames of B prompts; None where the
+        prompts are not of one sequence of frames that others have too, or where the model does not
+        say where frames end.
+
+        Args:
+            texts: the prompts, as the chat template gives them.
+            frames: of each.
+        """
+        first = frames[0]
+        if not first or self._prompts[id(first)] < 2 or any(each is not first for each in frames):
+            return None
+        rests = [rest for text in texts if (rest := rest_of(self._processor, text)) is not None]
+        if len(rests) < len(texts):
+            return None
+        if id(first) not in self._read:
+            self._read[id(first)] = read_frames(self._model, self._processor, texts[0], first)
+        prefix = self._read[id(first)]
+        if prefix is None:
+            return None
+        return continued(self._model, prefix, rests, self._processor.tokenizer.pad_token_id)
+
+
+def read_frames(model: Any, processor: Any, text: str, frames: Frames) -> SharedPrefix | None:
     """What a model keeps of the frames of a prompt; None for a model that it cannot be told of.
 
     Args:
         text: a prompt as the chat template gives it.
-        pictures: its frames.
     """
-    inputs = processor(text=[text], images=[list(pictures)], return_tensors="pt")
+    pictures = [Pillow.fromarray(frame) for frame in frames]
+    inputs = processor(text=[text], images=[pictures], return_tensors="pt")
     inputs = inputs.to(model.device, dtype=model.dtype)
     ids: Tensor = inputs["input_ids"]
     rest = rest_of(processor, text)

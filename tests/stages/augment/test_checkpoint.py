@@ -56,8 +56,8 @@ def requests() -> list[Request]:
 
 def test_padding_changes_no_answer_and_no_probability(folder: Path) -> None:
     captioner = load(folder)
-    alone = [captioner._answer([request], 0)[0] for request in requests()]
-    together = captioner._answer(requests(), 0)
+    alone = [captioner.answers([request])[0] for request in requests()]
+    together = captioner.answers(requests())
     for one, other in zip(alone, together, strict=True):
         assert one.tokens == other.tokens
         np.testing.assert_allclose(one.log_probability, other.log_probability, atol=1e-4)
@@ -66,7 +66,7 @@ def test_padding_changes_no_answer_and_no_probability(folder: Path) -> None:
 def test_noted_probabilities_are_the_models_own(folder: Path) -> None:
     captioner = load(folder, temperature=1.0)
     request = requests()[1]
-    [answer] = captioner._answer([request], 0)
+    [answer] = captioner.answers([request])
     inputs = dict(captioner._inputs([request]))
     written = torch.tensor([answer.tokens])
     start = inputs["input_ids"].shape[1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -16,7 +15,7 @@ from pipeline.errors import UnusableAnswerError
 from pipeline.shapes.render import render
 from pipeline.types import Expression, SampleKey, VideoRef
 from stages.augment import load_captioner
-from stages.augment.captioner import ModelCaptioner, Request, _Frames
+from stages.augment.captioner import ModelCaptioner, Request
 from stages.augment.prefix import rest_of
 from tests.fakes.captioner import FakeProcessor
 from tests.fakes.student import two_scenes
@@ -52,23 +51,19 @@ def seen(demo: ModelCaptioner) -> Iterator[list[int]]:
     hook.remove()
 
 
-def shared(*several: list[Request]) -> _Frames:
-    return _Frames(Counter(id(images) for each in several for _, images, _, _ in each))
-
-
 def test_frames_are_read_once_and_answers_are_those_of_each_alone(
     demo: ModelCaptioner, seen: list[int]
 ) -> None:
     one, other = requests(0), requests(1)
-    frames = shared(one, other)
+    frames = demo.shared_frames(one + other)
     together = [
         answer
         for batch in (one[:2], other[:2], one[2:], other[2:])
-        for answer in demo._answer(batch, 0, frames)
+        for answer in demo.answers(batch, frames=frames)
     ]
     assert seen == [2, 2], "two frames a video, though its sentences make two batches"
     order = one[:2] + other[:2] + one[2:] + other[2:]
-    alone = [demo._answer([request], 0)[0] for request in order]
+    alone = [demo.answers([request])[0] for request in order]
     for found, expected in zip(together, alone, strict=True):
         assert found.tokens == expected.tokens and len(found.tokens) > 10
         np.testing.assert_allclose(found.log_probability, expected.log_probability, atol=1e-4)
@@ -76,9 +71,9 @@ def test_frames_are_read_once_and_answers_are_those_of_each_alone(
 
 def test_what_is_not_shared_is_asked_in_one_pass(demo: ModelCaptioner, seen: list[int]) -> None:
     single = requests(0, TEXTS[:1])
-    demo._answer(single, 0, shared(single))
+    demo.answers(single, frames=demo.shared_frames(single))
     one, other = requests(0, TEXTS[:2]), requests(1, TEXTS[:2])
-    demo._answer([one[0], other[0]], 0, shared(one, other))
+    demo.answers([one[0], other[0]], frames=demo.shared_frames(one + other))
     assert seen == [2, 4]
 
 
