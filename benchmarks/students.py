@@ -139,7 +139,7 @@ def masks_of(config: RunConfig, kind: str, seed: int) -> MaskStore:
         return MaskStore(paths.masks)
     folder = paths.folder / "students-bench"
     if kind == "student":
-        return labels_of_a_student(config, seed, folder / f"student-{seed}.zarr")
+        return labels_of_a_student(student_of(config, Row(WEAK), seed), folder)
     store = MaskStore(folder / f"{kind}.zarr")
     if not store.videos():
         reader = Workshop(config).reader()
@@ -148,12 +148,14 @@ def masks_of(config: RunConfig, kind: str, seed: int) -> MaskStore:
     return store
 
 
-def labels_of_a_student(config: RunConfig, seed: int, place: Path) -> MaskStore:
-    """What a student of first mask + boxes predicts of the samples that it learnt from."""
-    first = student_of(config, Row(WEAK), seed)
-    student = taught(first, masks_of(config, "run", seed))
-    predict_split(Workshop(first), student, How(first.dataset.split), place)
-    return MaskStore(place)
+def labels_of_a_student(first: RunConfig, folder: Path) -> MaskStore:
+    """What a student predicts of the samples that it learnt from; trained unless that is there."""
+    place = folder / f"student-{digest(first.model_dump(mode='json'))[:12]}.zarr"
+    shop, store = Workshop(first), MaskStore(place)
+    if set(store.videos()) < set(shop.reader().video_ids()):
+        student = taught(first, MaskStore(shop.paths.masks))
+        predict_split(shop, student, How(first.dataset.split), place)
+    return store
 
 
 def other_masks(config: RunConfig, kind: str) -> Iterator[tuple[str, list[str], list[PseudoMask]]]:
