@@ -116,7 +116,7 @@ def taught(config: RunConfig, masks: MaskStore) -> Student:
     """A student that is trained here; it predicts."""
     shop = Workshop(config)
     torch.manual_seed(config.seed)
-    student = build_student(config.student, shop.device)
+    student = build_student(config, shop.device)
     clips = clips_of(shop, masks)
     fit(Trainer(student, clips, config.student, device=shop.device), config.student.training)
     return student.eval()

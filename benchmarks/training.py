@@ -41,7 +41,7 @@ def measure(shop: Workshop, steps: int, workers: int) -> dict[str, float]:
     def bare() -> float:
         torch.manual_seed(0)
         # A trainer freezes what does not learn; the passes are to be the same.
-        student = Trainer(build_student(config, device), clips, config, device=device).student
+        student = Trainer(build_student(shop.config, device), clips, config, device=device).student
         student.train()
         seconds = 0.0
         for number, batch in enumerate(batches):
@@ -57,7 +57,7 @@ def measure(shop: Workshop, steps: int, workers: int) -> dict[str, float]:
     def loop() -> float:
         """The loop on clips that are there already: optimiser, clipping, schedule, book-keeping."""
         torch.manual_seed(0)
-        trainer = Trainer(build_student(config, device), clips, config, device=device)
+        trainer = Trainer(build_student(shop.config, device), clips, config, device=device)
         seconds = 0.0
         for number, batch in enumerate(batches):
             start = clock()

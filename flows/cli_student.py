@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
 
 def train(
     arguments: RunArguments = None,
-    student: Annotated[str | None, typer.Option(help="simrvos or wsrvos.")] = None,
+    student: Annotated[str | None, typer.Option(help="simrvos, wsrvos or groprompt.")] = None,
     name: Annotated[
         str | None, typer.Option(help="Of its folder in students/; the model's by default.")
     ] = None,

@@ -44,7 +44,14 @@ def base_of(stage: str, config: RunConfig, weights: Callable[[str], str]) -> dic
     base: dict[str, Any] = {"stage": stage, "version": STAGE_VERSIONS[stage]}
     section = getattr(config, stage, None)
     if section is not None:
-        leave_out = EXECUTION | {"checkpoint", "sha256", "file", "text_encoder", "api_key_env"}
+        leave_out = EXECUTION | {
+            "checkpoint",
+            "sha256",
+            "file",
+            "text_encoder",
+            "adapter",
+            "api_key_env",
+        }
         base["config"] = {
             name: value
             for name, value in section.model_dump(mode="json").items()
@@ -66,6 +73,8 @@ def base_of(stage: str, config: RunConfig, weights: Callable[[str], str]) -> dic
             base["weights"] = weights(config.ground.checkpoint)
             if config.ground.text_encoder is not None:
                 base["text_encoder"] = _text_encoder_digest(config.ground.text_encoder)
+            if config.ground.adapter is not None:
+                base["adapter"] = weights(str(config.ground.adapter))
     elif stage == "segment":
         base["weights"] = weights(config.segment.checkpoint)
     elif stage == "student":
@@ -75,6 +84,8 @@ def base_of(stage: str, config: RunConfig, weights: Callable[[str], str]) -> dic
             base["masks"] = _masks_digest(config.student.masks)
         base["predict_split"] = config.dataset.predict_split
         base["weights"] = _weights_of_encoders(config.student.encoders, weights)
+        if config.student.model == "groprompt":
+            base["models"] = [base_of(stage, config, weights) for stage in ("ground", "segment")]
     return base
 
 
@@ -117,6 +128,8 @@ def _leave_out_what_changes_nothing(student: dict[str, Any]) -> None:
     unused = [name for part, names in _STUDENT_PARTS.items() if not student[part] for name in names]
     if student["model"] != "wsrvos":
         unused += _OF_WSRVOS
+    if student["model"] != "groprompt":
+        unused.append("groprompt")
     for name in unused:
         del student[name]
     # Where weights lie is nothing that a student follows from; what they are is in the digests.

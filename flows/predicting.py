@@ -82,7 +82,7 @@ def load_student(folder: Path, config: RunConfig, device: torch.device) -> Stude
             f" `pseudolabels train`{', or name one of ' + ', '.join(named) if named else ''}"
         )
     own = folder / "config.toml"
-    student = build_student((load_config(own) if own.exists() else config).student, device)
+    student = build_student(load_config(own) if own.exists() else config, device)
     fill_model(student, weights)
     return student.to(device).eval()
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from flows.sentences import StoredSentences
 from flows.workshop import Workshop
-from pipeline.config import StudentConfig
+from pipeline.config import RunConfig, StudentConfig
 from pipeline.errors import ConfigError
 from pipeline.ports import DatasetReader, MaskSource
 from storage.datasets.weak import WeakView
@@ -109,12 +109,15 @@ def supervision_of(
             raise ValueError("of sentences alone nothing is known of any frame")
 
 
-def build_student(config: StudentConfig, device: torch.device) -> Student:
-    """A student with the encoders of its configuration; the demo's are the demo grounder's, the
-    text encoder frozen, the image encoder its own, started from the grounder's or from nothing.
+def build_student(run: RunConfig, device: torch.device) -> Student:
+    """The student of a configuration, before it has learnt anything.
+
+    Encoders are those of the student's section; the demo's are the demo grounder's, the text
+    encoder frozen, the image encoder its own, started from the grounder's or from nothing.
+    GroPrompt takes the run's own grounder and segmenter.
 
     Raises:
-        CheckpointError: an encoder's weights are missing or of another model.
+        CheckpointError: weights are missing or of another model.
     """
     from pipeline.config import GroundConfig
     from stages.ground.encoders import GroundingText, SwinPyramid, projection_of
@@ -124,6 +127,10 @@ def build_student(config: StudentConfig, device: torch.device) -> Student:
     from stages.student.model import ImageEncoder, SimRVOS, TextEncoder
     from stages.student.simrvos import SimRVOSStudent
     from stages.student.wsrvos.student import Wsrvos
+
+    config = run.student
+    if config.model == "groprompt":
+        return _groprompt(run, device)
 
     def demo() -> tuple[ImageEncoder, TextEncoder]:
         grounder = load_model(GroundConfig(), device)
@@ -145,3 +152,17 @@ def build_student(config: StudentConfig, device: torch.device) -> Student:
     ):
         align(network, projection_of(texts.grounder))
     return SimRVOSStudent(network, config)
+
+
+def _groprompt(run: RunConfig, device: torch.device) -> Student:
+    from stages.ground.grounder import load_model
+    from stages.ground.proposer import DecoderProposer
+    from stages.segment.prompter import BoxPrompter
+    from stages.segment.segmenter import load_sam
+    from stages.student.groprompt.student import GroPrompt
+
+    return GroPrompt(
+        DecoderProposer(load_model(run.ground, device), run.ground),
+        BoxPrompter(load_sam(run.segment, device), run.segment),
+        run.student.groprompt,
+    ).to(device)

@@ -103,7 +103,7 @@ def train_student(
     student = config.student
     clips = clips_of(shop)
     torch.manual_seed(config.seed)
-    model = build_student(student, place)
+    model = build_student(config, place)
     trainer = Trainer(model, clips, student, device=place, world=world)
     shop.progress.begin("student: train", student.steps, "steps")
     if world.first:

@@ -134,6 +134,8 @@ class GroundConfig(Section):
         checkpoint: weights file, or ``demo:ground``.
         backbone: ``demo``, ``swin_T_224_1k`` or ``swin_B_384_22k``, as groundingdino names them.
         text_encoder: folder of the BERT that goes with the weights; None for the demo model.
+        adapter: ``model.safetensors`` of a GroPrompt student, whose decoder takes the place of the
+            checkpoint's; None for the checkpoint as it is.
         runner_ups: boxes kept of a text beside its best (R - 1).
         score: a box's similarity to a sentence: the mean or the maximum over its tokens.
         joint: sentences that share a pass of the transformer, each with its own words only (the
@@ -155,6 +157,7 @@ class GroundConfig(Section):
     sha256: str | None = None
     backbone: Literal["demo", "swin_T_224_1k", "swin_B_384_22k"] = "demo"
     text_encoder: Path | None = None
+    adapter: Path | None = None
     runner_ups: int = Field(2, ge=0)
     score: Literal["mean", "max"] = "mean"
     joint: int = Field(8, ge=1, le=32)
@@ -384,12 +387,32 @@ class WsrvosConfig(Section):
     targets: Literal["own", "given", "both"] = "own"
 
 
+class GroPromptConfig(Section):
+    """The student GroPrompt: boxes adapt the grounding model (CVPRW 2024).
+
+    It starts from the models of the sections ``ground`` and ``segment``, of which the grounder's
+    decoder is trained. A learning rate of 1e-4 is the paper's.
+
+    Attributes:
+        text_weight, modal_weight: lambda_f and lambda_v, of TextCon and ModalCon (the paper: 0.01
+            and 0.1 on Ref-YouTube-VOS, 1e-4 and 1e-3 on A2D-Sentences); 0 leaves one out.
+        heads: of ModalCon's attention; they divide SAM's channels.
+        presence: below this score of its best box a sentence has no target in a frame (the paper:
+            0, there always is one).
+    """
+
+    text_weight: float = Field(0.01, ge=0)
+    modal_weight: float = Field(0.1, ge=0)
+    heads: int = Field(8, ge=1)
+    presence: float = Field(0.25, ge=0, le=1)
+
+
 class StudentConfig(Section):
-    """Stage ``student``: SimRVOS with LGCFS and BLCL (eqs 1 to 21), or WSRVOS.
+    """Stage ``student``: SimRVOS with LGCFS and BLCL (eqs 1 to 21), WSRVOS or GroPrompt.
 
     Attributes:
         enabled: False ends the run with the pseudo-masks.
-        model: ``simrvos`` or ``wsrvos``.
+        model: ``simrvos``, ``wsrvos`` or ``groprompt``.
         initialise: ``demo`` starts the image encoder and what joins it to the text from the demo
             grounder's, ``scratch`` from nothing; the text encoder is the demo grounder's, frozen,
             in both.
@@ -420,7 +443,7 @@ class StudentConfig(Section):
     """
 
     enabled: bool = True
-    model: Literal["simrvos", "wsrvos"] = "simrvos"
+    model: Literal["simrvos", "wsrvos", "groprompt"] = "simrvos"
     supervision: Literal[
         "pseudo_masks", "masks", "first_mask_boxes", "boxes", "first_mask", "text"
     ] = "pseudo_masks"
@@ -451,15 +474,17 @@ class StudentConfig(Section):
     training: TrainingConfig = TrainingConfig()
     encoders: StudentEncodersConfig = StudentEncodersConfig()
     wsrvos: WsrvosConfig = WsrvosConfig()
+    groprompt: GroPromptConfig = GroPromptConfig()
 
     @model_validator(mode="after")
     def _goes_together(self) -> StudentConfig:
-        if self.model == "simrvos" and self.supervision == "text":
+        if self.model != "wsrvos" and self.supervision == "text":
             raise ValueError(
-                "supervision 'text' with model 'simrvos': it learns from masks or boxes; set"
+                f"supervision 'text' with model {self.model!r}: it learns from masks or boxes; set"
                 " model='wsrvos', or another supervision"
             )
-        if self.supervision in ("boxes", "first_mask_boxes") and not self.mil:
+        by_mil = self.model != "groprompt" and self.supervision in ("boxes", "first_mask_boxes")
+        if by_mil and not self.mil:
             raise ValueError(
                 f"supervision {self.supervision!r} with mil off: boxes teach by MIL alone; set"
                 " mil=true, or supervision='first_mask' to leave the boxes out"

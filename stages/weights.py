@@ -76,18 +76,25 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return {name.removeprefix("module."): tensor for name, tensor in values.items()}
 
 
-def fill_model(model: nn.Module, path: Path, ignore: tuple[str, ...] = ()) -> None:
+def fill_model(
+    model: nn.Module, path: Path, ignore: tuple[str, ...] = (), prefix: str = ""
+) -> None:
     """Loads a checkpoint file into a model, strictly.
 
     Args:
         ignore: names in the file that no model of this kind has any more.
+        prefix: what the model's names begin with in the file; others in it are not looked at.
 
     Raises:
         CheckpointError: names or shapes differ.
     """
     tensors = read_weights(path)
     wanted = model.state_dict()
-    found = {name: value for name, value in tensors.items() if name not in ignore}
+    found = {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name not in ignore and name.startswith(prefix)
+    }
     missing = sorted(wanted.keys() - found.keys())
     surplus = sorted(found.keys() - wanted.keys())
     reshaped = [n for n in wanted.keys() & found.keys() if wanted[n].shape != found[n].shape]

@@ -345,3 +345,17 @@ def run_transformer(
         boxes = (box_head(layer) + inverse_sigmoid(reference)).sigmoid()
         found.append(Predictions(class_head(layer, text)[..., :length], boxes))
     return found
+
+
+def decoder_of(model: package.GroundingDINO) -> nn.ModuleDict:
+    """The cross-modality decoder: its layers, its norm, what turns references into queries'
+    positions, and the box head that all layers share. The modules are the model's own."""
+    decoder = model.transformer.decoder
+    return nn.ModuleDict(
+        {
+            "layers": decoder.layers,
+            "norm": decoder.norm,
+            "references": decoder.ref_point_head,
+            "boxes": model.bbox_embed[0],
+        }
+    )

@@ -30,6 +30,7 @@ from stages.ground.architecture import (
     TextFeatures,
     build_demo,
     build_published,
+    decoder_of,
     encode_frames,
     encode_texts,
     join_frames,
@@ -236,6 +237,8 @@ def load_model(config: GroundConfig, device: torch.device) -> GroundingDINO:
         bert = BertConfig.from_pretrained(config.text_encoder, local_files_only=True)
         model, weights = build_published(config.backbone, tokenizer, bert), path
     fill_model(model, weights, ignore=("bert.embeddings.position_ids", "label_enc.weight"))
+    if config.adapter is not None:
+        fill_model(decoder_of(model), config.adapter, prefix="decoder.")
     return model.to(device).eval()
 
 

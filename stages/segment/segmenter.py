@@ -130,6 +130,11 @@ def merge_boxes(
 
 
 def load_segmenter(config: SegmentConfig, device: torch.device) -> SamSegmenter:
+    """The segmenter that the configuration names. Raises CheckpointError as ``load_sam`` does."""
+    return SamSegmenter(load_sam(config, device), config)
+
+
+def load_sam(config: SegmentConfig, device: torch.device) -> Sam:
     """Builds the model that the configuration names and fills it.
 
     Raises:
@@ -140,7 +145,7 @@ def load_segmenter(config: SegmentConfig, device: torch.device) -> SamSegmenter:
     demo = config.model == "demo"
     sam = build_demo() if demo else build_published(config.model)
     fill_model(sam, path / "model.safetensors" if demo else path)
-    return SamSegmenter(prepare(sam, config, device), config)
+    return prepare(sam, config, device)
 
 
 def prepare(sam: Sam, config: SegmentConfig, device: torch.device) -> Sam:

@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 
 from flows import student_run
 from flows.curves import curves_markdown, write_curves
+from flows.fingerprints import base_of
 from flows.predicting import How, predict
 from flows.run import plan_of
 from flows.shards import Job
@@ -31,9 +32,11 @@ from flows.training import train_student
 from flows.validation import Validation
 from flows.workshop import Workshop
 from flows.world import world_of_torchrun
-from pipeline.config import RunConfig, load_config
+from pipeline.config import GroundConfig, RunConfig, load_config
 from pipeline.errors import CheckpointError, ConfigError, PseudoLabelError
 from pipeline.types import Status
+from stages.checkpoints import DEMO_FOLDER
+from stages.ground.grounder import load_model
 from stages.student.fit import History
 from storage.datasets import open_dataset
 from storage.datasets.shapes import write_shapes
@@ -204,9 +207,44 @@ def test_validation_needs_truth(site: Path) -> None:
 
     from flows.students import build_student
 
-    student = build_student(config_of(site).student, CPU)
+    student = build_student(config_of(site), CPU)
     with pytest.raises(ConfigError, match="validate_split"):
         Validation(Untold(), 1, CPU)(student.eval())
+
+
+@pytest.mark.usefixtures("unobserved")
+def test_groprompt_learns_from_boxes_and_adapts_the_grounder_of_the_next_run(site: Path) -> None:
+    options = ("student.model=groprompt", "student.steps=1", "ground.short_side=64")
+    config = config_of(site, *options)
+    folder = train_run(config, None, QUIET)
+    counts = predict(config, "groprompt", site / "masks", How("valid"), QUIET)
+    assert counts["predicted"] == 2
+    adapter = folder / "model.safetensors"
+    plain, adapted = (
+        load_model(GroundConfig(adapter=path), CPU).state_dict() for path in (None, adapter)
+    )
+    changed = {name for name, value in adapted.items() if not torch.equal(value, plain[name])}
+    assert changed and all(
+        name.startswith(("transformer.decoder.", "bbox_embed.")) for name in changed
+    )
+    learnt = load_file(adapter)
+    layer = "layers.0.linear1.weight"
+    assert torch.equal(adapted[f"transformer.decoder.{layer}"], learnt[f"decoder.{layer}"])
+    bases = [
+        base_of("ground", config_of(site, *more), weights_as_they_are)
+        for more in ((), (f"ground.adapter={str(adapter)!r}",))
+    ]
+    assert bases[1] == bases[0] | {"adapter": str(adapter)}
+
+
+def weights_as_they_are(checkpoint: str) -> str:
+    return checkpoint
+
+
+def test_an_adapter_of_another_model_is_refused(tmp_path: Path) -> None:
+    other = DEMO_FOLDER / "segment" / "model.safetensors"
+    with pytest.raises(CheckpointError, match=r"missing .*of this configuration"):
+        load_model(GroundConfig(adapter=other), CPU)
 
 
 # Prediction.

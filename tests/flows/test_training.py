@@ -42,6 +42,7 @@ def basis(*overrides: str) -> dict[str, Any]:
         ("positives_a_clip=1", "negatives_a_clip=9"),
         ("training.workers=2", "training.parts_a_step=2", "training.checkpoint_every=7"),
         ("training.validate_videos=3", "training.patience=3"),
+        ("groprompt.heads=4", "groprompt.text_weight=1.0"),
     ],
 )
 def test_what_changes_nothing_is_not_in_the_fingerprint(overrides: tuple[str, ...]) -> None:
@@ -51,6 +52,8 @@ def test_what_changes_nothing_is_not_in_the_fingerprint(overrides: tuple[str, ..
 @pytest.mark.parametrize(
     "overrides",
     [
+        ("model=groprompt",),
+        ("model=groprompt", "groprompt.text_weight=1.0"),
         ("lgcfs=true",),
         ("lgcfs=true", "lgcfs_weight=0.5"),
         ("mil=true",),
@@ -149,7 +152,7 @@ def test_every_regime_trains_with_everything_switched_on(
     )
     source = supervision_of(config, reader, masks)
     torch.manual_seed(0)
-    model = build_student(config, CPU)
+    model = build_student(RunConfig(student=config), CPU)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     clips = Clips(reader, source, Shape(3, 2, fill=True))
     losses = [step.loss for step in Trainer(model, clips, config, device=CPU).steps()]
@@ -163,7 +166,7 @@ def test_blcl_adds_layers_and_changes_no_other(data: tuple[Path, Path]) -> None:
     states = []
     for blcl in (False, True):
         torch.manual_seed(0)
-        states.append(build_student(RunConfig().student.model_copy(update={"blcl": blcl}), CPU))
+        states.append(build_student(RunConfig(student=StudentConfig(blcl=blcl)), CPU))
     plain, whole = (model.state_dict() for model in states)
     assert {name.split(".")[1] for name in whole.keys() - plain.keys()} == {"contrastive"}
     assert all(torch.equal(value, whole[name]) for name, value in plain.items())

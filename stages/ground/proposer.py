@@ -1,0 +1,87 @@
+"""The grounder as GroPrompt trains it: frozen up to its decoder.
+
+Letters: M frames, N pairs of frame and sentence, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from groundingdino.models.GroundingDINO.groundingdino import GroundingDINO
+from torch import Tensor, nn
+
+from pipeline.config import GroundConfig
+from stages.frames import normalise_frames
+from stages.ground.architecture import (
+    TextFeatures,
+    decoder_of,
+    encode_frames,
+    encode_texts,
+    run_transformer,
+)
+from stages.ground.grounder import as_caption, sentence_scores
+
+
+class DecoderProposer:
+    """A sentence's best box in a frame, with a gradient for the decoder.
+
+    Args:
+        model: on its device; all of it is frozen but the decoder.
+        config: sizes of frames, how sentences score, pairs in one pass.
+
+    Attributes:
+        decoder: what is trained, see :func:`stages.ground.architecture.decoder_of`.
+        channels: C of a sentence's feature.
+    """
+
+    def __init__(self, model: GroundingDINO, config: GroundConfig) -> None:
+        self._model = model.eval().requires_grad_(False)
+        self._config = config
+        self.decoder: nn.Module = decoder_of(model).requires_grad_(True)
+        self.channels: int = model.hidden_dim
+
+    def propose(
+        self, images: Tensor, rows: Sequence[int], texts: Sequence[str]
+    ) -> tuple[Tensor, Tensor]:
+        """The best box of each of N pairs; every frame and every sentence is encoded once.
+
+        Args:
+            images: uint8 [M, H, W, 3].
+            rows: the frame of each pair.
+            texts: the sentence of each.
+
+        Returns:
+            Boxes [N, 4], centre x, centre y, width, height in [0, 1] of the frame, and how much
+            each is like its sentence, [N] in [0, 1].
+        """
+        device = self._model.feat_map.weight.device
+        distinct = list(dict.fromkeys(texts))
+        with torch.no_grad():
+            shown = normalise_frames(
+                images.to(device), self._config.short_side, self._config.long_side
+            )
+            frames, said = encode_frames(self._model, shown), self._encoded(distinct)
+        frame = torch.tensor(rows, device=device)
+        sentence = torch.tensor([distinct.index(text) for text in texts], device=device)
+        found = []
+        for start in range(0, len(rows), self._config.batch_pairs):
+            part = slice(start, start + self._config.batch_pairs)
+            captions = said.take(sentence[part])
+            last = run_transformer(self._model, frames.take(frame[part]), captions)[-1]
+            owner = torch.where(captions.content, 0, -1)
+            score = sentence_scores(last.logits.float(), owner, 1, self._config.score)[:, 0]
+            best = score.argmax(-1, keepdim=True)
+            boxes = last.boxes.float().gather(1, best[..., None].expand(-1, -1, 4))[:, 0]
+            found.append((boxes, score.gather(1, best)[:, 0]))
+        return torch.cat([boxes for boxes, _ in found]), torch.cat([score for _, score in found])
+
+    @torch.no_grad()
+    def sentences(self, texts: Sequence[str]) -> Tensor:
+        """The mean feature of the words of each of n sentences, [n, C]."""
+        found = self._encoded(texts)
+        words = found.content[..., None].to(found.encoded.dtype)
+        return (found.encoded * words).sum(1) / words.sum(1).clamp(min=1)
+
+    def _encoded(self, texts: Sequence[str]) -> TextFeatures:
+        return encode_texts(self._model, [as_caption(text) for text in texts])

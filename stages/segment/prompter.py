@@ -1,0 +1,78 @@
+"""SAM as GroPrompt takes it: frozen, prompts with a gradient for the boxes that they are of.
+
+Letters: M frames, N boxes, C channels, s cells a side, S pixels of SAM's square input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from segment_anything.modeling import Sam
+from torch import Tensor
+from torchvision.ops import box_convert
+
+from pipeline.config import SegmentConfig
+from stages.masks import crop_padding, enlarge
+from stages.segment.architecture import decode_boxes, encode_frames
+
+
+class BoxPrompter:
+    """Box prompts, frame features and masks of a SAM that learns nothing.
+
+    Args:
+        sam: on its device.
+        config: frames and boxes in one pass.
+
+    Attributes:
+        channels: C of features and prompts.
+    """
+
+    def __init__(self, sam: Sam, config: SegmentConfig) -> None:
+        self._sam = sam.eval().requires_grad_(False)
+        self._config = config
+        self.channels: int = sam.prompt_encoder.embed_dim
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """Features [M, C, s, s] of frames uint8 [M, H, W, 3] of one size."""
+        device = self._sam.pixel_mean.device
+        parts = images.split(self._config.batch_frames)
+        return torch.cat([encode_frames(self._sam, part.to(device)) for part in parts])
+
+    def prompts(self, boxes: Tensor, size: tuple[int, int]) -> Tensor:
+        """The prompts of boxes [N, 4], two corners each, [N, 2, C].
+
+        Args:
+            boxes: centre x, centre y, width, height in [0, 1] of the frame.
+            size: H and W of the frame.
+        """
+        found: Tensor = self._sam.prompt_encoder(
+            points=None, boxes=self._pixels(boxes, size), masks=None
+        )[0]
+        return found
+
+    @torch.no_grad()
+    def masks(
+        self, features: Tensor, rows: Sequence[int], boxes: Tensor, size: tuple[int, int]
+    ) -> Tensor:
+        """Mask logits [N, H, W] of boxes as :meth:`prompts` takes them.
+
+        Args:
+            features: as :meth:`encode` gives them.
+            rows: the frame of each box.
+        """
+        frame, pixels = torch.tensor(rows, device=boxes.device), self._pixels(boxes, size)
+        found = []
+        for part in torch.arange(len(rows), device=boxes.device).split(self._config.batch_pairs):
+            low, _ = decode_boxes(self._sam, features[frame[part]], pixels[part])
+            found.append(enlarge(crop_padding(low.float(), *size), *size))
+        return torch.cat(found)
+
+    def _pixels(self, boxes: Tensor, size: tuple[int, int]) -> Tensor:
+        """Corners in pixels of the square input."""
+        height, width = size
+        corners = box_convert(boxes, "cxcywh", "xyxy").clamp(0, 1)
+        scale = self._sam.image_encoder.img_size / max(height, width)
+        pixels: Tensor = corners * boxes.new_tensor([width, height] * 2) * scale
+        return pixels

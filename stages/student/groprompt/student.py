@@ -1,0 +1,245 @@
+"""GroPrompt as training and prediction ask for it: its loss over clips, its masks of a video.
+
+Letters: E sentences of the same T frames, M distinct frames, N pairs of sentence and frame, one
+sentence after the other, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torchvision.ops import box_convert
+
+from pipeline.config import GroPromptConfig
+from pipeline.geometry import box_iou, masks_to_boxes
+from stages.student.clips import Clip
+from stages.student.contract import StepSize, Student
+from stages.student.frames import by_size, distinct_frames
+from stages.student.groprompt.losses import box_loss, modal_contrast, text_contrast
+from stages.student.supervision import FrameSupervision
+
+SAME_TARGET_IOU = 0.5
+"""Sentences whose true boxes in a frame overlap at least this much are of one object."""
+
+_ABSENT = -10.0
+
+
+class Proposer(Protocol):
+    """A grounding model whose decoder is trained; see :mod:`stages.ground.proposer`."""
+
+    channels: int
+
+    @property
+    def decoder(self) -> nn.Module: ...
+
+    def propose(
+        self, images: Tensor, rows: Sequence[int], texts: Sequence[str]
+    ) -> tuple[Tensor, Tensor]: ...
+
+    def sentences(self, texts: Sequence[str]) -> Tensor: ...
+
+
+class Prompter(Protocol):
+    """A SAM that learns nothing; see :mod:`stages.segment.prompter`."""
+
+    channels: int
+
+    def encode(self, images: Tensor) -> Tensor: ...
+
+    def prompts(self, boxes: Tensor, size: tuple[int, int]) -> Tensor: ...
+
+    def masks(
+        self, features: Tensor, rows: Sequence[int], boxes: Tensor, size: tuple[int, int]
+    ) -> Tensor: ...
+
+
+class GroPrompt(Student):
+    """Trains the decoder of a grounding model on boxes; SAM makes masks of what it finds.
+
+    Loss = L_box + lambda_f TextCon + lambda_v ModalCon. Each frame's best box is found alone, so
+    prediction is online by itself. Its parameters are the decoder's and those of ModalCon; grounder
+    and SAM are not parameters of this module.
+
+    Args:
+        proposer: of boxes.
+        prompter: of prompts, features and masks.
+        config: weights of the losses, and the score of what is there.
+    """
+
+    _proposer: Proposer
+    _prompter: Prompter
+
+    def __init__(self, proposer: Proposer, prompter: Prompter, config: GroPromptConfig) -> None:
+        super().__init__()
+        object.__setattr__(self, "_proposer", proposer)
+        object.__setattr__(self, "_prompter", prompter)
+        self._config = config
+        self.decoder = proposer.decoder
+        channels = prompter.channels
+        self.look = nn.MultiheadAttention(channels, config.heads, batch_first=True)
+        self.sentence = nn.Linear(proposer.channels, channels)
+
+    def train(self, mode: bool = True) -> GroPrompt:
+        """As of any module; the decoder stays as it predicts, its package trains otherwise."""
+        super().train(mode)
+        self.decoder.eval()
+        return self
+
+    def forward(self, clips: Sequence[Clip], step: StepSize, epoch: int) -> dict[str, Tensor]:
+        """The terms ``box``, ``text contrast`` and ``modal contrast``, weighted: of frames by
+        their weight, over that of the step, and of sentences over the clips of the step. A contrast
+        of weight 0 is left out. Frames without a box, absent ones too, teach nothing.
+
+        Args:
+            clips: frame sizes may differ; those that share frames are told from each other.
+            step: of the whole step.
+            epoch: not looked at.
+        """
+        totals: dict[str, Tensor] = {}
+        for group in by_size(clips):
+            images, rows, _ = distinct_frames(group)
+            shown = torch.from_numpy(images)
+            texts = [clip.text for clip in group for _ in clip.images]
+            found, _ = self._proposer.propose(shown, rows, texts)
+            features = None
+            if self._config.modal_weight > 0:
+                features = self._prompter.encode(shown)
+            for mine, several in _on_the_same_frames(group):
+                places = rows[mine][: len(several[0].images)]
+                part = None if features is None else features[places]
+                for name, value in self._losses(several, found[mine], part, step).items():
+                    totals[name] = totals.get(name, 0) + value
+        return totals
+
+    @torch.no_grad()
+    def predict(self, images: Tensor, texts: Sequence[str]) -> Tensor:
+        """Mask logits [E, T, H, W] of E sentences in T frames uint8 [T, H, W, 3]: of the best
+        box of each; where even that scores below ``presence``, nothing."""
+        frames, size = len(images), (images.shape[1], images.shape[2])
+        rows = list(range(frames)) * len(texts)
+        said = [text for text in texts for _ in range(frames)]
+        boxes, score = self._proposer.propose(images, rows, said)
+        logits = self._prompter.masks(self._prompter.encode(images), rows, boxes, size)
+        logits[score < self._config.presence] = _ABSENT
+        masks: Tensor = logits.unflatten(0, (len(texts), frames))
+        return masks
+
+    def _losses(
+        self, clips: Sequence[Clip], found: Tensor, features: Tensor | None, step: StepSize
+    ) -> dict[str, Tensor]:
+        """The weighted terms of E clips of the same T frames.
+
+        Args:
+            found: [E * T, 4], their boxes.
+            features: [T, C, s, s], of the frames; None without ModalCon.
+        """
+        config, frames, device = self._config, len(clips[0].images), found.device
+        boxes = found.unflatten(0, (len(clips), frames))
+        near, weight = nearest_targets(clips, boxes.detach().cpu().numpy())
+        truth = torch.from_numpy(near).to(boxes)
+        share = torch.from_numpy(weight).to(boxes) / step.weight
+        terms = {"box": (share * box_loss(boxes, truth)).sum()}
+        apart = of_other_objects(near, weight > 0)
+        prompts = self._prompter.prompts(found, clips[0].size)
+        if config.text_weight > 0:
+            right = self._prompter.prompts(truth.flatten(0, 1), clips[0].size)
+            each = text_contrast(
+                prompts.flatten(1).unflatten(0, boxes.shape[:2]),
+                right.flatten(1).unflatten(0, boxes.shape[:2]),
+                torch.from_numpy(apart).to(device),
+            )
+            terms["text contrast"] = config.text_weight * (share * each).sum()
+        if features is not None:
+            seen = self._seen(prompts.unflatten(0, boxes.shape[:2]), features, share > 0)
+            said = self.sentence(self._proposer.sentences([clip.text for clip in clips]).to(found))
+            each = modal_contrast(seen, said, torch.from_numpy(apart.any(2)).to(device))
+            terms["modal contrast"] = config.modal_weight * each.sum() / step.clips
+        return terms
+
+    def _seen(self, prompts: Tensor, features: Tensor, known: Tensor) -> Tensor:
+        """f of eq 3, [E, C]: what prompts [E, T, 2, C] see in features [T, C, s, s], the mean over
+        the frames bool [E, T] that are known."""
+        cells = features.flatten(2).transpose(1, 2).to(prompts)
+        asked = prompts.transpose(0, 1).flatten(1, 2)
+        seen, _ = self.look(asked, cells, cells, need_weights=False)
+        each = seen.unflatten(1, (len(known), 2)).mean(2).transpose(0, 1)
+        counted = known[..., None].to(each)
+        mean: Tensor = (each * counted).sum(1) / counted.sum(1).clamp(min=1)
+        return mean
+
+
+def _on_the_same_frames(clips: Sequence[Clip]) -> Iterator[tuple[slice, list[Clip]]]:
+    """Clips that follow one another on the same frames, with where their pairs are."""
+    start, held = 0, list[Clip]()
+    for clip in clips:
+        if held and held[-1].images is not clip.images:
+            stop = start + len(held) * len(held[0].images)
+            yield slice(start, stop), held
+            start, held = stop, []
+        held.append(clip)
+    if held:
+        yield slice(start, start + len(held) * len(held[0].images)), held
+
+
+def nearest_targets(
+    clips: Sequence[Clip], found: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The true box of each sentence and frame, that nearest to the one found where several are
+    true, and the frame's weight.
+
+    Args:
+        clips: E, of T frames.
+        found: [E, T, 4], centre x, centre y, width, height in [0, 1].
+
+    Returns:
+        Boxes float32 [E, T, 4], the one found itself where none is known, and weights float32
+        [E, T], 0 there.
+    """
+    truth = found.copy()
+    weight = np.zeros(found.shape[:2], np.float32)
+    for row, clip in enumerate(clips):
+        for frame, item in enumerate(clip.supervision):
+            boxes = _boxes_of(item, clip.size)
+            if len(boxes):
+                distance = np.abs(boxes - found[row, frame]).sum(-1)
+                truth[row, frame] = boxes[distance.argmin()]
+                weight[row, frame] = item.weight
+    return truth, weight
+
+
+def _boxes_of(item: FrameSupervision, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Boxes [n, 4] of a frame, centre x, centre y, width, height in [0, 1]; a mask's tightest."""
+    boxes = item.boxes
+    if item.mask is not None:
+        boxes = masks_to_boxes(item.mask[None])
+    if boxes is None:
+        return np.zeros((0, 4), np.float32)
+    height, width = size
+    corners = torch.from_numpy(boxes / np.array([width, height] * 2, np.float32))
+    centred: NDArray[np.float32] = box_convert(corners, "xyxy", "cxcywh").numpy()
+    return centred
+
+
+def of_other_objects(boxes: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Where sentences are of different objects: both boxes known and apart in the frame, and in no
+    frame of the clip on the same place.
+
+    Args:
+        boxes: [E, T, 4], centre x, centre y, width, height in [0, 1].
+        known: bool [E, T].
+
+    Returns:
+        bool [E, E, T].
+    """
+    count, frames = known.shape
+    corners = box_convert(torch.from_numpy(boxes), "cxcywh", "xyxy").numpy()
+    same = np.zeros((count, count, frames), np.bool_)
+    for frame in range(frames):
+        same[..., frame] = box_iou(corners[:, frame], corners[:, frame]) >= SAME_TARGET_IOU
+    both = known[:, None] & known[None]
+    return both & ~(same & both).any(-1, keepdims=True)
