@@ -3,7 +3,8 @@
     .venv/bin/python benchmarks/students.py [--seeds 3] [--table simrvos] [section.key=value ...]
 
 Tables: ``simrvos`` is SimRVOS's Tables I, III and IV; ``pseudo`` what the run's masks, their
-weights and their order are worth; ``wsrvos`` text as the only supervision, each part left out.
+weights and their order are worth; ``wsrvos`` text as the only supervision, each part left out;
+``groprompt`` what boxes make of the run's grounder.
 
 Works on a run whose masks are done (`make pseudolabels` makes one): every student is trained on the
 same samples of it and predicts the `valid` split. A seed sets the student's first weights and the
@@ -52,6 +53,7 @@ from storage.tables import ground_videos, read_augmentations, read_ground
 
 WEAK = {"supervision": "first_mask_boxes", "mil": True}
 TEXT = {"model": "wsrvos", "supervision": "text"}
+GROUNDER = {"model": "groprompt", "supervision": "boxes"}
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,12 @@ class Row:
         masks: whose pseudo-masks: of the run; the ``baseline``'s, the best box of the sentence in
             every frame; ``unranked``, the best instance of every frame; or of the ``student`` of
             the same seed that learnt from first mask + boxes (SimRVOS's two-step training).
+        trained: False takes the student as it starts.
     """
 
     student: Mapping[str, Any]
     masks: str = "run"
+    trained: bool = True
 
 
 TABLES: Mapping[str, Mapping[str, Row]] = {
@@ -97,6 +101,14 @@ TABLES: Mapping[str, Mapping[str, Row]] = {
         "text, without ranking": Row(TEXT | {"wsrvos.ranking": False}),
         "text, without refinement": Row(TEXT | {"wsrvos.refinement": False}),
     },
+    "groprompt": {
+        "the grounder as it is": Row(GROUNDER, trained=False),
+        "the grounder taught by boxes, L_box alone": Row(
+            GROUNDER | {"groprompt.text_weight": 0.0, "groprompt.modal_weight": 0.0}
+        ),
+        "the grounder taught by boxes": Row(GROUNDER),
+        "the grounder taught by pseudo-masks": Row({"model": "groprompt"}),
+    },
 }
 
 
@@ -112,11 +124,13 @@ def student_of(config: RunConfig, row: Row, seed: int) -> RunConfig:
     return config_from({**values, "seed": seed}, "the row")
 
 
-def taught(config: RunConfig, masks: MaskStore) -> Student:
-    """A student that is trained here; it predicts."""
+def taught(config: RunConfig, masks: MaskStore, trained: bool = True) -> Student:
+    """A student that is trained here, or is as it starts; it predicts."""
     shop = Workshop(config)
     torch.manual_seed(config.seed)
     student = build_student(config, shop.device)
+    if not trained:
+        return student.eval()
     clips = clips_of(shop, masks)
     fit(Trainer(student, clips, config.student, device=shop.device), config.student.training)
     return student.eval()
@@ -257,7 +271,7 @@ def main(
     overrides: Annotated[list[str] | None, typer.Argument(help="section.key=value")] = None,
     config: Annotated[Path | None, typer.Option(help="the run's configuration")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="students a row, of the seeds 0, 1, …")] = 3,
-    table: Annotated[list[str] | None, typer.Option(help="simrvos, pseudo or wsrvos")] = None,
+    table: Annotated[list[str] | None, typer.Option(help=f"of {', '.join(TABLES)}")] = None,
     rows: Annotated[list[str] | None, typer.Option("--row", help="these rows alone")] = None,
     results: Annotated[Path | None, typer.Option(help="file that students are kept in")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table")] = False,
@@ -284,7 +298,8 @@ def main(
                 start = time.monotonic()
                 row = wanted[name]
                 mine = student_of(resolved, row, seed)
-                value = score(mine, taught(mine, masks_of(resolved, row.masks, seed)))
+                masks = masks_of(resolved, row.masks, seed)
+                value = score(mine, taught(mine, masks, row.trained))
                 kept.add(student, value)
                 known[student] = value
                 typer.echo(f"{student}: {value:.1f}, {time.monotonic() - start:.0f} s", err=True)

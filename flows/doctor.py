@@ -244,6 +244,8 @@ def _configured_weights(config: RunConfig) -> Iterator[Finding]:
         yield _weights("weights of student", str(encoders.backbone_checkpoint), config, needed)
     if encoders.text_encoder != "demo":
         yield _weights("weights of student", str(encoders.text_encoder), config, needed)
+    if config.ground.adapter is not None:
+        yield _weights("weights of ground", str(config.ground.adapter), config, True)
     folder = config.ground.text_encoder
     if folder is not None:
         there = (folder / "config.json").is_file()
