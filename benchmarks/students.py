@@ -54,6 +54,7 @@ from storage.tables import ground_videos, read_augmentations, read_ground
 WEAK = {"supervision": "first_mask_boxes", "mil": True}
 TEXT = {"model": "wsrvos", "supervision": "text"}
 GROUNDER = {"model": "groprompt", "supervision": "boxes"}
+NO_CONTRAST = {"groprompt.text_weight": 0.0, "groprompt.modal_weight": 0.0}
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,9 @@ TABLES: Mapping[str, Mapping[str, Row]] = {
     "groprompt": {
         "the grounder as it is": Row(GROUNDER, trained=False),
         "the grounder taught by boxes, L_box alone": Row(
-            GROUNDER | {"groprompt.text_weight": 0.0, "groprompt.modal_weight": 0.0}
+            GROUNDER | NO_CONTRAST | {"groprompt.score_weight": 0.0}
         ),
+        "the grounder taught by boxes, L_box and L_score": Row(GROUNDER | NO_CONTRAST),
         "the grounder taught by boxes": Row(GROUNDER),
         "the grounder taught by pseudo-masks": Row({"model": "groprompt"}),
     },

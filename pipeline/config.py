@@ -394,6 +394,8 @@ class GroPromptConfig(Section):
     decoder is trained. A learning rate of 1e-4 is the paper's.
 
     Attributes:
+        score_weight: of L_score, which the paper does not have: the nearest box is to score 1, the
+            others 0; at 0 it is left out.
         text_weight, modal_weight: lambda_f and lambda_v, of TextCon and ModalCon (the paper: 0.01
             and 0.1 on Ref-YouTube-VOS, 1e-4 and 1e-3 on A2D-Sentences); 0 leaves one out.
         heads: of ModalCon's attention; they divide SAM's channels.
@@ -401,6 +403,7 @@ class GroPromptConfig(Section):
             0, there always is one).
     """
 
+    score_weight: float = Field(1.0, ge=0)
     text_weight: float = Field(0.01, ge=0)
     modal_weight: float = Field(0.1, ge=0)
     heads: int = Field(8, ge=1)

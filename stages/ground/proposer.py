@@ -1,6 +1,6 @@
 """The grounder as GroPrompt trains it: frozen up to its decoder.
 
-Letters: M frames, N pairs of frame and sentence, C channels.
+Letters: M frames, N pairs of frame and sentence, Q queries, C channels.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from stages.ground.grounder import as_caption, sentence_scores
 
 
 class DecoderProposer:
-    """A sentence's best box in a frame, with a gradient for the decoder.
+    """Boxes for sentences, with a gradient for the decoder.
 
     Args:
         model: on its device; all of it is frozen but the decoder.
@@ -44,7 +44,7 @@ class DecoderProposer:
     def propose(
         self, images: Tensor, rows: Sequence[int], texts: Sequence[str]
     ) -> tuple[Tensor, Tensor]:
-        """The best box of each of N pairs; every frame and every sentence is encoded once.
+        """The boxes of each of N pairs; every frame and every sentence is encoded once.
 
         Args:
             images: uint8 [M, H, W, 3].
@@ -52,8 +52,8 @@ class DecoderProposer:
             texts: the sentence of each.
 
         Returns:
-            Boxes [N, 4], centre x, centre y, width, height in [0, 1] of the frame, and how much
-            each is like its sentence, [N] in [0, 1].
+            Boxes [N, Q, 4], centre x, centre y, width, height in [0, 1] of the frame, and how
+            much each is like the pair's sentence, [N, Q] in [0, 1].
         """
         device = self._model.feat_map.weight.device
         distinct = list(dict.fromkeys(texts))
@@ -71,9 +71,7 @@ class DecoderProposer:
             last = run_transformer(self._model, frames.take(frame[part]), captions)[-1]
             owner = torch.where(captions.content, 0, -1)
             score = sentence_scores(last.logits.float(), owner, 1, self._config.score)[:, 0]
-            best = score.argmax(-1, keepdim=True)
-            boxes = last.boxes.float().gather(1, best[..., None].expand(-1, -1, 4))[:, 0]
-            found.append((boxes, score.gather(1, best)[:, 0]))
+            found.append((last.boxes.float(), score))
         return torch.cat([boxes for boxes, _ in found]), torch.cat([score for _, score in found])
 
     @torch.no_grad()

@@ -1,12 +1,14 @@
-"""The losses of GroPrompt (CVPRW 2024, eqs 1 to 3), of each frame or video apart.
+"""The losses of GroPrompt (CVPRW 2024, eqs 1 to 3), and one that the paper does not have, of each
+frame or video apart.
 
-Letters: E sentences of the same T frames, D numbers of a prompt, C channels.
+Letters: E sentences of the same T frames, Q boxes, D numbers of a prompt, C channels.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torchvision.ops import box_convert, generalized_box_iou_loss
 
 L1_WEIGHT, GIOU_WEIGHT = 5.0, 2.0
@@ -26,6 +28,27 @@ def box_loss(boxes: Tensor, truth: Tensor) -> Tensor:
     giou = generalized_box_iou_loss(*corners, reduction="none").reshape(boxes.shape[:-1])
     loss: Tensor = L1_WEIGHT * (boxes - truth).abs().sum(-1) + GIOU_WEIGHT * giou
     return loss
+
+
+def score_loss(scores: Tensor, boxes: Tensor, truth: Tensor, known: Tensor) -> Tensor:
+    """Focal loss (alpha 0.25, gamma 2, as Grounding DINO was trained by) of a frame's scores: that
+    of the box nearest to the truth is to be 1, the others 0; all of them where the target is
+    absent. Not in the paper, whose losses leave the scores to drift.
+
+    Args:
+        scores: [..., Q] in [0, 1].
+        boxes: [..., Q, 4], as of :func:`box_loss`.
+        truth: [..., 4].
+        known: bool [...], False where the target is absent.
+
+    Returns:
+        [...], sums over the boxes.
+    """
+    nearest = (boxes - truth[..., None, :]).abs().sum(-1).argmin(-1)
+    right = F.one_hot(nearest, scores.shape[-1]).bool() & known[..., None]
+    chance = torch.where(right, scores, 1 - scores).clamp(min=1e-6)
+    weight = torch.where(right, 0.25, 0.75) * (1 - chance) ** 2
+    return -(weight * chance.log()).sum(-1)
 
 
 def text_contrast(prompts: Tensor, truth: Tensor, apart: Tensor) -> Tensor:

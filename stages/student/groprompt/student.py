@@ -20,7 +20,7 @@ from pipeline.geometry import box_iou, masks_to_boxes
 from stages.student.clips import Clip
 from stages.student.contract import StepSize, Student
 from stages.student.frames import by_size, distinct_frames
-from stages.student.groprompt.losses import box_loss, modal_contrast, text_contrast
+from stages.student.groprompt.losses import box_loss, modal_contrast, score_loss, text_contrast
 from stages.student.supervision import FrameSupervision
 
 SAME_TARGET_IOU = 0.5
@@ -61,8 +61,9 @@ class Prompter(Protocol):
 class GroPrompt(Student):
     """Trains the decoder of a grounding model on boxes; SAM makes masks of what it finds.
 
-    Loss = L_box + lambda_f TextCon + lambda_v ModalCon. Each frame's best box is found alone, so
-    prediction is online by itself. Its parameters are the decoder's and those of ModalCon; grounder
+    Loss = L_box + lambda_f TextCon + lambda_v ModalCon, as in the paper, + L_score, so that what a
+    box's score says stays true. Each frame's best box is found alone, so prediction is online by
+    itself. Its parameters are the decoder's and those of ModalCon; grounder
     and SAM are not parameters of this module.
 
     Args:
@@ -91,9 +92,9 @@ class GroPrompt(Student):
         return self
 
     def forward(self, clips: Sequence[Clip], step: StepSize, epoch: int) -> dict[str, Tensor]:
-        """The terms ``box``, ``text contrast`` and ``modal contrast``, weighted: of frames by
-        their weight, over that of the step, and of sentences over the clips of the step. A contrast
-        of weight 0 is left out. Frames without a box, absent ones too, teach nothing.
+        """The terms ``box``, ``score``, ``text contrast`` and ``modal contrast``, weighted: of
+        frames by their weight, over that of the step, and of sentences over the clips of the step.
+        A term of weight 0 is left out. Absent frames teach scores alone, unknown ones nothing.
 
         Args:
             clips: frame sizes may differ; those that share frames are told from each other.
@@ -105,14 +106,15 @@ class GroPrompt(Student):
             images, rows, _ = distinct_frames(group)
             shown = torch.from_numpy(images)
             texts = [clip.text for clip in group for _ in clip.images]
-            found, _ = self._proposer.propose(shown, rows, texts)
+            boxes, scores = self._proposer.propose(shown, rows, texts)
             features = None
             if self._config.modal_weight > 0:
                 features = self._prompter.encode(shown)
             for mine, several in _on_the_same_frames(group):
                 places = rows[mine][: len(several[0].images)]
                 part = None if features is None else features[places]
-                for name, value in self._losses(several, found[mine], part, step).items():
+                terms = self._losses(several, boxes[mine], scores[mine], part, step)
+                for name, value in terms.items():
                     totals[name] = totals.get(name, 0) + value
         return totals
 
@@ -123,27 +125,38 @@ class GroPrompt(Student):
         frames, size = len(images), (images.shape[1], images.shape[2])
         rows = list(range(frames)) * len(texts)
         said = [text for text in texts for _ in range(frames)]
-        boxes, score = self._proposer.propose(images, rows, said)
+        boxes, score = best_boxes(*self._proposer.propose(images, rows, said))
         logits = self._prompter.masks(self._prompter.encode(images), rows, boxes, size)
         logits[score < self._config.presence] = _ABSENT
         masks: Tensor = logits.unflatten(0, (len(texts), frames))
         return masks
 
     def _losses(
-        self, clips: Sequence[Clip], found: Tensor, features: Tensor | None, step: StepSize
+        self,
+        clips: Sequence[Clip],
+        all_boxes: Tensor,
+        scores: Tensor,
+        features: Tensor | None,
+        step: StepSize,
     ) -> dict[str, Tensor]:
         """The weighted terms of E clips of the same T frames.
 
         Args:
-            found: [E * T, 4], their boxes.
+            all_boxes: [E * T, Q, 4].
+            scores: [E * T, Q].
             features: [T, C, s, s], of the frames; None without ModalCon.
         """
-        config, frames, device = self._config, len(clips[0].images), found.device
+        config, frames, device = self._config, len(clips[0].images), scores.device
+        found, _ = best_boxes(all_boxes, scores)
         boxes = found.unflatten(0, (len(clips), frames))
         near, weight = nearest_targets(clips, boxes.detach().cpu().numpy())
         truth = torch.from_numpy(near).to(boxes)
         share = torch.from_numpy(weight).to(boxes) / step.weight
         terms = {"box": (share * box_loss(boxes, truth)).sum()}
+        if config.score_weight > 0:
+            told = torch.from_numpy(np.stack([clip.weight for clip in clips])).to(boxes)
+            each = score_loss(scores, all_boxes.detach(), truth.flatten(0, 1), share.flatten() > 0)
+            terms["score"] = config.score_weight * (told.flatten() * each).sum() / step.weight
         apart = of_other_objects(near, weight > 0)
         prompts = self._prompter.prompts(found, clips[0].size)
         if config.text_weight > 0:
@@ -171,6 +184,13 @@ class GroPrompt(Student):
         counted = known[..., None].to(each)
         mean: Tensor = (each * counted).sum(1) / counted.sum(1).clamp(min=1)
         return mean
+
+
+def best_boxes(boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+    """The box of the highest score of each pair, [N, 4], and that score, [N], of boxes [N, Q, 4]
+    and scores [N, Q]."""
+    best = scores.argmax(-1, keepdim=True)
+    return boxes.gather(1, best[..., None].expand(-1, -1, 4))[:, 0], scores.gather(1, best)[:, 0]
 
 
 def _on_the_same_frames(clips: Sequence[Clip]) -> Iterator[tuple[slice, list[Clip]]]:

@@ -16,7 +16,12 @@ from stages.ground.proposer import DecoderProposer
 from stages.segment.prompter import BoxPrompter
 from stages.student.clips import Clip
 from stages.student.contract import StepSize
-from stages.student.groprompt.student import GroPrompt, nearest_targets, of_other_objects
+from stages.student.groprompt.student import (
+    GroPrompt,
+    best_boxes,
+    nearest_targets,
+    of_other_objects,
+)
 from stages.student.supervision import ABSENT, UNKNOWN, FrameSupervision, of_boxes, of_mask
 
 LEFT, RIGHT = (4.0, 8.0, 16.0, 24.0), (30.0, 8.0, 42.0, 20.0)
@@ -41,7 +46,9 @@ class BoxAWord(nn.Module):
         assert len(rows) == len(texts) and max(rows) < len(images)
         self.encoded.append(len(images))
         which = torch.tensor([self.texts.index(text) for text in texts])
-        return self.decoder(which).sigmoid(), torch.full((len(texts),), self.score)
+        other = torch.tensor([0.5, 0.5, 1.0, 1.0]).expand(len(texts), 4)
+        boxes = torch.stack([self.decoder(which).sigmoid(), other], 1)
+        return boxes, torch.tensor([self.score, 0.1]).expand(len(texts), 2)
 
     def sentences(self, texts: Sequence[str]) -> Tensor:
         return torch.eye(8)[[self.texts.index(text) for text in texts]]
@@ -118,15 +125,16 @@ def test_masks_teach_as_their_boxes_do() -> None:
         student()(clips, step_of(clips), 0)
         for clips in (pair(left=of_mask(mask)), pair(left=boxed(LEFT)))
     )
-    assert by_mask.keys() == by_box.keys() == {"box", "text contrast", "modal contrast"}
+    assert by_mask.keys() == by_box.keys() == {"box", "score", "text contrast", "modal contrast"}
     for name, value in by_mask.items():
         torch.testing.assert_close(value, by_box[name])
 
 
 @pytest.mark.parametrize("kind", [ABSENT, UNKNOWN])
-def test_frames_without_a_box_teach_nothing(kind: FrameSupervision) -> None:
+def test_frames_without_a_box_teach_no_box(kind: FrameSupervision) -> None:
     model, clips = student(), pair(left=kind, right=kind)
     losses = model(clips, step_of(clips), 0)
+    assert (losses.pop("score").item() > 0) == (kind is ABSENT)
     torch.stack(list(losses.values())).sum().backward()
     assert all(value.item() == 0 for value in losses.values())
     assert all(not weight.grad.any() for weight in model.parameters() if weight.grad is not None)
@@ -149,9 +157,9 @@ def test_a_draws_frames_are_encoded_once_for_its_sentences() -> None:
     assert model._proposer.encoded == [3]  # type: ignore[attr-defined]
 
 
-def test_contrasts_of_weight_0_are_left_out() -> None:
-    clips = pair()
-    assert student(text_weight=0, modal_weight=0)(clips, step_of(clips), 0).keys() == {"box"}
+def test_terms_of_weight_0_are_left_out() -> None:
+    model, clips = student(text_weight=0, modal_weight=0, score_weight=0), pair()
+    assert model(clips, step_of(clips), 0).keys() == {"box"}
 
 
 def test_what_scores_low_is_absent() -> None:
@@ -233,8 +241,10 @@ def test_the_best_box_is_the_grounders(whole: GroPrompt, small_dino: Any) -> Non
     grounder = GroundingDinoGrounder(small_dino, config)
     expected = grounder.ground(grounder.embed(images), texts)
     with torch.no_grad():
-        boxes, score = whole._proposer.propose(
-            torch.from_numpy(np.stack(images)), [0, 1, 0, 1], [texts[0]] * 2 + [texts[1]] * 2
+        boxes, score = best_boxes(
+            *whole._proposer.propose(
+                torch.from_numpy(np.stack(images)), [0, 1, 0, 1], [texts[0]] * 2 + [texts[1]] * 2
+            )
         )
     pixels = box_convert(boxes, "cxcywh", "xyxy").clamp(0, 1) * torch.tensor([48, 32, 48, 32])
     for frame in range(2):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stages.student.groprompt.losses import box_loss, modal_contrast, text_contrast
+from stages.student.groprompt.losses import box_loss, modal_contrast, score_loss, text_contrast
 
 
 def boxes(*size: int, seed: int = 0) -> Tensor:
@@ -40,6 +40,24 @@ def test_a_boxs_loss_is_eq_1() -> None:
             expected = literal_box_loss(found[row, frame].tolist(), truth[row, frame].tolist())
             assert float(loss[row, frame]) == pytest.approx(expected, rel=1e-6)
     assert float(box_loss(found, found).abs().max()) < 1e-4
+
+
+def test_a_score_is_to_be_1_of_the_nearest_box_and_0_of_others() -> None:
+    found, truth = boxes(4, 3, seed=8), boxes(4, seed=9)
+    scores = torch.rand(4, 3, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    known = torch.tensor([True, False, True, True])
+    loss = score_loss(scores, found, truth, known)
+    for row in range(4):
+        distance = [sum(abs(found[row, q] - truth[row]).tolist()) for q in range(3)]
+        expected = 0.0
+        for q, chance in enumerate(scores[row].tolist()):
+            if known[row] and distance[q] == min(distance):
+                expected -= 0.25 * (1 - chance) ** 2 * math.log(chance)
+            else:
+                expected -= 0.75 * chance**2 * math.log(1 - chance)
+        assert float(loss[row]) == pytest.approx(expected, rel=1e-9)
+    scores.requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: score_loss(x, found, truth, known), scores)
 
 
 def test_text_contrast_is_eq_2() -> None:
