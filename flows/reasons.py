@@ -29,6 +29,13 @@ def came_out_different(stage: str) -> str:
     return f"follows {stage}, which came out different"
 
 
+_FILES = {
+    "file": "augmentation file",
+    "adapter": "the grounder's adapter",
+    "text_encoder": "the grounder's tokenizer",
+}
+
+
 def failed(failure: Receipt) -> str:
     """What a failure says, on one line."""
     text = " ".join((failure.error or "").split())
@@ -60,8 +67,9 @@ def what_changed(
     changes += _values(before.get("dataset") or {}, basis.get("dataset") or {})
     if before.get("weights") != basis.get("weights"):
         changes.append(f"weights of {checkpoint or 'the model'} changed")
-    if before.get("file") != basis.get("file"):
-        changes.append("augmentation file changed")
+    for name, words in _FILES.items():
+        if before.get(name) != basis.get(name):
+            changes.append(f"{words} changed")
     changes += _videos(receipt.videos, videos)
     if before.get("texts") != basis.get("texts") and receipt.videos == tuple(videos):
         changes.append("sentences changed")

@@ -10,6 +10,7 @@ import flows.fingerprints
 import stages
 from flows.paths import RUN_STAGES, STAGES, RunPaths
 from flows.products import READS, joined
+from flows.reasons import what_changed
 from flows.shards import STAGE_VERSIONS, Plan, WeightDigests, make_plan, still_holds
 from pipeline.config import RunConfig, load_config
 from pipeline.errors import CheckpointError, InputError
@@ -323,6 +324,14 @@ def test_another_tokenizer_is_another_grounder(tmp_path: Path) -> None:
     assert basis() == first
     (bert / "tokenizer.json").write_text("two")
     assert basis() != first
+
+
+def test_what_changed_names_the_files_that_are_others(tmp_path: Path) -> None:
+    made = plan(tmp_path)
+    job = made.jobs["ground"][0]
+    receipt = Receipt("ground", "00000", "other", job.shard.videos, {}, {}, basis=job.basis)
+    now = {**job.basis, "adapter": "x"}
+    assert what_changed(receipt, now, job.shard.videos, None) == "the grounder's adapter changed"
 
 
 def test_a_text_encoder_that_is_not_there_is_named(tmp_path: Path) -> None:
