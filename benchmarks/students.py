@@ -126,14 +126,16 @@ def student_of(config: RunConfig, row: Row, seed: int) -> RunConfig:
     return config_from({**values, "seed": seed}, "the row")
 
 
-def taught(config: RunConfig, masks: MaskStore, trained: bool = True) -> Student:
-    """A student that is trained here, or is as it starts; it predicts."""
+def started(shop: Workshop) -> Student:
+    """A student that has learnt nothing yet; it predicts."""
+    torch.manual_seed(shop.config.seed)
+    return build_student(shop.config, shop.device).eval()
+
+
+def taught(config: RunConfig, masks: MaskStore) -> Student:
+    """A student that is trained here; it predicts."""
     shop = Workshop(config)
-    torch.manual_seed(config.seed)
-    student = build_student(config, shop.device)
-    if not trained:
-        return student.eval()
-    clips = clips_of(shop, masks)
+    student, clips = started(shop), clips_of(shop, masks)
     fit(Trainer(student, clips, config.student, device=shop.device), config.student.training)
     return student.eval()
 
@@ -143,6 +145,14 @@ def score(config: RunConfig, student: Student) -> float:
     shop = Workshop(config)
     valid = shop.reader("valid")
     return Validation(valid, len(valid.video_ids()), shop.device)(student)
+
+
+def value_of(config: RunConfig, row: Row, seed: int) -> float:
+    """J&F in percent of the student of a row and a seed."""
+    mine = student_of(config, row, seed)
+    if not row.trained:
+        return score(mine, started(Workshop(mine)))
+    return score(mine, taught(mine, masks_of(config, row.masks, seed)))
 
 
 # Masks that are not the run's.
@@ -298,10 +308,7 @@ def main(
             student = f"{name}, seed {seed}"
             if student not in (known := kept.read()):
                 start = time.monotonic()
-                row = wanted[name]
-                mine = student_of(resolved, row, seed)
-                masks = masks_of(resolved, row.masks, seed)
-                value = score(mine, taught(mine, masks, row.trained))
+                value = value_of(resolved, wanted[name], seed)
                 kept.add(student, value)
                 known[student] = value
                 typer.echo(f"{student}: {value:.1f}, {time.monotonic() - start:.0f} s", err=True)

@@ -12,6 +12,12 @@ PRODUCT_MISSING = "product missing"
 SET_ASIDE = "videos set aside are tried again"
 VIDEO_BACK = "a video is no longer set aside"
 _LONGEST = 100
+_FILES = {
+    "file": "augmentation file",
+    "adapter": "the grounder's adapter",
+    "text_encoder": "the grounder's tokenizer",
+}
+"""What a basis holds the digest of beside weights."""
 
 
 def asked_for(stage: str) -> str:
@@ -27,13 +33,6 @@ def follows(stage: str) -> str:
 def came_out_different(stage: str) -> str:
     """Why a stage is done again when an earlier one was, with another result."""
     return f"follows {stage}, which came out different"
-
-
-_FILES = {
-    "file": "augmentation file",
-    "adapter": "the grounder's adapter",
-    "text_encoder": "the grounder's tokenizer",
-}
 
 
 def failed(failure: Receipt) -> str:

@@ -231,17 +231,13 @@ def test_groprompt_learns_from_boxes_and_adapts_the_grounder_of_the_next_run(sit
     layer = "layers.0.linear1.weight"
     assert torch.equal(adapted[f"transformer.decoder.{layer}"], learnt[f"decoder.{layer}"])
     bases = [
-        base_of("ground", config_of(site, *more), weights_as_they_are)
+        base_of("ground", config_of(site, *more), lambda checkpoint: checkpoint)
         for more in ((), (f"ground.adapter={str(adapter)!r}",))
     ]
     assert bases[1] == bases[0] | {"adapter": str(adapter)}
 
 
-def weights_as_they_are(checkpoint: str) -> str:
-    return checkpoint
-
-
-def test_an_adapter_of_another_model_is_refused(tmp_path: Path) -> None:
+def test_an_adapter_of_another_model_is_refused() -> None:
     other = DEMO_FOLDER / "segment" / "model.safetensors"
     with pytest.raises(CheckpointError, match=r"missing .*of this configuration"):
         load_model(GroundConfig(adapter=other), CPU)

@@ -7,6 +7,7 @@ sentence after the other, C channels.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Protocol
 
 import numpy as np
@@ -63,8 +64,8 @@ class GroPrompt(Student):
 
     Loss = L_box + lambda_f TextCon + lambda_v ModalCon, as in the paper, + L_score, so that what a
     box's score says stays true. Each frame's best box is found alone, so prediction is online by
-    itself. Its parameters are the decoder's and those of ModalCon; grounder
-    and SAM are not parameters of this module.
+    itself. Its parameters are the decoder's and those of ModalCon; grounder and SAM are not
+    parameters of this module.
 
     Args:
         proposer: of boxes.
@@ -149,15 +150,15 @@ class GroPrompt(Student):
         config, frames, device = self._config, len(clips[0].images), scores.device
         found, _ = best_boxes(all_boxes, scores)
         boxes = found.unflatten(0, (len(clips), frames))
-        near, weight = nearest_targets(clips, boxes.detach().cpu().numpy())
-        truth = torch.from_numpy(near).to(boxes)
-        share = torch.from_numpy(weight).to(boxes) / step.weight
+        near, there = nearest_targets(clips, boxes.detach().cpu().numpy())
+        truth, known = torch.from_numpy(near).to(boxes), torch.from_numpy(there).to(device)
+        weight = torch.from_numpy(np.stack([clip.weight for clip in clips])).to(boxes)
+        share = weight * known / step.weight
         terms = {"box": (share * box_loss(boxes, truth)).sum()}
         if config.score_weight > 0:
-            told = torch.from_numpy(np.stack([clip.weight for clip in clips])).to(boxes)
-            each = score_loss(scores, all_boxes.detach(), truth.flatten(0, 1), share.flatten() > 0)
-            terms["score"] = config.score_weight * (told.flatten() * each).sum() / step.weight
-        apart = of_other_objects(near, weight > 0)
+            each = score_loss(scores, all_boxes.detach(), truth.flatten(0, 1), known.flatten())
+            terms["score"] = config.score_weight * (weight.flatten() * each).sum() / step.weight
+        apart = of_other_objects(near, there)
         prompts = self._prompter.prompts(found, clips[0].size)
         if config.text_weight > 0:
             right = self._prompter.prompts(truth.flatten(0, 1), clips[0].size)
@@ -168,7 +169,7 @@ class GroPrompt(Student):
             )
             terms["text contrast"] = config.text_weight * (share * each).sum()
         if features is not None:
-            seen = self._seen(prompts.unflatten(0, boxes.shape[:2]), features, share > 0)
+            seen = self._seen(prompts.unflatten(0, boxes.shape[:2]), features, known)
             said = self.sentence(self._proposer.sentences([clip.text for clip in clips]).to(found))
             each = modal_contrast(seen, said, torch.from_numpy(apart.any(2)).to(device))
             terms["modal contrast"] = config.modal_weight * each.sum() / step.clips
@@ -195,41 +196,38 @@ def best_boxes(boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
 
 def _on_the_same_frames(clips: Sequence[Clip]) -> Iterator[tuple[slice, list[Clip]]]:
     """Clips that follow one another on the same frames, with where their pairs are."""
-    start, held = 0, list[Clip]()
-    for clip in clips:
-        if held and held[-1].images is not clip.images:
-            stop = start + len(held) * len(held[0].images)
-            yield slice(start, stop), held
-            start, held = stop, []
-        held.append(clip)
-    if held:
-        yield slice(start, start + len(held) * len(held[0].images)), held
+    start = 0
+    for _, group in groupby(clips, key=lambda clip: id(clip.images)):
+        several = list(group)
+        stop = start + len(several) * len(several[0].images)
+        yield slice(start, stop), several
+        start = stop
 
 
 def nearest_targets(
     clips: Sequence[Clip], found: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """The true box of each sentence and frame, that nearest to the one found where several are
-    true, and the frame's weight.
+    true.
 
     Args:
         clips: E, of T frames.
         found: [E, T, 4], centre x, centre y, width, height in [0, 1].
 
     Returns:
-        Boxes float32 [E, T, 4], the one found itself where none is known, and weights float32
-        [E, T], 0 there.
+        Boxes float32 [E, T, 4], the one found itself where none is known, and where one is, bool
+        [E, T].
     """
     truth = found.copy()
-    weight = np.zeros(found.shape[:2], np.float32)
+    known = np.zeros(found.shape[:2], np.bool_)
     for row, clip in enumerate(clips):
         for frame, item in enumerate(clip.supervision):
             boxes = _boxes_of(item, clip.size)
             if len(boxes):
                 distance = np.abs(boxes - found[row, frame]).sum(-1)
                 truth[row, frame] = boxes[distance.argmin()]
-                weight[row, frame] = item.weight
-    return truth, weight
+                known[row, frame] = True
+    return truth, known
 
 
 def _boxes_of(item: FrameSupervision, size: tuple[int, int]) -> NDArray[np.float32]:
