@@ -39,6 +39,9 @@ def train(
         Path | None,
         typer.Option("--from", help="A mask store in place of the run's masks, see `predict`."),
     ] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Folder of a student whose weights to start from.")
+    ] = None,
     config: ConfigOption = None,
     dataset: DatasetOption = None,
     root: RootOption = None,
@@ -57,6 +60,7 @@ def train(
     for key, value in (
         ("student.model", student),
         ("student.masks", masks),
+        ("student.start", start),
         ("device", device),
         ("runner.kind", runner),
         ("runner.workers", workers),

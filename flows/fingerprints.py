@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.layout import Shard
+from flows.paths import weights_of_student
 from pipeline.config import EXECUTION, RunConfig, StudentEncodersConfig
 from pipeline.errors import CheckpointError, InputError
 from pipeline.fingerprint import digest, file_digest
@@ -82,6 +83,9 @@ def base_of(stage: str, config: RunConfig, weights: Callable[[str], str]) -> dic
         _leave_out_what_changes_nothing(base["config"])
         if base["config"].pop("masks") is not None:
             base["masks"] = _masks_digest(config.student.masks)
+        base["config"].pop("start")
+        if config.student.start is not None:
+            base["start"] = weights(str(weights_of_student(config.student.start)))
         base["predict_split"] = config.dataset.predict_split
         base["weights"] = _weights_of_encoders(config.student.encoders, weights)
         if config.student.model == "groprompt":
@@ -130,6 +134,10 @@ def _leave_out_what_changes_nothing(student: dict[str, Any]) -> None:
         unused += _OF_WSRVOS
     if student["model"] != "groprompt":
         unused.append("groprompt")
+    if student["supervision"] != "flow":
+        unused.append("slvp")
+    if student["fusion"] == "both":
+        unused.append("fusion")
     for name in unused:
         del student[name]
     # Where weights lie is nothing that a student follows from; what they are is in the digests.

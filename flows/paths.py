@@ -14,6 +14,9 @@ RUN_STAGES = ("merge", "student", "evaluate", "report")
 STAGES = SHARD_STAGES + RUN_STAGES
 ALL = "all"
 
+WEIGHTS = "model.safetensors"
+"""Of a student, in its folder."""
+
 _SUFFIX = {
     "augment": ".parquet",
     "ground": ".parquet",
@@ -87,3 +90,8 @@ class RunPaths:
     @property
     def report(self) -> Path:
         return self.folder / "report" / "index.html"
+
+
+def weights_of_student(place: Path) -> Path:
+    """The file of a student's weights, which its folder stands for as well."""
+    return place / WEIGHTS if place.is_dir() else place

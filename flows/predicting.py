@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.console import Console
 
-from flows.paths import RunPaths
+from flows.paths import WEIGHTS, RunPaths
 from flows.progress import reporter
 from flows.students import build_student
 from flows.workshop import Workshop
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     from stages.student.contract import Student
     from stages.student.predict import Window
-
-WEIGHTS = "model.safetensors"
 
 NOTE = "predictions.json"
 """What the masks of a folder were made by."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flows.paths import weights_of_student
 from flows.sentences import StoredSentences
 from flows.workshop import Workshop
 from pipeline.config import RunConfig, StudentConfig
@@ -51,8 +52,8 @@ def clips_of(shop: Workshop, masks: MaskSource | None = None) -> Clips:
 
 
 def taught_by(shop: Workshop, masks: MaskSource | None = None) -> SupervisionSource:
-    """What the student of a configuration is taught by: sentences alone, or what is known of the
-    frames of the samples that have masks.
+    """What the student of a configuration is taught by: optical flow, sentences alone, or what is
+    known of the frames of the samples that have masks.
 
     Args:
         masks: in place of the run's.
@@ -60,10 +61,14 @@ def taught_by(shop: Workshop, masks: MaskSource | None = None) -> SupervisionSou
     Raises:
         ConfigError: the run has not come to it.
     """
+    from stages.student.flow import OpticalFlow
     from stages.student.supervision import SentencesAlone
 
-    if shop.config.student.supervision != "text":
-        return supervision_of(shop.config.student, shop.reader(), masks or masks_to_train_on(shop))
+    config = shop.config.student
+    if config.supervision == "flow":
+        return OpticalFlow(shop.reader(), config.slvp.window)
+    if config.supervision != "text":
+        return supervision_of(config, shop.reader(), masks or masks_to_train_on(shop))
     sentences = StoredSentences(shop.paths.folder)
     if not sentences.videos():
         raise ConfigError(
@@ -107,6 +112,23 @@ def supervision_of(
             return Annotations(WeakView(reader, "boxes"), masks.samples(), masks=False)
         case "text":
             raise ValueError("of sentences alone nothing is known of any frame")
+        case "flow":
+            raise ValueError("optical flow is not of samples that have masks")
+
+
+def student_to_train(run: RunConfig, device: torch.device) -> Student:
+    """The student of a configuration as training begins: with what another student has learnt where
+    ``student.start`` names one.
+
+    Raises:
+        CheckpointError: weights are missing or of another model.
+    """
+    from stages.weights import fill_model
+
+    student = build_student(run, device)
+    if run.student.start is not None:
+        fill_model(student, weights_of_student(run.student.start))
+    return student
 
 
 def build_student(run: RunConfig, device: torch.device) -> Student:
@@ -144,7 +166,7 @@ def build_student(run: RunConfig, device: torch.device) -> Student:
         return Wsrvos(
             images, texts, config.wsrvos, channels=config.channels, short_side=config.short_side
         )
-    network = SimRVOS(images, texts, config.channels, contrastive=config.blcl)
+    network = SimRVOS(images, texts, config.channels, contrastive=config.blcl, fusion=config.fusion)
     if (
         config.initialise == "demo"
         and isinstance(images, SwinPyramid)

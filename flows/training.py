@@ -14,9 +14,10 @@ import numpy as np
 
 from flows.curves import TensorBoard, curves_markdown, write_curves
 from flows.fingerprints import base_of
-from flows.predicting import WEIGHTS, How, predict_split
+from flows.paths import WEIGHTS
+from flows.predicting import How, predict_split
 from flows.products import joined
-from flows.students import build_student, clips_of
+from flows.students import clips_of, student_to_train
 from flows.weight_digests import WeightDigests
 from flows.workshop import Workshop
 from pipeline.fingerprint import digest
@@ -103,7 +104,7 @@ def train_student(
     student = config.student
     clips = clips_of(shop)
     torch.manual_seed(config.seed)
-    model = build_student(config, place)
+    model = student_to_train(config, place)
     trainer = Trainer(model, clips, student, device=place, world=world)
     shop.progress.begin("student: train", student.steps, "steps")
     if world.first:

@@ -410,6 +410,21 @@ class GroPromptConfig(Section):
     presence: float = Field(0.25, ge=0, le=1)
 
 
+class SlvpConfig(Section):
+    """How a student learns from optical flow (SLVP, WACVW 2024): what its sentences tell apart is
+    to explain how the pixels move.
+
+    Attributes:
+        window: pixels that the flow of a pixel is estimated from, on a side; wider is calmer, and
+            swells small objects.
+        area_weight: of the share of a frame that a sentence takes; without it, a sentence may take
+            all that stands still.
+    """
+
+    window: int = Field(13, ge=5)
+    area_weight: float = Field(0.1, ge=0)
+
+
 class StudentConfig(Section):
     """Stage ``student``: SimRVOS with LGCFS and BLCL (eqs 1 to 21), WSRVOS or GroPrompt.
 
@@ -425,11 +440,16 @@ class StudentConfig(Section):
             encoded once for all of them.
         short_side: pixels that a frame's short side is resized to.
         channels: C of the equations.
+        fusion: of frames and words (SimRVOS): in ``both`` directions; ``vision`` as query, the
+            frames look at the words (eq 1); or ``language`` as query, the reverse (eq 2).
+        start: weights of another student of the same shape to start from, in place of
+            ``initialise``; its folder, or the file.
         learning_rate, backbone_learning_rate: of AdamW, the second of the image encoder, which is
             left as it is at 0 (the paper: 5e-5 and 2.5e-5).
         supervision: ``pseudo_masks`` are the run's; the others are the data set's own annotation
             of the same samples: all ``masks``, the ``first_mask`` of the target, ``boxes``, or the
-            first mask and boxes in the other frames. ``text`` is the sentences alone (WSRVOS).
+            first mask and boxes in the other frames. ``text`` is the sentences alone (WSRVOS);
+            ``flow`` the optical flow of the frames, which needs no run (SLVP).
         masks: a mask store in place of the run's pseudo-masks, such as another student's
             predictions of the labelled split (two-step training); the same samples, or some.
         frame_weights: False takes every frame that is known for certain (weight 1).
@@ -448,7 +468,7 @@ class StudentConfig(Section):
     enabled: bool = True
     model: Literal["simrvos", "wsrvos", "groprompt"] = "simrvos"
     supervision: Literal[
-        "pseudo_masks", "masks", "first_mask_boxes", "boxes", "first_mask", "text"
+        "pseudo_masks", "masks", "first_mask_boxes", "boxes", "first_mask", "text", "flow"
     ] = "pseudo_masks"
     masks: Path | None = None
     frame_weights: bool = True
@@ -461,6 +481,8 @@ class StudentConfig(Section):
     negatives_a_clip: int = Field(4, ge=0)
     short_side: int = Field(144, ge=32)
     channels: int = Field(64, ge=16)
+    fusion: Literal["both", "vision", "language"] = "both"
+    start: Path | None = None
     learning_rate: float = Field(1e-3, gt=0)
     backbone_learning_rate: float = Field(0.0, ge=0)
     weight_decay: float = Field(5e-4, ge=0)
@@ -476,6 +498,7 @@ class StudentConfig(Section):
     views: ViewsConfig = ViewsConfig()
     training: TrainingConfig = TrainingConfig()
     encoders: StudentEncodersConfig = StudentEncodersConfig()
+    slvp: SlvpConfig = SlvpConfig()
     wsrvos: WsrvosConfig = WsrvosConfig()
     groprompt: GroPromptConfig = GroPromptConfig()
 
@@ -485,6 +508,12 @@ class StudentConfig(Section):
             raise ValueError(
                 f"supervision 'text' with model {self.model!r}: it learns from masks or boxes; set"
                 " model='wsrvos', or another supervision"
+            )
+        if self.model != "simrvos" and (self.supervision == "flow" or self.fusion != "both"):
+            raise ValueError(
+                f"supervision {self.supervision!r} and fusion {self.fusion!r} with model"
+                f" {self.model!r}: optical flow and a choice of fusion are SimRVOS's; set"
+                " model='simrvos'"
             )
         by_mil = self.model != "groprompt" and self.supervision in ("boxes", "first_mask_boxes")
         if by_mil and not self.mil:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -156,6 +156,8 @@ class SimRVOS(nn.Module):
         text_encoder: frozen; not a parameter of this module.
         channels: C.
         contrastive: whether it has the layers of BLCL, whose features enhance the pyramid's.
+        fusion: ``vision`` leaves eq 2 out, ``language`` eq 1: the frames, or the words, are not
+            changed by the others.
     """
 
     _text_encoder: TextEncoder
@@ -167,14 +169,15 @@ class SimRVOS(nn.Module):
         channels: int,
         *,
         contrastive: bool = False,
+        fusion: Literal["both", "vision", "language"] = "both",
     ) -> None:
         super().__init__()
         self.image_encoder = image_encoder
         object.__setattr__(self, "_text_encoder", text_encoder)
         self.visual_in = nn.Conv2d(image_encoder.channels[-1], channels, 1)
         self.text_in = nn.Linear(text_encoder.channels, channels)
-        self.to_visual = CrossAttention(channels)
-        self.to_words = CrossAttention(channels)
+        self.to_visual = CrossAttention(channels) if fusion != "language" else None
+        self.to_words = CrossAttention(channels) if fusion != "vision" else None
         self.word_weight = nn.Linear(channels, 1)
         self.pyramid = FeaturePyramid(image_encoder.channels[:-1], channels)
         self._filter_sizes = filter_sizes(channels)
@@ -227,8 +230,8 @@ class SimRVOS(nn.Module):
         """Cross-attention both ways, each with its own parameters (eqs 1 and 2)."""
         size = visual.shape[-2], visual.shape[-1]
         cells = visual.flatten(2).transpose(1, 2) + _places(*size, self._channels, visual)
-        seen = self.to_visual(cells, words, usable)
-        said = self.to_words(words, cells)
+        seen = cells if self.to_visual is None else self.to_visual(cells, words, usable)
+        said = words if self.to_words is None else self.to_words(words, cells)
         return Fused(seen.transpose(1, 2).unflatten(2, size), said)
 
     def dynamic_filters(self, fused_words: Tensor, words: Tensor, usable: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from stages.student.contract import StepSize, Student
 from stages.student.frames import by_size, distinct_frames, prepare_frames
 from stages.student.losses import loss_terms
 from stages.student.model import SimRVOS
+from stages.student.slvp import motion_terms
 
 
 class SimRVOSStudent(Student):
@@ -29,22 +30,26 @@ class SimRVOSStudent(Student):
         self._config = config
 
     def forward(self, clips: Sequence[Clip], step: StepSize, epoch: int) -> dict[str, Tensor]:
-        """The terms of eq 21 over clips whose frame sizes may differ; BLCL takes the student's
-        predictions for pseudo-masks from epoch 1 on."""
+        """The terms of eq 21, or of SLVP's loss where optical flow teaches, over clips whose frame
+        sizes may differ; BLCL takes the student's predictions for pseudo-masks from epoch 1 on."""
         total: dict[str, Tensor] = {}
         for group in by_size(clips):
             images, rows, lengths = distinct_frames(group)
             prepared = self._prepared(torch.from_numpy(images))
             texts = [clip.text for clip in group for _ in clip.images]
             found = self.network.look(prepared, texts, rows, lengths)
-            terms = loss_terms(
-                found,
-                group,
-                self._config,
-                (prepared.shape[2] // 2, prepared.shape[3] // 2),
-                size=step.weight,
-                predictions_count=epoch > 0,
-            )
+            grid = prepared.shape[2] // 2, prepared.shape[3] // 2
+            if self._config.supervision == "flow":
+                terms = motion_terms(found.logits, group, self._config.slvp, grid, step.weight)
+            else:
+                terms = loss_terms(
+                    found,
+                    group,
+                    self._config,
+                    grid,
+                    size=step.weight,
+                    predictions_count=epoch > 0,
+                )
             for name, value in terms.items():
                 total[name] = total[name] + value if name in total else value
         return total

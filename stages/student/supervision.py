@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 _VIDEOS_KEPT = 1024
 """Names and boxes, no pixels; opening a video looks at every frame's header."""
 
-Kind = Literal["mask", "boxes", "absent", "unknown"]
+Kind = Literal["mask", "boxes", "absent", "flow", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -35,31 +35,37 @@ class FrameSupervision:
 
     Attributes:
         kind: ``mask`` teaches its pixels; ``boxes`` go through MIL; ``absent`` teaches background;
-            ``unknown`` teaches nothing.
+            ``flow`` is of the whole frame, whatever the sentence (SLVP); ``unknown`` teaches
+            nothing.
         weight: in [0, 1], of the frame in the loss; 0 exactly where it is unknown.
         mask: bool [H, W], of a frame with a mask or pseudo-mask; else None.
         boxes: float32 [n, 4] with n of 1 at least, xyxy in pixels, half-open, of a frame with
             boxes; else None.
+        flow: float32 [H, W, 2], x and y in pixels a frame, NaN where it is not known, of a frame
+            with flow; else None.
     """
 
     kind: Kind
     weight: float = 1.0
     mask: NDArray[np.bool_] | None = None
     boxes: NDArray[np.float32] | None = None
+    flow: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         fits = (
             (self.kind == "mask") == (self.mask is not None)
             and (self.kind == "boxes") == (self.boxes is not None and len(self.boxes) > 0)
+            and (self.kind == "flow") == (self.flow is not None)
             and (self.kind == "unknown") == (self.weight == 0)
             and 0 <= self.weight <= 1
         )
         if not fits:
             raise ValueError(
                 f"supervision {self.kind!r} of weight {self.weight} with"
-                f" {'a' if self.mask is not None else 'no'} mask and"
-                f" {'no' if self.boxes is None else len(self.boxes)} boxes; expected what its kind"
-                " says, and a weight in (0, 1], or 0 where it is unknown"
+                f" {'a' if self.mask is not None else 'no'} mask,"
+                f" {'no' if self.boxes is None else len(self.boxes)} boxes and"
+                f" {'a' if self.flow is not None else 'no'} flow; expected what its kind says, and"
+                " a weight in (0, 1], or 0 where it is unknown"
             )
 
     def mirrored(self, width: int) -> FrameSupervision:
@@ -71,6 +77,8 @@ class FrameSupervision:
             x0, y0, x1, y1 = self.boxes.T
             boxes = np.stack([width - x1, y0, width - x0, y1], axis=1).astype(np.float32)
             return FrameSupervision("boxes", self.weight, boxes=boxes)
+        if self.flow is not None:
+            return of_flow(self.flow[:, ::-1] * np.array([-1, 1], np.float32))
         return self
 
 
@@ -90,6 +98,11 @@ def of_mask(mask: NDArray[np.bool_], weight: float = 1.0) -> FrameSupervision:
 def of_boxes(boxes: NDArray[np.float32]) -> FrameSupervision:
     """Boxes [n, 4]; none says that the target is absent."""
     return FrameSupervision("boxes", boxes=boxes) if len(boxes) else ABSENT
+
+
+def of_flow(flow: NDArray[np.float32]) -> FrameSupervision:
+    """Flow [H, W, 2] of a frame."""
+    return FrameSupervision("flow", flow=flow)
 
 
 class KnownFrames(NamedTuple):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -18,7 +19,7 @@ from torchvision.transforms.v2 import functional as light
 
 from pipeline.config import ViewsConfig
 from pipeline.ports import Image
-from stages.student.supervision import FrameSupervision, of_boxes, of_mask
+from stages.student.supervision import FrameSupervision, of_boxes, of_flow, of_mask
 
 _MIRRORED = {"left": "right", "right": "left", "leftmost": "rightmost", "rightmost": "leftmost"}
 _SIDES = re.compile(r"\b(" + "|".join(_MIRRORED) + r")\b", re.IGNORECASE)
@@ -29,6 +30,8 @@ _PLACE = re.compile(
     r"|\b(?:left|right|top|bottom)-?most\b|\b(?:upper|lower|lowest|highest)\b",
     re.IGNORECASE,
 )
+Pixel = TypeVar("Pixel", np.uint8, np.float32)
+
 _GREY = (124, 116, 104)
 """What ImageNet's mean is in 8 bits."""
 
@@ -85,6 +88,9 @@ class View:
             inside = np.clip(moved, 0, np.array([width, height] * 2, np.float32))
             seen = (inside[:, 2] > inside[:, 0]) & (inside[:, 3] > inside[:, 1])
             return of_boxes(inside[seen])
+        if known.flow is not None:
+            moved = self._warp(known.flow, cv2.INTER_LINEAR, (np.nan, np.nan))
+            return of_flow(moved * np.float32(self.zoom))
         return known
 
     def of_text(self, text: str) -> str:
@@ -96,8 +102,8 @@ class View:
         return replace(self, zoom=1.0, corner=(0.0, 0.0))
 
     def _warp(
-        self, image: NDArray[np.uint8], how: int, border: float | tuple[int, ...]
-    ) -> NDArray[np.uint8]:
+        self, image: NDArray[Pixel], how: int, border: float | tuple[float, ...]
+    ) -> NDArray[Pixel]:
         height, width = image.shape[:2]
         # In pixels' centres: a pixel's own edge is half a pixel before it.
         x, y = (0.5 * (self.zoom - 1) - self.zoom * corner for corner in self.corner)
@@ -110,7 +116,7 @@ class View:
             borderMode=cv2.BORDER_CONSTANT,
             borderValue=border,
         )
-        return np.asarray(found, np.uint8)
+        return np.asarray(found, image.dtype)
 
 
 AS_IT_IS = View()

@@ -178,6 +178,38 @@ def test_text_alone_needs_sentences_and_no_mask(
 
 
 @pytest.mark.usefixtures("unobserved")
+def test_optical_flow_needs_no_run_and_what_it_teaches_is_gone_on_with(
+    site: Path, tmp_path: Path
+) -> None:
+    bare = config_of(site, f"out={str(tmp_path)!r}", "student.supervision=flow")
+    flow = train_run(bare, "flow", QUIET)
+    assert flow == tmp_path / "shapes-train" / "students" / "flow"
+    rows = (flow / "losses.csv").read_text().splitlines()
+    assert rows[0] == "step,loss,area,motion" and len(rows) == 5
+    assert predict(bare, "flow", tmp_path / "masks", How("valid"), QUIET)["predicted"] == 2
+    # At a rate of next to nothing, what it started from is what comes out.
+    still = ("student.learning_rate=1e-12", "student.weight_decay=0")
+    train_run(config_of(site, *still, f"student.start={str(flow)!r}"), "next", QUIET)
+    learnt, gone_on_with = load_file(flow / "model.safetensors"), weights(site, "next")
+    for name, value in learnt.items():
+        torch.testing.assert_close(gone_on_with[name], value, rtol=0, atol=1e-9)
+    assert (
+        predict(config_of(site), "next", tmp_path / "next", How("valid"), QUIET)["predicted"] == 2
+    )
+
+
+@pytest.mark.usefixtures("unobserved")
+def test_a_start_that_does_not_fit_says_why(site: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="nowhere"):
+        train_run(config_of(site, f"student.start={str(tmp_path / 'nowhere')!r}"), None, QUIET)
+    vision = train_run(config_of(site, "student.fusion=vision"), "vision", QUIET)
+    start = f"student.start={str(vision)!r}"
+    with pytest.raises(CheckpointError, match=r"missing \(such as network\.to_words"):
+        train_run(config_of(site, start), None, QUIET)
+    assert train_run(config_of(site, start, "student.fusion=vision"), None, QUIET).is_dir()
+
+
+@pytest.mark.usefixtures("unobserved")
 def test_what_cannot_be_trained_says_why(site: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no masks; .*pseudolabels run"):
         train_run(config_of(site, f"out={str(tmp_path / 'nowhere')!r}"), None, QUIET)

@@ -43,6 +43,7 @@ def basis(*overrides: str) -> dict[str, Any]:
         ("training.workers=2", "training.parts_a_step=2", "training.checkpoint_every=7"),
         ("training.validate_videos=3", "training.patience=3"),
         ("groprompt.heads=4", "groprompt.text_weight=1.0"),
+        ("slvp.window=21", "slvp.area_weight=1.0"),
     ],
 )
 def test_what_changes_nothing_is_not_in_the_fingerprint(overrides: tuple[str, ...]) -> None:
@@ -62,6 +63,10 @@ def test_what_changes_nothing_is_not_in_the_fingerprint(overrides: tuple[str, ..
         ("blcl=true", "blcl_weight=0.5"),
         ("blcl=true", "blcl_threshold=0.8"),
         ("supervision='masks'",),
+        ("supervision='flow'",),
+        ("supervision='flow'", "slvp.area_weight=1.0"),
+        ("fusion='vision'",),
+        ("start='other.safetensors'",),
         ("mil=true", "supervision='boxes'"),
         ("frame_weights=false",),
         ("model='wsrvos'",),

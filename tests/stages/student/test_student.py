@@ -28,7 +28,7 @@ from stages.student.model import (
 )
 from stages.student.simrvos import SimRVOSStudent
 from stages.student.supervision import UNKNOWN, FrameSupervision, of_mask
-from tests.fakes.student import CHANNELS, Videos, tiny_model, two_scenes
+from tests.fakes.student import CHANNELS, TinyImages, TinyWords, Videos, tiny_model, two_scenes
 
 
 def clip_loss(model: SimRVOS, clips: Sequence[Clip], config: StudentConfig) -> Tensor:
@@ -91,6 +91,24 @@ def test_cross_attention_is_equations_1_and_2() -> None:
                 )
                 assert float(found[n, i, c]) == pytest.approx(expected, abs=1e-5)
     assert torch.equal(layer(x, y, None)[1], found[1])
+
+
+@torch.no_grad()
+def test_vision_as_query_leaves_the_words_as_they_are_and_language_the_frames() -> None:
+    visual, words = torch.randn(1, CHANNELS, 4, 5), torch.randn(1, 3, CHANNELS)
+    every = torch.ones(1, 3, dtype=torch.bool)
+    frames_ask, words_ask = (
+        SimRVOS(TinyImages(), TinyWords(), CHANNELS, fusion=fusion)
+        for fusion in ("vision", "language")
+    )
+    found = [frames_ask.fuse(visual, said, every) for said in (words, words + 1)]
+    assert torch.equal(found[0].words, words)
+    assert not torch.allclose(found[0].visual, found[1].visual)
+    found = [words_ask.fuse(seen, words, every) for seen in (visual, visual + 1)]
+    assert not torch.allclose(found[0].words, found[1].words)
+    assert torch.equal(words_ask.fuse(visual, words + 1, every).visual, found[0].visual)
+    for model in (frames_ask, words_ask):
+        assert model(torch.randn(1, 3, 32, 32), ["the star"]).shape == (1, 8, 8)
 
 
 @torch.no_grad()
