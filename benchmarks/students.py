@@ -4,7 +4,8 @@
 
 Tables: ``simrvos`` is SimRVOS's Tables I, III and IV; ``pseudo`` what the run's masks, their
 weights and their order are worth; ``wsrvos`` text as the only supervision, each part left out;
-``groprompt`` what boxes make of the run's grounder.
+``groprompt`` what boxes make of the run's grounder; ``slvp`` optical flow by itself and before
+masks, with both fusions.
 
 Works on a run whose masks are done (`make pseudolabels` makes one): every student is trained on the
 same samples of it and predicts the `valid` split. A seed sets the student's first weights and the
@@ -30,12 +31,13 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
+from safetensors.torch import save
 
 from flows.evaluation import baseline_masks, evaluate, summarise
 from flows.paths import RunPaths
 from flows.predicting import How, predict_split
 from flows.run import plan_of
-from flows.students import build_student, clips_of
+from flows.students import clips_of, student_to_train
 from flows.validation import Validation
 from flows.workshop import Workshop
 from pipeline.config import RunConfig, config_from, load_config
@@ -54,6 +56,7 @@ from storage.tables import ground_videos, read_augmentations, read_ground
 WEAK = {"supervision": "first_mask_boxes", "mil": True}
 TEXT = {"model": "wsrvos", "supervision": "text"}
 GROUNDER = {"model": "groprompt", "supervision": "boxes"}
+FLOW = {"supervision": "flow", "expressions_a_clip": 8, "clips_a_step": 2}
 NO_CONTRAST = {"groprompt.text_weight": 0.0, "groprompt.modal_weight": 0.0}
 
 
@@ -67,11 +70,14 @@ class Row:
             every frame; ``unranked``, the best instance of every frame; or of the ``student`` of
             the same seed that learnt from first mask + boxes (SimRVOS's two-step training).
         trained: False takes the student as it starts.
+        before: fields of the student of the same seed whose weights it starts from; none for its
+            own start.
     """
 
     student: Mapping[str, Any]
     masks: str = "run"
     trained: bool = True
+    before: Mapping[str, Any] | None = None
 
 
 TABLES: Mapping[str, Mapping[str, Row]] = {
@@ -111,6 +117,19 @@ TABLES: Mapping[str, Mapping[str, Row]] = {
         "the grounder taught by boxes": Row(GROUNDER),
         "the grounder taught by pseudo-masks": Row({"model": "groprompt"}),
     },
+    "slvp": {
+        f"{what}, {name}": row
+        for name, fusion in (
+            ("both ways", {}),
+            ("vision as query", {"fusion": "vision"}),
+            ("language as query", {"fusion": "language"}),
+        )
+        for what, row in (
+            ("flow alone", Row(FLOW | fusion)),
+            ("pseudo-masks", Row(fusion)),
+            ("flow, then pseudo-masks", Row(fusion, before=FLOW | fusion)),
+        )
+    },
 }
 
 
@@ -129,7 +148,7 @@ def student_of(config: RunConfig, row: Row, seed: int) -> RunConfig:
 def started(shop: Workshop) -> Student:
     """A student that has learnt nothing yet; it predicts."""
     torch.manual_seed(shop.config.seed)
-    return build_student(shop.config, shop.device).eval()
+    return student_to_train(shop.config, shop.device).eval()
 
 
 def taught(config: RunConfig, masks: MaskStore) -> Student:
@@ -138,6 +157,19 @@ def taught(config: RunConfig, masks: MaskStore) -> Student:
     student, clips = started(shop), clips_of(shop, masks)
     fit(Trainer(student, clips, config.student, device=shop.device), config.student.training)
     return student.eval()
+
+
+def weights_of(first: RunConfig) -> Path:
+    """The file of a student's weights; trained unless that is there."""
+    name = f"student-{digest(first.model_dump(mode='json'))[:12]}.safetensors"
+    place = RunPaths(first.run_folder).folder / "students-bench" / name
+    if not place.exists():
+        student = taught(first, MaskStore(RunPaths(first.run_folder).masks))
+        place.parent.mkdir(exist_ok=True)
+        weights = {name: value.contiguous() for name, value in student.state_dict().items()}
+        with replace_file(place) as file:
+            file.write(save(weights))
+    return place
 
 
 def score(config: RunConfig, student: Student) -> float:
@@ -150,6 +182,9 @@ def score(config: RunConfig, student: Student) -> float:
 def value_of(config: RunConfig, row: Row, seed: int) -> float:
     """J&F in percent of the student of a row and a seed."""
     mine = student_of(config, row, seed)
+    if row.before is not None:
+        start = weights_of(student_of(config, Row(row.before), seed))
+        mine = student_of(mine, Row({"start": str(start)}), seed)
     if not row.trained:
         return score(mine, started(Workshop(mine)))
     return score(mine, taught(mine, masks_of(config, row.masks, seed)))

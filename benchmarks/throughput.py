@@ -19,6 +19,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from typing import Annotated, Any
 
 import numpy as np
@@ -34,6 +35,7 @@ from transformers import BertConfig
 
 from pipeline.config import GroundConfig, SegmentConfig
 from pipeline.geometry import mask_iou
+from pipeline.shapes.scene import COLOURS, SHAPES
 from stages.demo.tokenizer import build_tokenizer
 from stages.ground.architecture import build_published as build_dino
 from stages.ground.deformable import fuse_deformable
@@ -125,10 +127,13 @@ def boxes_of(positives: int, seed: int) -> NDArray[np.float32]:
 
 
 def sentences_of(count: int) -> list[str]:
-    """Sentences of unlike length in the words that the demo tokenizer knows."""
+    """Sentences of unlike length, at most twenty words, in the words that the demo tokenizer
+    knows."""
     kinds = ["the red circle", "a small blue star to the left of the green square"]
     kinds += ["the triangle moving up", "the large yellow cross at the top"]
-    return [f"{kinds[row % 4]} {'at the bottom ' * (row // 4)}".strip() for row in range(count)]
+    kinds += [f"{kind} at the bottom" for kind in kinds]
+    others = [""] + [f" right of the {a} {b}" for a, b in product(COLOURS, SHAPES)]
+    return [kinds[row % 8] + others[row // 8] for row in range(count)]
 
 
 def segment_rows(
