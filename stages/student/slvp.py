@@ -73,8 +73,7 @@ def shares(chance: Tensor) -> Tensor:
 def unexplained(share: Tensor, flow: Tensor, grid: tuple[int, int]) -> Tensor:
     """How much of the flow is left when every share has the one motion that fits it best.
 
-    A sentence's share has a shift; the background, which the camera moves, an affine motion. An
-    affine motion would fit two things in different places that move apart.
+    A motion is affine: it shifts, turns and grows, as things and the camera do.
 
     Args:
         share: [T, R, n], sums to 1 over R.
@@ -90,8 +89,7 @@ def unexplained(share: Tensor, flow: Tensor, grid: tuple[int, int]) -> Tensor:
     flow = torch.where(known[..., None], flow, 0.0)
     everything = known[:, None].float()
     with torch.autocast(flow.device.type, enabled=False):
-        of_targets, behind = (share.float() * everything).split([share.shape[1] - 1, 1], dim=1)
-        left = _left(of_targets, flow, terms_nK[:, :1]) + _left(behind, flow, terms_nK)
+        left = _left(share.float() * everything, flow, terms_nK)
         of_camera = _left(everything, flow, terms_nK)
     rest: Tensor = left / (of_camera + NOISE * known.sum(1).clamp(min=1))
     return rest

