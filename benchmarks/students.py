@@ -56,7 +56,13 @@ from storage.tables import ground_videos, read_augmentations, read_ground
 WEAK = {"supervision": "first_mask_boxes", "mil": True}
 TEXT = {"model": "wsrvos", "supervision": "text"}
 GROUNDER = {"model": "groprompt", "supervision": "boxes"}
-FLOW = {"supervision": "flow", "expressions_a_clip": 8, "clips_a_step": 2}
+FLOW = {
+    "supervision": "flow",
+    "steps": 100,
+    "expressions_a_clip": 8,
+    "clips_a_step": 2,
+    "learning_rate": 3e-4,
+}
 NO_CONTRAST = {"groprompt.text_weight": 0.0, "groprompt.modal_weight": 0.0}
 
 
@@ -125,7 +131,7 @@ TABLES: Mapping[str, Mapping[str, Row]] = {
             ("language as query", {"fusion": "language"}),
         )
         for what, row in (
-            ("flow alone", Row(FLOW | fusion)),
+            ("flow alone", Row(fusion, trained=False, before=FLOW | fusion)),
             ("pseudo-masks", Row(fusion)),
             ("flow, then pseudo-masks", Row(fusion, before=FLOW | fusion)),
         )
