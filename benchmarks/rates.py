@@ -9,7 +9,8 @@ and alone on the input that it then has; its decoder as `segment` calls it, `seg
 boxes a pass, none merged. Grounding DINO is timed as `ground` calls it, its transformer on frames
 and sentences that are encoded already: one sentence a pass, and `ground.joint`. `--compile` adds
 the image encoders through `torch.compile`, on the same weights. Repeats go round, one call of
-everything after the other, so that other work on the machine falls on both sides of a ratio.
+everything after the other, so that other work on the machine falls on both sides of a ratio. What
+is printed is a table of docs/performance.md.
 
 FLOPs are those of the encoder's products and convolutions as PyTorch counts them, two a
 multiply-add, the padding of the square input and of windows included. They are counted on the meta
@@ -258,16 +259,24 @@ def name_of(device: torch.device) -> str:
     return found[1] if found else platform.machine()
 
 
-def line_of(row: Row) -> str:
-    name = row.what + (", compiled" if row.compiled else "")
-    said = [f"{row.slowest:.4g} to {row.fastest:.4g}"]
-    if row.tflops is not None and row.share is not None:
-        said.append(f"{row.tflops:.4g} TFLOP/s, {row.share:.1%} of the product's best")
-    if row.gain is not None:
-        said.append(f"{row.gain:.2f} times as fast; first call {row.first:.0f} s")
-    if row.peak is not None:
-        said.append(f"{row.peak:.1f} GiB")
-    return f"  {name:40} {row.rate:9.4g} {row.unit:10} ({'; '.join(said)})"
+def table_of(rows: Sequence[Row]) -> str:
+    """The rows as docs/performance.md has them; memory on a GPU only."""
+    head = ["", "rate", "slowest to fastest", "TFLOP/s", "share", "times as fast", "first call"]
+    lines = [[*head, "memory"], ["---"] * (len(head) + 1)]
+    for row in rows:
+        cells = [
+            row.what + (", compiled" if row.compiled else ""),
+            f"{row.rate:.3g} {row.unit}",
+            f"{row.slowest:.3g} to {row.fastest:.3g}",
+            "" if row.tflops is None else f"{row.tflops:.3g}",
+            "" if row.share is None else f"{row.share:.0%}",
+            "" if row.gain is None else f"{row.gain:.2f}",
+            f"{row.first:.0f} s" if row.compiled else "",
+            "" if row.peak is None else f"{row.peak:.1f} GiB",
+        ]
+        lines.append(cells)
+    width = len(head) + (rows[0].peak is not None)
+    return "\n".join(f"| {' | '.join(cells[:width])} |" for cells in lines)
 
 
 def main(
@@ -292,7 +301,7 @@ def main(
         typer.echo(json.dumps(about | {"rows": [asdict(row) for row in rows]}, indent=2))
     else:
         print(", ".join(f"{key.replace('_', ' ')} {value}" for key, value in about.items()))
-        print(*map(line_of, rows), sep="\n")
+        print(f"\n{table_of(rows)}")
     share = max(row.share or 0 for row in rows if row.what == ENCODER)
     if place.type == "cuda" and model != "demo" and share < HELD_TO:
         raise typer.Exit(1)

@@ -80,6 +80,12 @@ def test_shares_are_of_the_best_product_and_gains_of_the_medians(
     assert (plain.rate, plain.tflops, plain.share, plain.gain) == (0.2, 0.2, 0.2, None)
     assert (plain.slowest, plain.fastest) == (0.125, 0.25)
     assert (compiled.rate, compiled.gain) == (0.5, 2.5)
+    lines = rates.table_of([product, plain, compiled]).splitlines()
+    assert {line.count("|") for line in lines} == {8}
+    assert lines[3].startswith("| encoder | 0.2 images/s | 0.125 to 0.25 | 0.2 | 20% |  | ")
+    assert lines[4].startswith(
+        "| encoder, compiled | 0.5 images/s | 0.4 to 0.5 | 0.5 | 50% | 2.50 |"
+    )
 
 
 def test_a_twin_is_compiled_alone_and_has_the_same_weights() -> None:
