@@ -105,3 +105,25 @@ def test_a_device_that_is_not_there_ends_with_one_message(
     said = capsys.readouterr().err
     assert said.startswith("error: device 'cuda:99': not on this machine")
     assert said.count("\n") == 1
+
+
+def test_an_encoder_below_its_share_ends_with_1_on_a_gpu_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def ends(device: str, model: rates.Model, *shares: float) -> bool:
+        rows = [
+            rates.Row(ENCODER, False, "images/s", 1, 1, 1, 1, share, None, 1, None)
+            for share in shares
+        ]
+        monkeypatch.setattr(rates, "resolve_device", torch.device)
+        monkeypatch.setattr(rates, "measure", lambda *_: ({}, rows))
+        try:
+            main(model, device=device)
+        except typer.Exit as end:
+            return end.exit_code == 1
+        return False
+
+    assert ends("cuda:0", "vit_h", 0.49)
+    assert not ends("cuda:0", "vit_h", 0.49, 0.5)
+    assert not ends("cuda:0", "demo", 0.1)
+    assert not ends("cpu", "vit_h", 0.1)
