@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from flows import server
+from flows.paths import weights_of_student
 from flows.shards import WeightDigests
 from pipeline.config import RunConfig
 from pipeline.errors import CheckpointError
@@ -240,6 +241,9 @@ def _configured_weights(config: RunConfig) -> Iterator[Finding]:
         if not checkpoint.startswith("demo:"):
             yield _weights(f"weights of {stage}", checkpoint, config, True)
     encoders, needed = config.student.encoders, config.student.enabled
+    if config.student.start is not None:
+        start = weights_of_student(config.student.start)
+        yield _weights("weights of student", str(start), config, needed)
     if encoders.backbone_checkpoint is not None:
         yield _weights("weights of student", str(encoders.backbone_checkpoint), config, needed)
     if encoders.text_encoder != "demo":

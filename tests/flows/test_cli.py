@@ -95,9 +95,17 @@ def test_help_needs_no_heavy_library() -> None:
 
 
 def test_doctor_names_what_is_missing_and_where_it_comes_from(tmp_path: Path) -> None:
-    config = load_config(None, [f'out="{tmp_path}"', 'segment.checkpoint="nosuch.pth"'])
+    config = load_config(
+        None,
+        [
+            f'out="{tmp_path}"',
+            'segment.checkpoint="nosuch.pth"',
+            'student.start="gone.safetensors"',
+        ],
+    )
     findings = {finding.name: finding for finding in examine(config)}
     assert findings["torch"].well
+    assert not findings["gone.safetensors"].well
     assert not findings["nosuch.pth"].well
     assert findings["nosuch.pth"].needed
     for item in PUBLISHED:
