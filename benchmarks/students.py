@@ -63,6 +63,8 @@ FLOW = {
     "clips_a_step": 2,
     "learning_rate": 3e-4,
 }
+FEW = 6
+"""Videos whose masks teach, of a row that asks what is learnt before them."""
 NO_CONTRAST = {"groprompt.text_weight": 0.0, "groprompt.modal_weight": 0.0}
 
 
@@ -73,8 +75,9 @@ class Row:
     Attributes:
         student: fields of the configuration's section, ``a.b`` for one of a section within.
         masks: whose pseudo-masks: of the run; the ``baseline``'s, the best box of the sentence in
-            every frame; ``unranked``, the best instance of every frame; or of the ``student`` of
-            the same seed that learnt from first mask + boxes (SimRVOS's two-step training).
+            every frame; ``unranked``, the best instance of every frame; of the run's first
+            ``few`` videos; or of the ``student`` of the same seed that learnt from first mask +
+            boxes (SimRVOS's two-step training).
         trained: False takes the student as it starts.
         before: fields of the student of the same seed whose weights it starts from; none for its
             own start.
@@ -132,8 +135,8 @@ TABLES: Mapping[str, Mapping[str, Row]] = {
         )
         for what, row in (
             ("flow alone", Row(fusion, trained=False, before=FLOW | fusion)),
-            ("pseudo-masks", Row(fusion)),
-            ("flow, then pseudo-masks", Row(fusion, before=FLOW | fusion)),
+            (f"masks of {FEW} videos", Row(fusion, "few")),
+            (f"flow, then masks of {FEW} videos", Row(fusion, "few", before=FLOW | fusion)),
         )
     },
 }
@@ -199,11 +202,29 @@ def value_of(config: RunConfig, row: Row, seed: int) -> float:
 # Masks that are not the run's.
 
 
+class FirstVideos(MaskStore):
+    """The masks of a store's first videos.
+
+    Args:
+        path: of the store.
+        count: of videos.
+    """
+
+    def __init__(self, path: Path, count: int) -> None:
+        super().__init__(path)
+        self._count = count
+
+    def videos(self) -> list[str]:
+        return super().videos()[: self._count]
+
+
 def masks_of(config: RunConfig, kind: str, seed: int) -> MaskStore:
     """The store of a kind of masks; written beside the run's where it is not there yet."""
     paths = RunPaths(config.run_folder)
     if kind == "run":
         return MaskStore(paths.masks)
+    if kind == "few":
+        return FirstVideos(paths.masks, FEW)
     folder = paths.folder / "students-bench"
     if kind == "student":
         return labels_of_a_student(student_of(config, Row(WEAK), seed), folder)
