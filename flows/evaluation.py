@@ -193,9 +193,8 @@ def baseline_masks(
     Returns:
         mask [T, H, W] and status [T]: present where there is a box, absent where there is none.
     """
-    import torch  # not before there is something to evaluate: a finished run starts without it
-
-    from stages.masks import enlarge
+    # Not before there is something to evaluate: a finished run starts without torch.
+    from stages.masks import enlarged_above
 
     masks = np.zeros((len(boxes), height, width), bool)
     status = np.full(len(boxes), Status.ABSENT, np.uint8)
@@ -203,8 +202,8 @@ def baseline_masks(
     for index, (found, decoded) in enumerate(zip(boxes, candidates, strict=True)):
         best = np.flatnonzero((found.text == row) & (found.rank == 0))
         if best.size:
-            logits = torch.from_numpy(decoded.logits[decoded.box_row[best]])
-            masks[index] = (enlarge(logits, height, width)[0] > 0).numpy()
+            logits = decoded.logits[decoded.box_row[best[0]]]
+            masks[index] = enlarged_above(logits, height, width, 0)
             status[index] = Status.PRESENT
     return masks, status
 
