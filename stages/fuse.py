@@ -301,7 +301,6 @@ def _to_half(values: NDArray[np.float64]) -> NDArray[np.float16]:
     singles = values.astype(np.float32)
     halves: NDArray[np.float16] = torch.from_numpy(singles).half().numpy()
     midway = (singles.view(np.uint32) & 0x1FFF) == 0x1000
-    doubt = (midway | (np.abs(singles) < 2.0**-14)) & (singles != values)
-    if doubt.any():
-        halves[doubt] = values[doubt].astype(np.float16)
+    doubt = np.flatnonzero(midway | (np.abs(singles) < 2.0**-14))
+    halves.flat[doubt] = values.flat[doubt].astype(np.float16)
     return halves
