@@ -193,8 +193,9 @@ def baseline_masks(
     Returns:
         mask [T, H, W] and status [T]: present where there is a box, absent where there is none.
     """
-    # Not before there is something to evaluate: a finished run starts without torch.
-    from stages.masks import enlarged_above
+    import torch  # not before there is something to evaluate: a finished run starts without it
+
+    from stages.masks import enlarge
 
     masks = np.zeros((len(boxes), height, width), bool)
     status = np.full(len(boxes), Status.ABSENT, np.uint8)
@@ -202,8 +203,8 @@ def baseline_masks(
     for index, (found, decoded) in enumerate(zip(boxes, candidates, strict=True)):
         best = np.flatnonzero((found.text == row) & (found.rank == 0))
         if best.size:
-            logits = decoded.logits[decoded.box_row[best[0]]]
-            masks[index] = enlarged_above(logits, height, width, 0)
+            logits = torch.from_numpy(decoded.logits[decoded.box_row[best]])
+            masks[index] = (enlarge(logits, height, width)[0] > 0).numpy()
             status[index] = Status.PRESENT
     return masks, status
 

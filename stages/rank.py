@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pipeline.config import RankConfig
 from pipeline.geometry import pairwise_mask_iou
 from pipeline.types import FrameQuality, Hypotheses, PseudoMask, Status
-from stages.masks import enlarged_above
+from stages.masks import enlarge
 
 VERSION = 1
 """Goes into fingerprints; raised when the same configuration gives other masks."""
@@ -77,8 +77,8 @@ def rank(
     frames = len(status)
     mask = np.zeros((frames, height, width), np.bool_)
     for index in np.flatnonzero(status == Status.PRESENT):
-        logits = hypotheses.logits[index, ranking.chosen[index]]
-        mask[index] = enlarged_above(logits, height, width, cut)
+        logits = torch.from_numpy(hypotheses.logits[index, ranking.chosen[index]][None])
+        mask[index] = (enlarge(logits, height, width)[0] > cut).numpy()
         if not mask[index].any():
             status[index], reason[index] = Status.UNKNOWN, EMPTY_MASK
     weight = _weights(hypotheses, ranking, status)
@@ -103,9 +103,7 @@ def rank_frames(hypotheses: Hypotheses, config: RankConfig, cut: float) -> Ranki
     violation = np.zeros(len(chosen))
     temporal = np.full(len(chosen), np.nan)
     if len(present):
-        logits = torch.from_numpy(hypotheses.logits[present, chosen[present]])
-        # In float32, which is many times as fast; the cut is rounded as the logits are.
-        masks = (logits.float() > float(np.float16(cut))).numpy()
+        masks = hypotheses.logits[present, chosen[present]] > cut
         overlap = pairwise_mask_iou(masks, masks)
         if config.enabled:
             violation[present] = order_violations(overlap, present, config.window, config.epsilon)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from segment_anything.modeling import Sam
 from segment_anything.utils.transforms import ResizeLongestSide
 
-from stages.masks import crop_padding, enlarge, enlarged_above, input_size
+from stages.masks import crop_padding, enlarge, input_size
 
 SIDE = 128
 FRAMES = [(144, 256), (256, 144), (200, 200), (37, 101), (101, 37), (480, 853), (3, 300)]
@@ -66,45 +65,3 @@ def test_half_precision_logits_give_the_same_mask_but_at_the_edge() -> None:
     half = enlarge(crop_padding(low, 90, 160).half(), 90, 160)
     differs = (full > 0) != (half > 0)
     assert not differs[full.abs() > 0.02].any()
-
-
-@settings(max_examples=150, deadline=None)
-@given(
-    st.integers(0, 999),
-    st.integers(1, 400),
-    st.integers(1, 400),
-    st.sampled_from([16, 32, 64, 128]),
-    st.sampled_from([0.0, -0.405465, 1.5]),
-)
-def test_the_pixels_above_a_cut_are_those_of_the_whole(
-    seed: int, height: int, width: int, cells: int, cut: float
-) -> None:
-    height, width = max(height, width // cells + 1), max(width, height // cells + 1)
-    rng = np.random.default_rng(seed)
-    rows, columns = crop_padding(torch.zeros(1, cells, cells), height, width).shape[1:]
-    y, x = np.mgrid[0:rows, 0:columns]
-    centre, radius = rng.uniform(-0.1, 1.1, 2), rng.uniform(0.05, 0.6, 2)
-    away = np.hypot(
-        (y / rows - centre[0]) / radius[0],
-        (x / columns - centre[1]) / radius[1],
-    )
-    logits = 12 * (1 - away) + rng.choice([0, 0.1, 5]) * rng.normal(size=away.shape)
-    # Whole numbers give many pixels that are at the cut within rounding.
-    logits = np.round(logits) if seed % 2 else logits
-    logits = np.clip(logits, -32, 32).astype(np.float16)
-    expected = enlarge(torch.from_numpy(logits)[None], height, width)[0] > cut
-    assert np.array_equal(enlarged_above(logits, height, width, cut), expected.numpy())
-
-
-@pytest.mark.parametrize("value", [-np.inf, -3, 3, np.inf, np.nan])
-def test_a_mask_of_one_value_is_all_or_nothing(value: float) -> None:
-    logits = np.full((18, 32), value, np.float16)
-    found = enlarged_above(logits, 90, 160, 0)
-    assert np.array_equal(found, enlarge(torch.from_numpy(logits)[None], 90, 160)[0] > 0)
-    assert not found.any() or (value > 0 and found.all()) or np.isinf(value)
-
-
-def test_logits_of_fewer_cells_than_the_frame_has_are_stretched_as_a_whole() -> None:
-    logits = np.random.default_rng(0).normal(size=(40, 64)).astype(np.float16)
-    expected = enlarge(torch.from_numpy(logits)[None], 233, 301)[0] > 0
-    assert np.array_equal(enlarged_above(logits, 233, 301, 0), expected.numpy())
