@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 def box_area(boxes: ArrayLike) -> NDArray[np.float64]:
     """Pixels of each box [..., 4] -> [...]; 0 for a box that holds nothing."""
     array = _as_boxes(boxes)
-    sides = np.clip(array[..., 2:] - array[..., :2], 0, None)
+    sides = np.maximum(array[..., 2:] - array[..., :2], 0)
     return np.asarray(sides[..., 0] * sides[..., 1], dtype=np.float64)
 
 
@@ -27,7 +27,7 @@ def box_iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
     a_n4, b_m4 = _as_boxes(a).reshape(-1, 4), _as_boxes(b).reshape(-1, 4)
     low = np.maximum(a_n4[:, None, :2], b_m4[None, :, :2])
     high = np.minimum(a_n4[:, None, 2:], b_m4[None, :, 2:])
-    sides = np.clip(high - low, 0, None)
+    sides = np.maximum(high - low, 0)
     # A corner-swapped box has no area, so it may meet nothing either.
     area_n, area_m = box_area(a_n4), box_area(b_m4)
     holds_something = (area_n[:, None] > 0) & (area_m[None, :] > 0)
@@ -95,9 +95,10 @@ def pairwise_mask_iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
     pixels = int(np.prod(a_nhw.shape[1:]))
     exact = np.dtype(np.float32 if pixels < 1 << 24 else np.float64)
     a_np: NDArray[Any] = a_nhw.reshape(len(a_nhw), pixels).astype(exact)
-    b_mp: NDArray[Any] = b_mhw.reshape(len(b_mhw), pixels).astype(exact)
+    same = a_nhw is b_mhw
+    b_mp: NDArray[Any] = a_np if same else b_mhw.reshape(len(b_mhw), pixels).astype(exact)
     shared: NDArray[np.float64] = (a_np @ b_mp.T).astype(np.float64)
-    area_n, area_m = a_np.sum(axis=1, dtype=np.float64), b_mp.sum(axis=1, dtype=np.float64)
+    area_n, area_m = (masks.sum(axis=1).astype(np.float64) for masks in (a_np, b_mp))
     union = area_n[:, None] + area_m[None, :] - shared
     return _share(shared, union)
 

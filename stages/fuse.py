@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from pipeline.config import FuseConfig
@@ -283,6 +284,23 @@ def _fused_mask(
     share = weight[voters] / weight[voters].sum()
     distinct, place = np.unique(member[voters], return_inverse=True)
     share = np.bincount(place, weights=share, minlength=len(distinct))
-    logits = np.tensordot(share, candidates.logits[distinct].astype(np.float32), axes=1)
+    # torch widens and narrows halves many times as fast as numpy does.
+    seen = torch.from_numpy(candidates.logits[distinct]).float().numpy()
+    logits = _to_half(np.tensordot(share, seen, axes=1))
     quality = float(share @ candidates.predicted_iou[distinct])
-    return logits.astype(np.float16), quality, float(share @ candidates.stability[distinct])
+    return logits, quality, float(share @ candidates.stability[distinct])
+
+
+def _to_half(values: NDArray[np.float64]) -> NDArray[np.float16]:
+    """``values.astype(np.float16)``, by way of float32.
+
+    Two roundings differ from one where the first ends midway between two halves; these few are
+    rounded again. Midway is a one and twelve zeros at the end; below 2^-14, where halves lie
+    further apart, any may be.
+    """
+    singles = values.astype(np.float32)
+    halves: NDArray[np.float16] = torch.from_numpy(singles).half().numpy()
+    midway = (singles.view(np.uint32) & 0x1FFF) == 0x1000
+    doubt = np.flatnonzero(midway | (np.abs(singles) < 2.0**-14))
+    halves.flat[doubt] = values.flat[doubt].astype(np.float16)
+    return halves

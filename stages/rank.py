@@ -103,7 +103,9 @@ def rank_frames(hypotheses: Hypotheses, config: RankConfig, cut: float) -> Ranki
     violation = np.zeros(len(chosen))
     temporal = np.full(len(chosen), np.nan)
     if len(present):
-        masks = hypotheses.logits[present, chosen[present]] > cut
+        logits = torch.from_numpy(hypotheses.logits[present, chosen[present]])
+        # In float32, which is many times as fast; the cut is rounded as the logits are.
+        masks = (logits.float() > float(np.float16(cut))).numpy()
         overlap = pairwise_mask_iou(masks, masks)
         if config.enabled:
             violation[present] = order_violations(overlap, present, config.window, config.epsilon)

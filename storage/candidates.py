@@ -6,29 +6,28 @@ h w cells of a low-resolution mask.
 
 from __future__ import annotations
 
+import shutil
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from pipeline.errors import StoreError
 from pipeline.types import Candidates
 from storage.atomic import explain_disk_errors
 from storage.names import safe_name
+from storage.zarr_arrays import StoredArray, write_array
 from storage.zarr_groups import (
     ShardStoreWriter,
-    child_group,
+    create_group,
     explain_damage,
-    open_array,
     open_group,
     read_array,
-    write_array,
 )
 
 FORMAT = "pseudolabels.candidates"
@@ -56,22 +55,22 @@ class CandidateWriter(ShardStoreWriter):
         """Begins a video whose frames come in parts; until it is finished it must not be read."""
         safe_name(video_id, self._path, "video id")
         with explain_disk_errors(self._path):
-            return CandidateStream(self._group.create_group(video_id), self._path)
+            create_group(self._folder / video_id, {})
+        return CandidateStream(self._folder / video_id, self._path)
 
     def remove_video(self, video_id: str) -> None:
         """Takes a video out again that was begun."""
-        del self._group[video_id]
+        shutil.rmtree(self._folder / video_id)
 
 
 class CandidateStream:
     """One video on its way to the disk; memory holds less than a chunk of its masks' logits."""
 
-    def __init__(self, group: zarr.Group, path: Path) -> None:
-        self._group, self._path = group, path
+    def __init__(self, folder: Path, path: Path) -> None:
+        self._folder, self._path = folder, path
         self._held: list[NDArray[np.float16]] = []
-        self._logits: zarr.Array[Any] | None = None
         self._small: list[Candidates] = []
-        self._masks = 0
+        self._masks = self._written = 0
 
     def append(self, candidates: Sequence[Candidates]) -> None:
         """Adds frames, in their order."""
@@ -93,15 +92,15 @@ class CandidateStream:
         box_count = np.array([len(frame_rows) for frame_rows in rows], dtype=np.int32)
         with explain_disk_errors(self._path):
             self._flush(1)
-            if self._logits is None:
-                write_array(self._group, "logits", np.zeros((0, 1, 1), np.float16), _CHUNK_ROWS)
+            if not self._written:
+                write_array(self._folder / "logits", np.zeros((0, 1, 1), np.float16))
             frames = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
-            write_array(self._group, "frame", frames)
-            write_array(self._group, "box_count", box_count)
-            write_array(self._group, "box_row", _joined(rows, np.dtype(np.int32)))
+            write_array(self._folder / "frame", frames)
+            write_array(self._folder / "box_count", box_count)
+            write_array(self._folder / "box_row", _joined(rows, np.dtype(np.int32)))
             for name in ("predicted_iou", "stability"):
                 values = [getattr(frame, name) for frame in self._small]
-                write_array(self._group, name, _joined(values, np.dtype(np.float32)))
+                write_array(self._folder / name, _joined(values, np.dtype(np.float32)))
 
     def _flush(self, multiple: int) -> None:
         """Writes as many of the rows held as make a multiple of a number of rows."""
@@ -111,10 +110,8 @@ class CandidateStream:
         rows = np.concatenate(self._held).astype(np.float16, copy=False)
         # A copy, for a view would keep what was written in memory.
         self._held = [rows[count:].copy()] if len(rows) > count else []
-        if self._logits is None:
-            self._logits = write_array(self._group, "logits", rows[:count], _CHUNK_ROWS)
-        else:
-            self._logits.append(rows[:count])
+        write_array(self._folder / "logits", rows[:count], _CHUNK_ROWS, start=self._written)
+        self._written += count
 
 
 def read_candidates(path: Path, video_id: str) -> list[Candidates]:
@@ -124,9 +121,9 @@ def read_candidates(path: Path, video_id: str) -> list[Candidates]:
         StoreError: the store or the video is missing, damaged or newer.
     """
     with explain_damage(f"{path}/{video_id}"):
-        group = _open_video(path, video_id)
-        logits = read_array(group, "logits", np.float16)
-        return [replace(item, logits=logits[part]) for part, item in _without_logits(group)]
+        video = _open_video(path, video_id)
+        logits = read_array(video / "logits", np.float16)
+        return [replace(item, logits=logits[part]) for part, item in _without_logits(video)]
 
 
 class StoredCandidates(Sequence[Candidates]):
@@ -143,15 +140,15 @@ class StoredCandidates(Sequence[Candidates]):
     def __init__(self, path: Path, video_id: str, held_bytes: int = HELD_BYTES) -> None:
         self._place = f"{path}/{video_id}"
         with explain_damage(self._place):
-            group = _open_video(path, video_id)
-            self._logits = open_array(group, "logits")
-            self._frames = _without_logits(group)
-        self._chunk = self._logits.chunks[0]
-        size = int(np.prod(self._logits.chunks)) * self._logits.dtype.itemsize
-        self._most = max(2, held_bytes // max(1, size))
+            video = _open_video(path, video_id)
+            self._logits = StoredArray(video / "logits")
+            self._frames = _without_logits(video)
+        self._chunk = self._logits.chunk_rows
+        size = self._logits.row_bytes
+        self._most = max(2, held_bytes // max(1, self._chunk * size))
         self._whole: NDArray[np.float16] | None = None
-        if self._logits.nbytes <= held_bytes:
-            self._whole = read_array(group, "logits", np.float16)
+        if self._logits.shape[0] * size <= held_bytes:
+            self._whole = read_array(video / "logits", np.float16)
         self._kept: OrderedDict[int, NDArray[np.float16]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -178,29 +175,29 @@ class StoredCandidates(Sequence[Candidates]):
 
     def _rows(self, number: int) -> NDArray[np.float16]:
         if number not in self._kept:
-            start = number * self._chunk
-            self._kept[number] = np.asarray(self._logits[start : start + self._chunk])
+            self._kept[number] = self._logits.read(number, number + 1)
             if len(self._kept) > self._most:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(number)
         return self._kept[number]
 
 
-def _open_video(path: Path, video_id: str) -> zarr.Group:
-    store = open_group(path, FORMAT, FORMAT_VERSION)
-    group = child_group(store, video_id)
-    if group is None:
+def _open_video(path: Path, video_id: str) -> Path:
+    """The folder of a video, once the store is of the right kind and has it."""
+    open_group(path, FORMAT, FORMAT_VERSION)
+    video = path / video_id
+    if not (video / "zarr.json").exists():
         raise StoreError(f"{path}: no video {video_id}; expected its candidates; run segment again")
-    return group
+    return video
 
 
-def _without_logits(group: zarr.Group) -> list[tuple[slice, Candidates]]:
+def _without_logits(video: Path) -> list[tuple[slice, Candidates]]:
     """For each frame the rows of its logits, and all else of it."""
-    frame = read_array(group, "frame", np.int32)
-    predicted_iou = read_array(group, "predicted_iou", np.float32)
-    stability = read_array(group, "stability", np.float32)
-    box_count = read_array(group, "box_count", np.int32)
-    box_row = read_array(group, "box_row", np.int32)
+    frame = read_array(video / "frame", np.int32)
+    predicted_iou = read_array(video / "predicted_iou", np.float32)
+    stability = read_array(video / "stability", np.float32)
+    box_count = read_array(video / "box_count", np.int32)
+    box_row = read_array(video / "box_row", np.int32)
     starts = np.searchsorted(frame, np.arange(len(box_count) + 1)).tolist()
     box_starts = np.concatenate([[0], np.cumsum(box_count)]).tolist()
     none = np.zeros((0, 1, 1), np.float16)

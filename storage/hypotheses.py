@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,13 +12,14 @@ from pipeline.errors import StoreError
 from pipeline.types import Hypotheses, SampleKey
 from storage.atomic import explain_disk_errors
 from storage.names import safe_name
+from storage.zarr_arrays import write_array
 from storage.zarr_groups import (
     ShardStoreWriter,
-    child_group,
+    create_group,
     explain_damage,
+    group_attributes,
     open_group,
     read_array,
-    write_array,
 )
 
 FORMAT = "pseudolabels.hypotheses"
@@ -54,17 +54,15 @@ class HypothesisWriter(ShardStoreWriter):
         safe_name(video_id, self._path, "video id")
         expressions = [safe_name(h.key.expression, self._path, "expression id") for h in hypotheses]
         with explain_disk_errors(self._path):
-            video = self._group.create_group(video_id, attributes={"expressions": expressions})
+            video = self._folder / video_id
+            create_group(video, {"expressions": expressions})
             for item in hypotheses:
-                attributes: dict[str, Any] = {
-                    "dataset": item.key.dataset,
-                    "split": item.key.split,
-                    "reason": list(item.reason),
-                }
-                group = video.create_group(item.key.expression, attributes=attributes)
+                group = video / item.key.expression
+                about = {"dataset": item.key.dataset, "split": item.key.split}
+                create_group(group, {**about, "reason": list(item.reason)})
                 for name, dtype in _TYPES.items():
                     values = getattr(item, name).astype(dtype, copy=False)
-                    write_array(group, name, values, _CHUNK_FRAMES if name == "logits" else None)
+                    write_array(group / name, values, _CHUNK_FRAMES if name == "logits" else None)
 
 
 def read_hypotheses(path: Path, video_id: str) -> list[Hypotheses]:
@@ -78,22 +76,17 @@ def read_hypotheses(path: Path, video_id: str) -> list[Hypotheses]:
 
 
 def _read(path: Path, video_id: str) -> list[Hypotheses]:
-    store = open_group(path, FORMAT, FORMAT_VERSION)
-    video = child_group(store, video_id)
-    if video is None:
+    open_group(path, FORMAT, FORMAT_VERSION)
+    video = path / video_id
+    if not (video / "zarr.json").exists():
         raise StoreError(f"{path}: no video {video_id}; expected its hypotheses; run fuse again")
     result = []
-    for expression in _texts(video.attrs["expressions"]):
-        group = video.require_group(expression)
-        dataset, split = str(group.attrs["dataset"]), str(group.attrs["split"])
-        arrays = {name: read_array(group, name, dtype) for name, dtype in _TYPES.items()}
-        result.append(
-            Hypotheses(
-                key=SampleKey(dataset, split, video_id, expression),
-                reason=tuple(_texts(group.attrs["reason"])),
-                **arrays,
-            )
-        )
+    for expression in _texts(group_attributes(video)["expressions"]):
+        group = video / safe_name(expression, video, "expression id")
+        attributes = group_attributes(group)
+        key = SampleKey(str(attributes["dataset"]), str(attributes["split"]), video_id, expression)
+        arrays = {name: read_array(group / name, dtype) for name, dtype in _TYPES.items()}
+        result.append(Hypotheses(key=key, reason=tuple(_texts(attributes["reason"])), **arrays))
     return result
 
 

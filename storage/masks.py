@@ -16,26 +16,30 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import ZstdCodec
-from zarr.codecs.numcodecs import PackBits
 
 from pipeline.errors import StoreError
-from pipeline.fingerprint import canonical_json
 from pipeline.types import PseudoMask, VideoRef
-from storage.atomic import explain_disk_errors, fresh_folder
-from storage.mask_shards import LEVEL, codecs_of, read_shard, write_shard
+from storage.atomic import explain_disk_errors, fresh_folder, replace_file
+from storage.mask_shards import codecs_of, read_shard, write_shard
 from storage.names import is_safe_name, safe_name
+from storage.zarr_arrays import (
+    array_document,
+    document_bytes,
+    group_document,
+    is_stored_as,
+    open_array,
+    read_document,
+    write_array,
+    write_document,
+)
 from storage.zarr_groups import (
     check_kind,
     child_names,
     create_group,
     explain_damage,
     group_attributes,
-    known_codecs,
-    open_array,
     open_group,
     read_array,
-    write_array,
 )
 
 FORMAT = "pseudolabels.masks"
@@ -94,16 +98,16 @@ class MaskStore:
         }
         place = self.path / video.id
         with explain_disk_errors(place), fresh_folder(place) as folder:
-            group = create_group(folder, attributes)
+            create_group(folder, attributes)
             weight = np.zeros((len(masks), len(video)), dtype=np.float32)
             status = np.zeros((len(masks), len(video)), dtype=np.uint8)
-            _create_masks(group, (len(masks), *shape))
+            write_document(folder / "masks", _masks_document(len(masks), *shape))
             for row, item in enumerate(masks):
                 weight[row], status[row] = item.weight, item.status
                 if item.mask.any():
                     write_shard(_shard(folder, row), item.mask)
-            write_array(group, "weight", weight)
-            write_array(group, "status", status)
+            write_array(folder / "weight", weight)
+            write_array(folder / "status", status)
 
     def read(
         self, video_id: str, expression_id: str, frames: Sequence[int] | None = None
@@ -202,9 +206,7 @@ class MaskStore:
         if video_id not in self._open:
             if video_id not in self:
                 self._attributes(video_id)
-            self._open[video_id] = _OpenVideo(
-                open_group(self.path / video_id, FORMAT, FORMAT_VERSION)
-            )
+            self._open[video_id] = _OpenVideo(self.path / video_id)
             if len(self._open) > _OPEN_VIDEOS:
                 self._open.popitem(last=False)
         self._open.move_to_end(video_id)
@@ -223,40 +225,41 @@ class MaskStore:
                 else:
                     check_kind(self.path, attributes, FORMAT, FORMAT_VERSION)
                     return
-            self.path.mkdir(parents=True, exist_ok=True)
             # Two writers may both come here; they write the same bytes.
-            zarr.open_group(
-                self.path,
-                mode="a",
-                zarr_format=3,
-                attributes={"format": FORMAT, "FORMAT_VERSION": FORMAT_VERSION},
-            )
+            document = group_document({"format": FORMAT, "FORMAT_VERSION": FORMAT_VERSION})
+            with replace_file(root) as file:
+                file.write(document_bytes(document))
 
 
 class _OpenVideo:
-    """Handles of one video's arrays; the small ones are in memory."""
+    """One video's arrays; the small ones are in memory.
+
+    Args:
+        place: the video's folder.
+    """
+
+    def __init__(self, place: Path) -> None:
+        self.attributes = open_group(place, FORMAT, FORMAT_VERSION)
+        self.weight: NDArray[np.float32] = read_array(place / "weight", np.float32)
+        self.status: NDArray[np.uint8] = read_array(place / "status", np.uint8)
+        self._rows = {name: row for row, name in enumerate(self.attributes["expressions"])}
+        self._masks: zarr.Array[Any] | None = None
+        with explain_damage(f"{place}/masks"):
+            said = _masks_document(
+                len(self._rows), len(self.attributes["frames"]), *self.attributes["size"]
+            )
+            if not is_stored_as(read_document(place / "masks"), said):
+                self._masks = open_array(place / "masks")
 
     def read(self, shard: Path, row: int, frames: Sequence[int]) -> NDArray[np.bool_]:
         """Masks [T, H, W] of some frames of an expression."""
         height, width = (int(side) for side in self.attributes["size"])
-        if self._plain:
+        if self._masks is None:
             return read_shard(shard, len(self.attributes["frames"]), frames, (height, width))
         mask = np.zeros((len(frames), height, width), dtype=np.bool_)
         for index, frame in enumerate(frames):
-            mask[index] = self.masks[row, frame]
+            mask[index] = self._masks[row, frame]
         return mask
-
-    def __init__(self, group: zarr.Group) -> None:
-        self.attributes: dict[str, Any] = dict(group.attrs)
-        self.masks = open_array(group, "masks")
-        self.weight: NDArray[np.float32] = read_array(group, "weight", np.float32)
-        self.status: NDArray[np.uint8] = read_array(group, "status", np.uint8)
-        height, width = self.attributes["size"]
-        whole = (1, max(1, len(self.attributes["frames"])), max(1, height), max(1, width))
-        codecs = canonical_json(self.masks.metadata.to_dict().get("codecs"))
-        expected = canonical_json(codecs_of(height, width))
-        self._plain = self.masks.shards == whole and codecs == expected
-        self._rows = {name: row for row, name in enumerate(self.attributes["expressions"])}
 
     def row(self, expression_id: str, place: Path) -> int:
         if expression_id not in self._rows:
@@ -271,16 +274,8 @@ def _shard(video: Path, row: int) -> Path:
     return video / "masks" / "c" / str(row) / "0" / "0" / "0"
 
 
-def _create_masks(group: zarr.Group, shape: tuple[int, int, int, int]) -> None:
-    _, frames, height, width = shape
-    with known_codecs():
-        group.create_array(
-            "masks",
-            shape=shape,
-            dtype=np.bool_,
-            chunks=(1, 1, max(1, height), max(1, width)),
-            shards=(1, max(1, frames), max(1, height), max(1, width)),
-            filters=[PackBits()],
-            compressors=[ZstdCodec(level=LEVEL)],
-            fill_value=False,
-        )
+def _masks_document(expressions: int, frames: int, height: int, width: int) -> dict[str, Any]:
+    """What ``zarr.json`` says of the masks [E, T, H, W] of a video."""
+    shape = (expressions, frames, height, width)
+    shard = (1, *(max(1, side) for side in shape[1:]))
+    return array_document(shape, np.dtype(np.bool_), shard, codecs_of(height, width))

@@ -213,7 +213,9 @@ def read_ground(path: Path, video_id: str) -> tuple[tuple[str, ...], list[Boxes]
     row_of = {text: row for row, text in enumerate(texts)}
     frame = table["frame"].to_numpy()
     xyxy = np.stack([table[name].to_numpy() for name in ("x0", "y0", "x1", "y1")], axis=1)
-    text = np.array([row_of[item] for item in table["text"].to_pylist()], dtype=np.int32)
+    words = table["text"].cast(pa.string()).combine_chunks().dictionary_encode()
+    rows = np.array([row_of[word] for word in words.dictionary.to_pylist()], dtype=np.int32)
+    text = rows[words.indices.to_numpy()]
     score, rank = table["score"].to_numpy(), table["rank"].to_numpy()
     bounds = np.searchsorted(frame, np.arange(entry["frames"] + 1))
     return texts, [

@@ -29,6 +29,7 @@ from stages.fuse import (
     IN_DOUBT,
     NOTHING_FOUND,
     UNCLAIMED,
+    _to_half,
     fuse,
     telling_negatives,
 )
@@ -448,3 +449,15 @@ def test_positives_weigh_by_confidence_times_similarity() -> None:
     rows: list[Row] = [("p0", LEFT, 0.8, 0, 0), ("p1", RIGHT, 0.8, 0, 1)]
     found = run(less, [(rows, masks(2))])
     assert found.agreement[0, :2].tolist() == pytest.approx([1 / 1.25, 0.25 / 1.25])
+
+
+@given(st.integers(0, 999), st.integers(-9, 4))
+def test_halves_are_numpys_own(seed: int, exponent: int) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=500) * 10.0**exponent
+    low = values.astype(np.float16)
+    middle = (low.astype(np.float64) + np.nextafter(low, np.float16(np.inf))) / 2
+    # About midway between two halves float32 alone would round the wrong way.
+    odd = [0.0, -0.0, 1e-300, -1e-300, 65519.999999, np.inf, -np.inf, 2.0**-25, 2.0**-25 + 1e-20]
+    values = np.concatenate([values, low, middle, middle * (1 + 1e-12), middle * (1 - 1e-12), odd])
+    assert _to_half(values).tobytes() == values.astype(np.float16).tobytes()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pipeline.types import PseudoMask, SampleKey, VideoRef
 from storage.mask_shards import codecs_of, read_shard, write_shard
 from storage.masks import MaskStore
-from storage.zarr_groups import known_codecs
+from storage.zarr_arrays import known_codecs
 
 
 def _random(seed: int, frames: int, height: int, width: int) -> np.ndarray:

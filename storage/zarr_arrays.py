@@ -1,0 +1,239 @@
+"""Arrays of the Zarr stores as the bytes of their files, written and read in one go.
+
+zarr-python makes tasks of every document and every chunk, which for arrays as small as most here
+costs many times the work itself. These are the same bytes (``docs/format.md``; the tests compare
+them), made and read by the same codec, without the tasks. An array that is not stored just as
+:func:`write_array` does it is left to zarr-python.
+
+An array is a folder with a document, ``zarr.json``, and a file a chunk of rows, ``c/<chunk>/0/…``
+with a 0 for each further axis. A chunk of zeros alone has no file; the last one is filled up with
+zeros.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numcodecs.blosc import Blosc  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+
+_BLOSC = Blosc(cname="zstd", clevel=3, shuffle=Blosc.BITSHUFFLE)
+_HEADER_BYTES = 16
+
+
+def array_document(
+    shape: Sequence[int],
+    dtype: np.dtype[Any],
+    chunk: Sequence[int],
+    codecs: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """What ``zarr.json`` says of an array whose missing chunks are zeros, keys in zarr's order.
+
+    Args:
+        chunk: the shape of a file's part of it.
+        codecs: what makes bytes of that.
+    """
+    return {
+        "shape": list(shape),
+        "data_type": dtype.name,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(chunk)}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "fill_value": dtype.type(0).item(),
+        "codecs": list(codecs),
+        "attributes": {},
+        "zarr_format": 3,
+        "node_type": "array",
+        "storage_transformers": [],
+    }
+
+
+def group_document(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``zarr.json`` says of a group, keys in zarr's order."""
+    return {"attributes": dict(attributes), "zarr_format": 3, "node_type": "group"}
+
+
+def document_bytes(document: Mapping[str, Any]) -> bytes:
+    """The bytes of a ``zarr.json``, as zarr-python lays them out."""
+    return json.dumps(document, indent=2).encode("ascii")
+
+
+def write_document(folder: Path, document: Mapping[str, Any]) -> None:
+    """Makes a folder an array or a group; what its document said before is replaced."""
+    folder.mkdir(exist_ok=True)
+    (folder / "zarr.json").write_bytes(document_bytes(document))
+
+
+def read_document(folder: Path) -> dict[str, Any]:
+    """The document of an array or a group.
+
+    Raises:
+        OSError, ValueError: it is missing, or no JSON object.
+    """
+    document: Any = json.loads((folder / "zarr.json").read_bytes())
+    if not isinstance(document, dict):
+        raise ValueError(f"zarr.json holds a {type(document).__name__}; expected an object")
+    return document
+
+
+def is_stored_as(document: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:
+    """Whether an array is stored just as another document says, whatever its attributes."""
+    return {**document, "attributes": {}} == expected
+
+
+def write_array(
+    folder: Path,
+    values: NDArray[Any],
+    chunk_rows: int | None = None,
+    *,
+    start: int = 0,
+) -> None:
+    """Writes an array, compressed, into a folder of its own; or further rows of it.
+
+    Args:
+        folder: the array's; its parent exists.
+        values: [n, ...], one axis at least; n may be 0.
+        chunk_rows: rows of a chunk; None for all in one.
+        start: rows that the array has already, a multiple of ``chunk_rows``; it then ends with
+            ``values``.
+
+    Raises:
+        OSError: no space is left, or the folder may not be written to.
+    """
+    shape = (start + len(values), *values.shape[1:])
+    rows = max(1, shape[0] if chunk_rows is None else min(chunk_rows, shape[0]))
+    write_document(folder, _own_document(shape, values.dtype, rows))
+    if not values.size:
+        return
+    for first in range(0, len(values), rows):
+        part = np.ascontiguousarray(values[first : first + rows])
+        # By their bits, for -0.0 is not what a missing chunk stands for.
+        if not part.view(np.uint8).any():
+            continue
+        if len(part) < rows:
+            rest = np.zeros((rows - len(part), *shape[1:]), part.dtype)
+            part = np.concatenate([part, rest])
+        path = _chunk_path(folder, (start + first) // rows, len(shape))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(_BLOSC.encode(part))
+
+
+class StoredArray:
+    """An array in chunks of rows, read whole or some chunks at a time.
+
+    Args:
+        folder: the array's.
+
+    Attributes:
+        shape: rows, and what a row is.
+        dtype: of the values.
+        chunk_rows: rows of a chunk; the last one may have fewer.
+
+    Raises:
+        OSError, LookupError, ValueError, TypeError: it is missing, damaged, or a group.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        document = read_document(folder)
+        if document.get("node_type") != "array":
+            raise ValueError(f"a {document.get('node_type')}; expected an array")
+        self._folder = folder
+        self._other = None if _is_own(document) else open_array(folder)
+        if self._other is None:
+            self.shape: tuple[int, ...] = tuple(document["shape"])
+            self.dtype: np.dtype[Any] = np.dtype(document["data_type"])
+            self.chunk_rows: int = document["chunk_grid"]["configuration"]["chunk_shape"][0]
+        else:
+            self.shape, self.chunk_rows = self._other.shape, self._other.chunks[0]
+            self.dtype = np.dtype(self._other.dtype)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row in memory."""
+        return self.dtype.itemsize * math.prod(self.shape[1:])
+
+    def read(self, first: int = 0, last: int | None = None) -> NDArray[Any]:
+        """The rows of the chunks from ``first`` up to ``last``, which is left out; None for all.
+
+        Raises:
+            OSError, ValueError, RuntimeError: a chunk cannot be read, or is damaged.
+        """
+        if last is None:
+            last = -(-self.shape[0] // self.chunk_rows)
+        low, high = first * self.chunk_rows, min(last * self.chunk_rows, self.shape[0])
+        if self._other is not None:
+            return np.asarray(self._other[low:high])
+        found = np.zeros(((last - first) * self.chunk_rows, *self.shape[1:]), self.dtype)
+        for number in range(first, last) if found.size else ():
+            place = (number - first) * self.chunk_rows
+            self._decode(number, found[place : place + self.chunk_rows])
+        return found[: high - low]
+
+    def _decode(self, number: int, out: NDArray[Any]) -> None:
+        """Fills ``out`` with a chunk; leaves its zeros where there is no such file."""
+        path = _chunk_path(self._folder, number, len(self.shape))
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return
+        # Blosc's header says the bytes before and after compression, and blosc believes it.
+        before, after = (int.from_bytes(content[at : at + 4], "little") for at in (4, 12))
+        if len(content) < _HEADER_BYTES or (before, after) != (out.nbytes, len(content)):
+            raise ValueError(
+                f"chunk {number} has {len(content)} bytes and says {after} bytes of {before};"
+                f" expected {out.nbytes}"
+            )
+        _BLOSC.decode(content, out=out)
+
+
+def open_array(folder: Path) -> zarr.Array[Any]:
+    """An array in zarr-python's hands, nothing of it read yet."""
+    with known_codecs():
+        return zarr.open_array(folder, mode="r", zarr_format=3)
+
+
+@contextmanager
+def known_codecs() -> Iterator[None]:
+    """Silences zarr's note that packbits is numcodecs' and not in the Zarr 3 specification.
+
+    ``docs/format.md`` states it, and every zarr-python with numcodecs reads it.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Numcodecs codecs are not in the Zarr version 3")
+        yield
+
+
+def _own_document(shape: Sequence[int], dtype: np.dtype[Any], rows: int) -> dict[str, Any]:
+    """The document of an array that :func:`write_array` writes, in chunks of so many rows."""
+    order = {"configuration": {"endian": "little"}} if dtype.itemsize > 1 else {}
+    blosc = {
+        "typesize": dtype.itemsize,
+        "cname": "zstd",
+        "clevel": _BLOSC.clevel,
+        "shuffle": "bitshuffle",
+        "blocksize": 0,
+    }
+    codecs = [{"name": "bytes", **order}, {"name": "blosc", "configuration": blosc}]
+    return array_document(shape, dtype, (rows, *(max(1, side) for side in shape[1:])), codecs)
+
+
+def _is_own(document: Mapping[str, Any]) -> bool:
+    """Whether an array is stored as :func:`write_array` stores it."""
+    try:
+        rows = document["chunk_grid"]["configuration"]["chunk_shape"][0]
+        dtype = np.dtype(document["data_type"])
+        expected = _own_document(document["shape"], dtype, rows) if dtype.kind in "biuf" else {}
+    except (LookupError, TypeError, ValueError):
+        return False
+    return is_stored_as(document, expected)
+
+
+def _chunk_path(folder: Path, number: int, axes: int) -> Path:
+    return Path(folder, "c", str(number), *["0"] * (axes - 1))
