@@ -4,8 +4,8 @@
 
 Tables: ``simrvos`` is SimRVOS's Tables I, III and IV; ``pseudo`` what the run's masks, their
 weights and their order are worth; ``wsrvos`` text as the only supervision, each part left out;
-``groprompt`` what boxes make of the run's grounder; ``slvp`` optical flow by itself and before
-masks, with both fusions.
+``groprompt`` what boxes make of the run's grounder; ``slvp`` optical flow by itself, before boxes
+and before few masks, with both fusions.
 
 Works on a run whose masks are done (`make pseudolabels` makes one): every student is trained on the
 same samples of it and predicts the `valid` split. A seed sets the student's first weights and the
@@ -53,6 +53,7 @@ from storage.candidates import read_candidates
 from storage.masks import MaskStore
 from storage.tables import ground_videos, read_augmentations, read_ground
 
+BOXES = {"supervision": "boxes", "mil": True}
 WEAK = {"supervision": "first_mask_boxes", "mil": True}
 TEXT = {"model": "wsrvos", "supervision": "text"}
 GROUNDER = {"model": "groprompt", "supervision": "boxes"}
@@ -94,7 +95,7 @@ TABLES: Mapping[str, Mapping[str, Row]] = {
         "full masks": Row({"supervision": "masks"}),
         "first mask + boxes": Row(WEAK),
         "first mask": Row({"supervision": "first_mask"}),
-        "boxes": Row({"supervision": "boxes", "mil": True}),
+        "boxes": Row(BOXES),
         "first mask + boxes, LGCFS": Row(WEAK | {"lgcfs": True}),
         "first mask + boxes, BLCL": Row(WEAK | {"blcl": True}),
         "first mask + boxes, LGCFS, BLCL": Row(WEAK | {"lgcfs": True, "blcl": True}),
@@ -135,6 +136,8 @@ TABLES: Mapping[str, Mapping[str, Row]] = {
         )
         for what, row in (
             ("flow alone", Row(fusion, trained=False, before=FLOW | fusion)),
+            ("boxes", Row(BOXES | fusion)),
+            ("flow, then boxes", Row(BOXES | fusion, before=FLOW | fusion)),
             (f"masks of {FEW} videos", Row(fusion, "few")),
             (f"flow, then masks of {FEW} videos", Row(fusion, "few", before=FLOW | fusion)),
         )
