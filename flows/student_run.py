@@ -13,6 +13,7 @@ from rich.console import Console
 
 from flows.curves import curves_markdown
 from flows.observed import prefect_server
+from flows.paths import weights_of_student
 from flows.progress import reporter
 from flows.run_config import write_run_config
 from flows.students import taught_by
@@ -22,6 +23,7 @@ from flows.workshop import Workshop
 from flows.world import started_by_torchrun, world_of_torchrun
 from pipeline.config import RunConfig
 from pipeline.errors import ConfigError
+from stages.checkpoints import weight_files
 from storage.run_lock import RunLock
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ def train_run(config: RunConfig, name: str | None, console: Console) -> Path:
 
     Raises:
         ConfigError: the run has not come to what teaches, or the name is no name.
+        CheckpointError: there are no weights to start from.
         PseudoLabelError: there is nothing to train on, or a checkpoint is damaged.
     """
     called = name or config.student.model
@@ -51,6 +54,8 @@ def train_run(config: RunConfig, name: str | None, console: Console) -> Path:
         )
     shop = Workshop(config)
     taught_by(shop)
+    if config.student.start is not None:
+        weight_files(str(weights_of_student(config.student.start)))
     check_runner(config)
     folder = shop.paths.student_named(called)
     if started_by_torchrun():
