@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from pipeline.ports import DatasetReader, Image
-from pipeline.types import FrameIndex
+from pipeline.types import FrameIndex, VideoRef
 from stages.student.supervision import FrameSupervision, KnownFrames, of_flow
 
 logger = logging.getLogger(__name__)
@@ -85,6 +85,7 @@ class OpticalFlow:
     def __init__(self, reader: DatasetReader, window: int) -> None:
         self._reader, self._window = reader, window
         self._flows: OrderedDict[tuple[str, int], FrameSupervision] = OrderedDict()
+        self._opened: VideoRef | None = None
 
     def samples(self) -> Iterator[KnownFrames]:
         """Every sample of every video of two frames or more; each frame as likely to be shown as
@@ -109,7 +110,7 @@ class OpticalFlow:
     def _flow(self, video_id: str, index: int) -> FrameSupervision:
         """From a frame to the next; from the last one to the one before, turned round."""
         if (video_id, index) not in self._flows:
-            video = self._reader.video(video_id)
+            video = self._open(video_id)
             last = index == len(video) - 1
             pair = FrameIndex(index), FrameIndex(index - 1 if last else index + 1)
             before, after = (self._reader.frame(video, each) for each in pair)
@@ -118,3 +119,9 @@ class OpticalFlow:
             if len(self._flows) > _FLOWS_KEPT:
                 self._flows.popitem(last=False)
         return self._flows[video_id, index]
+
+    def _open(self, video_id: str) -> VideoRef:
+        """A video; opening one looks at every frame's header, so the last is kept."""
+        if self._opened is None or self._opened.id != video_id:
+            self._opened = self._reader.video(video_id)
+        return self._opened

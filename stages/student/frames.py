@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,17 @@ def distinct_frames(clips: Sequence[Clip]) -> tuple[NDArray[np.uint8], list[int]
         start = starts[id(clip.images)]
         rows += range(start, start + len(clip.images))
     return np.stack(images), rows, lengths
+
+
+def on_the_same_frames(clips: Sequence[Clip]) -> Iterator[tuple[slice, list[Clip]]]:
+    """Clips that follow one another on the same frames, with where the frames of all these clips
+    are among those of all clips, one after the other."""
+    start = 0
+    for _, group in groupby(clips, key=lambda clip: id(clip.images)):
+        several = list(group)
+        stop = start + len(several) * len(several[0].images)
+        yield slice(start, stop), several
+        start = stop
 
 
 def prepare_frames(images: Tensor, short_side: int) -> Tensor:

@@ -12,7 +12,6 @@ terms of a motion.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
 
 import numpy as np
 import torch
@@ -21,6 +20,8 @@ from torch.nn import functional as F
 
 from pipeline.config import SlvpConfig
 from stages.student.clips import Clip
+from stages.student.frames import on_the_same_frames
+from stages.student.losses import resize_logits
 
 NOISE = 0.05
 """Pixels: the mean flow that is taken for noise; a still frame teaches next to nothing."""
@@ -42,19 +43,15 @@ def motion_terms(
     Returns:
         ``motion``, what the shares leave unexplained, and ``area``; a value each.
     """
-    motion, area, start = logits.new_zeros(()), logits.new_zeros(()), 0
-    for _, group in groupby(clips, key=lambda clip: id(clip.images)):
-        several = list(group)
-        frames = len(several[0].images)
-        stop = start + len(several) * frames
-        maps = F.interpolate(logits[start:stop, None], grid, mode="bilinear", align_corners=False)
-        chance = maps.float().sigmoid().reshape(len(several), frames, -1)
+    motion, area = logits.new_zeros(()), logits.new_zeros(())
+    for place, several in on_the_same_frames(clips):
+        maps = resize_logits(logits[place], *grid)
+        chance = maps.float().sigmoid().reshape(len(several), len(several[0].images), -1)
         flow = _flow_on_grid(several[0], grid, logits.device)
         weight = torch.from_numpy(np.stack([clip.weight for clip in several])).to(logits.device)
         each = unexplained(shares(chance), flow, grid)
         motion = motion + (weight * each).sum()
         area = area + (weight * chance.mean(-1)).sum()
-        start = stop
     return {"motion": motion / size, "area": config.area_weight * area / size}
 
 

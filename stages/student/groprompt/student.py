@@ -6,8 +6,7 @@ sentence after the other, C channels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import groupby
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -20,7 +19,7 @@ from pipeline.config import GroPromptConfig
 from pipeline.geometry import box_iou, masks_to_boxes
 from stages.student.clips import Clip
 from stages.student.contract import StepSize, Student
-from stages.student.frames import by_size, distinct_frames
+from stages.student.frames import by_size, distinct_frames, on_the_same_frames
 from stages.student.groprompt.losses import box_loss, modal_contrast, score_loss, text_contrast
 from stages.student.supervision import FrameSupervision
 
@@ -111,7 +110,7 @@ class GroPrompt(Student):
             features = None
             if self._config.modal_weight > 0:
                 features = self._prompter.encode(shown)
-            for mine, several in _on_the_same_frames(group):
+            for mine, several in on_the_same_frames(group):
                 places = rows[mine][: len(several[0].images)]
                 part = None if features is None else features[places]
                 terms = self._losses(several, boxes[mine], scores[mine], part, step)
@@ -192,16 +191,6 @@ def best_boxes(boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
     and scores [N, Q]."""
     best = scores.argmax(-1, keepdim=True)
     return boxes.gather(1, best[..., None].expand(-1, -1, 4))[:, 0], scores.gather(1, best)[:, 0]
-
-
-def _on_the_same_frames(clips: Sequence[Clip]) -> Iterator[tuple[slice, list[Clip]]]:
-    """Clips that follow one another on the same frames, with where their pairs are."""
-    start = 0
-    for _, group in groupby(clips, key=lambda clip: id(clip.images)):
-        several = list(group)
-        stop = start + len(several) * len(several[0].images)
-        yield slice(start, stop), several
-        start = stop
 
 
 def nearest_targets(
