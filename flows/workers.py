@@ -62,13 +62,23 @@ def ray_settings(config: RunConfig) -> tuple[str | None, dict[str, Any]]:
     """The address of the cluster to join, None to start one, and the arguments of ``ray.init``. A
     cluster that is started here listens on the loopback address only. To be called before Ray is
     imported.
+
+    On a CPU the number of threads of a matrix product decides how its sums are rounded, and Ray
+    gives a worker one: here workers have as many as this process, so that their results are equal.
     """
+    import torch
+
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if config.runner.address is None:
         # Read when Ray is first imported. Not a cluster of machines: all of Ray's servers listen
         # on the loopback address, which no argument of ray.init brings about.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    settings: dict[str, Any] = {
+        "log_to_driver": False,
+        "logging_level": "ERROR",
+        "runtime_env": {"env_vars": threads},
+    }
     if config.runner.address is None:
         settings |= {
             "num_cpus": worker_count(config),

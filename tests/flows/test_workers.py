@@ -51,7 +51,7 @@ def test_two_workers_without_a_gpu_unless_asked_for() -> None:
 def command(out: Path, home: Path, *options: str) -> subprocess.Popen[str]:
     settings = ["shard_videos=1", "shapes.train_videos=3", "shapes.valid_videos=1"]
     settings += ["student.enabled=false", "device=cpu"]
-    environment = {**os.environ, "PREFECT_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PREFECT_HOME": str(home)}
     return subprocess.Popen(
         [sys.executable, "-m", "flows.cli", "run", "--out", str(out), *options, *settings],
         env=environment,
