@@ -26,6 +26,12 @@ def to_device(images: Sequence[NDArray[np.uint8]], device: torch.device) -> Tens
     return stacked.to(device)
 
 
+def wait_for(device: torch.device) -> None:
+    """Until all copies that are under way from a device have arrived."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
 def resized(height: int, width: int, short_side: int, long_side: int) -> tuple[int, int]:
     """Height and width after a resize of the short side that keeps the long one within bounds."""
     short, long = min(height, width), max(height, width)

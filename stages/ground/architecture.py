@@ -144,10 +144,11 @@ class TextFeatures:
     def __len__(self) -> int:
         return len(self.encoded)
 
-    def take(self, rows: Tensor) -> TextFeatures:
-        """The rows asked for, cut to their longest caption."""
+    def take(self, rows: Tensor, length: int | None = None) -> TextFeatures:
+        """The rows asked for, cut to their longest caption, whose length the device is asked for
+        where it is not given."""
         used = self.used[rows]
-        length = int(used.sum(1).max())
+        length = int(used.sum(1).max()) if length is None else length
         return TextFeatures(
             self.encoded[rows, :length],
             used[:, :length],
@@ -294,8 +295,8 @@ def encode_texts(model: package.GroundingDINO, captions: Sequence[str]) -> TextF
 
     Words of a sentence past the text encoder's last position (63 in the demo model) share it.
     """
-    device = model.feat_map.weight.device
-    tokenized = model.tokenizer(list(captions), padding="longest", return_tensors="pt").to(device)
+    # The package's function looks at every token by itself, which is slow across to a GPU.
+    tokenized = model.tokenizer(list(captions), padding="longest", return_tensors="pt")
     attends, positions, _ = generate_masks_with_special_tokens_and_transfer_map(
         tokenized, model.specical_tokens, model.tokenizer
     )
@@ -303,11 +304,15 @@ def encode_texts(model: package.GroundingDINO, captions: Sequence[str]) -> TextF
     ids = tokenized["input_ids"][:, :limit]
     attends, positions = attends[:, :limit, :limit], positions[:, :limit]
     positions = positions.clamp(max=model.bert.config.max_position_embeddings - 1)
-    hidden = model.bert(input_ids=ids, attention_mask=attends, position_ids=positions)
     used = tokenized["attention_mask"][:, :limit].bool()
-    special = torch.isin(ids, torch.tensor(model.specical_tokens, device=device))
+    content = used & ~torch.isin(ids, torch.tensor(model.specical_tokens))
+    device = model.feat_map.weight.device
+    ids, attends, positions, used, content = (
+        each.to(device) for each in (ids, attends, positions, used, content)
+    )
+    hidden = model.bert(input_ids=ids, attention_mask=attends, position_ids=positions)
     encoded = model.feat_map(hidden["last_hidden_state"])
-    return TextFeatures(encoded, used, attends, positions, used & ~special)
+    return TextFeatures(encoded, used, attends, positions, content)
 
 
 def _masks_by_head(model: package.GroundingDINO, attends: Tensor) -> Tensor:

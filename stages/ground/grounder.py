@@ -14,8 +14,9 @@ from typing import cast
 import numpy as np
 import torch
 from groundingdino.models.GroundingDINO.groundingdino import GroundingDINO
+from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.ops import box_convert, nms
+from torchvision.ops import box_convert
 from transformers import AutoTokenizer, BertConfig, PreTrainedTokenizerBase
 
 from pipeline.config import GroundConfig
@@ -93,32 +94,40 @@ class GroundingDinoGrounder:
         Returns:
             B times :class:`Boxes`, at most K * R rows each, ordered by text, then rank.
         """
-        frames, size = cast(tuple[FrameFeatures, tuple[int, int]], embedding)
+        frames, (height, width) = cast(tuple[FrameFeatures, tuple[int, int]], embedding)
         groups = self._captions(texts)
-        found: list[list[tuple[Tensor, Tensor, int]]] = [[] for _ in range(len(frames))]
-        pairs = [(frame, group) for group in range(len(groups)) for frame in range(len(frames))]
-        scale = torch.tensor([size[1], size[0]] * 2, device=self._device)
+        if not groups:
+            none = np.zeros((0, 1), np.float32)
+            return [_boxes(none[..., None].repeat(4, -1), none) for _ in range(len(frames))]
+        captions = [[self._texts[texts[row]] for row in rows] for rows in groups]
+        # A pair is a number: all frames with the first caption, then all with the second.
+        pair = torch.arange(len(groups) * len(frames), device=self._device)
+        frame_of, group_of = pair % len(frames), pair // len(frames)
+        most = max(map(len, groups))
 
-        def match(part: Sequence[tuple[int, int]]) -> list[tuple[int, int, Tensor, Tensor]]:
-            chosen = torch.tensor([frame for frame, _ in part], device=self._device)
-            encoded, owner = join_captions(
-                [[self._texts[texts[row]] for row in groups[group]] for _, group in part]
-            )
+        def match(part: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
+            mine = slice(part[0], part[-1] + 1)
+            first, end = part[0] // len(frames), part[-1] // len(frames) + 1
+            joined, owner = join_captions(captions[first:end])
+            of = group_of[mine] - first
+            asked = joined.take(of, length=owner.shape[1])
             with self._precision():
-                last = run_transformer(self._model, frames.take(chosen), encoded)[-1]
-            most = max(len(groups[group]) for _, group in part)
-            scores = sentence_scores(last.logits.float(), owner, most, self._config.score)
-            corners = box_convert(last.boxes.float(), "cxcywh", "xyxy").clamp(0, 1) * scale
-            return [
-                (frame, group, boxes, score)
-                for (frame, group), boxes, score in zip(part, corners, scores, strict=True)
-            ]
+                last = run_transformer(self._model, frames.take(frame_of[mine]), asked)[-1]
+            scores = sentence_scores(last.logits.float(), owner[of], most, self._config.score)
+            corners = box_convert(last.boxes.float(), "cxcywh", "xyxy").clamp(0, 1)
+            corners[..., 0::2] *= width
+            corners[..., 1::2] *= height
+            best = best_boxes(corners, scores, self._config.runner_ups + 1)
+            return list(zip(*best, strict=True))
 
-        for frame, group, boxes, score in self._pairs.over(pairs, match):
-            for place, text in enumerate(groups[group]):
-                kept = nms(boxes, score[place], SAME_BOX_IOU)[: self._config.runner_ups + 1]
-                found[frame].append((boxes[kept].cpu(), score[place, kept].cpu(), text))
-        return [_boxes(rows) for rows in found]
+        # Nothing waits for the device before the last pass is under way.
+        found = list(self._pairs.over(range(len(pair)), match))
+        boxes, scores = (torch.stack(each).cpu().numpy() for each in zip(*found, strict=True))
+        given = np.arange(most) < np.array([[len(rows)] for rows in groups])
+        return [
+            _boxes(boxes[frame :: len(frames)][given], scores[frame :: len(frames)][given])
+            for frame in range(len(frames))
+        ]
 
     def _captions(self, texts: Sequence[str]) -> list[list[int]]:
         """Rows of the texts that share a caption, after each text is encoded and kept."""
@@ -131,7 +140,11 @@ class GroundingDinoGrounder:
             with self._precision():
                 together = encode_texts(self._model, [as_caption(text) for text in part])
             rows = torch.arange(len(part), device=self._device)
-            return [together.take(row[None]) for row in rows]
+            lengths = together.used.sum(1).tolist()
+            return [
+                together.take(row[None], length=length)
+                for row, length in zip(rows, lengths, strict=True)
+            ]
 
         self._texts.update(zip(missing, self._pairs.over(missing, encode), strict=True))
         groups: list[list[int]] = []
@@ -263,18 +276,42 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return cast(PreTrainedTokenizerBase, tokenizer)
 
 
-def _boxes(rows: Sequence[tuple[Tensor, Tensor, int]]) -> Boxes:
-    if not rows:
-        return Boxes(
-            np.zeros((0, 4), np.float32),
-            np.zeros(0, np.float32),
-            np.zeros(0, np.int32),
-            np.zeros(0, np.int32),
+def best_boxes(boxes: Tensor, scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The best boxes of every sentence that are different places: what non-maximum suppression at
+    ``SAME_BOX_IOU`` leaves, cut after the first ``count``.
+
+    Done for all sentences at once, a box of each a round, so that nothing waits for the device.
+
+    Args:
+        boxes: [P, Q, 4], corners.
+        scores: [P, S, Q] in [0, 1].
+        count: R.
+
+    Returns:
+        Corners [P, S, R, 4], best first, and scores [P, S, R], -1 where no box is left.
+    """
+    left, top, right, bottom = boxes[:, None].unbind(-1)
+    area = (right - left) * (bottom - top)
+    best, of = [], scores
+    for _ in range(count):
+        score, query = of.max(-1, keepdim=True)
+        x0, y0, x1, y1 = (
+            side.expand_as(of).gather(-1, query) for side in (left, top, right, bottom)
         )
-    counts = [len(score) for _, score, _ in rows]
+        best.append((torch.cat([x0, y0, x1, y1], -1), score))
+        width = (torch.minimum(right, x1) - torch.maximum(left, x0)).clamp(min=0)
+        height = (torch.minimum(bottom, y1) - torch.maximum(top, y0)).clamp(min=0)
+        shared = width * height
+        same = shared / (area + (x1 - x0) * (y1 - y0) - shared) > SAME_BOX_IOU
+        of = of.masked_fill(same, -1).scatter(-1, query, -1)
+    return torch.stack([corners for corners, _ in best], 2), torch.cat(
+        [each for _, each in best], -1
+    )
+
+
+def _boxes(corners: NDArray[np.float32], scores: NDArray[np.float32]) -> Boxes:
+    """Of one frame: corners [K, R, 4] and scores [K, R], negative where there is no box."""
+    text, rank = np.nonzero(scores >= 0)
     return Boxes(
-        torch.cat([box for box, _, _ in rows]).numpy().astype(np.float32),
-        torch.cat([score for _, score, _ in rows]).numpy().astype(np.float32),
-        np.repeat(np.array([text for _, _, text in rows], np.int32), counts),
-        np.concatenate([np.arange(count, dtype=np.int32) for count in counts]),
+        corners[text, rank], scores[text, rank], text.astype(np.int32), rank.astype(np.int32)
     )

@@ -20,7 +20,7 @@ from pipeline.ports import Image
 from pipeline.types import Candidates
 from stages.batches import FittingBatches
 from stages.compiled import compile_in_place, compiled, padded
-from stages.frames import to_device
+from stages.frames import to_device, wait_for
 from stages.masks import LOW_RESOLUTION, crop_padding, input_size
 from stages.segment.architecture import build_demo, build_published, decode_boxes, encode_frames
 from stages.segment.attention import fuse_attention
@@ -63,41 +63,50 @@ class SamSegmenter:
         merged = [merge_boxes(frame, self._config.merge_iou) for frame in boxes]
         distinct = [frame[kept] for frame, (kept, _) in zip(boxes, merged, strict=True)]
         counts = [len(frame) for frame in distinct]
-        rows = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
-        flat = torch.from_numpy(np.concatenate(distinct)) if counts else torch.zeros(0, 4)
-        flat = flat * (self._sam.image_encoder.img_size / max(height, width))
-        logits, quality = self._decode_all(embeddings, rows, flat, height, width)
+        owner = np.repeat(np.arange(len(counts)), counts)
+        flat = np.concatenate([np.zeros((0, 4), np.float32), *distinct])
+        flat *= self._sam.image_encoder.img_size / max(height, width)
+        logits, quality, stability = self._decode_all(embeddings, owner, flat, height, width)
         found, start = [], 0
         for count, (_, box_row) in zip(counts, merged, strict=True):
             part = slice(start, start + count)
-            found.append(
-                Candidates(
-                    logits[part].numpy(), quality[part].numpy(), _stability(logits[part]), box_row
-                )
-            )
+            found.append(Candidates(logits[part], quality[part], stability[part], box_row))
             start += count
         return found
 
     def _decode_all(
-        self, embeddings: Tensor, rows: Tensor, boxes: Tensor, height: int, width: int
-    ) -> tuple[Tensor, Tensor]:
-        """float16 logits [n, h, w] and float32 quality [n], on the CPU."""
+        self,
+        embeddings: Tensor,
+        frame: NDArray[np.intp],
+        boxes: NDArray[np.float32],
+        height: int,
+        width: int,
+    ) -> tuple[NDArray[np.float16], NDArray[np.float32], NDArray[np.float32]]:
+        """Of n boxes [n, 4] of frames [n]: logits [n, h, w], quality [n] and stability [n].
+
+        A batch's results are on their way to the host while the next batch is decoded.
+        """
         side = self._sam.image_encoder.img_size
         size = [-(-extent // LOW_RESOLUTION) + 1 for extent in input_size(height, width, side)]
         size = [min(extent, side // LOW_RESOLUTION) for extent in size]
-        logits = torch.zeros(len(rows), *size, dtype=torch.float16)
-        quality = torch.zeros(len(rows), dtype=torch.float32)
+        count, pinned = len(boxes), self._device.type == "cuda"
+        logits = torch.zeros(count, *size, dtype=torch.float16, pin_memory=pinned)
+        scores = torch.zeros(count, 2, pin_memory=pinned)
+        frames, asked = torch.from_numpy(frame).to(self._device), torch.from_numpy(boxes)
+        asked = asked.to(self._device)
 
-        def decode(asked: Sequence[int]) -> list[tuple[slice, Tensor, Tensor]]:
-            part = slice(asked[0], asked[-1] + 1)
-            chosen = embeddings[rows[part].to(self._device)]
-            low, score = decode_boxes(self._sam, chosen, boxes[part].to(self._device))
-            cut = crop_padding(low.float(), height, width).clamp(-32, 32)
-            return [(part, cut.to(torch.float16).cpu(), score.float().clamp(0, 1).cpu())]
+        def decode(part: Sequence[int]) -> list[tuple[slice, Tensor, Tensor]]:
+            rows = slice(part[0], part[-1] + 1)
+            low, quality = decode_boxes(self._sam, embeddings[frames[rows]], asked[rows])
+            cut = crop_padding(low.float(), height, width).clamp(-32, 32).to(torch.float16)
+            return [(rows, cut, torch.stack([quality.float().clamp(0, 1), _stability(cut)], 1))]
 
-        for part, cut, score in self._pairs.over(range(len(rows)), decode):
-            logits[part], quality[part] = cut, score
-        return logits, quality
+        for rows, cut, score in self._pairs.over(range(count), decode):
+            logits[rows].copy_(cut, non_blocking=True)
+            scores[rows].copy_(score, non_blocking=True)
+        wait_for(self._device)
+        quality, stability = np.ascontiguousarray(scores.numpy().T)
+        return logits.numpy(), quality, stability
 
 
 def merge_boxes(
@@ -163,7 +172,8 @@ def prepare(sam: Sam, config: SegmentConfig, device: torch.device) -> Sam:
     return sam
 
 
-def _stability(logits: Tensor) -> NDArray[np.float32]:
+def _stability(logits: Tensor) -> Tensor:
+    """Of masks [n, h, w]: float32 [n]."""
     inner = (logits > STABILITY_OFFSET).sum((1, 2)).float()
     outer = (logits > -STABILITY_OFFSET).sum((1, 2)).float()
-    return (inner / outer.clamp(min=1)).numpy()
+    return inner / outer.clamp(min=1)

@@ -13,6 +13,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
+from torchvision.ops import nms
 from transformers import BertConfig
 
 from pipeline.config import GroundConfig
@@ -33,6 +34,7 @@ from stages.ground.grounder import (
     SAME_BOX_IOU,
     GroundingDinoGrounder,
     as_caption,
+    best_boxes,
     join_captions,
     load_grounder,
     load_tokenizer,
@@ -233,6 +235,24 @@ def test_boxes_are_ranked_and_runner_ups_are_other_places(small_dino: Any) -> No
             np.fill_diagonal(overlap, 0)
             assert overlap.max() <= SAME_BOX_IOU + 1e-6
         assert (np.diff(boxes.text) >= 0).all(), "text by text"
+
+
+@pytest.mark.parametrize("count", [1, 3, 12])
+def test_best_boxes_are_what_non_maximum_suppression_leaves(count: int) -> None:
+    random = torch.Generator().manual_seed(count)
+    low = torch.rand(2, 9, 2, generator=random) * 5
+    boxes = torch.cat([low, low + 20 + 8 * torch.rand(2, 9, 2, generator=random)], -1)
+    scores = (torch.rand(2, 4, 9, generator=random) * 5).round() / 5  # Some are equal.
+    corners, found = best_boxes(boxes, scores, count)
+    assert corners.shape == (2, 4, count, 4) and found.shape == (2, 4, count)
+    for pair in range(2):
+        for sentence in range(4):
+            own = scores[pair, sentence]
+            kept = nms(boxes[pair], own, SAME_BOX_IOU)[:count]
+            assert torch.equal(found[pair, sentence, : len(kept)], own[kept])
+            assert torch.equal(corners[pair, sentence, : len(kept)], boxes[pair, kept])
+            assert (found[pair, sentence, len(kept) :] == -1).all()
+    assert count < 12 or 2 < (found >= 0).sum(-1).float().mean() < 9, "some overlap"
 
 
 def test_the_best_box_is_the_query_most_similar_to_the_sentence(small_dino: Any) -> None:
