@@ -65,7 +65,7 @@ def tiny_model(seed: int = 0) -> SimRVOS:
 class Videos:
     """A reader and mask source in memory, over drawn scenes; one expression an object."""
 
-    name, split = "shapes", "train"
+    name, split, in_order = "shapes", "train", False
 
     def __init__(self, scenes: Sequence[Scene]) -> None:
         self.scenes = {f"v{number}": scene for number, scene in enumerate(scenes)}
