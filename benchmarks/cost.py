@@ -2,13 +2,13 @@
 
     OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.cost [--demo] [--plot PATH] [--json]
 
-One video of 360 x 640, ViT-B at 1024 pixels and Swin-T in full size with random weights on a CPU,
-batches of one frame: one frame with more and more expressions, which share passes of the
-transformer, eight a pass as by default; then one expression over more and more frames.
-`--sentences` is what an expression has with its positives and negatives. Random weights find the
-same boxes for every sentence, which would be decoded once: they are replaced by as many that have
-little in common. The clock is CPU time. Ends with 1 where a further expression costs more than is
-held to, or cost is far from linear in frames.
+One video of 360 x 640, ViT-B (`--model`) at 1024 pixels and Swin-T in full size with random weights
+on a CPU, batches of one frame: one frame with more and more expressions, whose sentences share
+passes of the transformer, eight a pass as by default (`--joint`); then one expression over more and
+more frames. `--sentences` is what an expression has with its positives and negatives. Random
+weights find the same boxes for every sentence, which would be decoded once: they are replaced by as
+many that have little in common, or by a share of so many (`--unlike`). The clock is CPU time. Ends
+with 1 where a further expression costs more than is held to, or cost is far from linear in frames.
 """
 
 from __future__ import annotations
@@ -42,17 +42,20 @@ FRAMES, EXPRESSIONS = (1, 2, 3), (1, 2, 4, 8)
 class Work:
     """The four stages over one video, with models that are loaded."""
 
-    def __init__(self, demo: bool, short_side: int, sentences: int) -> None:
-        cpu = torch.device("cpu")
-        ground, segment = GroundConfig(), SegmentConfig()
+    def __init__(
+        self, model: str, short_side: int, sentences: int, joint: int, unlike: float
+    ) -> None:
+        cpu, demo = torch.device("cpu"), model == "demo"
+        ground, segment = GroundConfig(joint=joint), SegmentConfig()
         if not demo:
-            sides = {"short_side": short_side, "long_side": round(short_side * 1333 / 800)}
-            ground = GroundConfig(backbone="swin_T_224_1k", batch_frames=1, batch_pairs=1, **sides)
-            segment = SegmentConfig(model="vit_b", batch_frames=1)
+            side, sides = short_side, {"backbone": "swin_T_224_1k", "batch_frames": 1}
+            sides |= {"short_side": side, "long_side": round(side * 1333 / 800), "batch_pairs": 1}
+            ground = GroundConfig.model_validate(sides | {"joint": joint})
+            segment = SegmentConfig.model_validate({"model": model, "batch_frames": 1})
         dino = dino_of(demo, ground)
         fuse_deformable(dino)
-        self._dino, self._ground, self._sentences = dino, ground, sentences
-        self._segmenter = SamSegmenter(prepare(sam_of(demo, "vit_b"), segment, cpu), segment)
+        self._dino, self._ground, self._sentences, self._unlike = dino, ground, sentences, unlike
+        self._segmenter = SamSegmenter(prepare(sam_of(demo, model), segment, cpu), segment)
 
     def seconds(self, frames: int, expressions: int) -> dict[str, float]:
         """CPU seconds of each stage; texts are encoded anew."""
@@ -68,7 +71,7 @@ class Work:
             start = time.process_time()
             found = grounder.ground(grounder.embed([image]), texts)
             middle = time.process_time()
-            found = [_unlike(item, len(boxes)) for item in found]
+            found = [_unlike(item, len(boxes), self._unlike) for item in found]
             boxes += found
             asked = [item.xyxy for item in found]
             candidates += self._segmenter.decode(self._segmenter.embed([image]), asked)
@@ -83,12 +86,14 @@ class Work:
         return taken
 
 
-def _unlike(found: Boxes, seed: int) -> Boxes:
-    """As many boxes somewhere else each, sure enough that the target counts as present."""
-    rng = np.random.default_rng(seed)
-    low = rng.uniform(0, 0.6, (len(found), 2)) * (WIDTH, HEIGHT)
-    size = rng.uniform(0.1, 0.4, (len(found), 2)) * (WIDTH, HEIGHT)
-    xyxy = np.concatenate([low, low + size], 1).astype(np.float32)
+def _unlike(found: Boxes, seed: int, share: float) -> Boxes:
+    """As many boxes, of which a share is somewhere else each and the rest repeats those; sure
+    enough that the target counts as present."""
+    rng, count = np.random.default_rng(seed), max(1, round(share * len(found)))
+    low = rng.uniform(0, 0.6, (count, 2)) * (WIDTH, HEIGHT)
+    size = rng.uniform(0.1, 0.4, (count, 2)) * (WIDTH, HEIGHT)
+    corners = np.concatenate([low, low + size], 1).astype(np.float32)
+    xyxy = corners[np.arange(len(found)) % count]
     score = np.full(len(found), 0.8, np.float32) - np.float32(0.2) * found.rank
     return Boxes(xyxy, score.astype(np.float32), found.text, found.rank)
 
@@ -102,9 +107,8 @@ def _augmentation(row: int, texts: list[str]) -> Augmentation:
     )
 
 
-def measure(demo: bool, short_side: int, sentences: int) -> dict[str, Any]:
+def measure(work: Work) -> dict[str, Any]:
     """Seconds along both axes, and what they say."""
-    work = Work(demo, short_side, sentences)
     # The first allocates, so the largest goes first.
     backwards = {count: work.seconds(1, count) for count in EXPRESSIONS[::-1]}
     by_expressions = {count: backwards[count] for count in EXPRESSIONS}
@@ -143,17 +147,21 @@ def plot(found: dict[str, Any], path: Path) -> None:
 
 def main(
     demo: Annotated[bool, typer.Option("--demo", help="the shipped small models")] = False,
+    model: Annotated[str, typer.Option(help="vit_b, vit_l or vit_h, with Swin-T")] = "vit_b",
     short_side: Annotated[int, typer.Option(min=64, help="of Swin-T's input, pixels")] = 400,
     sentences: Annotated[int, typer.Option(min=1, help="an expression has")] = 1,
+    joint: Annotated[int, typer.Option(min=1, max=32, help="sentences a pass")] = 8,
+    unlike: Annotated[float, typer.Option(min=0, max=1, help="share of boxes decoded")] = 1.0,
     plot_to: Annotated[Path | None, typer.Option("--plot", help="a PNG to write")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of text")] = False,
 ) -> None:
-    found = measure(demo, short_side, sentences)
+    found = measure(Work("demo" if demo else model, short_side, sentences, joint, unlike))
     if plot_to is not None:
         plot(found, plot_to)
     if as_json:
-        about = {"models": "demo" if demo else f"vit_b and Swin-T at {short_side} pixels"}
-        typer.echo(json.dumps(about | {"sentences": sentences} | found, indent=2))
+        about: dict[str, Any] = {"sentences": sentences, "joint": joint, "unlike": unlike}
+        about["models"] = "demo" if demo else f"{model} and Swin-T at {short_side} pixels"
+        typer.echo(json.dumps(about | found, indent=2))
     else:
         for name in ("by_frames", "by_expressions"):
             for count, row in found[name].items():
