@@ -33,6 +33,7 @@ from pipeline.types import Augmentation, Expression, Positive, Provenance, Video
 from stages.augment.parse import ParsedAnswer, parse_answer, string_spans
 from stages.augment.prefix import SharedFrames
 from stages.augment.prompt import Prompt
+from stages.augment.unanswered import settled
 from stages.batches import FittingBatches
 
 logger = logging.getLogger(__name__)
@@ -134,10 +135,11 @@ class ModelCaptioner:
     def augment(self, requests: Sequence[Request]) -> list[Augmentation]:
         """One augmentation a request, in their order.
 
-        Requests of like length share a batch. An answer that does not parse is asked for again.
+        Requests of like length share a batch. An answer that does not parse is asked for again; an
+        expression that has none after ``retries`` further attempts is left as it is.
 
         Raises:
-            UnusableAnswerError: an answer did not parse in ``retries`` further attempts.
+            UnusableAnswerError: no request has a usable answer.
         """
         frames = self.shared_frames(requests)
         done: dict[int, Augmentation] = {}
@@ -155,14 +157,19 @@ class ModelCaptioner:
                     except UnusableAnswerError as error:
                         logger.info("%s, attempt %d: %s", request[2].key, attempt + 1, error)
                         problems[row] = error
-        for row, request in enumerate(requests):
-            if row not in done:
-                raise UnusableAnswerError(
-                    f"{request[2].key}: no usable answer of {self._provenance.model} in"
-                    f" {self._config.retries + 1} attempts; the last one: {problems[row]};"
-                    " raise augment.retries or augment.max_new_tokens, or take another model"
-                )
-        return [done[row] for row in range(len(requests))]
+        found = [
+            done[row] if row in done else self._given_up(request[2], problems[row])
+            for row, request in enumerate(requests)
+        ]
+        expressions = [expression for _, _, expression, _ in requests]
+        return settled(expressions, found, self._provenance, self.left_out)
+
+    def _given_up(self, expression: Expression, last: UnusableAnswerError) -> UnusableAnswerError:
+        return UnusableAnswerError(
+            f"{expression.key}: no usable answer of {self._provenance.model} in"
+            f" {self._config.retries + 1} attempts; the last one: {last};"
+            " raise augment.retries or augment.max_new_tokens, or take another model"
+        )
 
     def _batches(self, requests: Sequence[Request], rows: Sequence[int]) -> Iterator[list[int]]:
         """Rows of like length, at most ``batch_texts`` and of one number of images a batch."""

@@ -33,6 +33,7 @@ from pipeline.ports import Image
 from pipeline.types import Augmentation, Expression, Positive, Provenance, VideoRef
 from stages.augment.parse import parse_answer, string_spans
 from stages.augment.prompt import DEFAULT_PROMPT, Prompt
+from stages.augment.unanswered import settled
 
 logger = logging.getLogger(__name__)
 
@@ -93,23 +94,26 @@ class EndpointCaptioner:
         )
 
     def augment(self, requests: Sequence[Request]) -> list[Augmentation]:
-        """One augmentation a request, in their order, ``concurrency`` calls at a time.
+        """One augmentation a request, in their order, ``concurrency`` calls at a time; an
+        expression that has no usable answer after ``retries`` further attempts is left as it is.
 
         Raises:
-            AugmentationError: the server cannot be reached, refuses, or gives no usable answer in
-                ``retries`` further attempts.
+            AugmentationError: the server cannot be reached or refuses, or no request has a usable
+                answer.
         """
         with ThreadPoolExecutor(self._config.concurrency, "augment") as pool:
             answers = list(pool.map(self._one, requests))
         for _, left_out in answers:
             self.left_out.update(left_out)
-        return [augmentation for augmentation, _ in answers]
+        expressions = [expression for _, _, expression, _ in requests]
+        found = [item for item, _ in answers]
+        return settled(expressions, found, self._provenance, self.left_out)
 
     def close(self) -> None:
         """Closes the connections."""
         self._client.close()
 
-    def _one(self, request: Request) -> tuple[Augmentation, Counter[str]]:
+    def _one(self, request: Request) -> tuple[Augmentation | UnusableAnswerError, Counter[str]]:
         expression = request[2]
         problem: UnusableAnswerError | None = None
         for attempt in range(self._config.retries + 1):
@@ -120,11 +124,12 @@ class EndpointCaptioner:
             except UnusableAnswerError as error:
                 logger.info("%s, attempt %d: %s", expression.key, attempt + 1, error)
                 problem = error
-        raise UnusableAnswerError(
+        given_up = UnusableAnswerError(
             f"{expression.key}: no usable answer of {self._model} at {self._config.endpoint} in"
             f" {self._config.retries + 1} attempts; the last one: {problem}; raise augment.retries"
             " or augment.max_new_tokens, or take another model"
         )
+        return given_up, Counter()
 
     def _body(self, request: Request, attempt: int) -> dict[str, Any]:
         _, images, expression, others = request

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from pipeline.config import AugmentConfig
-from pipeline.errors import AugmentationError, CheckpointError
+from pipeline.errors import AugmentationError, CheckpointError, UnusableAnswerError
 from pipeline.types import Expression, SampleKey, VideoRef
 from stages.augment.captioner import ModelCaptioner, Request
 from stages.augment.prompt import DEFAULT_PROMPT, Prompt, load_prompt
+from stages.augment.unanswered import ALONE
 from tests.fakes.captioner import FakeModel, FakeProcessor
 
 ANSWER = json.dumps(
@@ -156,3 +157,21 @@ def test_other_sources_import_no_model_library() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout
     assert shown.strip() == "False"
+
+
+def test_an_expression_without_an_answer_goes_on_alone(caplog: pytest.LogCaptureFixture) -> None:
+    stage, _, _ = captioner(
+        lambda text, attempt: "no" if "big square" in text else ANSWER, retries=1
+    )
+    star, square = stage.augment([request("the red star"), request("the big square", 1)])
+    assert len(star.positives) == 2
+    assert [item.text for item in square.positives] == ["the big square"]
+    assert (square.key.expression, square.negatives) == ("1", ())
+    assert stage.left_out[ALONE] == 1
+    assert "shapes:train:v:1: no usable answer of fake in 2 attempts" in caplog.text
+
+
+def test_a_model_that_answers_nothing_is_an_error() -> None:
+    stage, _, _ = captioner(lambda text, attempt: "no", retries=0)
+    with pytest.raises(UnusableAnswerError, match="shapes:train:v:0: no usable answer"):
+        stage.augment([request("the red star"), request("the big square", 1)])

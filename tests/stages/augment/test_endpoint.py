@@ -14,6 +14,7 @@ from pipeline.config import AugmentConfig
 from pipeline.errors import AugmentationError
 from pipeline.types import Expression, SampleKey, VideoRef
 from stages.augment.endpoint import EndpointCaptioner, Request, jpeg_data_url
+from stages.augment.unanswered import ALONE
 
 ANSWER = json.dumps(
     {
@@ -138,6 +139,20 @@ def test_failures_say_what_to_do(
     with pytest.raises(AugmentationError, match=part):
         make(handler).augment([request()])
     assert count == calls
+
+
+def test_an_expression_without_an_answer_goes_on_alone(
+    make: Callable[..., EndpointCaptioner],
+) -> None:
+    def handler(call: httpx.Request) -> httpx.Response:
+        prompt = json.loads(call.content)["messages"][0]["content"][-1]["text"]
+        return completion("no" if '"the square"' in prompt else ANSWER)
+
+    stage = make(handler, retries=1)
+    square, star = stage.augment([request("the square"), request(row=1)])
+    assert [item.text for item in square.positives] == ["the square"]
+    assert square.negatives == () and star.negatives
+    assert stage.left_out[ALONE] == 1
 
 
 def test_an_unreachable_server_is_named(make: Callable[..., EndpointCaptioner]) -> None:

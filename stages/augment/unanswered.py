@@ -1,0 +1,44 @@
+"""What becomes of an expression that a model has no usable answer to."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+
+from pipeline.errors import UnusableAnswerError
+from pipeline.types import Augmentation, Expression, Positive, Provenance
+
+logger = logging.getLogger(__name__)
+
+ALONE = "augmentation of an expression without a usable answer"
+"""By what name :attr:`left_out` counts them."""
+
+
+def settled(
+    expressions: Sequence[Expression],
+    found: Sequence[Augmentation | UnusableAnswerError],
+    provenance: Provenance,
+    left_out: Counter[str],
+) -> list[Augmentation]:
+    """An augmentation for each: where the model failed, the expression alone, said and counted.
+
+    Args:
+        found: of each expression, what came of it.
+        left_out: counted up.
+
+    Raises:
+        UnusableAnswerError: the model failed at every expression; then it is more likely to be the
+            wrong one than the expressions to be odd.
+    """
+    problems = [item for item in found if isinstance(item, UnusableAnswerError)]
+    if problems and len(problems) == len(found):
+        raise problems[0]
+    done = []
+    for expression, item in zip(expressions, found, strict=True):
+        if isinstance(item, UnusableAnswerError):
+            logger.warning("%s; it goes on without positives and negatives", item)
+            left_out[ALONE] += 1
+            item = Augmentation(expression.key, (Positive(expression.text, 1.0),), (), provenance)
+        done.append(item)
+    return done
