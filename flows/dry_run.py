@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from flows.forecast import WORTH_SAYING, forecast, in_words, seconds_left
 from flows.paths import SHARD_STAGES
 from flows.scope import Scope
 from flows.shards import Job, Plan
@@ -32,13 +33,16 @@ def explain(config: RunConfig, console: Console, scope: Scope, retry_set_aside: 
 
 
 def plan_lines(plan: Plan) -> list[str]:
-    """A line for each stage with something to do; one that says so where there is nothing."""
+    """A line for each stage with something to do, and how long that will take; one that says so
+    where there is nothing."""
     lines = [
         line
         for stage in plan.stages
         if (line := _stage_line(stage, plan.jobs.get(stage, ()))) is not None
     ]
-    return lines or ["Nothing to do: everything is done."]
+    if not lines:
+        return ["Nothing to do: everything is done."]
+    return [*lines, *filter(None, [forecast(plan)])]
 
 
 def selection_lines(plan: Plan) -> list[str]:
@@ -63,6 +67,9 @@ def _stage_line(stage: str, jobs: Sequence[Job]) -> str | None:
         head = f"{stage}: the whole run" if whole else f"{stage}: {len(due)} of {len(jobs)} shards"
         if waits:
             why += f"; {len(waits)} more if {_names(waits)} come out different"
+        seconds = None if whole else seconds_left(jobs)
+        if seconds is not None and seconds >= WORTH_SAYING:
+            why += f"; about {in_words(seconds)}"
         return f"{head}, {why}"
     if waits:
         names = _names(waits)
