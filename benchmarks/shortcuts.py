@@ -3,9 +3,9 @@
     OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.shortcuts [--videos 8] [--json]
 
 One run with the demo models over videos of the `valid` split, then the same with one option
-changed at a time: boxes merged only where equal, one sentence a pass, key frames. For each: CPU
-seconds of the two stages against the run as it is by default, how well the best box of every
-sentence agrees with that run's, and J&F against the truth. No Prefect.
+changed at a time: boxes merged only where equal, fewer and more sentences a pass, key frames. For
+each: CPU seconds of the two stages against the run as it is by default, how well the best box of
+every sentence agrees with that run's, and J&F against the truth. No Prefect.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "as it is": (),
     "segment.merge_iou=1": ("segment.merge_iou=1.0",),
     "ground.joint=1": ("ground.joint=1",),
+    "ground.joint=12": ("ground.joint=12",),
+    "ground.joint=16": ("ground.joint=16",),
+    "ground.joint=32": ("ground.joint=32",),
     "ground.every=2": ("ground.every=2",),
     "ground.every=3": ("ground.every=3",),
     "ground.every=4": ("ground.every=4",),
