@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.errors import InputError
@@ -13,6 +15,12 @@ from storage.images import image_size
 from storage.names import check_inside, safe_name
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
+
+_UNREADABLE = frozenset(
+    {errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.EBADMSG, errno.EUCLEAN}
+)
+"""What a folder itself is at fault for, and will be the next time too: rights, links, its name, a
+damaged file system."""
 
 
 def video_from_folder(
@@ -28,8 +36,9 @@ def video_from_folder(
         names: frame names without suffix, all of which must be there; None for all files.
 
     Raises:
-        InputError: the folder or a frame is missing, a frame is no image, two frames are of
-            unequal size, a name occurs twice, or a link leads out of the data set.
+        InputError: the folder or a frame is missing or may not be read, a frame is no image, two
+            frames are of unequal size, a name occurs twice, or a link leads out of the data set.
+        OSError: the folder cannot be listed for a reason that may pass.
     """
     files = _image_files(video_id, folder, [area.resolve() for area in within])
     chosen = sorted(files, key=frame_order) if names is None else _named(folder, files, names)
@@ -58,25 +67,41 @@ def frame_order(name: str) -> tuple[int, str]:
 
 def _image_files(video_id: str, folder: Path, within: Sequence[Path]) -> dict[str, Path]:
     """Frame name -> image file."""
-    try:
+    files: dict[str, Path] = {}
+    with _listing(video_id, folder):
         check_inside(folder, within)
-        entries = list(os.scandir(folder))
+        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+            stem, suffix = os.path.splitext(entry.name)  # noqa: PTH122 - an entry, not a path
+            if suffix.lower() not in SUFFIXES or stem.startswith("."):
+                continue
+            if entry.is_symlink():
+                check_inside(Path(entry.path), within)
+            files.setdefault(stem, Path(entry.path))
+    return files
+
+
+@contextmanager
+def _listing(video_id: str, folder: Path) -> Iterator[None]:
+    """Every error that is the folder's fault becomes an InputError."""
+    expected = f"the frames of video {video_id}"
+    try:
+        yield
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(
             folder,
             "no such folder",
-            f"the frames of video {video_id}",
+            expected,
             "restore the folder, or take the video out of the index",
         ) from error
-    files: dict[str, Path] = {}
-    for entry in sorted(entries, key=lambda entry: entry.name):
-        stem, suffix = os.path.splitext(entry.name)  # noqa: PTH122 - an entry, not a path
-        if suffix.lower() not in SUFFIXES or stem.startswith("."):
-            continue
-        if entry.is_symlink():
-            check_inside(Path(entry.path), within)
-        files.setdefault(stem, Path(entry.path))
-    return files
+    except OSError as error:
+        if error.errno not in _UNREADABLE:
+            raise
+        raise InputError(
+            folder,
+            f"not readable ({error.strerror})",
+            expected,
+            "mend the folder or its rights, or take the video out of the index",
+        ) from error
 
 
 def _named(folder: Path, files: dict[str, Path], names: Sequence[str]) -> list[str]:

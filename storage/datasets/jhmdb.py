@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
@@ -28,6 +29,20 @@ from storage.datasets.sentences import checked_sentence
 from storage.names import safe_name
 
 _LAYOUT = "CSV with a header: video, sentence"
+
+_DAMAGE = (
+    ArithmeticError,
+    EOFError,
+    LookupError,
+    MatReadError,
+    NotImplementedError,
+    OSError,
+    TypeError,
+    UnboundLocalError,
+    ValueError,
+    zlib.error,
+)
+"""What SciPy raises for files cut short or with wrong bytes, and for MATLAB 7.3's HDF5."""
 
 
 class JHMDBSentences(MaskedReader):
@@ -121,7 +136,7 @@ def _puppet_masks(path: Path) -> NDArray[np.bool_]:
     expected = "a MATLAB file with part_mask [H, W, T]"
     try:
         masks = np.asarray(scipy.io.loadmat(path)["part_mask"]).astype(bool)
-    except (OSError, KeyError, ValueError, TypeError, MatReadError) as error:
+    except _DAMAGE as error:
         raise InputError(path, f"not readable ({error})", expected, "restore the file") from error
     # MATLAB drops the last axis of a single frame.
     masks = masks[:, :, None] if masks.ndim == 2 else masks

@@ -8,11 +8,15 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from itertools import groupby
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -27,6 +31,11 @@ JPEG_QUALITY = 95
 
 Quality = dict[tuple[str, int], FrameQuality]
 """(expression, frame) -> the row of the quality table, of one video."""
+
+_QUALITY_FIELDS = [item.name for item in fields(FrameQuality)]
+
+_Place = tuple[int, int, int]
+"""A row group of the table, and the first and the end of a video's rows in it."""
 
 
 @dataclass
@@ -106,44 +115,79 @@ class ExportSource:
 
 
 class QualityByVideo:
-    """Quality rows of one video after the other; asked for in sorted order, as exports go.
+    """Quality rows of one video at a time, in whatever order the table has the videos.
+
+    The table is in the order of the shards, so where each video's rows lie is found first; the rows
+    themselves are read when asked for, and one row group is held at a time.
 
     Args:
-        path: the quality table, its videos in sorted order; None for no rows at all.
+        path: the quality table; None for no rows at all.
+
+    Raises:
+        StoreError: the table is damaged or newer, or has a video's rows in two places.
     """
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        rows: Iterator[FrameQuality] = iter(())
+        self._places: dict[str, list[_Place]] = {}
+        self._held: tuple[int, Any] | None = None
         if path is not None and path.exists():
-            rows = iter_quality(path)
-        self._groups = groupby(rows, lambda row: row.video)
-        self._head: tuple[str, Quality] | None = None
-        self._advance()
+            with self._reading():
+                # A StoreError unless it is a quality table of a known version.
+                next(iter_quality(path), None)
+                self._find_videos(path)
 
     def of(self, video_id: str) -> Quality:
         """The rows of a video; empty where the table has none.
 
         Raises:
-            StoreError: the table is damaged, or its videos are not in order.
+            StoreError: the table is damaged.
         """
-        while self._head is not None and self._head[0] < video_id:
-            self._advance()
-        if self._head is None or self._head[0] != video_id:
-            return {}
-        return self._head[1]
+        rows: Quality = {}
+        with self._reading():
+            for group, first, end in self._places.get(video_id, ()):
+                part = self._row_group(group).slice(first, end - first)
+                columns = [part[name].to_pylist() for name in _QUALITY_FIELDS]
+                for values in zip(*columns, strict=True):
+                    row = FrameQuality(*values)
+                    rows[row.expression, row.frame] = row
+        return rows
 
-    def _advance(self) -> None:
-        before = None if self._head is None else self._head[0]
-        self._head = None
-        for video, rows in self._groups:
-            if before is not None and video <= before:
-                raise StoreError(
-                    f"{self._path}: video {video} after {before}; expected the videos in order;"
-                    " run merge again"
-                )
-            self._head = (video, {(row.expression, row.frame): row for row in rows})
-            return
+    def _find_videos(self, path: Path) -> None:
+        """Fills the places; of the table only the column of videos is read."""
+        before = None
+        with pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                videos = file.read_row_group(group, columns=["video"])["video"]
+                runs = pc.run_end_encode(videos.combine_chunks())
+                first = 0
+                for video, end in zip(
+                    runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True
+                ):
+                    if video != before and video in self._places:
+                        raise StoreError(
+                            f"{path}: video {video} again after {before}; expected the rows of a"
+                            " video in one place; run merge again"
+                        )
+                    self._places.setdefault(video, []).append((group, first, end))
+                    before, first = video, end
+
+    def _row_group(self, group: int) -> Any:
+        """A row group as a table; the last one asked for is kept."""
+        if self._held is None or self._held[0] != group:
+            with pq.ParquetFile(self._path) as file:
+                self._held = group, file.read_row_group(group, columns=_QUALITY_FIELDS)
+        return self._held[1]
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Raises StoreError for what pyarrow raises where a table is damaged."""
+        try:
+            yield
+        except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
+            raise StoreError(
+                f"{self._path}: not readable ({error}); remove it and run merge again"
+            ) from error
 
 
 def place_frame(reader: DatasetReader, video: VideoRef, index: int, out: Path) -> None:

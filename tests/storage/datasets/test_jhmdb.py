@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import scipy.io
 
 from pipeline.errors import InputError
+from pipeline.ports import DatasetReader
 from pipeline.types import FrameIndex
 from storage.datasets import open_dataset
 from tests.storage.datasets import trees
@@ -58,6 +60,60 @@ def test_a_broken_mask_file_is_named(tmp_path: Path, content: object, words: str
     reader = open_dataset("jhmdb", tmp_path, "test")
     with pytest.raises(InputError, match=words):
         reader.truth(reader.video("clip"), reader.expressions("clip")[0], FrameIndex(0))
+
+
+@pytest.mark.parametrize("size", [0, 20, 126, 200, -1])
+@pytest.mark.parametrize("compressed", [True, False])
+def test_a_truncated_mask_file_is_named(tmp_path: Path, size: int, compressed: bool) -> None:
+    reader, path = _rewritten(tmp_path, compressed)
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(InputError, match=r"puppet_mask\.mat: not readable"):
+        reader.truth(reader.video("clip"), reader.expressions("clip")[0], FrameIndex(0))
+
+
+def test_a_damaged_compressed_mask_file_is_named(tmp_path: Path) -> None:
+    """zlib's own error, which is no OSError and no ValueError."""
+    reader, path = _rewritten(tmp_path, compressed=True)
+    content = bytearray(path.read_bytes())
+    content[150:170] = bytes(20)
+    path.write_bytes(content)
+    with pytest.raises(zlib.error):
+        scipy.io.loadmat(path)
+    with pytest.raises(InputError, match=r"puppet_mask\.mat: not readable"):
+        reader.truth(reader.video("clip"), reader.expressions("clip")[0], FrameIndex(0))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        EOFError("end of file"),
+        IndexError("index out of range"),
+        NotImplementedError("Please use HDF reader for matlab v7.3 files"),
+        UnboundLocalError("arr"),
+        ZeroDivisionError("integer division or modulo by zero"),
+        zlib.error("Error -3 while decompressing data"),
+    ],
+)
+def test_whatever_scipy_raises_for_damage_names_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    reader, _ = _rewritten(tmp_path, compressed=True)
+
+    def damaged(path: Path) -> None:
+        raise error
+
+    monkeypatch.setattr(scipy.io, "loadmat", damaged)
+    with pytest.raises(InputError, match=r"puppet_mask\.mat: not readable"):
+        reader.truth(reader.video("clip"), reader.expressions("clip")[0], FrameIndex(0))
+
+
+def _rewritten(root: Path, compressed: bool) -> tuple[DatasetReader, Path]:
+    """The data set with its masks as MATLAB or SciPy saves them, and the masks' file."""
+    trees.jhmdb(root)
+    path = root / "puppet_mask/jump/clip/puppet_mask.mat"
+    masks = scipy.io.loadmat(path)["part_mask"]
+    scipy.io.savemat(path, {"part_mask": masks}, do_compression=compressed)
+    return open_dataset("jhmdb", root, "test"), path
 
 
 def test_a_sentence_without_frames_sets_its_video_aside(tmp_path: Path) -> None:

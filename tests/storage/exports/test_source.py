@@ -3,13 +3,19 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import StoreError
 from pipeline.types import FrameQuality
-from storage.exports import ExportReport
+from storage.datasets import open_dataset
+from storage.exports import EXPORTS, ExportReport, ExportSource
 from storage.exports.source import QualityByVideo
-from storage.tables import write_quality
+from storage.masks import MaskStore
+from storage.tables import merge_quality, write_quality
+from tests.storage.datasets import trees
+from tests.storage.exports.conftest import P, pseudo_mask, truth
 
 
 def row(video: str, frame: int = 0) -> FrameQuality:
@@ -30,10 +36,102 @@ def test_no_table_has_no_rows(tmp_path: Path) -> None:
     assert QualityByVideo(tmp_path / "none.parquet").of("a") == {}
 
 
-def test_a_table_out_of_order_is_refused_and_not_read_wrong(tmp_path: Path) -> None:
-    write_quality(tmp_path / "q.parquet", [row("b"), row("a")])
-    with pytest.raises(StoreError, match="video a after b"):
-        QualityByVideo(tmp_path / "q.parquet").of("c")
+@pytest.fixture
+def small_row_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.tables._QUALITY_BATCH", 2)
+
+
+@pytest.mark.usefixtures("small_row_groups")
+def test_shards_come_in_any_order_and_videos_span_row_groups(tmp_path: Path) -> None:
+    """As after ``--only-videos``, which may put the last video into the first shard."""
+    frames = {"clip03": 3, "clip00": 5, "clip01": 1}
+    rows = {video: [row(video, frame) for frame in range(frames[video])] for video in frames}
+    parts = [tmp_path / f"{number:05d}.parquet" for number in range(3)]
+    write_quality(parts[0], rows["clip03"])
+    write_quality(parts[1], [])
+    write_quality(parts[2], rows["clip00"] + rows["clip01"])
+    merge_quality(parts, tmp_path / "q.parquet")
+    with pq.ParquetFile(tmp_path / "q.parquet") as file:
+        assert file.num_row_groups == 5
+    for order in (sorted(frames), list(frames), sorted(frames, reverse=True)):
+        quality = QualityByVideo(tmp_path / "q.parquet")
+        for video in order:
+            found = quality.of(video)
+            assert list(found) == [("0", frame) for frame in range(frames[video])]
+            assert {item.video for item in found.values()} == {video}
+        assert quality.of("clip02") == {}
+
+
+@pytest.mark.usefixtures("small_row_groups")
+def test_one_row_group_is_read_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_quality(tmp_path / "q.parquet", [row("b"), row("c"), row("a"), row("a", 1)])
+    quality, groups = QualityByVideo(tmp_path / "q.parquet"), []
+    read_row_group = pq.ParquetFile.read_row_group
+
+    def spied(file: pq.ParquetFile, group: int, columns: list[str]) -> object:
+        groups.append(group)
+        return read_row_group(file, group, columns=columns)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", spied)
+    monkeypatch.setattr(pq.ParquetFile, "read", None)
+    assert [len(quality.of(video)) for video in "abcd"] == [2, 1, 1, 0]
+    assert groups == [1, 0]
+
+
+def test_exports_have_every_videos_reason_whatever_the_shards(tmp_path: Path) -> None:
+    names = ("clip00", "clip01", "clip03")
+    for name in names:
+        trees.refytvos(tmp_path / "data", video=name)
+    entry = {"expressions": {"0": {"exp": "a box"}}, "frames": list(trees.FRAMES)}
+    trees.write_index(tmp_path / "data", "train", dict.fromkeys(names, entry))
+    reader = open_dataset("refytvos", tmp_path / "data", "train")
+    store = MaskStore(tmp_path / "pseudomasks.zarr")
+    for name in names:
+        store.write_video(
+            reader.video(name), ["a box"], [pseudo_mask("0", truth(1), [P, P, P], 1.0)]
+        )
+    order = ("clip03", "clip00", "clip01")
+    write_quality(tmp_path / "q.parquet", [row(name, frame) for name in order for frame in (0, 1)])
+    EXPORTS["parquet"](
+        ExportSource(store, reader, tmp_path / "q.parquet"), tmp_path / "out.parquet"
+    )
+    table = pq.read_table(tmp_path / "out.parquet")
+    assert table["video"].to_pylist() == [name for name in names for _ in range(3)]
+    assert table["reason"].to_pylist() == ["", "", None] * 3
+
+
+def test_a_video_in_two_places_is_refused(tmp_path: Path) -> None:
+    write_quality(tmp_path / "q.parquet", [row("b"), row("a"), row("b", 1)])
+    with pytest.raises(StoreError, match="video b again after a"):
+        QualityByVideo(tmp_path / "q.parquet")
+
+
+def test_a_damaged_table_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "q.parquet"
+    write_quality(path, [row("a", frame) for frame in range(50)])
+    content = path.read_bytes()
+    path.write_bytes(content[:-9])
+    with pytest.raises(StoreError, match=r"q\.parquet: not a Parquet file"):
+        QualityByVideo(path)
+    # The footer is whole, the pages before it are not.
+    path.write_bytes(content[:4] + bytes(200) + content[204:])
+    with pytest.raises(StoreError, match=r"q\.parquet: not readable"):
+        QualityByVideo(path)
+
+
+def test_a_table_damaged_while_it_is_read_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "q.parquet"
+    write_quality(path, [row("a")])
+    quality = QualityByVideo(path)
+    path.unlink()
+    with pytest.raises(StoreError, match=r"q\.parquet: not readable"):
+        quality.of("a")
+
+
+def test_another_table_is_refused(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"video": ["a"]}), tmp_path / "other.parquet")
+    with pytest.raises(StoreError, match="expected quality"):
+        QualityByVideo(tmp_path / "other.parquet")
 
 
 def test_a_report_adds_up() -> None:
