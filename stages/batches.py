@@ -24,6 +24,7 @@ _SIGNS = (
     "not enough memory",
     "DefaultCPUAllocator",
     "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
 )
 """What PyTorch says where it raises a plain RuntimeError for want of memory."""
 
@@ -37,14 +38,18 @@ class FittingBatches:
         what: one item, in words, such as ``frame``.
         setting: the key of the configuration that sets the size.
         remedy: what helps where a single item does not fit.
+        whole: every batch is filled up to ``size`` before it is worked on.
 
     Attributes:
         size: items of a batch now.
     """
 
-    def __init__(self, size: int, what: str, setting: str, remedy: str) -> None:
+    def __init__(
+        self, size: int, what: str, setting: str, remedy: str, whole: bool = False
+    ) -> None:
         self.size = size
         self._what, self._setting, self._remedy = what, setting, remedy
+        self._whole = whole
 
     def over(self, items: Sequence[T], work: Callable[[Sequence[T]], Sequence[R]]) -> Iterator[R]:
         """What ``work`` gives, batch after batch, in the order of the items.
@@ -68,7 +73,7 @@ class FittingBatches:
                 problem = str(error).partition("\n")[0] or type(error).__name__
             # Here, for an error that is being handled keeps the tensors of its frames alive.
             if problem is not None:
-                self._shrink(len(part), problem)
+                self._shrink(self.size if self._whole else len(part), problem)
                 continue
             yield from done
             start += len(part)

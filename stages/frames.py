@@ -42,13 +42,21 @@ def resized(height: int, width: int, short_side: int, long_side: int) -> tuple[i
     return int(short_side * height / width), short_side
 
 
+def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """uint8 [B, H, W, 3] to [B, 3, H', W'], anti-aliased and rounded to whole numbers: uint8 on a
+    CPU; float32 elsewhere, where PyTorch has no such kernel for bytes."""
+    channels_first = images.permute(0, 3, 1, 2)
+    bytes_too = images.device.type == "cpu"
+    scaled = F.interpolate(
+        channels_first if bytes_too else channels_first.float(),
+        size=size, mode="bilinear", antialias=True, align_corners=False,
+    )  # fmt: skip
+    return scaled if bytes_too else scaled.round()
+
+
 def normalise_frames(images: Tensor, short_side: int, long_side: int) -> Tensor:
     """uint8 [B, H, W, 3] to float32 [B, 3, H', W'] with ImageNet's mean and deviation."""
-    channels_first = images.permute(0, 3, 1, 2)
-    size = resized(images.shape[1], images.shape[2], short_side, long_side)
-    scaled = F.interpolate(
-        channels_first, size=size, mode="bilinear", antialias=True, align_corners=False
-    )
+    scaled = resize(images, resized(images.shape[1], images.shape[2], short_side, long_side))
     mean = torch.tensor(_MEAN, device=images.device)[:, None, None]
     std = torch.tensor(_STD, device=images.device)[:, None, None]
     return (scaled.float() / 255 - mean) / std

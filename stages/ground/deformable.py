@@ -56,6 +56,8 @@ def sample_and_sum(value: Tensor, shapes: Tensor, locations: Tensor, weights: Te
         cell = start + y.clamp_min(0).minimum(high - 1) * wide + x.clamp_min(0).minimum(wide - 1)
         rows[..., corner] = cell * heads + head
         parts[..., corner] = weights * along * across * inside
+    # embedding_bag counts entries in the type of the rows.
+    rows = rows.long() if rows.numel() > torch.iinfo(torch.int32).max else rows
     summed: Tensor = F.embedding_bag(
         rows.view(count * queries * heads, -1),
         value.reshape(-1, channels),

@@ -20,7 +20,7 @@ from torchvision.ops import box_convert
 from transformers import AutoTokenizer, BertConfig, PreTrainedTokenizerBase
 
 from pipeline.config import GroundConfig
-from pipeline.errors import CheckpointError
+from pipeline.errors import CheckpointError, ConfigError
 from pipeline.ports import Image
 from pipeline.types import Boxes
 from stages.batches import FittingBatches
@@ -59,7 +59,9 @@ class GroundingDinoGrounder:
         self._device = model.feat_map.weight.device
         self._texts: dict[str, TextFeatures] = {}
         remedy = "lower ground.short_side and ground.long_side, or take a device with more memory"
-        self._frames = FittingBatches(config.batch_frames, "frame", "ground.batch_frames", remedy)
+        self._frames = FittingBatches(
+            config.batch_frames, "frame", "ground.batch_frames", remedy, whole=config.compile
+        )
         self._pairs = FittingBatches(
             config.batch_pairs, "pair of frame and caption", "ground.batch_pairs", remedy
         )
@@ -93,6 +95,9 @@ class GroundingDinoGrounder:
 
         Returns:
             B times :class:`Boxes`, at most K * R rows each, ordered by text, then rank.
+
+        Raises:
+            ConfigError: the model's numbers overflow.
         """
         frames, (height, width) = cast(tuple[FrameFeatures, tuple[int, int]], embedding)
         groups = self._captions(texts)
@@ -123,6 +128,12 @@ class GroundingDinoGrounder:
         # Nothing waits for the device before the last pass is under way.
         found = list(self._pairs.over(range(len(pair)), match))
         boxes, scores = (torch.stack(each).cpu().numpy() for each in zip(*found, strict=True))
+        if np.isnan(boxes).any() or np.isnan(scores).any():
+            raise ConfigError(
+                f"ground.dtype={self._config.dtype}: the grounding model gave boxes or scores that"
+                " are no numbers; float16 may overflow; set ground.dtype to bfloat16 or float32,"
+                " and check the checkpoint"
+            )
         given = np.arange(most) < np.array([[len(rows)] for rows in groups])
         return [
             _boxes(boxes[frame :: len(frames)][given], scores[frame :: len(frames)][given])
@@ -210,7 +221,7 @@ def sentence_scores(logits: Tensor, owner: Tensor, sentences: int, how: str) -> 
         [P, S, Q] in [0, 1]; 0 for a sentence without words.
     """
     words = owner[:, None] == torch.arange(sentences, device=owner.device)[:, None]
-    chance = logits.sigmoid().nan_to_num()
+    chance = logits.sigmoid()
     if how == "max":
         return (chance[:, None] * words[:, :, None]).amax(-1)
     total = torch.einsum("pql,psl->psq", chance, words.to(chance.dtype))

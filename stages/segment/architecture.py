@@ -18,8 +18,8 @@ from segment_anything.modeling import (
     TwoWayTransformer,
 )
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from stages.frames import resize
 from stages.masks import input_size
 
 _MEAN, _STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
@@ -68,9 +68,7 @@ def build_published(model: str) -> Sam:
 def encode_frames(sam: Sam, images: Tensor) -> Tensor:
     """uint8 frames of one size [B, H, W, 3] to embeddings [B, C, s, s]."""
     size = input_size(images.shape[1], images.shape[2], sam.image_encoder.img_size)
-    scaled = F.interpolate(
-        images.permute(0, 3, 1, 2), size=size, mode="bilinear", antialias=True, align_corners=False
-    )
+    scaled = resize(images, size)
     weight = sam.image_encoder.patch_embed.proj.weight
     prepared = sam.preprocess(scaled.to(sam.pixel_mean.dtype)).to(weight.dtype)
     embeddings: Tensor = sam.image_encoder(prepared)

@@ -38,7 +38,9 @@ class SamSegmenter:
         self._config = config
         self._device = sam.pixel_mean.device
         remedy = "take a smaller segment.model, or a device with more memory"
-        self._frames = FittingBatches(config.batch_frames, "frame", "segment.batch_frames", remedy)
+        self._frames = FittingBatches(
+            config.batch_frames, "frame", "segment.batch_frames", remedy, whole=config.compile
+        )
         self._pairs = FittingBatches(config.batch_pairs, "box", "segment.batch_pairs", remedy)
 
     @torch.inference_mode()

@@ -44,6 +44,10 @@ _MAKE = ("arange", "arange.start", "arange.start_step", "eye", "full", "linspace
 _MAKE += ("rand", "randn", "randint", "randint.low", "randperm")
 """Made by a kernel of their own: PyTorch's would resize a tensor whose size is set."""
 
+_NO_BYTES = {aten._upsample_bilinear2d_aa.default, aten._upsample_bicubic2d_aa.default}
+_NO_BYTES |= {aten.upsample_bilinear2d.default, aten.upsample_bicubic2d.default}
+"""What CUDA has no kernel of for bytes, and the CPU has."""
+
 
 class Elsewhere(Tensor):
     """A tensor of the device. ``hidden`` is on the CPU."""
@@ -137,6 +141,8 @@ def _run(operator: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if mine and others and operator not in _BOTH_SIDES:
         found = ", ".join(f"{list(item.shape)} on {item.device}" for item in tensors)
         raise RuntimeError(f"{operator}: expected all tensors on one device, found {found}")
+    if operator in _NO_BYTES and any(item.dtype == torch.uint8 for item in mine):
+        raise RuntimeError(f"{operator}: not implemented for 'Byte'")
     here = bool(mine)
     if kwargs.get("device") is not None:
         here = torch.device(kwargs["device"]).type == NAME

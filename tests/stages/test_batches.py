@@ -65,6 +65,17 @@ def test_a_short_batch_that_fails_halves_itself_and_not_the_size() -> None:
     assert fitting.size == 2
 
 
+def test_a_short_batch_that_is_filled_up_halves_the_size() -> None:
+    filled = FittingBatches(8, "frame", "ground.batch_frames", "take a smaller model", whole=True)
+    device = Device(4)
+
+    def work(part: Sequence[int]) -> list[int]:
+        return device.work([*part, *[0] * (filled.size - len(part))])[: len(part)]
+
+    assert list(filled.over([7], work)) == [70]
+    assert device.asked == [8, 4]
+
+
 def test_what_does_not_fit_alone_is_an_error_with_advice() -> None:
     with pytest.raises(TooLargeError, match=r"batch_frames: .*single frame .*CUDA out.*smaller"):
         list(batches(4).over(range(4), Device(0).work))

@@ -1,4 +1,8 @@
-"""Models on a device that is not the CPU: the same results, and few waits for the device."""
+"""Models on a device that is not the CPU: the same results, and few waits for the device.
+
+Frames are resized there in float32, and come out one level of 256 apart here and there: so results
+are the same but for what that changes.
+"""
 
 from __future__ import annotations
 
@@ -67,9 +71,33 @@ def reads_too_early() -> tuple[bool, list[float]]:
     return early, arrived.tolist()
 
 
+def resizes_bytes() -> str:
+    bytes_there = torch.zeros(1, 3, 8, 8, dtype=torch.uint8, device=elsewhere.DEVICE)
+    with pytest.raises(RuntimeError, match="not implemented") as raised:
+        torch.nn.functional.interpolate(bytes_there, (4, 4), mode="bilinear", antialias=True)
+    return str(raised.value)
+
+
 def test_the_device_of_these_tests_has_a_gpus_rules(there: Call) -> None:
+    assert "'Byte'" in there(resizes_bytes)
     assert "[3] on elsewhere:0, [3] on cpu" in there(forgets_to_move)
     assert there(reads_too_early) == (True, [1.0, 1.0])
+
+
+def resized() -> list[NDArray[np.float32]]:
+    from stages.frames import resize, to_device
+
+    return [
+        resize(to_device(frames(), torch.device(device)), (96, 170)).float().cpu().numpy()
+        for device in DEVICES
+    ]
+
+
+def test_frames_are_resized_as_on_the_cpu_to_one_of_256_levels(there: Call) -> None:
+    one, other = there(resized)
+    assert np.abs(one - other).max() <= 1
+    assert (one == other).mean() > 0.75
+    assert (other == other.round()).all()
 
 
 def grounded(**options: Any) -> dict[str, tuple[list[Boxes], int]]:
@@ -93,8 +121,8 @@ def test_boxes_are_those_of_the_cpu(there: Call, attention: str) -> None:
     for one, other in zip(*(boxes for boxes, _ in found.values()), strict=True):
         assert len(one) >= len(TEXTS)
         np.testing.assert_array_equal(one.text, other.text)
-        np.testing.assert_allclose(one.xyxy, other.xyxy, atol=1e-2)
-        np.testing.assert_allclose(one.score, other.score, atol=1e-4)
+        np.testing.assert_allclose(one.xyxy, other.xyxy, atol=0.2)
+        np.testing.assert_allclose(one.score, other.score, atol=5e-3)
 
 
 def grounded_with(attention: str) -> Any:
@@ -135,11 +163,12 @@ def test_masks_are_those_of_the_cpu_and_waited_for_once(there: Call, batch_pairs
     assert waits == 3, "frames and boxes go there, and all masks come back"
     for one, other in zip(ours, theirs, strict=True):
         assert len(one.logits) == 5
-        both = (one.logits > 0).mean()
-        assert 0 < both < 1, "there are masks"
-        np.testing.assert_allclose(one.logits, other.logits, atol=0.1)
-        np.testing.assert_allclose(one.predicted_iou, other.predicted_iou, atol=1e-3)
-        np.testing.assert_allclose(one.stability, other.stability, atol=1e-2)
+        inside = one.logits > 0
+        assert inside.any() and not inside.all()
+        assert np.mean(inside == (other.logits > 0)) > 0.999
+        np.testing.assert_allclose(one.logits, other.logits, atol=1)
+        np.testing.assert_allclose(one.predicted_iou, other.predicted_iou, atol=5e-3)
+        np.testing.assert_allclose(one.stability, other.stability, atol=2e-2)
 
 
 def written() -> list[list[Any]]:
@@ -234,4 +263,4 @@ def test_a_student_learns_what_it_learns_on_the_cpu(there: Call, name: str) -> N
         assert one.keys() == other.keys()
         assert any(one.values())
         for term, value in one.items():
-            assert other[term] == pytest.approx(value, rel=2e-3, abs=2e-4), term
+            assert other[term] == pytest.approx(value, rel=3e-2, abs=1e-3), term

@@ -17,7 +17,7 @@ from torchvision.ops import nms
 from transformers import BertConfig
 
 from pipeline.config import GroundConfig
-from pipeline.errors import CheckpointError
+from pipeline.errors import CheckpointError, ConfigError
 from pipeline.geometry import box_iou
 from stages.demo.tokenizer import build_tokenizer
 from stages.ground import architecture, grounder
@@ -310,6 +310,19 @@ def test_scores_are_means_or_maxima_over_a_sentences_own_words() -> None:
 def test_a_sentence_without_words_scores_nothing(how: str) -> None:
     logits, owner = torch.full((1, 3, 4), 5.0), torch.full((1, 4), -1)
     assert torch.equal(sentence_scores(logits, owner, 1, how)[:, 0], torch.zeros(1, 3))
+
+
+def test_numbers_that_overflow_are_an_error_and_not_an_absent_target(
+    small_dino: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overflown(*args: Any) -> Any:
+        [*_, last] = found = run_transformer(*args)
+        last.logits[..., 0, :] = float("nan")
+        return found
+
+    monkeypatch.setattr(grounder, "run_transformer", overflown)
+    with pytest.raises(ConfigError, match=r"ground\.dtype=float32.*bfloat16"):
+        ground(small_dino, 1, TEXTS)
 
 
 @pytest.mark.parametrize("texts", [("...",), ("...", SHORT)])
