@@ -65,6 +65,9 @@ def run(
     retry_set_aside: Annotated[
         bool, typer.Option(help="Try videos again that were set aside.")
     ] = False,
+    forget_missing: Annotated[
+        bool, typer.Option(help="Remove what was made of videos that the data set has no more.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done and why; change nothing.")
     ] = False,
@@ -96,7 +99,7 @@ def run(
         with stopping.stoppable(_say_interrupted):
             from flows.run import run_all
 
-            run_all(resolved, console, retry_set_aside, scope=scope)
+            run_all(resolved, console, retry_set_aside, scope=scope, forget_missing=forget_missing)
     except KeyboardInterrupt as error:
         _say_interrupted()
         raise typer.Exit(stopping.exit_code(error)) from None

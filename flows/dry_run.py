@@ -46,14 +46,21 @@ def plan_lines(plan: Plan) -> list[str]:
 
 
 def selection_lines(plan: Plan) -> list[str]:
-    """What is to be said of the videos selected; nothing where all are."""
-    if not plan.along:
-        return []
-    words = "video comes" if plan.along == 1 else "videos come"
-    return [
-        f"{plan.along} {words} along with those asked for: a shard is done as a whole, and theirs"
-        " is the same"
-    ]
+    """What is to be said of the videos selected, and of those that are gone."""
+    lines = []
+    if plan.gone:
+        words = "video is" if len(plan.gone) == 1 else "videos are"
+        lines.append(
+            f"{len(plan.gone)} {words} gone from the data set, such as {plan.gone[0]}: only with"
+            " --forget-missing, which removes what was made of them"
+        )
+    if plan.along:
+        words = "video comes" if plan.along == 1 else "videos come"
+        lines.append(
+            f"{plan.along} {words} along with those asked for: a shard is done as a whole, and"
+            " theirs is the same"
+        )
+    return lines
 
 
 def _stage_line(stage: str, jobs: Sequence[Job]) -> str | None:

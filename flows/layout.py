@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipeline.errors import ConfigError
 
@@ -25,12 +25,14 @@ class Cut:
         selected: of them, those to work on.
         retired: names of shards laid out before of which the data set has no video any more.
         along: videos that are worked on only because they share a shard with one asked for.
+        gone: shard laid out before -> those of its videos that the data set has no more.
     """
 
     shards: tuple[Shard, ...]
     selected: tuple[Shard, ...]
     retired: tuple[str, ...] = ()
     along: int = 0
+    gone: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def cut_shards(
@@ -51,6 +53,7 @@ def cut_shards(
     there, asked = set(video_ids), set(only)
     _check_asked(video_ids, asked)
     kept = {name: tuple(v for v in videos if v in there) for name, videos in known.items()}
+    gone = {name: tuple(v for v in videos if v not in there) for name, videos in known.items()}
     placed = {video for videos in kept.values() for video in videos}
     new = sorted((asked or there) - placed)
     first = 1 + max((int(name) for name in kept if name.isdecimal()), default=-1)
@@ -63,6 +66,7 @@ def cut_shards(
         selected,
         retired=tuple(name for name in sorted(kept) if not kept[name]),
         along=sum(len(set(s.videos) - asked) for s in selected) if asked else 0,
+        gone={name: videos for name, videos in gone.items() if videos},
     )
 
 

@@ -33,6 +33,7 @@ def run_all(
     retry_set_aside: bool = False,
     parts: Parts | None = None,
     scope: Scope = EVERYTHING,
+    forget_missing: bool = False,
 ) -> Plan:
     """Does all of a run that is not done; returns the plan it had.
 
@@ -42,6 +43,7 @@ def run_all(
         retry_set_aside: try videos again that were set aside.
         parts: the stages' ways in; None for the real ones.
         scope: the stages to do, and those to do again.
+        forget_missing: remove what was made of videos that the data set has no more.
 
     Raises:
         PseudoLabelError: the run cannot start, or too much of it failed.
@@ -58,6 +60,8 @@ def run_all(
                 f"{dataset_root(config)}: split {config.dataset.split!r} holds no videos; give"
                 " another --split or --root"
             )
+        if shop.plan.gone and not forget_missing:
+            raise ConfigError(_what_is_gone(config, shop.plan))
         _warn_of_stand_ins(config, console)
         for line in selection_lines(shop.plan):
             console.print(line, highlight=False, soft_wrap=True)
@@ -70,6 +74,17 @@ def run_all(
     show_plan(console, shop.plan if not pending else plan_with(shop), folder)
     show_results(console, folder)
     return shop.plan
+
+
+def _what_is_gone(config: RunConfig, plan: Plan) -> str:
+    first, others = plan.gone[0], len(plan.gone) - 1
+    return (
+        f"{dataset_root(config)}: split {config.dataset.split!r} has no video {first!r}"
+        + f", nor {others} others" * bool(others)
+        + f", of which {config.run_folder} holds work; expected every video that was worked on;"
+        " check --root and that the data are all there, give another --out, or add"
+        " --forget-missing, which removes what was made of them"
+    )
 
 
 def _warn_of_stand_ins(config: RunConfig, console: Console) -> None:

@@ -81,6 +81,7 @@ class Plan:
         stages: those to be done; jobs of the others are planned and left.
         retired: shards of which the data set has no video any more.
         along: videos that are worked on only because they share a shard with one asked for.
+        gone: videos that the ledger holds work on and the data set has no more.
     """
 
     shards: tuple[Shard, ...]
@@ -90,6 +91,7 @@ class Plan:
     stages: tuple[str, ...] = STAGES
     retired: tuple[str, ...] = ()
     along: int = 0
+    gone: tuple[str, ...] = ()
 
     def pending(self, stage: str | None = None) -> tuple[Job, ...]:
         """Jobs that are due, of one stage or of all that are to be done."""
@@ -185,6 +187,12 @@ class _Planner:
             stages=tuple(stages),
             retired=cut.retired,
             along=cut.along,
+            gone=tuple(
+                video
+                for shard, videos in cut.gone.items()
+                if self._receipts(shard)
+                for video in videos
+            ),
         )
         self._run_jobs(plan, others)
         return replace(plan, jobs={stage: tuple(items) for stage, items in self._jobs.items()})

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from pipeline.errors import InputError
 from pipeline.shapes.language import referring_expressions
 from pipeline.shapes.render import render
 from pipeline.shapes.scene import FRAME_STEP, Scene, sample_scene
@@ -26,11 +27,23 @@ def write_shapes(out: Path, train: int, valid: int, seed: int) -> None:
     """Renders a data set into a folder, which appears whole or not at all.
 
     Args:
-        out: the data set's root; replaced if it is there.
+        out: the data set's root; a folder that is not there, or an empty one.
         train, valid: videos of each split. A video depends on the seed, its split and its number
             alone, so a longer data set begins with the shorter one's videos.
         seed: of everything drawn.
+
+    Raises:
+        InputError: the folder holds something.
     """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(
+            out,
+            "there is something in it, and no shapes data set (no meta_expressions)"
+            if not (out / "meta_expressions").is_dir()
+            else "a data set is in it",
+            "a folder to render shapes into: none yet, or an empty one",
+            "name the data set that it holds with --dataset, or give another folder",
+        )
     with fresh_folder(out) as folder:
         for split, videos in (("train", train), ("valid", valid)):
             _write_split(folder, split, videos, seed)

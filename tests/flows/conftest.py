@@ -58,6 +58,7 @@ class Site:
         retry_set_aside: bool = False,
         from_stage: str | None = None,
         to_stage: str | None = None,
+        forget_missing: bool = False,
         **parts: Any,
     ) -> Plan:
         config = self.config(*overrides)
@@ -69,6 +70,7 @@ class Site:
                 retry_set_aside,
                 fake_parts(self.weights, self.loaded, **parts),
                 scope_of(config, from_stage, to_stage),
+                forget_missing,
             )
         finally:
             self.shown = console.export_text()

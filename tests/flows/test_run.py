@@ -227,14 +227,22 @@ def test_only_some_videos_and_masks_of_others_stay(site: Site) -> None:
         site.run('dataset.only_videos=["clip99"]')
 
 
-def test_another_shard_size_redoes_nothing_and_videos_that_are_gone_go(site: Site) -> None:
+def test_another_shard_size_redoes_nothing_and_videos_that_are_gone_go_when_told(
+    site: Site,
+) -> None:
     site.run()
     assert not site.run("shard_videos=1").pending()
     index = site.data / "meta_expressions" / "train" / "meta_expressions.json"
     videos = json.loads(index.read_text())["videos"]
     kept = {name: videos[name] for name in ("clip00", "clip01")}
     index.write_text(json.dumps({"videos": kept}))
-    assert {job.stage for job in site.run().pending()} == {"merge", "evaluate", "report"}
+    before = contents(site.out)
+    with pytest.raises(ConfigError, match=r"no video 'clip02', nor 1 others.*--forget-missing"):
+        site.run()
+    assert contents(site.out) == before
+    pending = {job.stage for job in site.run(forget_missing=True).pending()}
+    assert pending == {"merge", "evaluate", "report"}
+    assert "2 videos are gone from the data set, such as clip02" in site.shown
     assert MaskStore(site.folder / "pseudomasks.zarr").videos() == ["clip00", "clip01"]
     assert not (site.folder / "segment" / "00001.zarr").exists()
     assert Ledger(site.folder).receipt("rank", "00001") is None
