@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from flows.workers import cluster_gives_gpus, ray_settings, worker_count
+from flows.world import PATIENCE
 from pipeline.config import RunConfig, config_from, dump_config
 from pipeline.errors import PseudoLabelError
 
@@ -30,7 +31,7 @@ def train_on_ray(config: RunConfig, folder: Path, console: Console) -> None:
     import ray
     from ray.train import RunConfig as RayRun
     from ray.train import ScalingConfig
-    from ray.train.torch import TorchTrainer
+    from ray.train.torch import TorchConfig, TorchTrainer
 
     console.print(f"Training with Ray, {worker_count(config)} workers", highlight=False)
     ray.init(address=address, **settings)
@@ -41,6 +42,7 @@ def train_on_ray(config: RunConfig, folder: Path, console: Console) -> None:
                 "config": dump_config(_with_absolute_paths(config)),
                 "folder": str(folder.resolve()),
             },
+            torch_config=TorchConfig(timeout_s=int(PATIENCE.total_seconds())),
             scaling_config=ScalingConfig(
                 num_workers=worker_count(config), use_gpu=cluster_gives_gpus(config)
             ),

@@ -65,6 +65,8 @@ def ray_settings(config: RunConfig) -> tuple[str | None, dict[str, Any]]:
 
     On a CPU the number of threads of a matrix product decides how its sums are rounded, and Ray
     gives a worker one: here workers have as many as this process, so that their results are equal.
+    Where together they are more than the cores, threads that spin while they wait would take what
+    the others need.
     """
     import torch
 
@@ -73,7 +75,10 @@ def ray_settings(config: RunConfig) -> tuple[str | None, dict[str, Any]]:
         # Read when Ray is first imported. Not a cluster of machines: all of Ray's servers listen
         # on the loopback address, which no argument of ray.init brings about.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    threads = {
+        "OMP_NUM_THREADS": str(torch.get_num_threads()),
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
     settings: dict[str, Any] = {
         "log_to_driver": False,
         "logging_level": "ERROR",

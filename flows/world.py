@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from pipeline.errors import ConfigError
+
+PATIENCE = timedelta(hours=12)
+"""Processes wait for each other so long: while the first validates, the others have nothing to do,
+and NCCL by itself gives up after ten minutes."""
 
 if TYPE_CHECKING:
     import torch
@@ -52,7 +57,7 @@ def world_of_torchrun(device: str) -> Iterator[tuple[World, torch.device]]:
     place = torch.device("cuda", local) if kind == "cuda" else torch.device("cpu")
     if kind == "cuda":
         torch.cuda.set_device(place)
-    distributed.init_process_group("nccl" if kind == "cuda" else "gloo")
+    distributed.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield World(distributed.get_rank(), distributed.get_world_size()), place
     finally:
