@@ -50,11 +50,15 @@ def replace_file(path: Path, mode: Literal["wb", "w"] = "wb") -> Iterator[IO[Any
 
 
 @contextmanager
-def fresh_folder(path: Path) -> Iterator[Path]:
+def fresh_folder(path: Path, flush: bool = False) -> Iterator[Path]:
     """An empty folder that takes the place of ``path`` when the block ends without an error.
 
     Whatever ``path`` held is removed after the swap. A crash between the two renames leaves no
     ``path``, so a receipt must be withdrawn before its product is replaced.
+
+    Args:
+        flush: all that is in the folder is on the disk before it takes its place, as what a receipt
+            is to stand for must be; else a loss of power may leave files empty.
 
     Raises:
         NoRoomError: no space is left, or the folder may not be written to.
@@ -66,6 +70,8 @@ def fresh_folder(path: Path) -> Iterator[Path]:
         try:
             partial.mkdir()
             yield partial
+            if flush:
+                _flush(partial)
             if path.exists():
                 path.rename(old)
             partial.rename(path)
@@ -73,6 +79,14 @@ def fresh_folder(path: Path) -> Iterator[Path]:
         finally:
             shutil.rmtree(partial, ignore_errors=True)
             shutil.rmtree(old, ignore_errors=True)
+
+
+def _flush(folder: Path) -> None:
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with Path(place, name).open("rb") as file:
+                os.fsync(file.fileno())
+        _sync_folder(Path(place))
 
 
 def partial_beside(path: Path) -> Path:

@@ -97,7 +97,7 @@ class MaskStore:
             "fingerprints": [item.fingerprint for item in masks],
         }
         place = self.path / video.id
-        with explain_disk_errors(place), fresh_folder(place) as folder:
+        with explain_disk_errors(place), fresh_folder(place, flush=True) as folder:
             create_group(folder, attributes)
             weight = np.zeros((len(masks), len(video)), dtype=np.float32)
             status = np.zeros((len(masks), len(video)), dtype=np.uint8)

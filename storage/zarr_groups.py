@@ -115,7 +115,7 @@ class ShardStoreWriter:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        self._folder = self._stack.enter_context(fresh_folder(self._path))
+        self._folder = self._stack.enter_context(fresh_folder(self._path, flush=True))
         attributes = {
             "format": self.kind,
             "FORMAT_VERSION": self.version,

@@ -54,6 +54,11 @@ def predict_video(
     Raises:
         InputError: a frame cannot be read.
     """
+    if not texts:
+        for part in windows(len(video), frames):
+            nothing = np.zeros((0, len(part), video.height, video.width), np.bool_)
+            yield Window(part, nothing, np.zeros((0, len(part)), np.float32))
+        return
     held: list[NDArray[np.uint8]] = []
     for part in windows(len(video), 1 if online else frames):
         fresh = [reader.frame(video, FrameIndex(index)) for index in part]

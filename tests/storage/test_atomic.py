@@ -32,6 +32,24 @@ def test_an_error_keeps_the_old_content_and_leaves_no_partial(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_folder_that_is_to_be_vouched_for_is_on_the_disk_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[str] = []
+
+    def noted(descriptor: int) -> None:
+        where = Path(f"/proc/self/fd/{descriptor}").readlink()
+        flushed.append("taken its place" if where == tmp_path else where.name)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    with fresh_folder(tmp_path / "store", flush=True) as folder:
+        (folder / "video").mkdir()
+        (folder / "video" / "masks").write_text("x")
+        (folder / "zarr.json").write_text("x")
+    assert sorted(flushed[:-1]) == sorted([folder.name, "video", "masks", "zarr.json"])
+    assert flushed[-1] == "taken its place"
+
+
 def test_a_folder_is_swapped_whole(tmp_path: Path) -> None:
     path = tmp_path / "store"
     for name in ("first", "second"):

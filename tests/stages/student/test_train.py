@@ -317,6 +317,14 @@ def test_online_prediction_sees_no_frame_that_is_still_to_come(videos: Videos) -
     assert read == list(range(len(video))), "each frame once"
 
 
+def test_a_video_without_sentences_has_windows_without_masks(videos: Videos) -> None:
+    student, video = SimRVOSStudent(tiny_model(), configured()).eval(), videos.video("v0")
+    found = list(predict_video(student, videos, video, [], CPU, frames=3))
+    assert [part.frames for part in found] == list(windows(len(video), 3))
+    assert all(part.masks.shape == (0, 3, video.height, video.width) for part in found[:-1])
+    assert found[0].sure.shape == (0, 3)
+
+
 def test_windows_cover_a_video() -> None:
     assert list(windows(7, 3)) == [range(3), range(3, 6), range(6, 7)]
     assert list(windows(0, 3)) == []
