@@ -103,7 +103,7 @@ def predict(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
 ) -> None:
     """Writes a student's masks of a split in the layout that the servers of Ref-YouTube-VOS and
-    MeViS take. Videos that are there already are left as they are.
+    MeViS take. Videos that are there already, in a folder or a store, are left as they are.
     """
     from flows.predicting import How
     from flows.predicting import predict as write_predictions

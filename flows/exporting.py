@@ -10,6 +10,8 @@ from rich.markup import escape
 
 from flows.finish import prediction_split
 from flows.paths import RunPaths
+from flows.progress import reporter
+from flows.students import own_masks
 from flows.workshop import Workshop
 from pipeline.config import RunConfig
 from pipeline.errors import ConfigError, PseudoLabelError
@@ -48,7 +50,7 @@ def export_run(
             f"{path}: something is there already; expected a free path; give another, or"
             " --overwrite to replace it"
         )
-    shop = Workshop(config)
+    shop = Workshop(config, progress=reporter(console))
     if to == "wsrvos":
         report = ExportReport({"samples": write_augmentations_of(shop, path)})
     else:
@@ -63,7 +65,8 @@ def export_run(
 
 
 def masks_of(shop: Workshop, source: str) -> ExportSource:
-    """The masks that go by a name: ``masks``, ``student``, ``consensus``, or a store's path.
+    """The masks that go by a name: ``masks``, ``student``, ``consensus``, or a store's path; of the
+    run's own, those that it has finished.
 
     Raises:
         PseudoLabelError: there are none.
@@ -78,13 +81,15 @@ def masks_of(shop: Workshop, source: str) -> ExportSource:
     inside = place / paths.masks.name
     default = (inside, place / paths.quality.name) if inside.is_dir() else (place, None)
     path, quality = known.get(source, default)
-    if not MaskStore(path).videos():
+    own = path.resolve() == paths.masks.resolve()
+    store = own_masks(shop) if own else MaskStore(path)
+    if not store.videos():
         raise PseudoLabelError(
             f"{path}: no masks; expected a mask store (--from {source}); make it with"
             " `pseudolabels run` or `pseudolabels import-masks`, or give the path of one"
         )
     split = prediction_split(shop) if source == "student" else None
-    return ExportSource(MaskStore(path), shop.reader(split), quality)
+    return ExportSource(store, shop.reader(split), quality)
 
 
 def write_augmentations_of(shop: Workshop, file: Path) -> int:

@@ -19,7 +19,7 @@ STAGE_VERSIONS: Mapping[str, int] = {
     "ground": 1,
     "segment": 2,
     "fuse": 1,
-    "rank": 1,
+    "rank": 2,
     "merge": 1,
     "student": 3,
     "evaluate": 1,

@@ -115,7 +115,7 @@ def _evaluate(shop: Workshop) -> Counter[str]:
         if shard.name in done
         for video in shard.videos
     }
-    student = shop.config.student.enabled and paths.predictions.exists()
+    student = _student_is_done(shop)
     predicted = list(shop.reader(prediction_split(shop)).video_ids()) if student else []
     shop.progress.begin("evaluate", 2 * len(videos) + len(predicted), "videos")
     counts: Counter[str] = Counter()
@@ -129,8 +129,11 @@ def _evaluate(shop: Workshop) -> Counter[str]:
             shop.progress.advance(1, frames)
         return summarise(scores)
 
+    own = StoredMasks(paths.masks)
     metrics = {
-        "pseudo_masks": figures(None, videos, StoredMasks(paths.masks)),
+        "pseudo_masks": figures(
+            None, videos, lambda video, item: own(video, item) if video.id in parts else None
+        ),
         "baseline": figures(None, videos, BaselineMasks(parts)),
         "student": (
             figures(prediction_split(shop), predicted, StoredMasks(paths.predictions))
@@ -143,6 +146,16 @@ def _evaluate(shop: Workshop) -> Counter[str]:
         file.write("\n")
     shop.progress.end()
     return counts
+
+
+def _student_is_done(shop: Workshop) -> bool:
+    """Whether the ledger holds the student's receipt of this plan, of all shards or of some."""
+    ledger = Ledger(shop.config.run_folder)
+    return any(
+        ledger.is_done("student", ALL, fingerprint)
+        for job in _plan(shop).jobs.get("student", ())
+        for fingerprint in (job.fingerprint, f"partial-{job.fingerprint}")
+    )
 
 
 def _report(shop: Workshop) -> Counter[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -97,13 +97,15 @@ def predict(
         config: of a run that has a student.
         name: of the student; None for the run's own.
         to: a folder, or a path that ends in ``.zip``; a path that ends in ``.zarr`` becomes a mask
-            store, whose weights are how sure the student is, a video in memory at a time.
+            store, whose weights are how sure the student is, a video in memory at a time. A zip is
+            written anew.
 
     Returns:
         Videos predicted, there before, and set aside.
 
     Raises:
-        ConfigError: there is no such student, or the folder holds masks of another one.
+        ConfigError: there is no such student, or the place holds masks that it did not make so.
+        StoreError: a store that is there cannot be read.
         PseudoLabelError: every video was set aside.
     """
     shop = Workshop(config)
@@ -114,12 +116,15 @@ def predict(
     folder = student_folder(config, name)
     student = load_student(folder, config, shop.device)
     made_by = digest({"student": file_digest(folder / WEIGHTS), "how": vars(how)})
+    counts = {"predicted": 0, "there before": 0, "set aside": 0}
     if to.suffix == ".zarr":
+        there = _vouch_store(to, shop.paths, made_by)
         with reporter(console) as progress:
             shop.progress = progress
-            stored = predict_split(shop, student, how, to, made_by)
-        return {"predicted": stored["videos predicted"], "set aside": stored["videos set aside"]}
-    counts = {"predicted": 0, "there before": 0, "set aside": 0}
+            stored = predict_split(shop, student, how, to, made_by, there)
+        counts = {name: stored[f"videos {name}"] for name in counts}
+        _check_any(counts, len(ids), how)
+        return counts
     with open_sink(to, reader.name) as sink, reporter(console) as progress:
         if to.suffix != ".zip":
             _vouch(to, made_by, how)
@@ -136,9 +141,13 @@ def predict(
                 progress.advance(1)
                 progress.say(f"[yellow]set aside[/yellow] {error}")
         progress.end()
-        if counts["set aside"] == len(ids):
-            raise PseudoLabelError(f"all {len(ids)} videos of split {how.split!r} were set aside")
+        _check_any(counts, len(ids), how)
     return counts
+
+
+def _check_any(counts: dict[str, int], videos: int, how: How) -> None:
+    if counts["set aside"] == videos:
+        raise PseudoLabelError(f"all {videos} videos of split {how.split!r} were set aside")
 
 
 def _predict_video(
@@ -199,13 +208,37 @@ def _vouch(folder: Path, made_by: str, how: How) -> None:
         json.dump({"made_by": made_by, **vars(how)}, file, indent=2)
 
 
+def _vouch_store(place: Path, paths: RunPaths, made_by: str) -> set[str]:
+    """Refuses a store with masks of another student, and the run's own; ids of the videos there."""
+    if place.resolve() in (paths.masks.resolve(), paths.predictions.resolve()):
+        raise ConfigError(
+            f"{place}: written by the run itself; expected a store for this student alone; give"
+            " another --to"
+        )
+    store = MaskStore(place)
+    videos = store.videos()
+    for video_id in videos:
+        if set(store.fingerprints(video_id)) - {made_by}:
+            raise ConfigError(
+                f"{place}: holds masks ({video_id}) of another student, or of this one predicted"
+                " otherwise; expected its own, or no store; give another --to, or remove it"
+            )
+    return set(videos)
+
+
 def predict_split(
-    shop: Workshop, student: Student, how: How, place: Path, made_by: str = "student"
+    shop: Workshop,
+    student: Student,
+    how: How,
+    place: Path,
+    made_by: str = "student",
+    there: Collection[str] = (),
 ) -> Counter[str]:
     """Predicts the videos of a split into a mask store; one that cannot be read is set aside.
 
     Args:
         made_by: fingerprint that the masks bear.
+        there: ids of videos that are left as they are.
     """
     reader, counts = shop.reader(how.split), Counter[str]()
     ids = reader.video_ids()
@@ -213,9 +246,12 @@ def predict_split(
     shop.progress.begin("student: predict", len(ids), "videos")
     for video_id in ids:
         try:
-            found = _whole_video(shop, student, how, reader.video(video_id), made_by)
-            store.write_video(*found)
-            counts["videos predicted"] += 1
+            if video_id in there:
+                counts["videos there before"] += 1
+            else:
+                found = _whole_video(shop, student, how, reader.video(video_id), made_by)
+                store.write_video(*found)
+                counts["videos predicted"] += 1
         except InputError as error:
             shop.progress.say(f"set aside: {error}")
             counts["videos set aside"] += 1

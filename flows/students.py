@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from flows.paths import weights_of_student
+from rich.markup import escape
+
+from flows.paths import RunPaths, weights_of_student
 from flows.sentences import StoredSentences
 from flows.workshop import Workshop
 from pipeline.config import RunConfig, StudentConfig
 from pipeline.errors import ConfigError
 from pipeline.ports import DatasetReader, MaskSource
 from storage.datasets.weak import WeakView
+from storage.ledger import Ledger
+from storage.lock_holder import lock_holder
 from storage.masks import MaskStore
 
 if TYPE_CHECKING:
@@ -84,11 +88,58 @@ def masks_to_train_on(shop: Workshop) -> MaskStore:
     Raises:
         ConfigError: there are none.
     """
-    store = MaskStore(shop.config.student.masks or shop.paths.masks)
+    named = shop.config.student.masks
+    store = own_masks(shop) if named is None else MaskStore(named)
     if not store.videos():
         raise ConfigError(
             f"{store.path}: no masks; expected a mask store; `pseudolabels run` makes a run's, and"
             " `pseudolabels predict --to STORE.zarr` a student's"
+        )
+    return store
+
+
+class FinishedMasks(MaskStore):
+    """The masks of a run that receipts of ``rank`` stand for; others are as if they were not there.
+    A folder without a ledger is no run's, and all its masks count.
+
+    Args:
+        paths: of the run.
+    """
+
+    def __init__(self, paths: RunPaths) -> None:
+        super().__init__(paths.masks)
+        ledger = Ledger(paths.folder)
+        finished = [receipt for receipt in ledger.receipts("rank") if receipt.error is None]
+        self._finished = {video for receipt in finished for video in receipt.videos}
+        if not ledger.folder.is_dir():
+            self._finished.update(super().videos())
+
+    def videos(self) -> list[str]:
+        return [video for video in super().videos() if video in self._finished]
+
+    def __contains__(self, video_id: str) -> bool:
+        return video_id in self._finished and super().__contains__(video_id)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_finished": self._finished}
+
+
+def own_masks(shop: Workshop) -> FinishedMasks:
+    """The masks that a run has finished; says so where there are others, or another process writes
+    to the run.
+    """
+    store, paths = FinishedMasks(shop.paths), shop.paths
+    total = len(MaskStore(paths.masks).videos())
+    if (left_out := total - len(store.videos())) > 0:
+        shop.progress.say(
+            f"{escape(str(paths.masks))}: {left_out} of {total} videos are left out, whose masks"
+            " the run has not finished; `pseudolabels run` finishes them"
+        )
+    # A stage of a run has a plan, and holds the lock itself.
+    if shop.plan is None and (holder := lock_holder(paths.folder)) is not None:
+        shop.progress.say(
+            f"{escape(str(paths.folder))}: a run writes here ({escape(holder)}); its masks may"
+            " change while they are read"
         )
     return store
 

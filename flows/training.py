@@ -21,7 +21,7 @@ from flows.students import clips_of, student_to_train
 from flows.weight_digests import WeightDigests
 from flows.workshop import Workshop
 from pipeline.fingerprint import digest
-from storage.atomic import replace_file
+from storage.atomic import explain_disk_errors, replace_file
 from storage.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ class Trained:
 
 
 def train_and_predict(shop: Workshop, split: str) -> Counter[str]:
-    """Trains the student of a run, writes its files, and predicts a split.
+    """Trains the student of a run, writes its files, and predicts a split in place of what was
+    predicted before.
 
     Args:
         split: what is predicted; its masks are used nowhere.
@@ -64,6 +65,9 @@ def train_and_predict(shop: Workshop, split: str) -> Counter[str]:
             shop.observer.tell(lambda: artifacts.curves_page(page, name))
 
     trained = train_student(shop, shop.paths.student, publish=publish)
+    if shop.paths.predictions.exists():
+        with explain_disk_errors(shop.paths.predictions):
+            shutil.rmtree(shop.paths.predictions)
     counts = predict_split(shop, trained.student, How(split), shop.paths.predictions)
     counts.update({"samples": trained.samples, "steps": len(trained.history.steps)})
     (shop.paths.student / CHECKPOINT).unlink(missing_ok=True)

@@ -13,7 +13,7 @@ P hypotheses kept of them, h w low-resolution cells.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -71,6 +71,10 @@ def fuse(
         Per frame up to P instances, best first, and what the gate says of the frame. A frame
         without boxes has count 0.
     """
+    # A positive that nobody believes in has no vote and no instance; where all are so, each has.
+    believed = [item for item in augmentation.positives if item.confidence * item.similarity > 0]
+    if believed:
+        augmentation = replace(augmentation, positives=tuple(believed))
     frames, kept = len(boxes), config.hypotheses
     shape = next((item.logits.shape[1:] for item in candidates if len(item)), (1, 1))
     found = Hypotheses(
@@ -89,7 +93,7 @@ def fuse(
     )
     sentence_of = _Sentences(augmentation, texts)
     weight = np.array([item.confidence * item.similarity for item in augmentation.positives])
-    weight = weight / weight.sum()
+    weight = weight / weight.sum() if believed else np.full(len(weight), 1 / len(weight))
     positives = len(weight)
     seen = [
         _instances(boxes[t], candidates[t].box_row, sentence_of, positives, config.same_box_iou)

@@ -107,6 +107,9 @@ def rank_frames(hypotheses: Hypotheses, config: RankConfig, cut: float) -> Ranki
         # In float32, which is many times as fast; the cut is rounded as the logits are.
         masks = (logits.float() > float(np.float16(cut))).numpy()
         overlap = pairwise_mask_iou(masks, masks)
+        # That two frames show nothing says nothing of a frame between them that shows something.
+        empty = ~masks.any((1, 2))
+        overlap[np.ix_(empty, empty)] = 0
         if config.enabled:
             violation[present] = order_violations(overlap, present, config.window, config.epsilon)
         temporal[present] = _neighbour_iou(overlap)

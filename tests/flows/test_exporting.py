@@ -16,7 +16,9 @@ from flows.measure import run as run_module
 from flows.paths import RunPaths
 from pipeline.types import PseudoMask, SampleKey, Status
 from storage.datasets import open_dataset
+from storage.ledger import Ledger
 from storage.masks import MaskStore
+from storage.run_lock import RunLock
 from storage.tables import iter_quality
 from tests.fakes.stages import fake_parts
 from tests.flows.conftest import Site
@@ -196,3 +198,31 @@ def test_a_run_goes_out_in_every_format_and_is_measured_by_its_folder(
     assert code == 0, shown
     assert "J&F" in shown
     assert (moved / "metrics.json").is_file()
+
+
+def test_masks_that_the_run_has_not_finished_do_not_go_out(cli, site: Site, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    site.run()
+    ledger, store = Ledger(site.folder), site.folder / "pseudomasks.zarr"
+    ledger.withdraw("rank", "00001")
+    for number, source in enumerate(("masks", store)):
+        out = tmp_path / f"{number}.json"
+        code, shown = cli("export", site.folder, "--to", "coco", "--out", out, "--from", source)
+        assert code == 0, shown
+        told = " ".join(shown.split())
+        assert "2 of 4 videos are left out" in told and "`pseudolabels run` finishes them" in told
+        assert len(json.loads(out.read_text())["videos"]) == 2
+        assert "a run writes here" not in told
+    shutil.copytree(store, tmp_path / "elsewhere.zarr")
+    out, place = tmp_path / "all.json", ("--from", tmp_path / "elsewhere.zarr")
+    with RunLock(site.folder):
+        code, shown = cli("export", site.folder, "--to", "coco", "--out", out, *place)
+        assert (code, len(json.loads(out.read_text())["videos"])) == (0, 4), shown
+        assert "left out" not in shown and "a run writes here" not in shown
+        code, shown = cli("export", site.folder, "--to", "ytvos", "--out", tmp_path / "ytvos")
+        assert code == 0, shown
+        assert "a run writes here (process" in " ".join(shown.split())
+    ledger.withdraw("rank", "00000")
+    code, shown = cli("export", site.folder, "--to", "coco", "--out", tmp_path / "none.json")
+    assert code == 1
+    assert "no masks; expected a mask store" in " ".join(shown.split())
+    assert not (tmp_path / "none.json").exists()

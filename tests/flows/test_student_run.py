@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from flows.predicting import How, predict
 from flows.run import plan_of
 from flows.shards import Job
 from flows.student_run import train_run
-from flows.students import clips_of
+from flows.students import clips_of, masks_to_train_on
 from flows.tasks import do_shard
 from flows.training import train_student
 from flows.validation import Validation
@@ -34,13 +35,14 @@ from flows.workshop import Workshop
 from flows.world import world_of_torchrun
 from pipeline.config import GroundConfig, RunConfig, load_config
 from pipeline.errors import CheckpointError, ConfigError, PseudoLabelError
-from pipeline.types import Status
+from pipeline.types import Receipt, Status
 from stages.checkpoints import DEMO_FOLDER
 from stages.ground.grounder import load_model
 from stages.student.fit import History
 from storage.datasets import open_dataset
 from storage.datasets.shapes import write_shapes
 from storage.images import read_mask
+from storage.ledger import Ledger
 from storage.masks import MaskStore
 from storage.run_lock import RunLock
 from tests.fakes.truth import store_truth
@@ -94,6 +96,22 @@ def unobserved(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(student_run, "_train_observed", train)
 
 
+class Told:
+    """Remembers what a progress is told."""
+
+    def __init__(self) -> None:
+        self.advanced: list[float] = []
+        self.said: list[str] = []
+
+    def begin(self, *_: Any) -> None: ...
+    def advance(self, amount: float, frames: int = 0) -> None:
+        self.advanced.append(amount)
+
+    def end(self, note: str = "") -> None: ...
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
 def weights(site: Path, name: str) -> dict[str, torch.Tensor]:
     return load_file(site / "shapes-train" / "students" / name / "model.safetensors")
 
@@ -131,18 +149,9 @@ def test_what_was_cut_off_goes_on_to_the_same_weights(site: Path) -> None:
     with pytest.raises(CutOffError):
         train_student(shop, folder, publish=stop)
     assert (folder / "checkpoint.pt").exists() and not (folder / "model.safetensors").exists()
-    progress: list[float] = []
-
-    class Told:
-        def begin(self, *_: Any) -> None: ...
-        def advance(self, amount: float, frames: int = 0) -> None:
-            progress.append(amount)
-
-        def end(self, note: str = "") -> None: ...
-        def say(self, text: str) -> None: ...
-
-    train_student(Workshop(config_of(site), progress=Told()), folder)
-    assert progress[:2] == [2, 1], "two steps were done before"
+    told = Told()
+    train_student(Workshop(config_of(site), progress=told), folder)
+    assert told.advanced[:2] == [2, 1], "two steps were done before"
     straight, again = weights(site, "straight"), weights(site, "cut")
     assert all(torch.equal(value, again[name]) for name, value in straight.items())
 
@@ -222,6 +231,27 @@ def test_what_cannot_be_trained_says_why(site: Path, tmp_path: Path) -> None:
     (folder / "checkpoint.pt").write_bytes(b"not a checkpoint")
     with pytest.raises(CheckpointError, match="remove the file"):
         train_run(config_of(site), "bad", QUIET)
+
+
+def test_masks_that_the_run_has_not_finished_teach_nothing(site: Path) -> None:
+    config, told = config_of(site), Told()
+    ledger = Ledger(config.run_folder)
+    ledger.commit(Receipt("rank", "00000", "f", ("train00000",)))
+    ledger.commit(Receipt("rank", "00001", "f", ("train00001",), error="from an early release"))
+    store = masks_to_train_on(Workshop(config, progress=told))
+    assert store.videos() == ["train00000"] and {v for v, _ in store.samples()} == {"train00000"}
+    assert "train00001" not in store and "train00001" not in pickle.loads(pickle.dumps(store))
+    [said] = told.said
+    assert "1 of 2 videos are left out" in said and "`pseudolabels run`" in said
+    named = config_of(site, f"student.masks={str(store.path)!r}")
+    assert len(masks_to_train_on(Workshop(named, progress=told)).videos()) == 2
+    assert len(told.said) == 1, "a store that is named is taken as it is"
+    with RunLock(config.run_folder):
+        masks_to_train_on(Workshop(config, progress=told))
+    assert f"a run writes here (process {os.getpid()}" in told.said[-1]
+    ledger.withdraw("rank", "00000")
+    with pytest.raises(ConfigError, match=r"no masks; .*pseudolabels run"):
+        masks_to_train_on(Workshop(config))
 
 
 def test_validation_needs_truth(site: Path) -> None:
@@ -367,6 +397,46 @@ def test_a_folder_of_other_masks_is_refused(trained: RunConfig, tmp_path: Path) 
         predict(trained, "s", tmp_path / "new", How("valid"), QUIET)
 
 
+def test_a_store_that_was_cut_off_goes_on(trained: RunConfig, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.zarr"
+    predict(trained, "s", labels, How("train"), QUIET)
+    store, whole = MaskStore(labels), files_in(labels)
+    first, second = store.videos()
+    store.remove_video(second)
+    kept = (labels / first / "zarr.json").stat().st_ino
+    counts = predict(trained, "s", labels, How("train"), QUIET)
+    assert counts == {"predicted": 1, "there before": 1, "set aside": 0}
+    assert (labels / first / "zarr.json").stat().st_ino == kept and files_in(labels) == whole
+    for name in (first, second):
+        shutil.rmtree(trained.out / "data" / "train" / "JPEGImages" / name)
+    counts = predict(trained, "s", labels, How("train"), QUIET)
+    assert counts == {"predicted": 0, "there before": 2, "set aside": 0}
+    with pytest.raises(PseudoLabelError, match="all 2 videos"):
+        predict(trained, "s", tmp_path / "other.zarr", How("train"), QUIET)
+
+
+def test_a_store_of_other_masks_is_refused(
+    trained: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = tmp_path / "labels.zarr"
+    predict(trained, "s", labels, How("train"), QUIET)
+    own = trained.run_folder / "pseudomasks.zarr"
+    before = files_in(labels), files_in(own)
+    for how in (How("train", threshold=0.4), How("valid")):
+        with pytest.raises(ConfigError, match=r"labels\.zarr: .*another student.*remove it"):
+            predict(trained, "s", labels, how, QUIET)
+    monkeypatch.chdir(trained.run_folder)
+    for place in (own, Path("pseudomasks.zarr"), Path("student/predictions.zarr")):
+        with pytest.raises(ConfigError, match=r"written by the run itself; .*another --to"):
+            predict(trained, "s", place, How("train"), QUIET)
+    assert (files_in(labels), files_in(own)) == before
+    assert not (trained.run_folder / "student").exists()
+
+
+def files_in(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 @pytest.mark.usefixtures("unobserved")
 def test_a_students_own_labels_train_the_next_one(
     trained: RunConfig, site: Path, tmp_path: Path
@@ -374,7 +444,7 @@ def test_a_students_own_labels_train_the_next_one(
     """Two steps, as SimRVOS compares itself to: train, label, train again."""
     labels = tmp_path / "labels.zarr"
     counts = predict(trained, "s", labels, How("train"), QUIET)
-    assert counts == {"predicted": 2, "set aside": 0}
+    assert counts == {"predicted": 2, "there before": 0, "set aside": 0}
     store = MaskStore(labels)
     assert list(store.samples()) == list(
         MaskStore(trained.run_folder / "pseudomasks.zarr").samples()

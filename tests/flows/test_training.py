@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,17 +14,20 @@ import torch
 from safetensors.torch import load_file
 
 from flows.fingerprints import base_of
+from flows.finish import finish_stage
+from flows.run import plan_with
 from flows.students import build_student, supervision_of
 from flows.training import train_and_predict
 from flows.workshop import Workshop
 from pipeline.config import RunConfig, StudentConfig, load_config
 from pipeline.errors import ConfigError
 from pipeline.fingerprint import digest
-from pipeline.types import Status
+from pipeline.types import Receipt, Status
 from stages.student.clips import Clips, Shape
 from stages.student.train import Trainer
 from storage.datasets import open_dataset
 from storage.datasets.shapes import write_shapes
+from storage.ledger import Ledger
 from storage.masks import MaskStore
 from tests.fakes.truth import store_truth
 
@@ -202,3 +206,47 @@ def test_the_stage_trains_by_its_configuration_and_predicts(
     predictions = MaskStore(shop.paths.predictions)
     reader = open_dataset("shapes", data[0], "valid")
     assert predictions.videos() == list(reader.video_ids())
+
+
+def test_the_stage_keeps_nothing_that_another_student_predicted(
+    data: tuple[Path, Path], tmp_path: Path
+) -> None:
+    shutil.copytree(data[0], tmp_path / "data")
+    words = (
+        f"out={str(tmp_path)!r}",
+        f"dataset.root={str(tmp_path / 'data')!r}",
+        *("device=cpu", "student.steps=1", "student.clips_a_step=1", "student.short_side=32"),
+    )
+    shop = Workshop(load_config(None, words))
+    shutil.copytree(data[1], shop.paths.masks)
+    train_and_predict(shop, "valid")
+    assert train_and_predict(shop, "train")["videos predicted"] == 2
+    predictions = MaskStore(shop.paths.predictions)
+    assert predictions.videos() == ["train00000", "train00001"], "those of valid are gone"
+    next((tmp_path / "data/train/JPEGImages/train00001").iterdir()).unlink()
+    source = f"student.masks={str(tmp_path / 'one.zarr')!r}"
+    shutil.copytree(shop.paths.masks / "train00000", tmp_path / "one.zarr" / "train00000")
+    counts = train_and_predict(Workshop(load_config(None, [*words, source])), "train")
+    assert counts["videos predicted"] == counts["videos set aside"] == 1
+    assert predictions.videos() == ["train00000"], "what is set aside has no older masks"
+
+
+def test_predictions_are_the_students_only_with_its_receipt(
+    data: tuple[Path, Path], tmp_path: Path
+) -> None:
+    words = (f"out={str(tmp_path)!r}", f"dataset.root={str(data[0])!r}", "device=cpu")
+    shop = Workshop(load_config(None, words))
+    shop.plan = plan_with(shop)
+    store_truth(open_dataset("shapes", data[0], "valid"), shop.paths.predictions, weight=1.0)
+    ledger, asked = Ledger(shop.paths.folder), shop.plan.job("student", "all").fingerprint
+
+    def measured() -> Any:
+        finish_stage(shop, "evaluate", "f")
+        return json.loads(shop.paths.metrics.read_text())["student"]
+
+    assert measured() is None
+    for fingerprint, known in (("another", False), (asked, True), (f"partial-{asked}", True)):
+        ledger.commit(Receipt("student", "all", fingerprint, ()))
+        found = measured()
+        assert (found is not None) == known
+    assert found["overall"]["J&F"] == 100

@@ -166,9 +166,9 @@ def test_masks_are_those_of_the_cpu_and_waited_for_once(there: Call, batch_pairs
         inside = one.logits > 0
         assert inside.any() and not inside.all()
         assert np.mean(inside == (other.logits > 0)) > 0.999
-        np.testing.assert_allclose(one.logits, other.logits, atol=1)
+        np.testing.assert_allclose(one.logits, other.logits, atol=1.5)
         np.testing.assert_allclose(one.predicted_iou, other.predicted_iou, atol=5e-3)
-        np.testing.assert_allclose(one.stability, other.stability, atol=2e-2)
+        np.testing.assert_allclose(one.stability, other.stability, atol=5e-2)
 
 
 def written() -> list[list[Any]]:

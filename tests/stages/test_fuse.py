@@ -166,6 +166,17 @@ def test_confidences_count_relative_to_each_other() -> None:
         np.testing.assert_allclose(getattr(large, name), getattr(small, name), rtol=1e-6)
 
 
+def test_a_positive_without_confidence_is_as_if_it_were_not_there() -> None:
+    rows: list[Row] = [("p0", LEFT, 0.5, 0, 0), ("p1", RIGHT, 0.9, 0, 1)]
+    with_it = run(sample([1.0, 0.0]), [(rows, masks(2))])
+    without = run(sample([1.0]), [(rows[:1], masks(2))])
+    assert with_it.count.tolist() == [1]
+    np.testing.assert_array_equal(with_it.logits, without.logits)
+    np.testing.assert_array_equal(with_it.score, without.score)
+    alike = run(sample([0.0, 0.0]), [(rows, masks(2))])
+    assert np.isfinite(alike.logits).all() and alike.agreement[0, 0] == 0.5
+
+
 def test_positives_vote_for_the_instance() -> None:
     rows: list[Row] = [
         ("p0", RIGHT, 0.9, 0, 1),
