@@ -202,6 +202,12 @@ def test_what_no_positive_claims_is_surer_absent_than_what_one_does() -> None:
     assert (np.diff(found.weight) < 0).all() and (found.weight > 0).all()
 
 
+def test_empty_masks_on_either_side_do_not_turn_a_frame_down() -> None:
+    found, rows = run(made([[(None, 0.9)], [(HERE, 0.9)], [(None, 0.9)]]))
+    assert found.status.tolist() == [Status.UNKNOWN, Status.PRESENT, Status.UNKNOWN]
+    assert [row.reason for row in rows] == [EMPTY_MASK, "", EMPTY_MASK]
+
+
 def test_an_empty_mask_is_unknown() -> None:
     frames = [[(HERE, 0.9)], [(None, 0.9)], [(HERE, 0.9)]]
     found, rows = run(made(frames), maximum_violation=1.0)
