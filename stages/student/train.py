@@ -1,7 +1,8 @@
 """Trains a student, step by step; what is done between the steps is up to the caller.
 
-On one device, training that goes on from :meth:`Trainer.state` is bit for bit what it would have
-been: what a step is shown follows from its number, the rest is in the state.
+On a CPU, training that goes on from :meth:`Trainer.state` is bit for bit what it would have been:
+what a step is shown follows from its number, the rest is in the state. On a GPU some kernels sum in
+an order of their own, and it is so but for that.
 """
 
 from __future__ import annotations
