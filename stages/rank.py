@@ -23,7 +23,7 @@ from pipeline.geometry import pairwise_mask_iou
 from pipeline.types import FrameQuality, Hypotheses, PseudoMask, Status
 from stages.masks import enlarge
 
-VERSION = 1
+VERSION = 2
 """Goes into fingerprints; raised when the same configuration gives other masks."""
 
 OUT_OF_ORDER = "breaks the temporal order"

@@ -32,6 +32,7 @@ from pipeline.types import (
 from tests.fakes import elsewhere
 from tests.fakes.student import Videos, two_scenes
 
+SLOW = pytest.mark.slow
 DEVICES = ("cpu", elsewhere.DEVICE)
 TEXTS = tuple(
     f"the {colour} {shape}"
@@ -115,7 +116,7 @@ def grounded(**options: Any) -> dict[str, tuple[list[Boxes], int]]:
     return found
 
 
-@pytest.mark.parametrize("attention", ["fused", "explicit"])
+@pytest.mark.parametrize("attention", ["fused", pytest.param("explicit", marks=SLOW)])
 def test_boxes_are_those_of_the_cpu(there: Call, attention: str) -> None:
     found = there(grounded_with, attention)
     for one, other in zip(*(boxes for boxes, _ in found.values()), strict=True):
@@ -156,7 +157,7 @@ def segmented(batch_pairs: int) -> dict[str, tuple[list[Candidates], int]]:
     return found
 
 
-@pytest.mark.parametrize("batch_pairs", [32, 3])
+@pytest.mark.parametrize("batch_pairs", [3, pytest.param(32, marks=SLOW)])
 def test_masks_are_those_of_the_cpu_and_waited_for_once(there: Call, batch_pairs: int) -> None:
     found = there(segmented, batch_pairs)
     (ours, _), (theirs, waits) = found.values()
@@ -202,6 +203,7 @@ STUDENTS: dict[str, dict[str, Any]] = {
     "wsrvos": {"model": "wsrvos", "supervision": "masks"},
     "groprompt": {"model": "groprompt", "supervision": "boxes"},
 }
+QUICK = ("masks", "wsrvos")
 
 
 class Boxed(Videos):
@@ -254,7 +256,9 @@ def sentences(video_id: str) -> dict[str, Augmentation]:
     }
 
 
-@pytest.mark.parametrize("name", STUDENTS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else SLOW) for name in STUDENTS]
+)
 def test_a_student_learns_what_it_learns_on_the_cpu(there: Call, name: str) -> None:
     (ours, seen), (theirs, seen_there) = there(losses, name)
     assert len(ours) == 2

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.errors import InputError
 from pipeline.shapes.render import render
 from pipeline.types import FrameIndex
 from storage.datasets import open_dataset
@@ -100,13 +101,17 @@ def test_objects_are_listed_in_the_frames_that_show_them_and_some_are_absent_at_
     assert absent > 0
 
 
-def test_a_folder_that_is_there_is_replaced(tmp_path: Path) -> None:
-    stale = tmp_path / "shapes" / "train" / "stale.txt"
-    stale.parent.mkdir(parents=True)
-    stale.write_text("old")
-    write_shapes(tmp_path / "shapes", train=1, valid=1, seed=SEED)
-    assert not stale.exists()
-    assert [path.name for path in tmp_path.iterdir()] == ["shapes"]
+@pytest.mark.parametrize("name", ["mevis/train/frame.jpg", "meta_expressions/train/x.json"])
+def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path, name: str) -> None:
+    (tmp_path / "data").mkdir()
+    write_shapes(tmp_path / "data", train=1, valid=1, seed=SEED)
+    precious = tmp_path / "precious" / name
+    precious.parent.mkdir(parents=True)
+    precious.write_text("precious")
+    with pytest.raises(InputError, match=r"precious.*--dataset"):
+        write_shapes(tmp_path / "precious", train=1, valid=1, seed=SEED)
+    assert precious.read_text() == "precious"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "precious"]
 
 
 def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from pipeline.errors import CheckpointError, ConfigError
 from pipeline.geometry import masks_to_boxes
 from pipeline.metrics import region_similarity
 from pipeline.shapes.scene import Scene
-from stages.student.clips import Clips, Shape
+from stages.student.clips import Clip, Clips, Shape
 from stages.student.contract import Student
 from stages.student.fit import Checkpoints, History, fit
 from stages.student.loading import clips_of_steps, numbers_of_step
@@ -223,13 +223,15 @@ def test_processes_share_a_step_and_leave_nothing_out() -> None:
 def test_workers_read_what_one_process_reads(videos: Videos) -> None:
     clips = Clips(videos, PseudoMasks(videos), Shape(2, 2))
 
-    def texts(workers: int) -> Sequence[Any]:
-        steps = clips_of_steps(clips, range(3, 6), 2, workers=workers)
+    def shown(steps: Sequence[Sequence[Clip]]) -> Sequence[Any]:
         return [[(clip.text, clip.images[0].sum()) for clip in step] for step in steps]
 
-    assert texts(0) == texts(1)
-    [step] = clips_of_steps(clips, range(1), 2, workers=1)
-    assert step[0].images is step[1].images, "still encoded once"
+    alone, read = (list(clips_of_steps(clips, range(3, 6), 2, workers=n)) for n in (0, 1))
+    assert shown(alone) == shown(read)
+    assert any(step[0].images is step[1].images for step in alone)
+    for mine, theirs in zip(alone, read, strict=True):
+        together = mine[0].images is mine[1].images
+        assert (theirs[0].images is theirs[1].images) == together, "still encoded once"
 
 
 # What it learns.
