@@ -168,10 +168,19 @@ def prepare_dataset(config: RunConfig, console: Console) -> None:
 
 
 def shapes_to_render(config: RunConfig) -> str | None:
-    """What of the shapes data set is to be rendered, in words; None where nothing is."""
+    """What of the shapes data set is to be rendered, in words; None where nothing is.
+
+    Raises:
+        ConfigError: something else is in its folder.
+    """
     root = dataset_root(config)
     if config.dataset.name != "shapes" or (root / "meta_expressions").is_dir():
         return None
+    if root.is_dir() and any(root.iterdir()):
+        raise ConfigError(
+            f"{root}: what is in this folder is no shapes data set (no meta_expressions); name the"
+            " data set that it holds with --dataset, or give another --root"
+        )
     return f"{config.shapes.train_videos} + {config.shapes.valid_videos} videos"
 
 

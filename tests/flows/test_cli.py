@@ -151,6 +151,23 @@ def test_status_by_the_folder_says_what_is_left_and_who_is_at_work(
     assert sorted(site.out.rglob("*")) == before
 
 
+@pytest.mark.parametrize("option", [(), ("--dry-run",)])
+def test_a_root_without_its_data_set_named_is_left_alone(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    option: tuple[str, ...],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    precious = tmp_path / "mevis" / "train" / "frame.jpg"
+    precious.parent.mkdir(parents=True)
+    precious.write_text("precious")
+    code, shown = call(monkeypatch, capsys, "run", "--root", str(tmp_path / "mevis"), *option)
+    assert (code, "with --dataset" in shown) == (2, True)
+    assert "go on with" not in shown
+    assert precious.read_text() == "precious"
+
+
 def test_a_dry_run_of_shapes_that_are_not_rendered_renders_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
