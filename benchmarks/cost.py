@@ -48,9 +48,10 @@ class Work:
         cpu, demo = torch.device("cpu"), model == "demo"
         ground, segment = GroundConfig(joint=joint), SegmentConfig()
         if not demo:
-            side, sides = short_side, {"backbone": "swin_T_224_1k", "batch_frames": 1}
-            sides |= {"short_side": side, "long_side": round(side * 1333 / 800), "batch_pairs": 1}
-            ground = GroundConfig.model_validate(sides | {"joint": joint})
+            sides = {"short_side": short_side, "long_side": round(short_side * 1333 / 800)}
+            ground = GroundConfig(
+                backbone="swin_T_224_1k", batch_frames=1, batch_pairs=1, joint=joint, **sides
+            )
             segment = SegmentConfig.model_validate({"model": model, "batch_frames": 1})
         dino = dino_of(demo, ground)
         fuse_deformable(dino)

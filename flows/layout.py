@@ -53,7 +53,11 @@ def cut_shards(
     there, asked = set(video_ids), set(only)
     _check_asked(video_ids, asked)
     kept = {name: tuple(v for v in videos if v in there) for name, videos in known.items()}
-    gone = {name: tuple(v for v in videos if v not in there) for name, videos in known.items()}
+    gone = {
+        name: lost
+        for name, videos in known.items()
+        if (lost := tuple(v for v in videos if v not in there))
+    }
     placed = {video for videos in kept.values() for video in videos}
     new = sorted((asked or there) - placed)
     first = 1 + max((int(name) for name in kept if name.isdecimal()), default=-1)
@@ -66,7 +70,7 @@ def cut_shards(
         selected,
         retired=tuple(name for name in sorted(kept) if not kept[name]),
         along=sum(len(set(s.videos) - asked) for s in selected) if asked else 0,
-        gone={name: videos for name, videos in gone.items() if videos},
+        gone=gone,
     )
 
 

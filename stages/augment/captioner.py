@@ -33,7 +33,7 @@ from pipeline.types import Augmentation, Expression, Positive, Provenance, Video
 from stages.augment.parse import ParsedAnswer, parse_answer, string_spans
 from stages.augment.prefix import SharedFrames
 from stages.augment.prompt import Prompt
-from stages.augment.unanswered import settled
+from stages.augment.unanswered import given_up, settled
 from stages.batches import FittingBatches
 
 logger = logging.getLogger(__name__)
@@ -157,19 +157,13 @@ class ModelCaptioner:
                     except UnusableAnswerError as error:
                         logger.info("%s, attempt %d: %s", request[2].key, attempt + 1, error)
                         problems[row] = error
-        found = [
-            done[row] if row in done else self._given_up(request[2], problems[row])
-            for row, request in enumerate(requests)
-        ]
         expressions = [expression for _, _, expression, _ in requests]
+        name, attempts = self._provenance.model, self._config.retries + 1
+        found = [
+            done[row] if row in done else given_up(expression, name, attempts, problems[row])
+            for row, expression in enumerate(expressions)
+        ]
         return settled(expressions, found, self._provenance, self.left_out)
-
-    def _given_up(self, expression: Expression, last: UnusableAnswerError) -> UnusableAnswerError:
-        return UnusableAnswerError(
-            f"{expression.key}: no usable answer of {self._provenance.model} in"
-            f" {self._config.retries + 1} attempts; the last one: {last};"
-            " raise augment.retries or augment.max_new_tokens, or take another model"
-        )
 
     def _batches(self, requests: Sequence[Request], rows: Sequence[int]) -> Iterator[list[int]]:
         """Rows of like length, at most ``batch_texts`` and of one number of images a batch."""

@@ -33,7 +33,7 @@ from pipeline.ports import Image
 from pipeline.types import Augmentation, Expression, Positive, Provenance, VideoRef
 from stages.augment.parse import parse_answer, string_spans
 from stages.augment.prompt import DEFAULT_PROMPT, Prompt
-from stages.augment.unanswered import settled
+from stages.augment.unanswered import given_up, settled
 
 logger = logging.getLogger(__name__)
 
@@ -124,12 +124,8 @@ class EndpointCaptioner:
             except UnusableAnswerError as error:
                 logger.info("%s, attempt %d: %s", expression.key, attempt + 1, error)
                 problem = error
-        given_up = UnusableAnswerError(
-            f"{expression.key}: no usable answer of {self._model} at {self._config.endpoint} in"
-            f" {self._config.retries + 1} attempts; the last one: {problem}; raise augment.retries"
-            " or augment.max_new_tokens, or take another model"
-        )
-        return given_up, Counter()
+        served = f"{self._model} at {self._config.endpoint}"
+        return given_up(expression, served, self._config.retries + 1, problem), Counter()
 
     def _body(self, request: Request, attempt: int) -> dict[str, Any]:
         _, images, expression, others = request

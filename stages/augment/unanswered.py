@@ -15,6 +15,21 @@ ALONE = "augmentation of an expression without a usable answer"
 """By what name :attr:`left_out` counts them."""
 
 
+def given_up(
+    expression: Expression, model: str, attempts: int, last: UnusableAnswerError | None
+) -> UnusableAnswerError:
+    """What is said of an expression after the last attempt.
+
+    Args:
+        model: by name, and where it is served.
+        last: what was wrong with the last answer.
+    """
+    return UnusableAnswerError(
+        f"{expression.key}: no usable answer of {model} in {attempts} attempts; the last one:"
+        f" {last}; raise augment.retries or augment.max_new_tokens, or take another model"
+    )
+
+
 def settled(
     expressions: Sequence[Expression],
     found: Sequence[Augmentation | UnusableAnswerError],

@@ -102,8 +102,8 @@ class GroundingDinoGrounder:
         frames, (height, width) = cast(tuple[FrameFeatures, tuple[int, int]], embedding)
         groups = self._captions(texts)
         if not groups:
-            none = np.zeros((0, 1), np.float32)
-            return [_boxes(none[..., None].repeat(4, -1), none) for _ in range(len(frames))]
+            none = np.zeros((0, 1, 4), np.float32)
+            return [_boxes(none, none[..., 0]) for _ in range(len(frames))]
         captions = [[self._texts[texts[row]] for row in rows] for rows in groups]
         # A pair is a number: all frames with the first caption, then all with the second.
         pair = torch.arange(len(groups) * len(frames), device=self._device)
@@ -303,21 +303,20 @@ def best_boxes(boxes: Tensor, scores: Tensor, count: int) -> tuple[Tensor, Tenso
     """
     left, top, right, bottom = boxes[:, None].unbind(-1)
     area = (right - left) * (bottom - top)
-    best, of = [], scores
+    corners, best, of = [], [], scores
     for _ in range(count):
         score, query = of.max(-1, keepdim=True)
         x0, y0, x1, y1 = (
             side.expand_as(of).gather(-1, query) for side in (left, top, right, bottom)
         )
-        best.append((torch.cat([x0, y0, x1, y1], -1), score))
+        corners.append(torch.cat([x0, y0, x1, y1], -1))
+        best.append(score)
         width = (torch.minimum(right, x1) - torch.maximum(left, x0)).clamp(min=0)
         height = (torch.minimum(bottom, y1) - torch.maximum(top, y0)).clamp(min=0)
         shared = width * height
         same = shared / (area + (x1 - x0) * (y1 - y0) - shared) > SAME_BOX_IOU
         of = of.masked_fill(same, -1).scatter(-1, query, -1)
-    return torch.stack([corners for corners, _ in best], 2), torch.cat(
-        [each for _, each in best], -1
-    )
+    return torch.stack(corners, 2), torch.cat(best, -1)
 
 
 def _boxes(corners: NDArray[np.float32], scores: NDArray[np.float32]) -> Boxes:

@@ -94,8 +94,8 @@ class SamSegmenter:
         count, pinned = len(boxes), self._device.type == "cuda"
         logits = torch.zeros(count, *size, dtype=torch.float16, pin_memory=pinned)
         scores = torch.zeros(count, 2, pin_memory=pinned)
-        frames, asked = torch.from_numpy(frame).to(self._device), torch.from_numpy(boxes)
-        asked = asked.to(self._device)
+        frames = torch.from_numpy(frame).to(self._device)
+        asked = torch.from_numpy(boxes).to(self._device)
 
         def decode(part: Sequence[int]) -> list[tuple[slice, Tensor, Tensor]]:
             rows = slice(part[0], part[-1] + 1)

@@ -147,9 +147,7 @@ def _run(operator: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if kwargs.get("device") is not None:
         here = torch.device(kwargs["device"]).type == NAME
         kwargs = kwargs | {"device": torch.device("cpu")}
-    if operator is aten.copy_.default and isinstance(args[0], Elsewhere) != bool(
-        isinstance(args[1], Elsewhere)
-    ):
+    if operator is aten.copy_.default and len(mine) == 1:
         if not _copy_blocks(args, kwargs):
             return args[0]
     elif operator is aten._to_copy.default and here != bool(mine):
@@ -165,7 +163,7 @@ def _run(operator: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     def shown(item: Any) -> Any:
         if not here or not isinstance(item, Tensor):
             return item
-        return known.get(id(item)) if id(item) in known else Elsewhere(item)
+        return known[id(item)] if id(item) in known else Elsewhere(item)
 
     return tree_map(shown, result)
 
@@ -199,4 +197,4 @@ def in_a_process_of_its_own() -> Iterator[Callable[..., Any]]:
     """Gives what calls a function of a module in a process that has the device."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, context, initializer=start) as pool:
-        yield lambda function, *args: pool.submit(function, *args).result()
+        yield lambda function, *args, **options: pool.submit(function, *args, **options).result()

@@ -118,16 +118,12 @@ def grounded(**options: Any) -> dict[str, tuple[list[Boxes], int]]:
 
 @pytest.mark.parametrize("attention", ["fused", pytest.param("explicit", marks=SLOW)])
 def test_boxes_are_those_of_the_cpu(there: Call, attention: str) -> None:
-    found = there(grounded_with, attention)
+    found = there(grounded, attention=attention)
     for one, other in zip(*(boxes for boxes, _ in found.values()), strict=True):
         assert len(one) >= len(TEXTS)
         np.testing.assert_array_equal(one.text, other.text)
         np.testing.assert_allclose(one.xyxy, other.xyxy, atol=0.2)
         np.testing.assert_allclose(one.score, other.score, atol=5e-3)
-
-
-def grounded_with(attention: str) -> Any:
-    return grounded(attention=attention)
 
 
 def waits_for_boxes() -> list[int]:
