@@ -17,18 +17,20 @@ LOW_RESOLUTION = 4
 def input_size(height: int, width: int, side: int) -> tuple[int, int]:
     """Height and width of a frame inside the square input, long side ``side``."""
     scale = side / max(height, width)
-    return int(height * scale + 0.5), int(width * scale + 0.5)
+    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
 
 
-def crop_padding(logits: Tensor, height: int, width: int) -> Tensor:
-    """Cuts low-resolution masks [n, S/4, S/4] to the frame and one cell beyond.
+def low_resolution_size(height: int, width: int, side: int) -> tuple[int, int]:
+    """Rows and columns of low-resolution masks that are kept of a frame: its own and one beyond.
 
     The cell beyond keeps the bilinear enlargement exact at the frame's edge. The long side has
-    no padding and stays at S/4 cells, which is how :func:`enlarge` knows S.
+    no padding and stays at S / 4 cells, which is how :func:`enlarge` knows S.
     """
-    side = logits.shape[-1] * LOW_RESOLUTION
-    rows, columns = (-(-extent // LOW_RESOLUTION) + 1 for extent in input_size(height, width, side))
-    return logits[..., :rows, :columns]
+    rows, columns = (
+        min(-(-extent // LOW_RESOLUTION) + 1, side // LOW_RESOLUTION)
+        for extent in input_size(height, width, side)
+    )
+    return rows, columns
 
 
 def enlarge(logits: Tensor, height: int, width: int) -> Tensor:

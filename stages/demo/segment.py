@@ -17,8 +17,9 @@ from pipeline.shapes.render import render
 from pipeline.shapes.scene import sample_scene
 from stages.demo.cycle import Recipe, run_cycle
 from stages.demo.phrases import visible_objects
-from stages.masks import crop_padding, enlarge
-from stages.segment.architecture import decode_boxes, encode_frames
+from stages.masks import enlarge
+from stages.segment.architecture import encode_frames
+from stages.segment.decoder import decode_boxes
 
 
 def draw_prompts(rng: Generator, shake: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -74,8 +75,8 @@ def predict(sam: Sam, images: Tensor, boxes: Tensor, rows: Tensor) -> tuple[Tens
     height, width = images.shape[1:3]
     scale = sam.image_encoder.img_size / max(height, width)
     embeddings = encode_frames(sam, images)
-    low, quality = decode_boxes(sam, embeddings[rows], boxes * scale)
-    return enlarge(crop_padding(low, height, width), height, width), quality
+    low, quality = decode_boxes(sam, embeddings, rows, boxes * scale, (height, width))
+    return enlarge(low, height, width), quality
 
 
 def _loss(

@@ -1,14 +1,12 @@
-"""Builds segment-anything's ``Sam`` and runs it in parts, on many frames' boxes at once.
+"""Builds segment-anything's ``Sam`` and runs its image encoder on frames of any size.
 
-Letters: B frames, n boxes of all of them, C channels, S the side of the square input, s the side
-of the embedding (S / 16), h w low-resolution cells (S / 4 along the frame's long side).
+Letters: B frames, C channels, s the side of the embedding.
 """
 
 from __future__ import annotations
 
 from functools import partial
 
-import torch
 from segment_anything import sam_model_registry
 from segment_anything.modeling import (
     ImageEncoderViT,
@@ -73,29 +71,3 @@ def encode_frames(sam: Sam, images: Tensor) -> Tensor:
     prepared = sam.preprocess(scaled.to(sam.pixel_mean.dtype)).to(weight.dtype)
     embeddings: Tensor = sam.image_encoder(prepared)
     return embeddings
-
-
-def decode_boxes(sam: Sam, embeddings: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """One mask a box, each box with the embedding of its own frame.
-
-    The package's ``MaskDecoder.predict_masks`` takes the boxes of one frame only; this is the same
-    arithmetic with the frames' embeddings gathered a box at a time.
-
-    Args:
-        embeddings: [n, C, s, s], row i the frame of box i.
-        boxes: float [n, 4], xyxy in pixels of the square input.
-
-    Returns:
-        Mask logits [n, S/4, S/4] and predicted IoU [n], of the single-mask output.
-    """
-    decoder = sam.mask_decoder
-    sparse, dense = sam.prompt_encoder(points=None, boxes=boxes, masks=None)
-    sparse, dense = sparse.to(embeddings.dtype), dense.to(embeddings.dtype)
-    queries = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
-    tokens = torch.cat([queries.expand(len(boxes), -1, -1), sparse], dim=1)
-    places = sam.prompt_encoder.get_dense_pe().to(embeddings.dtype).expand(len(boxes), -1, -1, -1)
-    found, source = decoder.transformer(embeddings + dense, places, tokens)
-    upscaled = decoder.output_upscaling(source.transpose(1, 2).reshape(embeddings.shape))
-    weights = decoder.output_hypernetworks_mlps[0](found[:, 1])
-    masks = torch.einsum("nc,nchw->nhw", weights, upscaled)
-    return masks, decoder.iou_prediction_head(found[:, 0])[:, 0]

@@ -13,8 +13,9 @@ from torch import Tensor
 from torchvision.ops import box_convert
 
 from pipeline.config import SegmentConfig
-from stages.masks import crop_padding, enlarge
-from stages.segment.architecture import decode_boxes, encode_frames
+from stages.masks import enlarge
+from stages.segment.architecture import encode_frames
+from stages.segment.decoder import decode_boxes
 
 
 class BoxPrompter:
@@ -65,8 +66,8 @@ class BoxPrompter:
         frame, pixels = torch.tensor(rows, device=boxes.device), self._pixels(boxes, size)
         found = []
         for part in torch.arange(len(rows), device=boxes.device).split(self._config.batch_pairs):
-            low, _ = decode_boxes(self._sam, features[frame[part]], pixels[part])
-            found.append(enlarge(crop_padding(low.float(), *size), *size))
+            low, _ = decode_boxes(self._sam, features, frame[part], pixels[part], size)
+            found.append(enlarge(low, *size))
         return torch.cat(found)
 
     def _pixels(self, boxes: Tensor, size: tuple[int, int]) -> Tensor:

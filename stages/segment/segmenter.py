@@ -21,9 +21,10 @@ from pipeline.types import Candidates
 from stages.batches import FittingBatches
 from stages.compiled import compile_in_place, compiled, padded
 from stages.frames import to_device, wait_for
-from stages.masks import LOW_RESOLUTION, crop_padding, input_size
-from stages.segment.architecture import build_demo, build_published, decode_boxes, encode_frames
+from stages.masks import low_resolution_size
+from stages.segment.architecture import build_demo, build_published, encode_frames
 from stages.segment.attention import fuse_attention
+from stages.segment.decoder import decode_boxes
 from stages.weights import check_digest, fill_model, resolve_checkpoint
 
 STABILITY_OFFSET = 1.0
@@ -89,22 +90,23 @@ class SamSegmenter:
         A batch's results are on their way to the host while the next batch is decoded.
         """
         side = self._sam.image_encoder.img_size
-        size = [-(-extent // LOW_RESOLUTION) + 1 for extent in input_size(height, width, side)]
-        size = [min(extent, side // LOW_RESOLUTION) for extent in size]
         count, pinned = len(boxes), self._device.type == "cuda"
-        logits = torch.zeros(count, *size, dtype=torch.float16, pin_memory=pinned)
+        cells = low_resolution_size(height, width, side)
+        logits = torch.zeros(count, *cells, dtype=torch.float16, pin_memory=pinned)
         scores = torch.zeros(count, 2, pin_memory=pinned)
         frames = torch.from_numpy(frame).to(self._device)
         asked = torch.from_numpy(boxes).to(self._device)
 
         def decode(part: Sequence[int]) -> list[tuple[slice, Tensor, Tensor]]:
             rows = slice(part[0], part[-1] + 1)
-            low, quality = decode_boxes(self._sam, embeddings[frames[rows]], asked[rows])
-            cut = crop_padding(low.float(), height, width).clamp(-32, 32).to(torch.float16)
-            return [(rows, cut, torch.stack([quality.float().clamp(0, 1), _stability(cut)], 1))]
+            low, quality = decode_boxes(
+                self._sam, embeddings, frames[rows], asked[rows], (height, width)
+            )
+            kept = low.float().clamp(-32, 32).to(torch.float16)
+            return [(rows, kept, torch.stack([quality.float().clamp(0, 1), _stability(kept)], 1))]
 
-        for rows, cut, score in self._pairs.over(range(count), decode):
-            logits[rows].copy_(cut, non_blocking=True)
+        for rows, kept, score in self._pairs.over(range(count), decode):
+            logits[rows].copy_(kept, non_blocking=True)
             scores[rows].copy_(score, non_blocking=True)
         wait_for(self._device)
         quality, stability = np.ascontiguousarray(scores.numpy().T)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from segment_anything import SamPredictor, sam_model_registry
+from torch import Tensor
 
 from pipeline.config import SegmentConfig
 from pipeline.errors import CheckpointError
 from pipeline.geometry import box_iou
-from stages.masks import enlarge
-from stages.segment.architecture import build_demo, decode_boxes, encode_frames
+from stages.masks import enlarge, low_resolution_size
+from stages.segment.architecture import build_demo, encode_frames
+from stages.segment.decoder import decode_boxes
 from stages.segment.segmenter import SamSegmenter, load_segmenter, merge_boxes
 
 SIZES = {"landscape": (72, 128), "portrait": (150, 90), "square": (100, 100)}
@@ -49,30 +52,83 @@ def segmenter(sam: Any, **changes: Any) -> SamSegmenter:
     return SamSegmenter(sam, SegmentConfig(**({"merge_iou": 1.0} | changes)))
 
 
-def test_many_frames_in_one_pass_equal_the_package_frame_by_frame(small_sam: Any) -> None:
-    images = torch.from_numpy(np.stack(frames(3, 72, 128)))
+@pytest.fixture(scope="module")
+def lively_sam(small_sam: Any) -> Any:
+    """With attentions that prefer some tokens, as trained ones do; random ones are near even."""
+    sam = copy.deepcopy(small_sam)
+    torch.manual_seed(8)
+    with torch.no_grad():
+        for name, weight in sam.mask_decoder.named_parameters():
+            if "q_proj" in name or "k_proj" in name:
+                weight.mul_(4)
+            elif "norm" in name:
+                weight.add_(torch.randn_like(weight) * 0.2)
+    return sam
+
+
+def of_package(sam: Any, embedding: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """Whole low-resolution masks and predicted IoU of one frame's boxes."""
+    sparse, dense = sam.prompt_encoder(points=None, boxes=boxes, masks=None)
+    masks, quality = sam.mask_decoder(
+        image_embeddings=embedding,
+        image_pe=sam.prompt_encoder.get_dense_pe(),
+        sparse_prompt_embeddings=sparse,
+        dense_prompt_embeddings=dense,
+        multimask_output=False,
+    )
+    return masks[:, 0], quality[:, 0]
+
+
+@pytest.mark.parametrize("shape", SIZES)
+def test_many_frames_in_one_pass_equal_the_package_frame_by_frame(
+    lively_sam: Any, shape: str
+) -> None:
+    height, width = SIZES[shape]
+    images = torch.from_numpy(np.stack(frames(3, height, width)))
     counts = [2, 1, 3]
-    side = small_sam.image_encoder.img_size
-    asked = [torch.from_numpy(boxes_in(n, 72, 128, seed=n)) * (side / 128) for n in counts]
+    side = lively_sam.image_encoder.img_size
+    scale = side / max(height, width)
+    asked = [torch.from_numpy(boxes_in(n, height, width, seed=n)) * scale for n in counts]
     with torch.inference_mode():
-        embeddings = encode_frames(small_sam, images)
+        embeddings = encode_frames(lively_sam, images)
         rows = torch.repeat_interleave(torch.arange(3), torch.tensor(counts))
-        masks, quality = decode_boxes(small_sam, embeddings[rows], torch.cat(asked))
-        start = 0
-        for frame, boxes in enumerate(asked):
-            sparse, dense = small_sam.prompt_encoder(points=None, boxes=boxes, masks=None)
-            expected, expected_quality = small_sam.mask_decoder(
-                image_embeddings=embeddings[frame : frame + 1],
-                image_pe=small_sam.prompt_encoder.get_dense_pe(),
-                sparse_prompt_embeddings=sparse,
-                dense_prompt_embeddings=dense,
-                multimask_output=False,
-            )
-            part = slice(start, start + len(boxes))
-            torch.testing.assert_close(masks[part], expected[:, 0], rtol=1e-5, atol=1e-5)
-            torch.testing.assert_close(quality[part], expected_quality[:, 0], rtol=1e-5, atol=1e-5)
-            start += len(boxes)
+        masks, quality = decode_boxes(
+            lively_sam, embeddings, rows, torch.cat(asked), (height, width)
+        )
+        expected = [
+            of_package(lively_sam, embeddings[frame : frame + 1], boxes)
+            for frame, boxes in enumerate(asked)
+        ]
+    whole = torch.cat([item for item, _ in expected])
+    assert masks.shape[1:] == low_resolution_size(height, width, side)
+    cut = whole[:, : masks.shape[1], : masks.shape[2]]
+    torch.testing.assert_close(masks, cut, rtol=1e-4, atol=1e-5 * float(cut.std()))
+    torch.testing.assert_close(
+        quality, torch.cat([item for _, item in expected]), rtol=1e-4, atol=1e-5
+    )
     assert masks.std() > 1e-3, "the random model says something"
+
+
+def test_the_decoder_learns_as_the_packages_does(lively_sam: Any) -> None:
+    images = torch.from_numpy(np.stack(frames(1, 72, 128)))
+    boxes = torch.from_numpy(boxes_in(3, 72, 128)) * (lively_sam.image_encoder.img_size / 128)
+    learned = dict(lively_sam.mask_decoder.named_parameters())
+    embeddings = encode_frames(lively_sam, images).detach()
+
+    def gradients(masks: Tensor, quality: Tensor) -> dict[str, Tensor]:
+        loss = masks.square().mean() + quality.sum()
+        # No score depends on the bias of the keys, so one side may leave it out.
+        found = torch.autograd.grad(loss, list(learned.values()), materialize_grads=True)
+        return dict(zip(learned, found, strict=True))
+
+    masks, quality = of_package(lively_sam, embeddings, boxes)
+    rows, columns = low_resolution_size(72, 128, lively_sam.image_encoder.img_size)
+    theirs = gradients(masks[:, :rows, :columns], quality)
+    frame = torch.zeros(3, dtype=torch.long)
+    ours = gradients(*decode_boxes(lively_sam, embeddings, frame, boxes, (72, 128)))
+    largest = max(float(item.abs().max()) for item in theirs.values())
+    assert largest > 1e-3
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5 * largest)
 
 
 @pytest.mark.parametrize("shape", SIZES)

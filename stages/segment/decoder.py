@@ -1,0 +1,158 @@
+"""SAM's mask decoder for boxes of many frames, the same function multiplied out in another order.
+
+The package's ``TwoWayTransformer`` projects all cells of a frame for every box, at each attention
+anew. A box brings few tokens, seven of them; with eight heads they are 56 rows, fewer than the 128
+channels of a projection. So the projection of the cells is multiplied into the tokens,
+``q (W x) = (q W) x``, and cells are only ever multiplied with those rows. What is left of the
+package's multiplications is a third. The upscaling looks at each cell by itself, so it is done for
+the cells that the frame covers and not for the padding.
+
+Letters: B frames, n boxes of all of them, T tokens of a box, N heads, C channels, c channels of a
+head, s the side of the embedding, K = s * s cells, h w low-resolution cells that cover the frame.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from segment_anything.modeling import MaskDecoder, Sam
+from segment_anything.modeling.transformer import Attention
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stages.masks import LOW_RESOLUTION, low_resolution_size
+
+UPSCALING = 4
+"""Low-resolution cells along a side of an embedding's cell."""
+
+
+def decode_boxes(
+    sam: Sam, embeddings: Tensor, frames: Tensor, boxes: Tensor, size: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """One mask a box, each box with the embedding of its own frame.
+
+    Equal within rounding to the package's ``MaskDecoder``, frame by frame, cut to the frame
+    (:func:`stages.masks.low_resolution_size`).
+
+    Args:
+        embeddings: [B, C, s, s].
+        frames: int64 [n], the frame of each box.
+        boxes: float [n, 4], xyxy in pixels of the square input.
+        size: height and width of the frames in pixels.
+
+    Returns:
+        Mask logits [n, h, w] and predicted IoU [n], of the single-mask output.
+    """
+    decoder, prompts = sam.mask_decoder, sam.prompt_encoder
+    dtype = embeddings.dtype
+    corners = prompts(points=None, boxes=boxes, masks=None)[0].to(dtype)
+    learned = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
+    tokens = torch.cat([learned.expand(len(boxes), -1, -1), corners], 1)
+    no_mask = prompts.no_mask_embed.weight.to(dtype)
+    places = prompts.get_dense_pe().to(dtype).flatten(2).transpose(1, 2)
+    cells = (embeddings.flatten(2).transpose(1, 2) + no_mask).contiguous()[frames]
+    found, cells = _transform(decoder, tokens, cells, places)
+    rows, columns = low_resolution_size(*size, embeddings.shape[-1] * UPSCALING * LOW_RESOLUTION)
+    grid = cells.unflatten(1, embeddings.shape[-2:])
+    covered = grid[:, : -(-rows // UPSCALING), : -(-columns // UPSCALING)]
+    weights = decoder.output_hypernetworks_mlps[0](found[:, 1])
+    masks = _upscale(decoder, covered, weights)[:, :rows, :columns]
+    return masks, decoder.iou_prediction_head(found[:, 0])[:, 0]
+
+
+def _transform(
+    decoder: MaskDecoder, tokens: Tensor, cells: Tensor, places: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The two-way transformer over tokens [n, T, C] and cells [n, K, C] at places [1, K, C]; both
+    come back in their shapes."""
+    transformer, queries = decoder.transformer, tokens
+    for layer in transformer.layers:
+        if layer.skip_first_layer_pe:
+            queries = layer.self_attn(queries, queries, queries)
+        else:
+            placed = queries + tokens
+            queries = queries + layer.self_attn(placed, placed, queries)
+        queries = layer.norm1(queries)
+        placed_cells = cells + places
+        looked = _tokens_to_cells(
+            layer.cross_attn_token_to_image, queries + tokens, cells, placed_cells
+        )
+        queries = layer.norm2(queries + looked)
+        queries = layer.norm3(queries + layer.mlp(queries))
+        cells = layer.norm4(
+            _cells_to_tokens(
+                layer.cross_attn_image_to_token, cells, placed_cells, queries + tokens, queries
+            )
+        )
+    looked = _tokens_to_cells(
+        transformer.final_attn_token_to_image, queries + tokens, cells, cells + places
+    )
+    return transformer.norm_final_attn(queries + looked), cells
+
+
+def _tokens_to_cells(
+    attention: Attention, queries: Tensor, cells: Tensor, placed_cells: Tensor
+) -> Tensor:
+    """``attention(q=queries, k=placed_cells, v=cells)``, [n, T, C].
+
+    The keys' bias adds the same to a query's score of every cell, which a softmax does not see; the
+    scores of a query sum to 1, so the values' bias is added once.
+    """
+    heads = attention.num_heads
+    asked = _by_head(attention.q_proj(queries), heads)
+    rows = asked @ attention.k_proj.weight.unflatten(0, (heads, -1)) / math.sqrt(asked.shape[-1])
+    shares = (rows.flatten(1, 2) @ placed_cells.transpose(1, 2)).softmax(-1)
+    mixed = (shares @ cells).view_as(rows)
+    values = mixed @ attention.v_proj.weight.unflatten(0, (heads, -1)).transpose(1, 2)
+    found: Tensor = attention.out_proj(values.transpose(1, 2).flatten(2) + attention.v_proj.bias)
+    return found
+
+
+def _cells_to_tokens(
+    attention: Attention, cells: Tensor, placed_cells: Tensor, keys: Tensor, tokens: Tensor
+) -> Tensor:
+    """``cells + attention(q=placed_cells, k=keys, v=tokens)``, [n, K, C].
+
+    Here the queries' bias counts, for it adds to a cell's scores what depends on the token. A
+    cell's scores of all heads sum to their number, so each head adds its part of the last bias.
+    """
+    heads = attention.num_heads
+    asked = _by_head(attention.k_proj(keys), heads)
+    asked = asked / math.sqrt(asked.shape[-1])
+    rows = asked @ attention.q_proj.weight.unflatten(0, (heads, -1))
+    offset = asked @ attention.q_proj.bias.view(heads, -1, 1)
+    scores = torch.baddbmm(offset.flatten(1, 2), rows.flatten(1, 2), placed_cells.transpose(1, 2))
+    shares = scores.unflatten(1, (heads, -1)).softmax(2).flatten(1, 2)
+    values = _by_head(attention.v_proj(tokens), heads)
+    added = values @ attention.out_proj.weight.T.unflatten(0, (heads, -1))
+    added = added + attention.out_proj.bias / heads
+    return torch.baddbmm(cells, shares.transpose(1, 2), added.flatten(1, 2))
+
+
+def _by_head(projected: Tensor, heads: int) -> Tensor:
+    """[n, T, N * c] to [n, N, T, c]."""
+    apart: Tensor = projected.unflatten(-1, (heads, -1))
+    return apart.transpose(1, 2)
+
+
+def _upscale(decoder: MaskDecoder, cells: Tensor, weights: Tensor) -> Tensor:
+    """Logits [n, 4h, 4w] of cells [n, h, w, C], with a mask's weights [n, C / 8].
+
+    The package's transposed convolutions have a stride of their kernel's size, so each is one
+    matrix product a cell, whose results stand beside each other as the kernel does.
+    """
+    first, norm, act, second, last_act = decoder.output_upscaling
+    small = F.layer_norm(_apart(first, cells), norm.weight.shape, norm.weight, norm.bias, norm.eps)
+    fine = last_act(_apart(second, act(small)))
+    masks: Tensor = (fine.flatten(1, -2) @ weights[:, :, None]).view(fine.shape[:-1])
+    return masks.permute(0, 1, 3, 5, 2, 4, 6).flatten(4).flatten(1, 3)
+
+
+def _apart(convolution: nn.ConvTranspose2d, cells: Tensor) -> Tensor:
+    """A transposed convolution whose kernel does not overlap, [..., C] to [..., 2, 2, C']."""
+    kernel = convolution.weight.permute(2, 3, 1, 0)
+    size = kernel.shape[:3]
+    bias = None if convolution.bias is None else convolution.bias.expand(size).flatten()
+    apart: Tensor = F.linear(cells, kernel.flatten(0, 2), bias).unflatten(-1, size)
+    return apart
