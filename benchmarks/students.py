@@ -220,6 +220,9 @@ class FirstVideos(MaskStore):
     def videos(self) -> list[str]:
         return super().videos()[: self._count]
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_count": self._count}
+
 
 def masks_of(config: RunConfig, kind: str, seed: int) -> MaskStore:
     """The store of a kind of masks; written beside the run's where it is not there yet."""

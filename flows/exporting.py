@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 
-from flows.finish import prediction_split
 from flows.paths import RunPaths
 from flows.progress import reporter
-from flows.students import own_masks
+from flows.run import plan_with
+from flows.students import own_masks, prediction_split, student_is_done
 from flows.workshop import Workshop
 from pipeline.config import RunConfig
-from pipeline.errors import ConfigError, PseudoLabelError
+from pipeline.errors import ConfigError, PseudoLabelError, StoreError
 from pipeline.ports import DatasetReader
 from pipeline.types import Augmentation, FrameIndex, SampleKey
 from storage.exports import EXPORTS, ExportReport, ExportSource
+from storage.exports.source import Quality, QualityByVideo
 from storage.ledger import Ledger
 from storage.masks import MaskStore
 from storage.tables import read_augmentations
@@ -64,12 +66,65 @@ def export_run(
     return report
 
 
+class FinishedQuality(QualityByVideo):
+    """The quality rows of the videos that receipts of ``rank`` stand for, from the tables that it
+    wrote with their masks: the merged table is as old as the last run that came to its end.
+
+    Args:
+        paths: of the run.
+    """
+
+    def __init__(self, paths: RunPaths) -> None:
+        super().__init__(None)
+        self._parts = {
+            video: paths.part("rank", receipt.shard)
+            for receipt in Ledger(paths.folder).receipts("rank")
+            if receipt.error is None
+            for video in receipt.videos
+        }
+        self._part: Path | None = None
+        self._rows = QualityByVideo(None)
+
+    def of(self, video_id: str) -> Quality:
+        """The rows of a video; empty where no receipt stands for it. One table is open at a time.
+
+        Raises:
+            StoreError: its table is missing or damaged.
+        """
+        part = self._parts.get(video_id)
+        if part is None:
+            return {}
+        if part != self._part:
+            if not part.is_file():
+                raise StoreError(
+                    f"{part}: missing; expected the quality rows of {video_id};"
+                    " `pseudolabels run` writes them again"
+                )
+            self._part, self._rows = part, QualityByVideo(part)
+        return self._rows.of(video_id)
+
+
+@dataclass(frozen=True)
+class RunSource(ExportSource):
+    """Masks of a run, with the quality rows that were written with them.
+
+    Attributes:
+        paths: of the run.
+    """
+
+    paths: RunPaths = field(kw_only=True)
+
+    def quality_by_video(self) -> QualityByVideo:
+        """The quality rows, video by video."""
+        return FinishedQuality(self.paths)
+
+
 def masks_of(shop: Workshop, source: str) -> ExportSource:
     """The masks that go by a name: ``masks``, ``student``, ``consensus``, or a store's path; of the
     run's own, those that it has finished.
 
     Raises:
-        PseudoLabelError: there are none.
+        PseudoLabelError: there are none, or the run has not finished the student.
     """
     paths = shop.paths
     known: dict[str, tuple[Path, Path | None]] = {
@@ -88,8 +143,26 @@ def masks_of(shop: Workshop, source: str) -> ExportSource:
             f"{path}: no masks; expected a mask store (--from {source}); make it with"
             " `pseudolabels run` or `pseudolabels import-masks`, or give the path of one"
         )
-    split = prediction_split(shop) if source == "student" else None
-    return ExportSource(store, shop.reader(split), quality)
+    if path.resolve() == paths.predictions.resolve():
+        _check_student(shop)
+        return ExportSource(store, shop.reader(prediction_split(shop)))
+    # A folder without a ledger is no run's.
+    if own and Ledger(paths.folder).folder.is_dir():
+        return RunSource(store, shop.reader(), paths=paths)
+    return ExportSource(store, shop.reader(), quality)
+
+
+def _check_student(shop: Workshop) -> None:
+    """Raises PseudoLabelError where no receipt stands for what the run's student predicted."""
+    plan = plan_with(shop, remember=False)
+    if student_is_done(shop.paths, plan):
+        return
+    why = [job.reason for job in plan.jobs.get("student", ())] or ["student.enabled is false"]
+    raise PseudoLabelError(
+        f"{shop.paths.predictions}: of a student that failed, or of another configuration"
+        f" ({why[0]}); expected the masks of a student that the run has finished; make them with"
+        " `pseudolabels run`, or give the run's folder, whose config.toml has its configuration"
+    )
 
 
 def write_augmentations_of(shop: Workshop, file: Path) -> int:

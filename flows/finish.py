@@ -11,8 +11,8 @@ from flows.evaluation import BaselineMasks, SampleScore, StoredMasks, evaluate, 
 from flows.paths import ALL, SHARD_STAGES, STAGES
 from flows.receipts import receipted
 from flows.shards import Plan
+from flows.students import prediction_split, student_is_done
 from flows.workshop import Workshop
-from pipeline.errors import InputError
 from pipeline.types import Receipt
 from storage.atomic import replace_file
 from storage.ledger import Ledger
@@ -36,21 +36,6 @@ def finish_stage(shop: Workshop, stage: str, fingerprint: str) -> Receipt:
         done.counts = counts
     assert done.receipt is not None
     return done.receipt
-
-
-def prediction_split(shop: Workshop) -> str:
-    """The split that the student predicts: the one asked for, else ``valid`` where there is one,
-    else the labelled one.
-    """
-    asked = shop.config.dataset.predict_split
-    if asked is not None:
-        return asked
-    try:
-        if shop.reader("valid").video_ids():
-            return "valid"
-    except InputError:
-        pass
-    return shop.config.dataset.split
 
 
 def sample_markdown(shop: Workshop) -> str:
@@ -115,7 +100,7 @@ def _evaluate(shop: Workshop) -> Counter[str]:
         if shard.name in done
         for video in shard.videos
     }
-    student = _student_is_done(shop)
+    student = student_is_done(paths, plan)
     predicted = list(shop.reader(prediction_split(shop)).video_ids()) if student else []
     shop.progress.begin("evaluate", 2 * len(videos) + len(predicted), "videos")
     counts: Counter[str] = Counter()
@@ -146,16 +131,6 @@ def _evaluate(shop: Workshop) -> Counter[str]:
         file.write("\n")
     shop.progress.end()
     return counts
-
-
-def _student_is_done(shop: Workshop) -> bool:
-    """Whether the ledger holds the student's receipt of this plan, of all shards or of some."""
-    ledger = Ledger(shop.config.run_folder)
-    return any(
-        ledger.is_done("student", ALL, fingerprint)
-        for job in _plan(shop).jobs.get("student", ())
-        for fingerprint in (job.fingerprint, f"partial-{job.fingerprint}")
-    )
 
 
 def _report(shop: Workshop) -> Counter[str]:

@@ -53,6 +53,9 @@ def train_run(config: RunConfig, name: str | None, console: Console) -> Path:
             f"--name {called!r}; expected letters, digits, dots, dashes and underscores"
         )
     shop = Workshop(config)
+    if config.runner.kind == "ray" and not started_by_torchrun():
+        # What is left out is said here: Ray's workers have no terminal.
+        shop.progress = reporter(console)
     taught_by(shop)
     if config.student.start is not None:
         weight_files(str(weights_of_student(config.student.start)))

@@ -1,4 +1,6 @@
-"""What a student is made of by its configuration: its encoders, what it is shown, whose masks."""
+"""What a student is made of by its configuration: its encoders, what it is shown, whose masks; and
+whether what it predicted counts.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from flows.paths import RunPaths, weights_of_student
+from flows.paths import ALL, RunPaths, weights_of_student
 from flows.sentences import StoredSentences
+from flows.shards import Plan
 from flows.workshop import Workshop
 from pipeline.config import RunConfig, StudentConfig
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, InputError
 from pipeline.ports import DatasetReader, MaskSource
 from storage.datasets.weak import WeakView
 from storage.ledger import Ledger
@@ -142,6 +145,33 @@ def own_masks(shop: Workshop) -> FinishedMasks:
             " change while they are read"
         )
     return store
+
+
+def prediction_split(shop: Workshop) -> str:
+    """The split that the student predicts: the one asked for, else ``valid`` where there is one,
+    else the labelled one.
+    """
+    asked = shop.config.dataset.predict_split
+    if asked is not None:
+        return asked
+    try:
+        if shop.reader("valid").video_ids():
+            return "valid"
+    except InputError:
+        pass
+    return shop.config.dataset.split
+
+
+def student_is_done(paths: RunPaths, plan: Plan) -> bool:
+    """Whether the ledger holds the student's receipt of a plan, of all shards or of some; without
+    it, predictions that are there are of a student that failed or of another configuration.
+    """
+    ledger = Ledger(paths.folder)
+    return any(
+        ledger.is_done("student", ALL, fingerprint)
+        for job in plan.jobs.get("student", ())
+        for fingerprint in (job.fingerprint, f"partial-{job.fingerprint}")
+    )
 
 
 def supervision_of(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,13 +16,17 @@ from PIL import Image
 
 from flows.measure import run as run_module
 from flows.paths import RunPaths
-from pipeline.types import PseudoMask, SampleKey, Status
+from flows.run import plan_of
+from pipeline.config import load_config
+from pipeline.types import FrameQuality, PseudoMask, Receipt, SampleKey, Status
 from storage.datasets import open_dataset
+from storage.datasets.shapes import write_shapes
 from storage.ledger import Ledger
 from storage.masks import MaskStore
 from storage.run_lock import RunLock
 from storage.tables import iter_quality
-from tests.fakes.stages import fake_parts
+from tests.fakes.stages import fake_parts, fake_rank
+from tests.fakes.truth import store_truth
 from tests.flows.conftest import Site
 from tests.flows.test_cli import call
 from tests.storage.datasets import trees
@@ -226,3 +232,71 @@ def test_masks_that_the_run_has_not_finished_do_not_go_out(cli, site: Site, tmp_
     assert code == 1
     assert "no masks; expected a mask store" in " ".join(shown.split())
     assert not (tmp_path / "none.json").exists()
+
+
+def test_masks_go_out_with_the_quality_they_were_ranked_with(
+    cli, site: Site, tmp_path: Path
+) -> None:  # type: ignore[no-untyped-def]
+    def other_rank(*arguments: Any) -> tuple[PseudoMask, list[FrameQuality]]:
+        mask, rows = fake_rank(*arguments)
+        return mask, [replace(row, stability=0.25) for row in rows]
+
+    def stability(number: int) -> dict[str, set[float]]:
+        out = tmp_path / f"{number}.parquet"
+        code, shown = cli("export", site.folder, "--to", "parquet", "--out", out)
+        assert code == 0, shown
+        found: dict[str, set[float]] = {}
+        for row in pq.read_table(out).to_pylist():
+            found.setdefault(row["video"], set()).add(round(row["stability"], 3))
+        return found
+
+    site.run()
+    merged = (site.folder / "quality.parquet").read_bytes()
+    first = stability(0)
+    assert all(0.25 not in found for found in first.values()) and len(first) == 4
+    Ledger(site.folder).withdraw("rank", "00001")
+    site.run(to_stage="rank", rank=other_rank)
+    assert (site.folder / "quality.parquet").read_bytes() == merged, "not merged anew"
+    again = stability(1)
+    assert again == {**first, "clip02": {0.25}, "clip03": {0.25}}
+    (site.folder / "rank" / "00001.parquet").unlink()
+    out = tmp_path / "none.parquet"
+    code, shown = cli("export", site.folder, "--to", "parquet", "--out", out)
+    assert (code, out.exists()) == (1, False)
+    assert "00001.parquet: missing; expected the quality rows of clip02" in shown
+
+
+def test_predictions_go_out_only_of_a_student_that_has_ended(cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    write_shapes(tmp_path / "data", 1, 1, 5)
+    words = (f"out={str(tmp_path)!r}", f"dataset.root={str(tmp_path / 'data')!r}")
+    config = load_config(None, [*words, "student.steps=7"])
+    paths, ledger = RunPaths(config.run_folder), Ledger(config.run_folder)
+    place = ("--dataset", "shapes", "--root", tmp_path / "data", "--split", "train")
+    out = tmp_path / "out.parquet"
+    sources = ("student", paths.predictions)
+
+    def exported(source: object, steps: int = 7) -> tuple[int, str]:
+        given = (*place, "--runs", tmp_path, "--from", source, "--to", "parquet", "--out", out)
+        return cli("export", f"student.steps={steps}", *given, "--overwrite")  # type: ignore[no-any-return]
+
+    assert "no masks; expected a mask store (--from student)" in exported("student")[1]
+    store_truth(open_dataset("shapes", tmp_path / "data", "valid"), paths.predictions, weight=1.0)
+    asked = plan_of(config).job("student", "all")
+    for source in sources:
+        code, shown = exported(source)
+        assert (code, out.exists()) == (1, False)
+        assert "of a student that failed, or of another configuration (no receipt)" in shown
+    for fingerprint in (asked.fingerprint, f"partial-{asked.fingerprint}"):
+        basis, videos = dict(asked.basis), asked.shard.videos
+        ledger.commit(Receipt("student", "all", fingerprint, videos, basis=basis))
+        for source in sources:
+            code, shown = exported(source)
+            assert code == 0, shown
+            assert set(pq.read_table(out)["split"].to_pylist()) == {"valid"}
+    before = out.read_bytes()
+    code, shown = exported("student", 8)
+    assert code == 1 and out.read_bytes() == before
+    assert "(steps 7 → 8); expected the masks of a student that the run has finished" in shown
+    assert "make them with `pseudolabels run`" in shown
+    code, shown = cli("evaluate", "run", *place, "--out", tmp_path, "--from", "student")
+    assert code == 1 and "of another configuration" in shown

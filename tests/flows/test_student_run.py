@@ -20,7 +20,8 @@ from PIL import Image
 from rich.console import Console
 from safetensors.torch import load_file
 
-from flows import student_run
+from benchmarks.students import FirstVideos
+from flows import ray_training, student_run
 from flows.curves import curves_markdown, write_curves
 from flows.fingerprints import base_of
 from flows.predicting import How, predict
@@ -252,6 +253,27 @@ def test_masks_that_the_run_has_not_finished_teach_nothing(site: Path) -> None:
     ledger.withdraw("rank", "00000")
     with pytest.raises(ConfigError, match=r"no masks; .*pseudolabels run"):
         masks_to_train_on(Workshop(config))
+
+
+def test_a_training_on_ray_says_what_is_left_out(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, console = config_of(site, "runner.kind=ray"), Console(record=True, width=400)
+    Ledger(config.run_folder).commit(Receipt("rank", "00000", "f", ("train00000",)))
+    trained: list[Path] = []
+    monkeypatch.setattr(student_run, "check_runner", lambda config: None)
+    monkeypatch.setattr(
+        ray_training, "train_on_ray", lambda config, folder, console: trained.append(folder)
+    )
+    folder = train_run(config, None, console)
+    assert trained == [folder]
+    assert console.export_text().count("1 of 2 videos are left out") == 1
+
+
+def test_the_first_videos_of_a_store_are_the_same_in_another_process(site: Path) -> None:
+    store = FirstVideos(site / "shapes-train" / "pseudomasks.zarr", 1)
+    assert store.videos() == ["train00000"]
+    assert pickle.loads(pickle.dumps(store)).videos() == ["train00000"]
 
 
 def test_validation_needs_truth(site: Path) -> None:

@@ -244,9 +244,13 @@ def test_predictions_are_the_students_only_with_its_receipt(
         finish_stage(shop, "evaluate", "f")
         return json.loads(shop.paths.metrics.read_text())["student"]
 
-    assert measured() is None
+    def shown() -> bool:
+        finish_stage(shop, "report", "f")
+        return "What the student predicts" in shop.paths.report.read_text()
+
+    assert measured() is None and not shown()
     for fingerprint, known in (("another", False), (asked, True), (f"partial-{asked}", True)):
         ledger.commit(Receipt("student", "all", fingerprint, ()))
         found = measured()
-        assert (found is not None) == known
+        assert (found is not None) == known == shown()
     assert found["overall"]["J&F"] == 100
