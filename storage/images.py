@@ -5,6 +5,7 @@ Letters: H W pixels.
 
 from __future__ import annotations
 
+import errno
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,12 +24,30 @@ MAX_PIXELS = 64_000_000
 MASK_MODES = frozenset({"1", "L", "P"})
 """PIL modes of index masks: a palette PNG keeps the object id of a pixel as its value."""
 
+_FILES_FAULT = frozenset(
+    {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ELOOP}
+    | {errno.ENAMETOOLONG, errno.EBADMSG, errno.EUCLEAN, errno.EINVAL, errno.ENXIO, errno.EIO}
+)
+"""Missing, in each other's place, closed, links in a circle, a long name, a damaged file system,
+places before the file's start, a socket, a bad sector. A network may give ``EIO`` and mend, but a
+disk gives it for good: it costs a video, which can be tried again, and not a shard."""
+
+
+def is_files_fault(error: Exception) -> bool:
+    """Whether a file or folder is at fault for an error, and will be the next time too.
+
+    Otherwise the network or the machine is (``ESTALE``, ``ETIMEDOUT``, ``EMFILE``), and the same
+    work may succeed later. Libraries give their own errors for damage no number.
+    """
+    return not isinstance(error, OSError) or error.errno is None or error.errno in _FILES_FAULT
+
 
 def image_size(path: Path) -> tuple[int, int]:
     """(H, W) out of the header; no pixel is decoded.
 
     Raises:
         InputError: the file is missing, is no image, or claims more than MAX_PIXELS.
+        OSError: it cannot be read for a reason that may pass.
     """
     with _opened(path, "an image") as image:
         return image.height, image.width
@@ -43,6 +62,7 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> NDArray[np.ui
 
     Raises:
         InputError: the file is missing, broken, truncated, too large, or of another size.
+        OSError: it cannot be read for a reason that may pass.
     """
     with _opened(path, "an image") as image:
         if size is not None and (image.height, image.width) != size:
@@ -68,6 +88,7 @@ def read_mask(
     Raises:
         InputError: the file is missing, broken, truncated, too large, of another size, or holds
             colours in place of ids.
+        OSError: it cannot be read for a reason that may pass.
     """
     with _opened(path, "an index mask", content) as image:
         if image.mode not in MASK_MODES:
@@ -120,7 +141,7 @@ def _palette() -> bytes:
 
 @contextmanager
 def _opened(path: Path, expected: str, content: bytes | None = None) -> Iterator[Image.Image]:
-    """The open image; every way in which a file can fail to be one becomes an InputError."""
+    """The open image; every way in which the file is at fault becomes an InputError."""
     try:
         with Image.open(path if content is None else io.BytesIO(content)) as image:
             pixels = image.width * image.height
@@ -143,8 +164,11 @@ def _opened(path: Path, expected: str, content: bytes | None = None) -> Iterator
         ) from error
     except InputError:
         raise
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        # PIL raises SyntaxError for a broken PNG chunk, OSError for a truncated stream.
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, NotImplementedError) as error:
+        if not is_files_fault(error):
+            raise
+        # PIL raises SyntaxError for a broken PNG chunk, OSError for a truncated stream,
+        # NotImplementedError for rare kinds of textures.
         raise InputError(
             path, f"not readable as an image ({error})", expected, "restore the file"
         ) from error

@@ -27,12 +27,16 @@ from pipeline.types import Expression, FrameIndex, SampleKey, VideoRef
 from storage.csv_files import read_csv_rows
 from storage.datasets.base import MaskedReader
 from storage.datasets.clips import ClipCache
+from storage.datasets.files import names_in, read_ids, status
+from storage.datasets.numbers import is_number
 from storage.datasets.sentences import checked_sentence
+from storage.images import is_files_fault
 from storage.names import safe_name
 
 SUBSETS = {"train": "0", "test": "1"}
 
 _QUERIES_LAYOUT = "CSV with the header video_id,instance_id,query"
+_MASKS_LAYOUT = "HDF5 with instance [N] and reMask [N, W, H]"
 
 
 @dataclass(frozen=True)
@@ -108,13 +112,20 @@ class A2DSentences(MaskedReader):
         return self._cache.frame(video.paths[index], index)
 
     def annotated_frames(self, video: VideoRef) -> list[FrameIndex]:
-        """The frames that have truth."""
-        names = {path.stem for path in (self._instances / video.id).glob("*.h5")}
+        """The frames that have truth. Raises InputError as :meth:`annotation_files`."""
+        names = {path.stem for path in self.annotation_files(video)}
         return [FrameIndex(index) for index, name in enumerate(video.frames) if name in names]
 
     def annotation_files(self, video: VideoRef) -> list[Path]:
-        """The annotation files of a video, sorted."""
-        return sorted((self._instances / video.id).glob("*.h5"))
+        """The annotation files of a video, sorted; none where it has no folder of them.
+
+        Raises:
+            InputError: the folder is a file, or may not be read.
+        """
+        folder, expected = self._instances / video.id, f"the annotations of video {video.id}"
+        if status(folder, expected) is None:
+            return []
+        return [folder / name for name in names_in(folder, expected) if name.endswith(".h5")]
 
     def rows(self) -> tuple[int, int]:
         """Rows of the annotation text, of all splits, and how many of them are dropped."""
@@ -126,7 +137,7 @@ class A2DSentences(MaskedReader):
     ) -> NDArray[np.bool_] | None:
         """The mask of the instance [1, H, W]; None where the frame is not annotated."""
         path = self._instances / video.id / f"{video.frames[index]}.h5"
-        if not path.is_file():
+        if status(path, _MASKS_LAYOUT) is None:
             return None
         masks = read_instances(path)
         (instance,) = expression.object_ids
@@ -159,10 +170,7 @@ class A2DSentences(MaskedReader):
                     path, f"{len(row)} columns in row {number}", "9 columns", "mend the row"
                 )
         videos = {row[0].strip() for row in rows if row[8].strip() == SUBSETS[self.split]}
-        missed = self._texts / "a2d_missed_videos.txt"
-        if missed.is_file():
-            videos -= set(missed.read_text(encoding="utf-8").split())
-        return videos
+        return videos - (read_ids(self._texts / "a2d_missed_videos.txt") or frozenset())
 
 
 def read_queries(path: Path) -> list[Query]:
@@ -179,7 +187,7 @@ def read_queries(path: Path) -> list[Query]:
         instance = row[1].strip() if len(row) > 2 else ""
         if instance == "1 (copy)":
             continue
-        if not instance.isdecimal():
+        if not is_number(instance):
             raise InputError(
                 path, f"row {number} is {','.join(row)[:60]!r}", _QUERIES_LAYOUT, "mend the row"
             )
@@ -211,6 +219,7 @@ def read_instances(path: Path) -> dict[int, NDArray[np.bool_]]:
 
     Raises:
         InputError: the file is missing, broken, or holds fewer masks than instances.
+        OSError: it cannot be read for a reason that may pass.
     """
     instances, masks = _arrays(path)
     result: dict[int, NDArray[np.bool_]] = {}
@@ -221,12 +230,14 @@ def read_instances(path: Path) -> dict[int, NDArray[np.bool_]]:
 
 def _arrays(path: Path) -> tuple[list[int], NDArray[np.bool_]]:
     """Instances [N], and masks [N or more, W, H]."""
-    expected, remedy = "HDF5 with instance [N] and reMask [N, W, H]", "restore the file"
+    expected, remedy = _MASKS_LAYOUT, "restore the file"
     try:
         with h5py.File(path, "r") as file:
             instances = np.atleast_1d(np.asarray(file["instance"]).squeeze()).astype(int).tolist()
             masks = np.asarray(file["reMask"]).astype(bool)
     except (OSError, KeyError, ValueError, TypeError) as error:
+        if not is_files_fault(error):
+            raise
         raise InputError(path, f"not readable ({error})", expected, remedy) from error
     masks = masks[None] if masks.ndim == 2 else masks
     if masks.ndim != 3 or len(masks) < len(instances):

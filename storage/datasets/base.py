@@ -5,7 +5,6 @@ Letters: n objects of an expression, H W pixels.
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import lru_cache
@@ -18,6 +17,8 @@ from pipeline.errors import InputError
 from pipeline.geometry import masks_to_boxes
 from pipeline.ports import Image
 from pipeline.types import Expression, FrameIndex, VideoRef
+from storage.datasets.files import is_folder, status
+from storage.datasets.numbers import is_number
 from storage.images import read_image, read_mask
 from storage.names import check_inside
 
@@ -31,17 +32,16 @@ class MaskedReader(ABC):
         split: such as ``train``.
 
     Raises:
-        InputError: the root is no folder.
+        InputError: the root is no folder, or lies in one that may not be entered.
     """
 
     in_order: bool = False
 
     def __init__(self, name: str, root: Path, split: str) -> None:
-        if not root.is_dir():
+        expected = f"the root folder of data set {name}"
+        if not is_folder(root, expected):
             found = "not a folder" if root.exists() else "no such folder"
-            raise InputError(
-                root, found, f"the root folder of data set {name}", "give its path to --root"
-            )
+            raise InputError(root, found, expected, "give its path to --root")
         self.name = name
         self.root = root
         self.split = split
@@ -104,23 +104,19 @@ def palette_masks(
     Raises:
         InputError: the file is broken or of another size, lies elsewhere, or an id is not a number
             in 1..255.
+        OSError: the file cannot be read for a reason that may pass.
     """
     numbers = []
     for object_id in object_ids:
-        if not (object_id.isascii() and object_id.isdecimal() and 1 <= int(object_id) <= 255):
+        if not (is_number(object_id) and 1 <= int(object_id) <= 255):
             raise InputError(
-                path, f"object id {object_id!r}", "a number in 1..255", "mend the expression"
+                path, f"object id {object_id[:80]!r}", "a number in 1..255", "mend the expression"
             )
         numbers.append(int(object_id))
-    try:
-        changed = os.stat(path).st_mtime_ns  # noqa: PTH116 - one call a frame and expression
-    except FileNotFoundError:
+    found = status(path, "an index mask")
+    if found is None:
         return None
-    except OSError as error:
-        raise InputError(
-            path, error.strerror or str(error), "an index mask", "restore the file"
-        ) from error
-    ids = _index_mask(path, size, changed, tuple(within))
+    ids = _index_mask(path, size, found.st_mtime_ns, tuple(within))
     return np.equal(ids[None], np.array(numbers, dtype=np.uint8)[:, None, None])
 
 

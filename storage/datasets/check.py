@@ -19,6 +19,8 @@ from storage.datasets.meta_expressions import IndexedReader
 from storage.datasets.published import published_counts
 from storage.images import read_image
 
+_PROBLEMS = (InputError, OSError)
+
 Kind = Literal["missing", "broken", "odd"]
 
 
@@ -51,10 +53,18 @@ class DatasetCheck:
     findings: list[Finding] = field(default_factory=list)
     shown: list[int] = field(default_factory=list)
 
-    def add(self, error: InputError) -> None:
-        """Notes a file that could not be read; the same file once."""
-        kind: Kind = "missing" if error.found.startswith("no such") else "broken"
-        finding = Finding(kind, error.path, f"{error.found}; expected {error.expected}")
+    def add(self, error: InputError | OSError, at: Path | str) -> None:
+        """Notes a file that could not be read; the same file once.
+
+        Args:
+            at: the file or sample that was read, which an error of the system may not name.
+        """
+        if isinstance(error, OSError):
+            words = f"{error.strerror or error}; this may pass, so check again"
+            finding = Finding("broken", str(error.filename or at), words)
+        else:
+            kind: Kind = "missing" if error.found.startswith("no such") else "broken"
+            finding = Finding(kind, error.path, f"{error.found}; expected {error.expected}")
         if finding not in self._seen:
             self._seen.add(finding)
             self.findings.append(finding)
@@ -87,7 +97,7 @@ def check_dataset(
         expressions = _expressions(reader, video_id, check)
         try:
             video = reader.video(video_id)
-        except InputError as error:
+        except _PROBLEMS as error:
             _check_files(reader, video_id, error, check)
         else:
             check.counts["frames"] += len(video)
@@ -102,8 +112,8 @@ def check_dataset(
 def _expressions(reader: DatasetReader, video_id: str, check: DatasetCheck) -> list[Expression]:
     try:
         found = list(reader.expressions(video_id))
-    except InputError as error:
-        check.add(error)
+    except _PROBLEMS as error:
+        check.add(error, video_id)
         return []
     check.counts["expressions"] += len(found)
     check.counts["objects"] += len({name for item in found for name in item.object_ids})
@@ -113,29 +123,29 @@ def _expressions(reader: DatasetReader, video_id: str, check: DatasetCheck) -> l
 
 
 def _check_files(
-    reader: DatasetReader, video_id: str, error: InputError, check: DatasetCheck
+    reader: DatasetReader, video_id: str, error: InputError | OSError, check: DatasetCheck
 ) -> None:
     """Looks at every file of a video that cannot be opened as a whole."""
     before = len(check.findings)
     try:
         paths = reader.frame_files(video_id) if isinstance(reader, IndexedReader) else []
-    except InputError:
+    except _PROBLEMS:
         paths = []
     for path in paths:
         try:
             read_image(path)
-        except InputError as found:
-            check.add(found)
+        except _PROBLEMS as found:
+            check.add(found, path)
     if len(check.findings) == before:
-        check.add(error)
+        check.add(error, video_id)
 
 
 def _check_frames(reader: DatasetReader, video: VideoRef, check: DatasetCheck) -> None:
     for index in range(len(video)):
         try:
             reader.frame(video, FrameIndex(index))
-        except InputError as error:
-            check.add(error)
+        except _PROBLEMS as error:
+            check.add(error, video.paths[index])
 
 
 def _check_truth(
@@ -166,14 +176,22 @@ def _check_truth(
     if not targets:
         check.shown += [len(video)] * len(expressions)
     if isinstance(reader, A2DSentences):
-        for path in reader.annotation_files(video):
+        for path in _annotation_files(reader, video, check):
             try:
                 words = odd_instances(path)
-            except InputError as error:
-                check.add(error)
+            except _PROBLEMS as error:
+                check.add(error, path)
             else:
                 if words:
                     check.odd(path, words)
+
+
+def _annotation_files(reader: A2DSentences, video: VideoRef, check: DatasetCheck) -> list[Path]:
+    try:
+        return reader.annotation_files(video)
+    except _PROBLEMS as error:
+        check.add(error, video.id)
+        return []
 
 
 def _visible(
@@ -183,8 +201,8 @@ def _visible(
     for index in range(len(video)):
         try:
             truth = reader.truth(video, item, FrameIndex(index))
-        except InputError as error:
-            check.add(error)
+        except _PROBLEMS as error:
+            check.add(error, f"{video.id}, frame {video.frames[index]}")
             yield None
         else:
             yield None if truth is None else bool(truth.any())

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.errors import InputError
 from pipeline.types import VideoRef
+from storage.datasets.files import REMEDY, listing
 from storage.images import image_size
 from storage.names import check_inside, safe_name
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
-
-_UNREADABLE = frozenset(
-    {errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.EBADMSG, errno.EUCLEAN}
-)
-"""What a folder itself is at fault for, and will be the next time too: rights, links, its name, a
-damaged file system."""
 
 
 def video_from_folder(
@@ -38,7 +31,7 @@ def video_from_folder(
     Raises:
         InputError: the folder or a frame is missing or may not be read, a frame is no image, two
             frames are of unequal size, a name occurs twice, or a link leads out of the data set.
-        OSError: the folder cannot be listed for a reason that may pass.
+        OSError: the folder or a frame cannot be read for a reason that may pass.
     """
     files = _image_files(video_id, folder, [area.resolve() for area in within])
     chosen = sorted(files, key=frame_order) if names is None else _named(folder, files, names)
@@ -68,7 +61,8 @@ def frame_order(name: str) -> tuple[int, str]:
 def _image_files(video_id: str, folder: Path, within: Sequence[Path]) -> dict[str, Path]:
     """Frame name -> image file."""
     files: dict[str, Path] = {}
-    with _listing(video_id, folder):
+    remedy = f"{REMEDY}, or take the video out of the index"
+    with listing(folder, f"the frames of video {video_id}", remedy):
         check_inside(folder, within)
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
             stem, suffix = os.path.splitext(entry.name)  # noqa: PTH122 - an entry, not a path
@@ -78,30 +72,6 @@ def _image_files(video_id: str, folder: Path, within: Sequence[Path]) -> dict[st
                 check_inside(Path(entry.path), within)
             files.setdefault(stem, Path(entry.path))
     return files
-
-
-@contextmanager
-def _listing(video_id: str, folder: Path) -> Iterator[None]:
-    """Every error that is the folder's fault becomes an InputError."""
-    expected = f"the frames of video {video_id}"
-    try:
-        yield
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError(
-            folder,
-            "no such folder",
-            expected,
-            "restore the folder, or take the video out of the index",
-        ) from error
-    except OSError as error:
-        if error.errno not in _UNREADABLE:
-            raise
-        raise InputError(
-            folder,
-            f"not readable ({error.strerror})",
-            expected,
-            "mend the folder or its rights, or take the video out of the index",
-        ) from error
 
 
 def _named(folder: Path, files: dict[str, Path], names: Sequence[str]) -> list[str]:

@@ -9,6 +9,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import zlib
 from collections import defaultdict
 from collections.abc import Sequence
@@ -24,11 +26,16 @@ from pipeline.errors import InputError
 from pipeline.types import Expression, FrameIndex, SampleKey, VideoRef
 from storage.csv_files import read_csv_rows
 from storage.datasets.base import MaskedReader
+from storage.datasets.files import REMEDY, listing, names_in, status
 from storage.datasets.frames import video_from_folder
 from storage.datasets.sentences import checked_sentence
+from storage.images import is_files_fault
 from storage.names import safe_name
 
+logger = logging.getLogger(__name__)
+
 _LAYOUT = "CSV with a header: video, sentence"
+_MASKS_LAYOUT = "a MATLAB file with part_mask [H, W, T]"
 
 _DAMAGE = (
     ArithmeticError,
@@ -48,6 +55,9 @@ _DAMAGE = (
 class JHMDBSentences(MaskedReader):
     """Reader of JHMDB-Sentences, which is a test set as a whole.
 
+    A video is looked for in the folders of the actions. Where one of them cannot be read, a warning
+    is logged, and the videos that are in none of the others cannot be had.
+
     The masks of a video may end before its frames do; there is no truth past their end.
 
     Args:
@@ -64,19 +74,15 @@ class JHMDBSentences(MaskedReader):
         self._frames = root / "Rename_Images"
         if split != "test":
             raise InputError(root, f"split {split!r}", "test, the only one", "give --split test")
-        if not self._frames.is_dir():
-            raise InputError(self._frames, "no such folder", "frames by action", "check --root")
         self._sentences: dict[str, list[str]] = defaultdict(list)
         for number, row in enumerate(read_csv_rows(self._texts, _LAYOUT)[1:], start=2):
             if len(row) < 2:
-                raise InputError(self._texts, f"row {number} is {row}", _LAYOUT, "mend the row")
+                raise InputError(
+                    self._texts, f"row {number} is {str(row)[:200]}", _LAYOUT, "mend the row"
+                )
             self._sentences[row[0].strip()].append(row[1])
-        self._actions = {
-            video.name: action.name
-            for action in sorted(self._frames.iterdir())
-            if action.is_dir()
-            for video in action.iterdir()
-        }
+        self._unlisted: list[str] = []
+        self._actions = self._actions_of_videos()
         self._ids = tuple(sorted(self._sentences))
 
     def video_ids(self) -> Sequence[str]:
@@ -87,7 +93,7 @@ class JHMDBSentences(MaskedReader):
         """All frames of a video. Raises InputError if there are none or one is misshapen."""
         self._sentences_of(video_id)
         safe_name(video_id, self._texts, "video id")
-        folder = self._frames / self._actions.get(video_id, "*") / video_id
+        folder = self._frames / self._action(video_id) / video_id
         return video_from_folder(video_id, folder, (self.root, self._frames))
 
     def expressions(self, video_id: str) -> Sequence[Expression]:
@@ -105,9 +111,9 @@ class JHMDBSentences(MaskedReader):
         self, video: VideoRef, expression: Expression, index: FrameIndex
     ) -> NDArray[np.bool_] | None:
         """The actor's mask [1, H, W]; None past the end of the masks, or where there are none."""
-        action = self._actions.get(video.id, "*")
-        path = self.root / "puppet_mask" / action / video.id / "puppet_mask.mat"
-        if not path.is_file():
+        folder = self.root / "puppet_mask" / self._action(video.id) / video.id
+        path = folder / "puppet_mask.mat"
+        if status(path, _MASKS_LAYOUT) is None:
             return None
         masks = _puppet_masks(path)
         if masks.shape[:2] != (video.height, video.width):
@@ -118,6 +124,28 @@ class JHMDBSentences(MaskedReader):
                 "restore the file",
             )
         return masks[None, :, :, index] if index < masks.shape[2] else None
+
+    def _actions_of_videos(self) -> dict[str, str]:
+        """Video -> action; notes the actions whose folders cannot be read."""
+        with listing(self._frames, "frames by action", f"{REMEDY}, or check --root"):
+            actions = sorted(entry.name for entry in os.scandir(self._frames) if entry.is_dir())
+        found: dict[str, str] = {}
+        for action in actions:
+            try:
+                found.update(dict.fromkeys(self._videos_of(action), action))
+            except InputError as error:
+                logger.warning("%s; its videos are set aside", error)
+                self._unlisted.append(action)
+        return found
+
+    def _videos_of(self, action: str) -> list[str]:
+        return names_in(self._frames / action, f"the videos of action {action}")
+
+    def _action(self, video_id: str) -> str:
+        """The folder of a video, * if it is in none; InputError if it may be in a closed one."""
+        if video_id in self._actions:
+            return self._actions[video_id]
+        return next((name for name in self._unlisted if video_id in self._videos_of(name)), "*")
 
     def _sentences_of(self, video_id: str) -> list[str]:
         if video_id not in self._ids:
@@ -133,13 +161,15 @@ class JHMDBSentences(MaskedReader):
 @lru_cache(maxsize=4)
 def _puppet_masks(path: Path) -> NDArray[np.bool_]:
     """All masks of a video, [H, W, T]."""
-    expected = "a MATLAB file with part_mask [H, W, T]"
+    remedy = "restore the file"
     try:
         masks = np.asarray(scipy.io.loadmat(path)["part_mask"]).astype(bool)
     except _DAMAGE as error:
-        raise InputError(path, f"not readable ({error})", expected, "restore the file") from error
+        if not is_files_fault(error):
+            raise
+        raise InputError(path, f"not readable ({error})", _MASKS_LAYOUT, remedy) from error
     # MATLAB drops the last axis of a single frame.
     masks = masks[:, :, None] if masks.ndim == 2 else masks
     if masks.ndim != 3:
-        raise InputError(path, f"part_mask {masks.shape}", expected, "restore the file")
+        raise InputError(path, f"part_mask {masks.shape}", _MASKS_LAYOUT, remedy)
     return masks

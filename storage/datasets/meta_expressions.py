@@ -10,6 +10,7 @@ from typing import Any
 from pipeline.errors import InputError
 from pipeline.types import Expression, SampleKey, VideoRef
 from storage.datasets.base import MaskedReader
+from storage.datasets.files import names_in, status
 from storage.datasets.frames import SUFFIXES, video_from_folder
 from storage.datasets.sentences import checked_sentence, expression_order
 from storage.json_files import list_at, object_at, read_json_object
@@ -38,7 +39,10 @@ class IndexedReader(MaskedReader):
         safe_name(split, root, "split")
         self.index_path = root / index_path.format(split=split)
         self._frames = root / split / "JPEGImages"
-        if not self.index_path.is_file():
+        if status(self.index_path, layout) is None:
+            remedy = "check --root and --split"
+            # Raises where glob takes a folder that may not be read for an empty one.
+            names_in(self.index_path.parent.parent, layout, remedy)
             found = sorted(root.glob(index_path.format(split="*")))
             place = index_path.split("/").index("{split}") - len(index_path.split("/"))
             splits = ", ".join(path.parts[place] for path in found) or "none"
@@ -46,7 +50,7 @@ class IndexedReader(MaskedReader):
                 self.index_path,
                 f"no such file; splits found: {splits}",
                 layout,
-                "check --root and --split",
+                remedy,
             )
         self._videos = read_videos(self.index_path, INDEX_LAYOUT)
         self._ids = tuple(sorted(self._videos))
@@ -66,11 +70,14 @@ class IndexedReader(MaskedReader):
         return names
 
     def frame_files(self, video_id: str) -> list[Path]:
-        """Where each listed frame is, or should be; empty where the folder itself is missing."""
+        """Where each listed frame is, or should be.
+
+        Raises:
+            InputError: the video's folder is missing or may not be read.
+        """
         folder = self._frames / safe_name(video_id, self.index_path, "video id")
-        if not folder.is_dir():
-            return []
-        there = {path.stem: path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES}
+        files = map(folder.joinpath, names_in(folder, f"the frames of video {video_id}"))
+        there = {path.stem: path for path in files if path.suffix.lower() in SUFFIXES}
         names = [str(name) for name in self.frame_names(video_id)]
         return [there.get(name, folder / f"{name}.jpg") for name in names]
 

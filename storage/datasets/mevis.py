@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pipeline.coco import decode_rle
 from pipeline.errors import InputError, PseudoLabelError
 from pipeline.types import Expression, FrameIndex, VideoRef
+from storage.datasets.files import status
 from storage.datasets.meta_expressions import INDEX, IndexedReader
 from storage.json_files import list_at, read_json_object
 
@@ -48,7 +49,7 @@ class MeViS(IndexedReader):
         self, video: VideoRef, expression: Expression, index: FrameIndex
     ) -> NDArray[np.bool_] | None:
         """The masks of the annotations [n, H, W], empty where one is null; None without masks."""
-        if not expression.object_ids or not self._masks_path.is_file():
+        if not expression.object_ids or status(self._masks_path, _MASKS_LAYOUT) is None:
             return None
         size = (video.height, video.width)
         return np.stack([self._mask(name, index, size) for name in expression.object_ids])

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from pipeline.errors import InputError
 from pipeline.types import Expression, FrameIndex, SampleKey, VideoRef
 from storage.datasets.base import MaskedReader, palette_masks
+from storage.datasets.files import is_folder, read_ids
 from storage.datasets.frames import video_from_folder
 from storage.datasets.refytvos import RefYouTubeVOS
 from storage.datasets.sentences import checked_sentence
@@ -86,17 +87,16 @@ def open_refdavis(root: Path, split: str) -> MaskedReader:
     Raises:
         InputError: neither does, or the split is missing.
     """
-    if (root / "davis_text_annotations").is_dir():
-        return RefDAVIS(root, split)
-    if (root / "meta_expressions").is_dir() or not root.is_dir():
-        return RefYouTubeVOS(root, split, name="refdavis")
-    raise InputError(
-        root,
-        "neither davis_text_annotations nor meta_expressions",
+    expected = (
         "Ref-DAVIS17 as published (DAVIS and davis_text_annotations), or converted to the"
-        " Ref-YouTube-VOS layout (meta_expressions and the splits)",
-        "check --root",
+        " Ref-YouTube-VOS layout (meta_expressions and the splits)"
     )
+    if is_folder(root / "davis_text_annotations", expected):
+        return RefDAVIS(root, split)
+    if is_folder(root / "meta_expressions", expected) or not root.is_dir():
+        return RefYouTubeVOS(root, split, name="refdavis")
+    found = "neither davis_text_annotations nor meta_expressions"
+    raise InputError(root, found, expected, "check --root")
 
 
 class RefDAVIS(MaskedReader):
@@ -117,10 +117,9 @@ class RefDAVIS(MaskedReader):
         self._frames = root / "DAVIS" / "JPEGImages" / "480p"
         self._annotations = root / "DAVIS" / "Annotations_unsupervised" / "480p"
         self._texts = root / "davis_text_annotations"
-        if not self._frames.is_dir():
-            raise InputError(
-                self._frames, "no such folder", "the frames of DAVIS 2017", "check --root"
-            )
+        expected = "the frames of DAVIS 2017"
+        if not is_folder(self._frames, expected):
+            raise InputError(self._frames, "no such folder", expected, "check --root")
         # video -> object id -> annotation set -> sentence
         self._sentences: dict[str, dict[str, dict[int, str]]] = defaultdict(dict)
         for number, (name, encoding) in enumerate(ANNOTATION_SETS):
@@ -202,8 +201,9 @@ class RefDAVIS(MaskedReader):
     def _videos_of_split(self) -> frozenset[str]:
         name = "val" if self.split == "valid" else "train"
         path = self.root / "DAVIS" / "ImageSets" / "2017" / f"{name}.txt"
-        if path.is_file():
-            return frozenset(path.read_text(encoding="utf-8").split())
+        ids = read_ids(path)
+        if ids is not None:
+            return ids
         if self.split == "valid":
             return VALID_VIDEOS
         return frozenset(self._sentences) - VALID_VIDEOS

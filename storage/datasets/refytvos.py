@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pipeline.errors import InputError
 from pipeline.types import Expression, FrameIndex, VideoRef
 from storage.datasets.base import palette_masks
+from storage.datasets.files import names_in, status
 from storage.datasets.meta_expressions import (
     INDEX,
     INDEX_LAYOUT,
@@ -100,7 +101,8 @@ class RefYouTubeVOS(IndexedReader):
         """Ids of the objects of a video; None where no ``meta.json`` says."""
         path = self._objects_path
         if self._objects is None:
-            self._objects = read_videos(path, _OBJECTS_LAYOUT) if path.is_file() else {}
+            there = status(path, _OBJECTS_LAYOUT) is not None
+            self._objects = read_videos(path, _OBJECTS_LAYOUT) if there else {}
         if video_id not in self._objects:
             return None
         entry = object_at(self._objects[video_id], path, f"video {video_id}", _OBJECTS_LAYOUT)
@@ -109,10 +111,11 @@ class RefYouTubeVOS(IndexedReader):
     def _leave_out_test(self) -> None:
         test_index = self.root / _INDEX_PATH.format(split="test")
         ids = set(self._ids)
-        if test_index.is_file():
+        expected = "the folders of valid's videos"
+        if status(test_index, INDEX_LAYOUT) is not None:
             ids -= set(read_videos(test_index, INDEX_LAYOUT))
-        elif self._frames.is_dir():
-            ids &= {folder.name for folder in self._frames.iterdir()}
+        elif status(self._frames, expected) is not None:
+            ids &= set(names_in(self._frames, expected))
         if len(ids) < len(self._ids):
             logger.info(
                 "%s: %d videos are not of split valid", self.index_path, len(self._ids) - len(ids)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.errors import InputError
+from storage.datasets.numbers import is_number
 
 MAX_WORDS = 128
 """The published text encoders take 256 tokens and would cut a longer sentence without a word;
@@ -48,5 +49,5 @@ def checked_sentence(text: object, source: Path, what: str) -> str:
 
 def expression_order(name: str) -> tuple[bool, int, str]:
     """Sort key of expression ids: numbers by value and first, other ids as text."""
-    number = name.isascii() and name.isdecimal()
+    number = is_number(name)
     return (not number, int(name) if number else 0, name)

@@ -73,7 +73,7 @@ def dataset_statistics(reader: DatasetReader) -> DatasetStatistics:
         result.videos += 1
         try:
             expressions = reader.expressions(video_id)
-        except InputError:
+        except (InputError, OSError):
             result.unreadable += 1
             continue
         result.per_video[len(expressions)] += 1
@@ -92,7 +92,7 @@ def dataset_statistics(reader: DatasetReader) -> DatasetStatistics:
                 if isinstance(reader, IndexedReader)
                 else reader.video(video_id).frames
             )
-        except InputError:
+        except (InputError, OSError):
             result.unreadable += 1
             continue
         result.frames.append(len(names))

@@ -13,6 +13,7 @@ the frames show.
 
 from __future__ import annotations
 
+import logging
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
@@ -29,10 +30,14 @@ from pipeline.errors import InputError
 from pipeline.types import Expression, FrameIndex, SampleKey, VideoRef
 from storage.csv_files import read_csv_rows
 from storage.datasets.base import MaskedReader
+from storage.datasets.files import is_folder, names_in
 from storage.datasets.frames import video_from_folder
+from storage.datasets.numbers import is_number
 from storage.datasets.sentences import checked_sentence
 from storage.json_files import list_at, object_at, read_json_object
-from storage.names import safe_name
+from storage.names import is_safe_name, safe_name
+
+logger = logging.getLogger(__name__)
 
 MINIMUM_FRAMES = 2
 NARRATIONS = ("EPIC_100_train.csv", "EPIC_100_validation.csv")
@@ -71,14 +76,13 @@ class VISOR(MaskedReader):
         sparse = root / "GroundTruth-SparseAnnotations"
         self._annotations = sparse / "annotations" / split
         self._frames = sparse / "rgb_frames" / split
-        if not self._frames.is_dir():
+        layout = "VISOR's layout"
+        if not is_folder(self._frames, layout):
             # The published archive unpacks either way.
             self._frames = root / "rgb_frames" / split
         for folder in (self._annotations, self._frames):
-            if not folder.is_dir():
-                raise InputError(
-                    folder, "no such folder", "VISOR's layout", "check --root and --split"
-                )
+            if not is_folder(folder, layout):
+                raise InputError(folder, "no such folder", layout, "check --root and --split")
         self._narrations = self._read_narrations()
         self._ids = tuple(sorted(self._narrations))
 
@@ -151,8 +155,9 @@ class VISOR(MaskedReader):
                 _NARRATIONS_LAYOUT,
                 "put the narrations of EPIC-KITCHENS-100 into the root",
             )
-        videos = {path.stem for path in self._annotations.glob("*.json")}
-        frames = {video: self._annotated_frames(video) for video in sorted(videos)}
+        files = names_in(self._annotations, "a JSON file a video")
+        videos = [Path(name).stem for name in files if Path(name).suffix == ".json"]
+        frames = {video: self._annotated_frames(video) for video in videos}
         result = {}
         for path in found:
             for row in _narration_rows(path):
@@ -169,14 +174,34 @@ class VISOR(MaskedReader):
 
     def _annotated_frames(self, video: str) -> tuple[list[int], list[str]]:
         """Numbers and names of the frame files of a video, by number."""
-        folder = self._frames / video.split("_")[0] / video
-        names = [path.stem for path in folder.glob(f"{video}_frame_*.jpg")]
+        start = f"{video}_frame_"
+        numbers = {
+            name: name.removeprefix(start)
+            for name in self._frame_names(video)
+            if name.startswith(start)
+        }
         numbered = sorted(
-            (int(name.rsplit("_", 1)[1]), name)
-            for name in names
-            if name.rsplit("_", 1)[1].isdecimal()
+            (int(number), name) for name, number in numbers.items() if is_number(number)
         )
         return [number for number, _ in numbered], [name for _, name in numbered]
+
+    def _frame_names(self, video: str) -> list[str]:
+        """Names of the frame files of a video, or, where they cannot be listed, of its annotation.
+
+        So the narrations keep their ids, and each is set aside when its frames are asked for.
+        """
+        folder = self._frames / video.split("_")[0] / video
+        try:
+            files = names_in(folder, f"the frames of {video}")
+        except InputError as error:
+            logger.warning("%s; its narrations are set aside", error)
+        else:
+            return [name.removesuffix(".jpg") for name in files if name.endswith(".jpg")]
+        try:
+            return [name for name in self._entities(video) if is_safe_name(name)]
+        except InputError as error:
+            logger.warning("%s; its narrations are left out", error)
+            return []
 
 
 def fill_polygons(segments: Segments, height: int, width: int) -> NDArray[np.bool_]:
@@ -237,7 +262,9 @@ def _narration_rows(path: Path) -> list[dict[str, str]]:
     for number, row in enumerate(rows[1:], start=2):
         values = {name: row[place].strip() for name, place in places.items() if place < len(row)}
         spans = (values.get("start_frame", ""), values.get("stop_frame", ""))
-        if len(values) < len(_COLUMNS) or not all(span.isdecimal() for span in spans):
-            raise InputError(path, f"row {number} is {row}", _NARRATIONS_LAYOUT, "mend the row")
+        if len(values) < len(_COLUMNS) or not all(map(is_number, spans)):
+            raise InputError(
+                path, f"row {number} is {str(row)[:200]}", _NARRATIONS_LAYOUT, "mend the row"
+            )
         result.append(values)
     return result

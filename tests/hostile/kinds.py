@@ -127,6 +127,20 @@ def unequal_or_missing_frames(site: Site) -> None:
     assert list(label(site)) == [BAD]
 
 
+def files_where_folders_should_be(site: Site) -> None:
+    """And the other way round."""
+    root = site.data()
+    folder = root / "train" / site.pick("JPEGImages", "Annotations") / BAD
+    path = folder if site.number % 4 < 2 else site.random.choice(sorted(folder.iterdir()))
+    if path.is_dir():
+        shutil.rmtree(path)
+        path.write_bytes(site.random.randbytes(site.pick(0, 400)))
+    else:
+        path.unlink()
+        path.mkdir()
+    assert list(set_aside(site)) == [BAD]
+
+
 class Payload:
     """Pickled, it makes a file where it is loaded."""
 
@@ -424,9 +438,9 @@ KINDS: dict[str, Callable[[Site], None]] = {
     for kind in (
         climbing_video_ids, climbing_expression_ids, climbing_frame_names,
         links_out_of_the_data_set, links_in_a_circle, huge_images, broken_images,
-        unequal_or_missing_frames, pickles_where_weights_should_be, markup_in_sentences,
-        injected_answers, json_bombs, huge_texts, values_of_the_wrong_kind, wrong_encodings,
-        broken_augmentation_files, broken_predictions, broken_tables, broken_stores,
-        broken_receipts, broken_configurations,
+        unequal_or_missing_frames, files_where_folders_should_be, pickles_where_weights_should_be,
+        markup_in_sentences, injected_answers, json_bombs, huge_texts, values_of_the_wrong_kind,
+        wrong_encodings, broken_augmentation_files, broken_predictions, broken_tables,
+        broken_stores, broken_receipts, broken_configurations,
     )
 }  # fmt: skip

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import errno
+import os
 import struct
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from pipeline.errors import InputError
 from storage.images import image_size, read_image, read_mask
@@ -108,3 +110,34 @@ def test_a_huge_image_is_refused_before_it_is_decoded(tmp_path: Path, side: int)
 def test_a_folder_is_no_image(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not readable"):
         read_image(tmp_path)
+
+
+FAULTS = [errno.EACCES, errno.EPERM, errno.ELOOP, errno.EISDIR, errno.EINVAL, errno.EIO]
+PASSING = [errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EMFILE, errno.ENOMEM]
+
+
+@pytest.mark.parametrize("number", [*FAULTS, *PASSING], ids=errno.errorcode.get)
+@pytest.mark.parametrize("when", ["open", "load"])
+def test_only_an_error_that_is_the_files_fault_is_an_input_error(
+    picture: Path, monkeypatch: pytest.MonkeyPatch, when: str, number: int
+) -> None:
+    """So that the flow tries again what a network failed to give."""
+
+    def failed(*arguments: object, **named: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    place = (Image, "open") if when == "open" else (ImageFile.ImageFile, "load")
+    monkeypatch.setattr(*place, failed)
+    with pytest.raises(InputError if number in FAULTS else OSError, match=os.strerror(number)):
+        read_image(picture)
+
+
+def test_a_kind_that_pil_does_not_know_is_refused(
+    picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(*arguments: object) -> None:
+        raise NotImplementedError("Unknown pixel format flags 2")
+
+    monkeypatch.setattr(Image, "open", unknown)
+    with pytest.raises(InputError, match="not readable as an image"):
+        read_image(picture)

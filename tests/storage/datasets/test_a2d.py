@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 from pathlib import Path
 
 import h5py
@@ -100,6 +103,11 @@ def test_a_broken_annotation_is_refused(root: Path, content: bytes) -> None:
         ("text_annotations/a2d_annotation.txt", "a,b,c\n", "another header"),
         ("text_annotations/a2d_annotation.txt", "video_id,instance_id,query\nv,x,q\n", "row 2"),
         ("text_annotations/a2d_annotation.txt", "video_id,instance_id,query\nv\n", "row 2"),
+        (
+            "text_annotations/a2d_annotation.txt",
+            f"video_id,instance_id,query\nv,{'1' * 5000},q\n",
+            "row 2",
+        ),
         ("Release/videoset.csv", "clip,11\n", "2 columns in row 1"),
     ],
 )
@@ -156,3 +164,55 @@ def test_the_cache_closes_what_is_old(tmp_path: Path) -> None:
         trees.write_clip(path)
         clips.frame(path, 0)
     assert clips.frame(paths[0], 2).shape == (trees.HEIGHT, trees.WIDTH, 3)
+
+
+INSTANCES = "text_annotations/a2d_annotation_with_instances/clip"
+
+
+def test_annotations_that_cannot_be_listed_are_no_missing_truth(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = open_dataset("a2d", root, "train")
+    assert isinstance(reader, A2DSentences)
+    video, first = reader.video("clip"), reader.expressions("clip")[0]
+    with monkeypatch.context() as patch:
+        trees.refuse(patch, root / INSTANCES, errno.EACCES)
+        with pytest.raises(InputError, match=r"clip: not readable \(Permission denied"):
+            reader.annotation_files(video)
+        with pytest.raises(InputError, match=r"00001\.h5: not readable \(Permission denied"):
+            reader.truth(video, first, FrameIndex(0))
+    trees.a_file_instead(root / INSTANCES)
+    with pytest.raises(InputError, match="clip: not a folder; expected the annotations of video"):
+        reader.annotated_frames(video)
+    with pytest.raises(InputError, match="Not a directory"):
+        reader.truth(video, first, FrameIndex(0))
+
+
+def test_a_video_without_a_folder_of_annotations_has_no_truth(root: Path) -> None:
+    shutil.rmtree(root / INSTANCES)
+    reader = open_dataset("a2d", root, "train")
+    assert isinstance(reader, A2DSentences)
+    video, first = reader.video("clip"), reader.expressions("clip")[0]
+    assert reader.annotation_files(video) == []
+    assert reader.truth(video, first, FrameIndex(0)) is None
+
+
+def test_missed_videos_that_cannot_be_read_are_named(root: Path) -> None:
+    (root / "text_annotations/a2d_missed_videos.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match=r"a2d_missed_videos\.txt: not readable"):
+        open_dataset("a2d", root, "train")
+
+
+@pytest.mark.parametrize(
+    ("number", "raised"),
+    [(errno.ETIMEDOUT, OSError), (errno.ESTALE, OSError), (errno.EIO, InputError)],
+)
+def test_an_error_that_may_pass_is_not_the_annotations_fault(
+    root: Path, monkeypatch: pytest.MonkeyPatch, number: int, raised: type[Exception]
+) -> None:
+    def stalled(path: Path, mode: str) -> None:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(h5py, "File", stalled)
+    with pytest.raises(raised):
+        read_instances(root / INSTANCES / "00001.h5")

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from storage import images
 from storage.datasets import open_dataset
 from storage.datasets.check import DatasetCheck, check_dataset
 from storage.datasets.published import published_counts
@@ -169,3 +172,45 @@ def test_opening_3500_videos_opens_the_index_alone(tmp_path: Path) -> None:
         assert len(reader.expressions("video1234")) == 4
     mine = [path for path in found if path.startswith(str(tmp_path))]
     assert mine == [str(tmp_path / "meta_expressions/train/meta_expressions.json")]
+
+
+def test_a_disk_that_stalls_does_not_end_the_walk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = trees.refytvos(tmp_path)
+    stalling = {root / "train/JPEGImages/clip/00005.jpg", root / "train/Annotations/clip/00010.png"}
+    opened = images.Image.open
+    asked: list[Path] = []
+
+    def stalled(path: Path) -> object:
+        asked.append(path)
+        # Headers are read once; the error of a read, unlike that of an open, names no file.
+        if path in stalling and (path.suffix == ".png" or asked.count(path) > 1):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return opened(path)
+
+    monkeypatch.setattr(images.Image, "open", stalled)
+    found = check("refytvos", root)
+    assert kinds(found) == [("broken", "00005.jpg"), ("broken", "clip, frame 00010")]
+    assert f"{os.strerror(errno.ESTALE)}; this may pass" in found.findings[0].words
+    assert found.counts["frames"] == 3
+
+
+def test_a_folder_that_stalls_is_found_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = trees.jhmdb(tmp_path)
+    reader = open_dataset("jhmdb", root, "test")
+    folder = root / "Rename_Images/jump/clip"
+    trees.refuse(monkeypatch, folder, errno.ESTALE)
+    (finding,) = check_dataset(reader).findings
+    assert (finding.kind, finding.path) == ("broken", str(folder))
+    assert dataset_statistics(reader).unreadable == 1
+
+
+def test_annotations_that_cannot_be_listed_are_found(tmp_path: Path) -> None:
+    root = trees.a2d(tmp_path)
+    trees.a_file_instead(root / "text_annotations/a2d_annotation_with_instances/clip")
+    found = check("a2d", root)
+    assert ("broken", "clip") in kinds(found)
+    assert found.counts["frames"] == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -124,3 +125,12 @@ def test_a_missing_root_or_split_is_named(name: str, tmp_path: Path) -> None:
 def test_an_unknown_data_set_is_named(tmp_path: Path) -> None:
     with pytest.raises(UnknownDatasetError, match=r"one of .*refytvos"):
         open_dataset("imagenet", tmp_path, "train")
+
+
+@pytest.mark.parametrize("name", sorted(READERS))
+def test_a_root_in_a_closed_folder_is_named(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trees.refuse(monkeypatch, tmp_path, errno.EACCES)
+    with pytest.raises(InputError, match=r"root.*: not readable \(Permission denied\)"):
+        open_dataset(name, tmp_path / "root", "train")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import logging
 import zlib
 from pathlib import Path
 
@@ -133,3 +135,46 @@ def test_another_split_or_a_short_row_is_refused(tmp_path: Path) -> None:
     (tmp_path / "jhmdb_annotation.txt").write_text("video_id,query\nclip\n")
     with pytest.raises(InputError, match="row 2"):
         open_dataset("jhmdb", tmp_path, "test")
+
+
+def test_an_action_that_cannot_be_read_sets_its_videos_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    trees.jhmdb(tmp_path)
+    trees.write_frame(tmp_path / "Rename_Images/walk/other/00001.png", 0)
+    with (tmp_path / "jhmdb_annotation.txt").open("a") as file:
+        file.write("other,a man walking\n")
+    closed = tmp_path / "Rename_Images/walk"
+    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
+        trees.refuse(patch, closed, errno.EACCES)
+        reader = open_dataset("jhmdb", tmp_path, "test")
+        assert f"{closed}: not readable (Permission denied)" in caplog.text
+        assert list(reader.video_ids()) == ["clip", "other"]
+        assert len(reader.video("clip")) == 3
+        with pytest.raises(InputError, match="expected the videos of action walk") as caught:
+            reader.video("other")
+        assert caught.value.path == str(closed)
+    assert len(reader.video("other")) == 1
+
+
+def test_frames_that_are_no_folder_or_closed_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = trees.jhmdb(tmp_path) / "Rename_Images"
+    with monkeypatch.context() as patch:
+        trees.refuse(patch, folder, errno.EACCES)
+        with pytest.raises(InputError, match=r"Rename_Images: not readable \(Permission denied"):
+            open_dataset("jhmdb", tmp_path, "test")
+    trees.a_file_instead(folder)
+    with pytest.raises(InputError, match="Rename_Images: not a folder; expected frames by action"):
+        open_dataset("jhmdb", tmp_path, "test")
+
+
+def test_masks_in_a_closed_folder_are_no_missing_masks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = open_dataset("jhmdb", trees.jhmdb(tmp_path), "test")
+    video, (sentence,) = reader.video("clip"), reader.expressions("clip")
+    trees.refuse(monkeypatch, tmp_path / "puppet_mask/jump/clip", errno.EACCES)
+    with pytest.raises(InputError, match=r"puppet_mask\.mat: not readable \(Permission denied"):
+        reader.truth(video, sentence, FrameIndex(0))

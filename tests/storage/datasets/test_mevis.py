@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -51,3 +52,13 @@ def test_a_missing_split_says_which_there_are(tmp_path: Path) -> None:
     trees.mevis(tmp_path, "valid_u")
     with pytest.raises(InputError, match="splits found: valid_u"):
         open_dataset("mevis", tmp_path, "train")
+
+
+def test_masks_in_a_closed_folder_are_no_missing_masks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = open_dataset("mevis", trees.mevis(tmp_path), "train")
+    video, first = reader.video("clip"), reader.expressions("clip")[0]
+    trees.refuse(monkeypatch, tmp_path / "train", errno.EACCES)
+    with pytest.raises(InputError, match=r"mask_dict\.json: not readable \(Permission denied"):
+        reader.truth(video, first, FrameIndex(0))

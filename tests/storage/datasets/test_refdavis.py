@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,23 @@ def test_four_real_sequences(real_data: Path) -> None:
     assert truth is not None
     assert truth.shape == reader.frame(video, FrameIndex(0)).shape[:2] == (480, 854)
     assert truth.any()
+
+
+def test_a_split_that_is_not_text_is_named(tmp_path: Path) -> None:
+    trees.refdavis(tmp_path)
+    (tmp_path / "DAVIS/ImageSets/2017/train.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match=r"train\.txt: not readable"):
+        open_dataset("refdavis", tmp_path, "train")
+
+
+def test_what_lies_in_a_closed_folder_is_not_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trees.refdavis(tmp_path)
+    with monkeypatch.context() as patch:
+        trees.refuse(patch, tmp_path, errno.EACCES)
+        with pytest.raises(InputError, match=r"davis_text_annotations: not readable"):
+            open_dataset("refdavis", tmp_path, "train")
+    trees.refuse(monkeypatch, tmp_path / "DAVIS", errno.EACCES)
+    with pytest.raises(InputError, match=r"480p: not readable \(Permission denied"):
+        open_dataset("refdavis", tmp_path, "train")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import shutil
@@ -15,6 +16,7 @@ from PIL import Image
 from pipeline.errors import InputError
 from pipeline.types import FrameIndex
 from storage.datasets import open_dataset
+from storage.datasets.refytvos import RefYouTubeVOS
 from tests.storage.datasets import trees
 
 Edit = Callable[[dict[str, Any]], object]
@@ -245,3 +247,70 @@ def test_opening_reads_the_index_alone(tmp_path: Path) -> None:
     start = time.monotonic()
     assert len(open_dataset("refytvos", tmp_path, "train").video_ids()) == 3500
     assert time.monotonic() - start < 2
+
+
+def test_splits_in_a_closed_or_missing_folder_are_not_said_to_be_none(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = root / "meta_expressions"
+    with monkeypatch.context() as patch:
+        trees.refuse(patch, folder, errno.EACCES)
+        with pytest.raises(InputError, match=r"not readable \(Permission denied\)"):
+            open_dataset("refytvos", root, "valid")
+    shutil.rmtree(folder)
+    with pytest.raises(InputError, match=r"meta_expressions: no such folder.*check --root"):
+        open_dataset("refytvos", root, "train")
+
+
+def test_the_files_of_a_folder_that_cannot_be_listed(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = root / "train/JPEGImages/clip"
+    reader = open_dataset("refytvos", root, "train")
+    assert isinstance(reader, RefYouTubeVOS)
+    with monkeypatch.context() as patch:
+        trees.refuse(patch, folder, errno.EACCES)
+        with pytest.raises(InputError, match="Permission denied"):
+            reader.frame_files("clip")
+    trees.a_file_instead(folder)
+    with pytest.raises(InputError, match="clip: not a folder; expected the frames of video clip"):
+        reader.frame_files("clip")
+
+
+def test_valid_is_not_told_from_test_by_frames_that_cannot_be_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = trees.refytvos(tmp_path, "valid", masks=False) / "valid/JPEGImages"
+    with monkeypatch.context() as patch:
+        trees.refuse(patch, folder, errno.EACCES)
+        with pytest.raises(InputError, match=r"JPEGImages: not readable \(Permission denied"):
+            open_dataset("refytvos", tmp_path, "valid")
+    trees.a_file_instead(folder)
+    with pytest.raises(InputError, match="JPEGImages: not a folder; expected the folders"):
+        open_dataset("refytvos", tmp_path, "valid")
+
+
+def test_objects_and_masks_in_a_closed_folder_are_not_missing(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = open_dataset("refytvos", root, "train")
+    video, first = reader.video("clip"), reader.expressions("clip")[0]
+    trees.refuse(monkeypatch, root / "train", errno.EACCES)
+    with pytest.raises(InputError, match=r"00000\.png: not readable"):
+        reader.truth(video, first, FrameIndex(0))
+    with pytest.raises(InputError, match=r"meta\.json: not readable"):
+        open_dataset("refytvos", root, "train").expressions("clip")
+
+
+def test_ids_of_thousands_of_digits_are_refused(root: Path) -> None:
+    digits = "7" * 5000
+    path = _edit(root, lambda clip: clip["expressions"].update({digits: {"exp": "a box"}}))
+    with pytest.raises(InputError, match="is too long"):
+        open_dataset("refytvos", root, "train").expressions("clip")
+    (root / "train/meta.json").unlink()
+    _edit(root, lambda clip: clip.update(expressions={"0": {"exp": "a box", "obj_id": digits}}))
+    reader = open_dataset("refytvos", root, "train")
+    (only,) = reader.expressions("clip")
+    with pytest.raises(InputError, match=r"a number in 1\.\.255") as caught:
+        reader.truth(reader.video("clip"), only, FrameIndex(0))
+    assert len(str(caught.value)) < 500 + len(str(path))

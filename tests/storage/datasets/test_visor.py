@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import errno
 import json
+import logging
+import shutil
 from pathlib import Path
 
 import pytest
@@ -76,10 +79,66 @@ def test_a_malformed_polygon_is_named(tmp_path: Path, segments: object) -> None:
             "row 2",
         ),
         ("narration_id,video_id,start_frame,stop_frame,narration\na,P01_01\n", "row 2"),
+        (
+            f"narration_id,video_id,start_frame,stop_frame,narration\na,P01_01,1,{'9' * 5000},n\n",
+            "row 2",
+        ),
     ],
 )
 def test_bad_narrations_are_named(tmp_path: Path, content: str | None, words: str) -> None:
     path = trees.visor(tmp_path) / "EPIC_100_train.csv"
     path.unlink() if content is None else path.write_text(content)
     with pytest.raises(InputError, match=words):
+        open_dataset("visor", tmp_path, "train")
+
+
+@pytest.mark.parametrize("how", ["closed", "missing", "a file"])
+def test_frames_that_cannot_be_listed_set_their_narrations_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    trees.visor(tmp_path / "more", "P01_02")
+    trees.visor(tmp_path)
+    sparse = "GroundTruth-SparseAnnotations"
+    for part in ("annotations/train/P01_02.json", "rgb_frames/train/P01/P01_02"):
+        shutil.move(tmp_path / "more" / sparse / part, tmp_path / sparse / part)
+    whole = open_dataset("visor", tmp_path, "train")
+    with (tmp_path / "EPIC_100_train.csv").open("a") as file:
+        file.write("second,P01,P01_02,90,190,open the door\none,P01,P01_02,130,150,look\n")
+    folder = tmp_path / sparse / "rgb_frames/train/P01/P01_02"
+    if how == "closed":
+        trees.refuse(monkeypatch, folder, errno.EACCES)
+    elif how == "missing":
+        shutil.rmtree(folder)
+    else:
+        trees.a_file_instead(folder)
+    with caplog.at_level(logging.WARNING):
+        reader = open_dataset("visor", tmp_path, "train")
+    assert str(folder) in caplog.text
+    # As if the folder could be read, but for the narration with one frame.
+    assert list(reader.video_ids()) == ["clip", "second"]
+    assert all(item.text.endswith("open the door") for item in reader.expressions("second"))
+    with pytest.raises(InputError) as caught:
+        reader.video("second")
+    assert caught.value.path == str(folder)
+    assert reader.video("clip") == whole.video("clip")
+
+
+def test_an_annotation_of_which_nothing_can_be_read_is_left_out_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such as the resource forks that macOS leaves beside files."""
+    trees.visor(tmp_path)
+    (tmp_path / ANNOTATIONS).with_name("._P01_01.json").write_bytes(b"\0\5\x16\7")
+    with caplog.at_level(logging.WARNING):
+        assert list(open_dataset("visor", tmp_path, "train").video_ids()) == ["clip"]
+    assert "._P01_01.json: " in caplog.text
+    assert "its narrations are left out" in caplog.text
+
+
+def test_annotations_that_cannot_be_listed_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = (trees.visor(tmp_path) / ANNOTATIONS).parent
+    trees.refuse(monkeypatch, folder, errno.EACCES)
+    with pytest.raises(InputError, match=r"train: not readable \(Permission denied"):
         open_dataset("visor", tmp_path, "train")

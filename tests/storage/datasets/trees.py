@@ -7,6 +7,8 @@ Every tree holds the same scene: video ``clip`` with three frames of 24 x 32 pix
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 import av
 import h5py
 import numpy as np
+import pytest
 import scipy.io
 from PIL import Image
 
@@ -63,6 +66,33 @@ def write_mask(path: Path, ids: np.ndarray) -> None:
 def write_json(path: Path, value: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value), encoding="utf-8")
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, folder: Path, number: int) -> None:
+    """Makes a folder fail where it is listed, and what is in it where it is looked at.
+
+    The tests may run as root, who may read all.
+    """
+    scandir, stat = os.scandir, Path.stat
+
+    def scanned(path: str | Path) -> object:
+        if Path(path) == folder:
+            raise OSError(number, os.strerror(number), str(path))
+        return scandir(path)
+
+    def looked_at(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        if folder in path.parents:
+            raise OSError(number, os.strerror(number), str(path))
+        return stat(path, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(os, "scandir", scanned)
+    monkeypatch.setattr(Path, "stat", looked_at)
+
+
+def a_file_instead(folder: Path) -> None:
+    """Puts a file where a folder was."""
+    shutil.rmtree(folder)
+    folder.write_text("a file")
 
 
 def refytvos(root: Path, split: str = "train", video: str = "clip", masks: bool = True) -> Path:

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import InputError
+from storage.datasets.files import is_folder, names_in, read_ids, status
+from tests.storage.datasets import trees
+
+
+def test_the_names_in_a_folder_are_sorted(tmp_path: Path) -> None:
+    for name in ("b", "a", ".c"):
+        (tmp_path / name).write_text("")
+    assert names_in(tmp_path, "files") == [".c", "a", "b"]
+
+
+def test_a_folder_that_is_missing_or_a_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        names_in(tmp_path / "none", "frames")
+    assert str(caught.value) == (
+        f"{tmp_path / 'none'}: no such folder; expected frames;"
+        " restore the folder or mend its rights"
+    )
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="file: not a folder; expected frames; do so"):
+        names_in(tmp_path / "file", "frames", "do so")
+
+
+def test_a_closed_folder_is_neither_empty_nor_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trees.refuse(monkeypatch, tmp_path, errno.EACCES)
+    with pytest.raises(InputError, match=r"not readable \(Permission denied\); expected frames"):
+        names_in(tmp_path, "frames")
+    for ask in (status, is_folder):
+        with pytest.raises(InputError, match=r"x: not readable \(Permission denied\)"):
+            ask(tmp_path / "x", "a mask")
+
+
+@pytest.mark.parametrize("number", [errno.ETIMEDOUT, errno.ESTALE, errno.EMFILE])
+def test_an_error_that_may_pass_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    trees.refuse(monkeypatch, tmp_path, number)
+    with pytest.raises(OSError) as listed:
+        names_in(tmp_path, "frames")
+    with pytest.raises(OSError) as asked:
+        status(tmp_path / "x", "a mask")
+    assert listed.value.errno == asked.value.errno == number
+
+
+def test_the_status_of_what_is_there_and_what_is_not(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("abc")
+    found = status(tmp_path / "file", "a file")
+    assert isinstance(found, os.stat_result)
+    assert found.st_size == 3
+    assert status(tmp_path / "none", "a file") is None
+    with pytest.raises(InputError, match=r"Not a directory.*expected a mask"):
+        status(tmp_path / "file" / "below", "a mask")
+    assert [is_folder(path, "") for path in (tmp_path, tmp_path / "file", tmp_path / "none")] == [
+        True,
+        False,
+        False,
+    ]
+
+
+def test_ids_are_read_between_white_space(tmp_path: Path) -> None:
+    path = tmp_path / "ids.txt"
+    assert read_ids(path) is None
+    path.write_text("a b\n\n c\n")
+    assert read_ids(path) == {"a", "b", "c"}
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match=r"ids\.txt: not readable .*UTF-8"):
+        read_ids(path)
+    with pytest.raises(InputError, match="Is a directory"):
+        read_ids(tmp_path)
