@@ -27,8 +27,8 @@ from benchmarks.throughput import HEIGHT, WIDTH, dino_of, frames_of, sam_of, sen
 from pipeline.config import FuseConfig, GroundConfig, RankConfig, SegmentConfig
 from pipeline.types import Augmentation, Boxes, Positive, Provenance, SampleKey
 from stages.fuse import fuse
-from stages.ground.deformable import fuse_deformable
 from stages.ground.grounder import GroundingDinoGrounder
+from stages.ground.grounder import prepare as prepare_dino
 from stages.rank import rank
 from stages.segment.segmenter import SamSegmenter, prepare
 
@@ -53,9 +53,8 @@ class Work:
                 backbone="swin_T_224_1k", batch_frames=1, batch_pairs=1, joint=joint, **sides
             )
             segment = SegmentConfig.model_validate({"model": model, "batch_frames": 1})
-        dino = dino_of(demo, ground)
-        fuse_deformable(dino)
-        self._dino, self._ground, self._sentences, self._unlike = dino, ground, sentences, unlike
+        self._dino, self._ground = prepare_dino(dino_of(demo, ground), ground), ground
+        self._sentences, self._unlike = sentences, unlike
         self._segmenter = SamSegmenter(prepare(sam_of(demo, model), segment, cpu), segment)
 
     def seconds(self, frames: int, expressions: int) -> dict[str, float]:

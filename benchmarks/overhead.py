@@ -34,8 +34,8 @@ from flows.scope import scope_of
 from flows.workshop import Parts
 from pipeline.config import GroundConfig, RunConfig, load_config
 from pipeline.types import Receipt
-from stages.ground.deformable import fuse_deformable
 from stages.ground.grounder import GroundingDinoGrounder
+from stages.ground.grounder import prepare as prepare_dino
 from stages.segment.segmenter import SamSegmenter, prepare
 from storage.ledger import Ledger
 
@@ -52,8 +52,7 @@ def parts_of(config: RunConfig, demo: bool, weights: Path) -> Parts:
     """
     if demo:
         return Parts()
-    dino = dino_of(False, config.ground)
-    fuse_deformable(dino)
+    dino = prepare_dino(dino_of(False, config.ground), config.ground)
     sam = prepare(sam_of(False, "vit_b"), config.segment, torch.device("cpu"))
     return Parts(
         grounder=lambda chosen, device: GroundingDinoGrounder(dino, chosen.ground),

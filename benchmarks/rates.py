@@ -52,8 +52,8 @@ from benchmarks.throughput import (
 from pipeline.config import GroundConfig, SegmentConfig
 from pipeline.errors import ConfigError
 from stages.compiled import compile_in_place
-from stages.ground.deformable import fuse_deformable
 from stages.ground.grounder import GroundingDinoGrounder
+from stages.ground.grounder import prepare as prepare_dino
 from stages.segment.architecture import build_demo, build_published
 from stages.segment.segmenter import SamSegmenter, prepare
 from stages.weights import resolve_device
@@ -156,8 +156,7 @@ def ground_works(
 ) -> list[Work]:
     """Grounding DINO: ``embed``; ``ground``, one sentence a pass and ``joint``."""
     images = frames_of(config.batch_frames)
-    model = dino_of(demo, config).to(device)
-    fuse_deformable(model)
+    model = prepare_dino(dino_of(demo, config).to(device), config)
     plain = GroundingDinoGrounder(model, config)
     works = [Work("ground, embed", "images/s", len(images), partial(plain.embed, images))]
     if compiling:

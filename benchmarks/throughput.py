@@ -38,8 +38,8 @@ from pipeline.geometry import mask_iou
 from pipeline.shapes.scene import COLOURS, SHAPES
 from stages.demo.tokenizer import build_tokenizer
 from stages.ground.architecture import build_published as build_dino
-from stages.ground.deformable import fuse_deformable
 from stages.ground.grounder import GroundingDinoGrounder, as_caption, load_model
+from stages.ground.grounder import prepare as prepare_dino
 from stages.masks import enlarge
 from stages.segment.architecture import build_demo
 from stages.segment.architecture import build_published as build_sam
@@ -224,7 +224,7 @@ def ground_rows(
         box_convert(item["pred_boxes"][0], "cxcywh", "xyxy").clamp(0, 1).cpu().numpy()
         for item in outputs
     ]
-    fuse_deformable(model)
+    model = prepare_dino(model, config)
     rows = []
     for name, joint in (("exact", 1), ("joint", EXPRESSIONS)):
         ours = GroundingDinoGrounder(model, config.model_copy(update={"joint": joint}))

@@ -144,9 +144,9 @@ class GroundConfig(Section):
         every: the model sees one frame in so many, the first and the last always; boxes of the
             frames between are filled in along straight lines. 1 sees every frame.
         short_side, long_side: pixels; the frame is resized to the first within the second.
-        attention: deformable, of the transformer: ``fused`` into one sum, or ``explicit``, as
-            groundingdino samples it. They agree within rounding; a fingerprint does not tell them
-            apart.
+        attention: of the transformer: ``fused``, deformable attention as one sum and the fusion of
+            text and image without projecting the image, or ``explicit``, as groundingdino has
+            them. They agree within rounding; a fingerprint does not tell them apart.
         compile: the image backbone with ``torch.compile``, once for each size of frames; agrees
             within rounding.
         batch_pairs: (frame, caption) pairs in one pass of the transformer.

@@ -38,6 +38,7 @@ from stages.ground.architecture import (
     run_transformer,
 )
 from stages.ground.deformable import fuse_deformable
+from stages.ground.fusion import fold_fusion
 from stages.weights import check_digest, fill_model, resolve_checkpoint
 
 SAME_BOX_IOU = 0.7
@@ -230,12 +231,18 @@ def sentence_scores(logits: Tensor, owner: Tensor, sentences: int, how: str) -> 
 
 def load_grounder(config: GroundConfig, device: torch.device) -> GroundingDinoGrounder:
     """The grounder that the configuration names. Raises CheckpointError as ``load_model`` does."""
-    model = load_model(config, device)
+    return GroundingDinoGrounder(prepare(load_model(config, device), config), config)
+
+
+def prepare(model: GroundingDINO, config: GroundConfig) -> GroundingDINO:
+    """Gives a filled model, itself and no copy, the attention that the configuration names, and
+    the compiled backbone where it says so."""
     if config.attention == "fused":
         fuse_deformable(model)
+        fold_fusion(model)
     if config.compile:
         compile_in_place(model.backbone[0])
-    return GroundingDinoGrounder(model, config)
+    return model
 
 
 def load_model(config: GroundConfig, device: torch.device) -> GroundingDINO:

@@ -2,18 +2,15 @@
 
 The package's ``TwoWayTransformer`` projects all cells of a frame for every box, at each attention
 anew. A box brings few tokens, seven of them; with eight heads they are 56 rows, fewer than the 128
-channels of a projection. So the projection of the cells is multiplied into the tokens,
-``q (W x) = (q W) x``, and cells are only ever multiplied with those rows. What is left of the
-package's multiplications is a third. The upscaling looks at each cell by itself, so it is done for
-the cells that the frame covers and not for the padding.
+channels of a projection, so the projections are multiplied into the tokens (:mod:`stages.folding`),
+which leaves a third of the multiplications. The upscaling looks at each cell by itself, so it is
+done for the cells that the frame covers and not for the padding.
 
-Letters: B frames, n boxes of all of them, T tokens of a box, N heads, C channels, c channels of a
-head, s the side of the embedding, K = s * s cells, h w low-resolution cells that cover the frame.
+Letters: B frames, n boxes of all of them, T tokens of a box, C channels, s the side of the
+embedding, K = s * s cells, h w low-resolution cells that cover the frame.
 """
 
 from __future__ import annotations
-
-import math
 
 import torch
 from segment_anything.modeling import MaskDecoder, Sam
@@ -21,6 +18,7 @@ from segment_anything.modeling.transformer import Attention
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stages.folding import contributions, gathered, scores
 from stages.masks import LOW_RESOLUTION, low_resolution_size
 
 UPSCALING = 4
@@ -94,46 +92,22 @@ def _transform(
 def _tokens_to_cells(
     attention: Attention, queries: Tensor, cells: Tensor, placed_cells: Tensor
 ) -> Tensor:
-    """``attention(q=queries, k=placed_cells, v=cells)``, [n, T, C].
-
-    The keys' bias adds the same to a query's score of every cell, which a softmax does not see; the
-    scores of a query sum to 1, so the values' bias is added once.
-    """
+    """``attention(q=queries, k=placed_cells, v=cells)``, [n, T, C]."""
     heads = attention.num_heads
-    asked = _by_head(attention.q_proj(queries), heads)
-    rows = asked @ attention.k_proj.weight.unflatten(0, (heads, -1)) / math.sqrt(asked.shape[-1])
-    shares = (rows.flatten(1, 2) @ placed_cells.transpose(1, 2)).softmax(-1)
-    mixed = (shares @ cells).view_as(rows)
-    values = mixed @ attention.v_proj.weight.unflatten(0, (heads, -1)).transpose(1, 2)
-    found: Tensor = attention.out_proj(values.transpose(1, 2).flatten(2) + attention.v_proj.bias)
+    shares = scores(attention.q_proj(queries), placed_cells, attention.k_proj, heads).softmax(-1)
+    found: Tensor = attention.out_proj(gathered(shares, cells, attention.v_proj, heads))
     return found
 
 
 def _cells_to_tokens(
     attention: Attention, cells: Tensor, placed_cells: Tensor, keys: Tensor, tokens: Tensor
 ) -> Tensor:
-    """``cells + attention(q=placed_cells, k=keys, v=tokens)``, [n, K, C].
-
-    Here the queries' bias counts, for it adds to a cell's scores what depends on the token. A
-    cell's scores of all heads sum to their number, so each head adds its part of the last bias.
-    """
+    """``cells + attention(q=placed_cells, k=keys, v=tokens)``, [n, K, C]."""
     heads = attention.num_heads
-    asked = _by_head(attention.k_proj(keys), heads)
-    asked = asked / math.sqrt(asked.shape[-1])
-    rows = asked @ attention.q_proj.weight.unflatten(0, (heads, -1))
-    offset = asked @ attention.q_proj.bias.view(heads, -1, 1)
-    scores = torch.baddbmm(offset.flatten(1, 2), rows.flatten(1, 2), placed_cells.transpose(1, 2))
-    shares = scores.unflatten(1, (heads, -1)).softmax(2).flatten(1, 2)
-    values = _by_head(attention.v_proj(tokens), heads)
-    added = values @ attention.out_proj.weight.T.unflatten(0, (heads, -1))
-    added = added + attention.out_proj.bias / heads
-    return torch.baddbmm(cells, shares.transpose(1, 2), added.flatten(1, 2))
-
-
-def _by_head(projected: Tensor, heads: int) -> Tensor:
-    """[n, T, N * c] to [n, N, T, c]."""
-    apart: Tensor = projected.unflatten(-1, (heads, -1))
-    return apart.transpose(1, 2)
+    found: Tensor = scores(attention.k_proj(keys), placed_cells, attention.q_proj, heads)
+    shares = found.unflatten(1, (heads, -1)).softmax(2).flatten(1, 2)
+    added = contributions(attention.v_proj(tokens), attention.out_proj, heads)
+    return torch.baddbmm(cells, shares.transpose(1, 2), added)
 
 
 def _upscale(decoder: MaskDecoder, cells: Tensor, weights: Tensor) -> Tensor:

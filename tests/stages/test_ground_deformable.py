@@ -19,6 +19,7 @@ from pipeline.config import EXECUTION, GroundConfig
 from stages.demo.tokenizer import build_tokenizer
 from stages.ground.architecture import encode_frames, encode_texts, run_transformer
 from stages.ground.deformable import FusedDeformableAttention, fuse_deformable, sample_and_sum
+from stages.ground.fusion import FoldedFusion
 from stages.ground.grounder import load_grounder
 
 SHAPES = torch.tensor([[9, 14], [5, 7], [1, 3]])
@@ -68,6 +69,7 @@ def test_the_option_chooses(small_dino: Any, tmp_path: Path) -> None:
         loaded = load_grounder(config, torch.device("cpu"))
         kinds = [type(module) for module in loaded._model.modules()]
         assert (FusedDeformableAttention in kinds) == (name == "fused")
+        assert (FoldedFusion in kinds) == (name == "fused")
         [found[name]] = loaded.ground(loaded.embed([frame]), ["the red circle"])
     np.testing.assert_allclose(found["fused"].xyxy, found["explicit"].xyxy, atol=1e-5 * 128)
     np.testing.assert_allclose(found["fused"].score, found["explicit"].score, atol=1e-5)
