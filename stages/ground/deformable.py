@@ -31,31 +31,24 @@ def sample_and_sum(value: Tensor, shapes: Tensor, locations: Tensor, weights: Te
         [B, Q, N * C].
     """
     count, cells, heads, channels = value.shape
-    queries = locations.shape[1]
-    device = value.device
-    size = shapes.to(device).flip(1)  # width, height
-    first = F.pad((size[:, 0] * size[:, 1]).cumsum(0)[:-1], (1, 0)).int()
-    extent = size[:, None].to(locations.dtype)
-    place = locations * extent - 0.5
-    low = place.floor()
-    share = place - low
-    low = low.clamp(-2, 1 << 20).int()
-    wide, high = size[:, :1].int(), size[:, 1:].int()
-    start = (
-        first[:, None]
-        + torch.arange(count, device=device, dtype=torch.int32).view(-1, 1, 1, 1, 1) * cells
+    queries, points = locations.shape[1], locations.shape[4]
+    shapes = shapes.to(value.device)
+    # An entry a level and point: loops run over all of them, and not over a level's few points.
+    high, wide = shapes.repeat_interleave(points, 0).T.contiguous()
+    first = F.pad(shapes.prod(1).cumsum(0)[:-1], (1, 0)).repeat_interleave(points)
+    entries = locations.flatten(3, 4)
+    across = _neighbours(entries[..., 0] * wide - 0.5, wide)
+    down = _neighbours(entries[..., 1] * high - 0.5, high)
+    item = torch.arange(count, device=value.device)[:, None, None, None] * cells
+    start = (item + first).int()
+    head = torch.arange(heads, device=value.device, dtype=torch.int32)[:, None]
+    given = weights.flatten(3)
+    # [B, Q, N, 4, L * P]: a bag's entries lie together, in whatever order.
+    corners = [(y, x) for y in down for x in across]
+    rows = torch.stack(
+        [(start + y * wide.int() + x) * heads + head for (y, _), (x, _) in corners], 3
     )
-    head = torch.arange(heads, device=device, dtype=torch.int32)[:, None, None]
-    rows = torch.empty(*weights.shape, 4, dtype=torch.int32, device=device)
-    parts = torch.empty(*weights.shape, 4, dtype=weights.dtype, device=device)
-    for corner, (down, right) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
-        x, y = low[..., 0] + right, low[..., 1] + down
-        along = share[..., 0] if right else 1 - share[..., 0]
-        across = share[..., 1] if down else 1 - share[..., 1]
-        inside = (x >= 0) & (x < wide) & (y >= 0) & (y < high)
-        cell = start + y.clamp_min(0).minimum(high - 1) * wide + x.clamp_min(0).minimum(wide - 1)
-        rows[..., corner] = cell * heads + head
-        parts[..., corner] = weights * along * across * inside
+    parts = torch.stack([given * along_y * along_x for (_, along_y), (_, along_x) in corners], 3)
     # embedding_bag counts entries in the type of the rows.
     rows = rows.long() if rows.numel() > torch.iinfo(torch.int32).max else rows
     summed: Tensor = F.embedding_bag(
@@ -65,6 +58,26 @@ def sample_and_sum(value: Tensor, shapes: Tensor, locations: Tensor, weights: Te
         per_sample_weights=parts.view(count * queries * heads, -1).to(value.dtype),
     )
     return summed.view(count, queries, heads * channels)
+
+
+def _neighbours(place: Tensor, extent: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """The cells on both sides of places along an axis, and the shares they have in a sample.
+
+    Args:
+        place: in cells, the middle of the first at 0.
+        extent: cells along the axis.
+
+    Returns:
+        Twice int32 cells within the axis, and shares, 0 for a cell beyond it.
+    """
+    low = place.floor()
+    share = place - low
+    cell, end = low.clamp(-2, 1 << 20).int(), extent.int()
+    found = []
+    for side, part in ((cell, 1 - share), (cell + 1, share)):
+        inside = (side >= 0) & (side < end)
+        found.append((side.clamp_min(0).minimum(end - 1), part * inside))
+    return found
 
 
 class FusedDeformableAttention(nn.Module):
@@ -104,13 +117,17 @@ class FusedDeformableAttention(nn.Module):
         if key_padding_mask is not None:
             table = table.masked_fill(key_padding_mask[..., None], 0.0)
         grid = (count, queries, self.num_heads, self.num_levels, self.num_points)
-        offsets = self.sampling_offsets(query).view(*grid, 2)
+        offsets = self.sampling_offsets(query).unflatten(-1, (self.num_heads, -1))
         weights = self.attention_weights(query).view(*grid[:3], -1).softmax(-1).view(grid)
-        reference = reference_points[:, :, None, :, None]
+        # An entry a level, point and axis, as the offsets have them.
+        reference = reference_points.repeat_interleave(self.num_points, 2)[:, :, None]
         if reference.shape[-1] == 2:
-            places = reference + offsets / spatial_shapes.flip(1)[:, None]
+            size = spatial_shapes.flip(1).repeat_interleave(self.num_points, 0)
+            places = reference.flatten(3) + offsets / size.flatten()
         else:
-            places = reference[..., :2] + offsets / self.num_points * reference[..., 2:] * 0.5
+            extent = reference[..., 2:].flatten(3) * (0.5 / self.num_points)
+            places = reference[..., :2].flatten(3) + offsets * extent
+        places = places.view(*grid, 2)
         table = table.view(count, table.shape[1], self.num_heads, -1)
         found: Tensor = self.output_proj(sample_and_sum(table, spatial_shapes, places, weights))
         return found if self.batch_first else found.transpose(0, 1)
