@@ -16,7 +16,8 @@ CONFIG ?=
 ARGS ?=
 RUN ?= $(or $(OUT),runs)/$(DATASET)-$(or $(SPLIT),train)
 
-RUN_FLAGS = --dataset "$(DATASET)" \
+# Without DATASET= the data set is the one of CONFIG, or shapes.
+RUN_FLAGS = $(if $(and $(CONFIG),$(filter file,$(origin DATASET))),,--dataset "$(DATASET)") \
 	$(if $(ROOT),--root "$(ROOT)") \
 	$(if $(SPLIT),--split "$(SPLIT)") \
 	$(if $(OUT),--out "$(OUT)") \
@@ -33,24 +34,24 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "Python 3.11 or later is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make setup PYTHON=python3.11" >&2; exit 1; }
 	@echo "Installing the versions of requirements.lock into .venv (the first time: a download of 3 GB)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)"
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --requirement requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --requirement requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
 setup-ray: $(STAMP) ## Adds Ray, for runs past one machine
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --requirement requirements-ray.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --requirement requirements-ray.lock
 
 pseudolabels: $(STAMP) ## The main job: DATASET=shapes ROOT= SPLIT= OUT= CONFIG= ARGS=
 	@$(BIN)/pseudolabels run $(RUN_FLAGS) $(ARGS)
 
 status verify repair digest: $(STAMP)
 	@$(BIN)/pseudolabels $@ "$(RUN)" $(ARGS)
-status: ## What of a run is done, left and failed: RUN=, or the options of pseudolabels
-verify: ## Reads every byte of a run and says what is wrong
-repair: ## Makes what is wrong undone; the next run does it again
-digest: ## One digest of a run's masks and tables
+status: ## What of a run is done, left and failed: RUN=, or DATASET= SPLIT= OUT=
+verify: ## Reads every byte of a run and says what is wrong; named as for status
+repair: ## Makes what is wrong undone, and the next run does it again; named as for status
+digest: ## One digest of a run's masks and tables; named as for status
 
 test: $(STAMP) ## The tests, without the slow ones, on up to four cores
 	$(BIN)/python -m pytest -q -m "not slow" -n auto --maxprocesses 4 --dist worksteal $(ARGS)
@@ -78,9 +79,10 @@ lock: ## Resolves pyproject.toml anew into the lock files
 demo-models: $(STAMP) ## Trains the demo checkpoints anew and prints their figures on unseen videos
 	$(BIN)/pseudolabels demo-models $(ARGS)
 
-benchmarks: $(STAMP) ## Every benchmark, one after the other: hours, most of them the students
-	@for script in benchmarks/*.py; do echo "== $$script"; \
-		$(BIN)/python -m "benchmarks.$$(basename "$$script" .py)" $(ARGS); done
+benchmarks: $(STAMP) ## Every benchmark, after `make pseudolabels`: hours; ends with 1 if one is out of bounds
+	@failed=""; for script in benchmarks/*.py; do name=$$(basename "$$script" .py); echo "== $$name"; \
+		$(BIN)/python -m "benchmarks.$$name" $(ARGS) || failed="$$failed $$name"; done; \
+		test -z "$$failed" || { echo "Out of bounds or ended by an error:$$failed" >&2; exit 1; }
 
 ui: $(STAMP) ## The Prefect UI on this machine
 	$(BIN)/pseudolabels ui $(ARGS)

@@ -94,7 +94,13 @@ class AugmentConfig(Section):
         checkpoint: folder of the model; ``demo:NAME`` is one that ships with the project.
         sha256: digest of the weights file in it, checked where it is given.
         endpoint: base URL; ``api_key_env`` names the environment variable with the key.
-        retries: further attempts where an answer does not parse or a call fails.
+        endpoint_model: what the server calls the model.
+        timeout_seconds, concurrency: of one call of the endpoint; calls at a time.
+        retries: further attempts where an answer does not parse; calls of an endpoint that fail are
+            made up to five times.
+        max_new_tokens: of one answer, which must hold all positives and negatives.
+        temperature: 0 writes the most likely words.
+        batch_texts: sentences in one pass of a model of transformers.
     """
 
     source: Literal["model", "endpoint", "lexicon", "file", "none"] = "lexicon"
@@ -334,7 +340,8 @@ class StudentEncodersConfig(Section):
 class WsrvosConfig(Section):
     """The student WSRVOS: supervision from text alone (arXiv 2604.17797).
 
-    The first five fields are the paper's parts; each can be switched off.
+    The first four fields are parts of the paper, the fifth, ``refinement``, is ours; each can be
+    switched off.
 
     Attributes:
         selection: each modality attends to the tokens of the other that are most like it; off, to
@@ -461,6 +468,8 @@ class StudentConfig(Section):
         lgcfs_weight, mil_weight, blcl_weight: of the terms of the loss; the paper has no others
             than 1.
         blcl_threshold: d_th, how sure a prediction within a box must be (the paper: 0.9).
+        weight_decay: of AdamW.
+        dice_weight, focal_weight: of the terms of L_mask, eq 19.
 
     What is off is left out of the fingerprint.
     """
@@ -543,7 +552,8 @@ class RunnerConfig(Section):
     Attributes:
         kind: ``local`` is this process; ``ray`` the workers of a Ray cluster, each with one shard
             at a time.
-        workers: of a cluster started here; None for one a GPU, or two without one.
+        workers: of a cluster started here, and processes of a training; None for one per GPU of
+            this machine, or two without one.
         address: of a cluster that runs, such as ``ray://host:10001``; None starts one here. Its
             machines must see the run's folder and the data set under the same absolute paths.
         decode_workers: threads that decode frames ahead of the model; 0 decodes in between.
@@ -564,7 +574,7 @@ class RunConfig(Section):
 
     Attributes:
         out: folder that holds runs; the run's own is ``<out>/<dataset>-<split>``.
-        seed: of everything random.
+        seed: of all random numbers.
         device: ``auto`` takes CUDA where there is one; a named device must exist.
         shard_videos: videos a shard, the unit that is done, committed and resumed.
         maximum_failed_share: the flow fails where a larger share of the shards failed.
