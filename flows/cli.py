@@ -1,7 +1,9 @@
 """The command line: ``pseudolabels run|status|report|evaluate|export|import-masks|dataset|…``.
 
-Exit codes: 0 all is well; 1 the work failed; 2 the command or configuration is wrong; 130 it was
-interrupted, 143 it was asked to end. Every error of ours is one message without a traceback.
+Exit codes: 0 all is well; 1 the work failed or found something wrong, or a file, folder or split
+that it was given is missing or broken, before it began or later; 2 the command or configuration is
+wrong; 130 it was interrupted, 143 it was asked to end. Every error of ours is one message without a
+traceback.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from flows.dry_run import explain
 from flows.scope import scope_of, videos_asked_for
 from flows.show import show_results
 from pipeline.config import load_config
-from pipeline.errors import ConfigError, InputError, PseudoLabelError, RunLockedError
+from pipeline.errors import ConfigError, FileError, PseudoLabelError, RunLockedError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -106,7 +108,7 @@ def run(
     except PseudoLabelError as error:
         _print_error(error)
         if not isinstance(error, ConfigError):
-            started = not isinstance(error, RunLockedError | InputError)
+            started = not isinstance(error, RunLockedError | FileError)
             errors.print(
                 f"What is done stays done; go on with:\n  {resume_command(started)}",
                 soft_wrap=True,
@@ -133,7 +135,7 @@ def status(
 
 @app.command()
 def report(
-    overrides: Overrides = None,
+    arguments: RunArguments = None,
     config: ConfigOption = None,
     dataset: DatasetOption = None,
     root: RootOption = None,
@@ -143,7 +145,7 @@ def report(
     """Writes the report anew from what a run has."""
     from flows.run import finish_again
 
-    resolved = resolve(config, dataset, root, split, out, overrides)
+    resolved = resolve_run(arguments, config, dataset, root, split, out)
     finish_again(resolved, "report", console)
     show_results(console, resolved.run_folder)
 
@@ -199,11 +201,9 @@ def server_start() -> None:
     if configured:
         console.print(f"PREFECT_API_URL is set: {configured}", highlight=False)
         return
-    found = server.running()
-    if found is None:
-        with console.status("Starting the Prefect server"):
-            found = server.start()
-    console.print(f"Prefect UI: {found.ui}", highlight=False)
+    with console.status("Starting the Prefect server"):
+        url = server.ensure()
+    console.print(f"Prefect UI: {url.removesuffix('/api')}", highlight=False)
 
 
 @server_app.command("stop")

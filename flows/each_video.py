@@ -13,7 +13,7 @@ from flows.memory import give_back
 from flows.meter import Meter
 from flows.receipts import Work
 from flows.workshop import Workshop
-from pipeline.errors import CheckpointError, InputError, UnknownDatasetError, UnusableAnswerError
+from pipeline.errors import InputError, UnusableAnswerError
 from pipeline.types import VideoRef
 
 logger = logging.getLogger(__name__)
@@ -89,8 +89,7 @@ def each_video(
 
 def _set_aside(outcome: Work, video_id: str, error: Exception) -> None:
     """Sets a video aside; raises again what is no fault of the video."""
-    fatal = isinstance(error, CheckpointError | UnknownDatasetError)
-    if fatal or not isinstance(error, InputError | UnusableAnswerError):
+    if not isinstance(error, InputError | UnusableAnswerError):
         raise error
     logger.warning("video %s is set aside: %s", video_id, error)
     outcome.set_aside[video_id] = str(error)

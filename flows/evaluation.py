@@ -6,11 +6,11 @@ over the samples. Memory holds the frames of one sample.
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,10 @@ from pipeline.types import (
     Status,
     VideoRef,
 )
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 KINDS = ("appearance", "place", "motion", "relation")
 
@@ -137,28 +141,74 @@ def summarise(scores: Sequence[SampleScore]) -> dict[str, Any] | None:
     }
 
 
-def evaluate(
-    reader: DatasetReader, videos: Iterable[str], masks: SampleMasks
-) -> Iterator[tuple[str, list[SampleScore]]]:
+def in_each(
+    reader: DatasetReader,
+    videos: Iterable[str],
+    work: Callable[[VideoRef, Sequence[Expression]], T],
+) -> Iterator[tuple[str, T | InputError]]:
+    """Works on videos one after the other, past those that cannot be read.
+
+    Args:
+        reader: of their split.
+        videos: ids.
+        work: on a video and its expressions.
+
+    Yields:
+        (video, what came of it); where it, its sentences or its truth cannot be read, the error.
+    """
+    for video_id in videos:
+        found: T | InputError
+        try:
+            found = work(reader.video(video_id), reader.expressions(video_id))
+        except InputError as error:
+            found = error
+        yield video_id, found
+
+
+def left_out(video_id: str, error: InputError) -> str:
+    """The line that tells of a video that cannot be read; it names the file."""
+    return f"{video_id} was left out: {error}"
+
+
+def score_each(
+    reader: DatasetReader,
+    videos: Iterable[str],
+    masks: SampleMasks,
+    check: Callable[[VideoRef], None] = lambda video: None,
+) -> Iterator[tuple[str, list[tuple[str, SampleScore]] | InputError]]:
     """Scores a system video by video.
 
     Args:
         reader: of the split that the masks are of.
-        videos: ids; a video that cannot be read gives no score.
+        videos: ids.
         masks: the system; a sample without masks counts as all unknown, so that a system gains
             nothing by leaving samples out.
+        check: raises where the masks are not of this video.
 
     Yields:
-        (video, scores of its samples that have truth).
+        (video, [(expression, score)] of its samples that have truth), or its error.
     """
-    for video_id in videos:
-        try:
-            video = reader.video(video_id)
-            expressions = reader.expressions(video_id)
-            scores = (evaluate_sample(reader, video, item, masks) for item in expressions)
-            yield video_id, [score for score in scores if score is not None]
-        except InputError:
-            yield video_id, []
+
+    def work(video: VideoRef, expressions: Sequence[Expression]) -> list[tuple[str, SampleScore]]:
+        check(video)
+        return [
+            (item.key.expression, score)
+            for item in expressions
+            if (score := evaluate_sample(reader, video, item, masks)) is not None
+        ]
+
+    return in_each(reader, videos, work)
+
+
+def evaluate(
+    reader: DatasetReader, videos: Iterable[str], masks: SampleMasks
+) -> Iterator[tuple[str, list[SampleScore]]]:
+    """As :func:`score_each`; a video that cannot be read is logged, and has no scores."""
+    for video_id, found in score_each(reader, videos, masks):
+        if isinstance(found, InputError):
+            logger.warning("%s", left_out(video_id, found))
+            found = []
+        yield video_id, [score for _, score in found]
 
 
 def evaluate_sample(
@@ -207,71 +257,6 @@ def baseline_masks(
             masks[index] = (enlarge(logits, height, width)[0] > 0).numpy()
             status[index] = Status.PRESENT
     return masks, status
-
-
-class StoredMasks:
-    """:class:`SampleMasks` of a mask store.
-
-    Args:
-        path: ``pseudomasks.zarr`` or the student's predictions.
-    """
-
-    def __init__(self, path: Path) -> None:
-        from storage.masks import MaskStore
-
-        self._store = MaskStore(path)
-
-    def __call__(
-        self, video: VideoRef, expression: Expression
-    ) -> tuple[Mask, NDArray[np.uint8]] | None:
-        name = expression.key.expression
-        if video.id not in self._store or name not in self._store.expressions(video.id):
-            return None
-        mask, _, status = self._store.read(video.id, name)
-        return mask, status
-
-
-class BaselineMasks:
-    """:class:`SampleMasks` of the plain baseline, from the stored products of a run.
-
-    Args:
-        parts: (augment, ground, segment) products of the shard that holds a video; None where
-            the shard is not done.
-    """
-
-    def __init__(self, parts: dict[str, tuple[Path, Path, Path]]) -> None:
-        self._parts = parts
-        self._video: str | None = None
-        self._held: Any = None
-
-    def __call__(
-        self, video: VideoRef, expression: Expression
-    ) -> tuple[Mask, NDArray[np.uint8]] | None:
-        held = self._read(video.id)
-        if held is None:
-            return None
-        augmentations, (texts, boxes), candidates = held
-        mine = augmentations.get(expression.key.expression)
-        if mine is None:
-            return None
-        return baseline_masks(mine, texts, boxes, candidates, video.height, video.width)
-
-    def _read(self, video_id: str) -> Any:
-        from storage.candidates import read_candidates
-        from storage.tables import ground_videos, read_augmentations, read_ground
-
-        if self._video != video_id:
-            self._video, self._held = video_id, None
-            if video_id in self._parts:
-                augment, ground, segment = self._parts[video_id]
-                if video_id in ground_videos(ground):
-                    mine = read_augmentations(augment).get(video_id, [])
-                    self._held = (
-                        {item.key.expression: item for item in mine},
-                        read_ground(ground, video_id),
-                        read_candidates(segment, video_id),
-                    )
-        return self._held
 
 
 def _figures(pairs: Sequence[tuple[float, float]]) -> dict[str, float] | None:

@@ -8,7 +8,13 @@ from typing import Any
 
 from flows.layout import Shard
 from flows.paths import weights_of_student
-from pipeline.config import EXECUTION, RunConfig, StudentEncodersConfig
+from pipeline.config import (
+    EXECUTION,
+    GroundConfig,
+    RunConfig,
+    StudentEncodersConfig,
+    TrainingConfig,
+)
 from pipeline.errors import CheckpointError, InputError
 from pipeline.fingerprint import digest, file_digest
 from pipeline.ports import DatasetReader
@@ -27,6 +33,8 @@ STAGE_VERSIONS: Mapping[str, int] = {
 }
 """Raised when a stage gives another result for the same configuration."""
 
+ENDPOINT_READING = 2
+"""Raised when an endpoint's answers are read otherwise; 2 reads them as a model's own."""
 
 _STUDENT_PARTS: Mapping[str, tuple[str, ...]] = {
     "lgcfs": ("lgcfs_weight",),
@@ -40,57 +48,101 @@ _TRAINING_EXECUTION = ("workers", "parts_a_step", "checkpoint_every")
 _OF_VALIDATION = ("validate_split", "validate_videos", "patience")
 
 
-def base_of(stage: str, config: RunConfig, weights: Callable[[str], str]) -> dict[str, Any]:
+Weights = Callable[[str], str]
+"""Digest of a checkpoint by the name that the configuration gives it."""
+
+_NAMED_BY_DIGEST = frozenset(
+    {"checkpoint", "sha256", "file", "text_encoder", "adapter", "api_key_env"}
+)
+"""Fields of a section whose content counts, or nothing at all; not where it lies."""
+
+
+def base_of(stage: str, config: RunConfig, weights: Weights) -> dict[str, Any]:
     """What a stage's products depend on beside its inputs; no path, device or batch size."""
     base: dict[str, Any] = {"stage": stage, "version": STAGE_VERSIONS[stage]}
     section = getattr(config, stage, None)
     if section is not None:
-        leave_out = EXECUTION | {
-            "checkpoint",
-            "sha256",
-            "file",
-            "text_encoder",
-            "adapter",
-            "api_key_env",
-        }
         base["config"] = {
             name: value
             for name, value in section.model_dump(mode="json").items()
-            if name not in leave_out
+            if name not in EXECUTION | _NAMED_BY_DIGEST
         }
-    if stage == "augment":
-        base["seed"] = config.seed
-        base["dataset"] = {"name": config.dataset.name, "split": config.dataset.split}
-        base["config"].pop("timeout_seconds")
-        if config.augment.source == "model":
-            base["weights"] = weights(config.augment.checkpoint)
-        if config.augment.source == "file" and config.augment.file is not None:
-            base["file"] = _input_digest(config.augment.file)
-    elif stage == "ground":
-        if config.ground.every == 1:
-            # As before there were key frames.
-            del base["config"]["every"]
-        if config.ground.source == "model":
-            base["weights"] = weights(config.ground.checkpoint)
-            if config.ground.text_encoder is not None:
-                base["text_encoder"] = _text_encoder_digest(config.ground.text_encoder)
-            if config.ground.adapter is not None:
-                base["adapter"] = weights(str(config.ground.adapter))
-    elif stage == "segment":
-        base["weights"] = weights(config.segment.checkpoint)
-    elif stage == "student":
-        base["seed"] = config.seed
-        _leave_out_what_changes_nothing(base["config"])
-        if base["config"].pop("masks") is not None:
-            base["masks"] = _masks_digest(config.student.masks)
-        base["config"].pop("start")
-        if config.student.start is not None:
-            base["start"] = weights(str(weights_of_student(config.student.start)))
-        base["predict_split"] = config.dataset.predict_split
-        base["weights"] = _weights_of_encoders(config.student.encoders, weights)
-        if config.student.model == "groprompt":
-            base["models"] = [base_of(stage, config, weights) for stage in ("ground", "segment")]
+    if stage in _COMPLETE:
+        _COMPLETE[stage](base, config, weights)
     return base
+
+
+def base_of_predictions(config: RunConfig, weights: Weights) -> dict[str, Any]:
+    """What the masks that a student predicts depend on beside its weights: its configuration, but
+    for what it was trained on, and the models that it was not trained with."""
+    base = base_of("student", _untaught(config), weights)
+    return {name: base[name] for name in ("config", "weights", "models") if name in base}
+
+
+def _augment(base: dict[str, Any], config: RunConfig, weights: Weights) -> None:
+    base["seed"] = config.seed
+    base["dataset"] = {"name": config.dataset.name, "split": config.dataset.split}
+    base["config"].pop("timeout_seconds")
+    if config.augment.source == "model":
+        base["weights"] = weights(config.augment.checkpoint)
+    if config.augment.source == "endpoint":
+        base["reading"] = ENDPOINT_READING
+    if config.augment.source == "file" and config.augment.file is not None:
+        base["file"] = _input_digest(config.augment.file)
+
+
+def _ground(base: dict[str, Any], config: RunConfig, weights: Weights) -> None:
+    if config.ground.every == 1:
+        # As before there were key frames.
+        del base["config"]["every"]
+    if config.ground.source == "model":
+        base |= _of_grounder(config.ground, weights)
+
+
+def _segment(base: dict[str, Any], config: RunConfig, weights: Weights) -> None:
+    base["weights"] = weights(config.segment.checkpoint)
+
+
+def _student(base: dict[str, Any], config: RunConfig, weights: Weights) -> None:
+    base["seed"] = config.seed
+    _leave_out_what_changes_nothing(base["config"])
+    if base["config"].pop("masks") is not None:
+        base["masks"] = _masks_digest(config.student.masks)
+    base["config"].pop("start")
+    if config.student.start is not None:
+        base["start"] = weights(str(weights_of_student(config.student.start)))
+    base["predict_split"] = config.dataset.predict_split
+    base["weights"] = _weights_of_encoders(config.student.encoders, weights)
+    if config.student.model == "groprompt":
+        # It takes the grounder, whether or not the run's boxes are the grounder's.
+        ground = base_of("ground", config, weights) | _of_grounder(config.ground, weights)
+        base["models"] = [ground, base_of("segment", config, weights)]
+
+
+_COMPLETE: Mapping[str, Callable[[dict[str, Any], RunConfig, Weights], None]] = {
+    "augment": _augment,
+    "ground": _ground,
+    "segment": _segment,
+    "student": _student,
+}
+"""Stage -> what adds to its base what its section does not say; the others add nothing."""
+
+
+def _of_grounder(config: GroundConfig, weights: Weights) -> dict[str, str]:
+    """Digests of the files that a grounder is made of."""
+    found = {"weights": weights(config.checkpoint)}
+    if config.text_encoder is not None:
+        found["text_encoder"] = _text_encoder_digest(config.text_encoder)
+    if config.adapter is not None:
+        found["adapter"] = weights(str(config.adapter))
+    return found
+
+
+def _untaught(config: RunConfig) -> RunConfig:
+    """A configuration without what its student was taught by, and how: its weights say that."""
+    changes = {"masks": None, "start": None, "training": TrainingConfig()}
+    student = config.student.model_copy(update=changes)
+    return config.model_copy(update={"student": student})
 
 
 def _text_encoder_digest(folder: Path) -> str:
@@ -112,9 +164,7 @@ def _masks_digest(path: Path | None) -> str:
     return digest({video: store.fingerprints(video) for video in store.videos()})
 
 
-def _weights_of_encoders(
-    encoders: StudentEncodersConfig, weights: Callable[[str], str]
-) -> dict[str, str]:
+def _weights_of_encoders(encoders: StudentEncodersConfig, weights: Weights) -> dict[str, str]:
     """Digests of what a student's encoders start from; the demo's are the demo grounder's."""
     found = {}
     if "demo" in (encoders.backbone, encoders.text_encoder):

@@ -7,12 +7,16 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from flows.evaluation import BaselineMasks, SampleScore, StoredMasks, evaluate, summarise
+from rich.markup import escape
+
+from flows.evaluation import SampleScore, left_out, score_each, summarise
 from flows.paths import ALL, SHARD_STAGES, STAGES
 from flows.receipts import receipted
+from flows.sample_masks import BaselineMasks, StoredMasks
 from flows.shards import Plan
 from flows.students import prediction_split, student_is_done
 from flows.workshop import Workshop
+from pipeline.errors import InputError
 from pipeline.types import Receipt
 from storage.atomic import replace_file
 from storage.ledger import Ledger
@@ -104,12 +108,20 @@ def _evaluate(shop: Workshop) -> Counter[str]:
     predicted = list(shop.reader(prediction_split(shop)).video_ids()) if student else []
     shop.progress.begin("evaluate", 2 * len(videos) + len(predicted), "videos")
     counts: Counter[str] = Counter()
+    told: set[str] = set()
 
     def figures(split: str | None, ids: list[str], masks: Any) -> dict[str, Any] | None:
         scores: list[SampleScore] = []
-        for _, found in evaluate(shop.reader(split), ids, masks):
-            scores += found
-            frames = sum(score.frames for score in found)
+        for video, found in score_each(shop.reader(split), ids, masks):
+            frames = 0
+            if isinstance(found, InputError):
+                line = left_out(video, found)
+                if line not in told:
+                    shop.progress.say(f"[yellow]{escape(line)}[/yellow]")
+                told.add(line)
+            else:
+                scores += [score for _, score in found]
+                frames = sum(score.frames for _, score in found)
             counts["frames"] += frames
             shop.progress.advance(1, frames)
         return summarise(scores)
@@ -130,6 +142,8 @@ def _evaluate(shop: Workshop) -> Counter[str]:
         json.dump(metrics, file, indent=2, allow_nan=False)
         file.write("\n")
     shop.progress.end()
+    if told:
+        counts["videos not measured"] = len(told)
     return counts
 
 

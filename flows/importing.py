@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
 
+from flows.evaluation import in_each, left_out
 from flows.measure.present import SHOWN_PROBLEMS, Result, mean, present
+from flows.progress import reporter
+from flows.students import own_masks
 from flows.workshop import Workshop
 from pipeline.config import RunConfig
 from pipeline.errors import InputError, PseudoLabelError
@@ -61,11 +64,11 @@ def import_predictions(config: RunConfig, folders: Sequence[Path], console: Cons
     Raises:
         PseudoLabelError: a folder is missing, or no video of the data set is in any.
     """
-    shop = Workshop(config)
+    shop = Workshop(config, progress=reporter(console))
     reader, tally = shop.reader(), _Tally()
     videos = list(reader.video_ids())
     trees = {name: PredictionTree(path, videos) for name, path in _named(folders).items()}
-    own = MaskStore(shop.paths.masks)
+    own = own_masks(shop)
     place = shop.paths.consensus
     with RunLock(config.run_folder), fresh_folder(place) as folder:
         store = MaskStore(folder / shop.paths.masks.name)
@@ -100,14 +103,8 @@ def _fused_videos(
     tally: _Tally,
 ) -> Iterator[FrameQuality]:
     """Writes the masks video by video and gives the quality rows that go with them."""
-    for video_id in reader.video_ids():
-        if video_id not in own and not any(tree.names(video_id) for tree in trees.values()):
-            continue
-        try:
-            video, expressions = reader.video(video_id), reader.expressions(video_id)
-        except InputError as error:
-            tally.problems.append(f"{video_id} was left out: {error}")
-            continue
+
+    def fuse_video(video: VideoRef, expressions: Sequence[Expression]) -> list[Consensus]:
         indexed = {
             name: tracks
             for name, tree in trees.items()
@@ -122,15 +119,30 @@ def _fused_videos(
                     methods += _sample_tracks(name, tree, video, expression)
             methods += _own_tracks(own, video, expression)
             found = _fuse(video, expression, methods, len(targets) == 1)
+            sample = f"{video.id} {expression.key.expression}"
             if found.reason:
-                tally.problems.append(f"{video_id} {expression.key.expression}: {found.reason}")
+                tally.problems.append(f"{sample}: {found.reason}")
             tally.samples += 1
             tally.fused += not found.reason
-            _measure(reader, video, expression, methods, found, tally)
+            try:
+                _measure(reader, video, expression, methods, found, tally)
+            except InputError as error:
+                tally.problems.append(f"{sample} was not measured: {error}")
             fused.append(found)
         store.write_video(
             video, [item.text for item in expressions], [found.mask for found in fused]
         )
+        return fused
+
+    named = (
+        video_id
+        for video_id in reader.video_ids()
+        if video_id in own or any(tree.names(video_id) for tree in trees.values())
+    )
+    for video_id, fused in in_each(reader, named, fuse_video):
+        if isinstance(fused, InputError):
+            tally.problems.append(left_out(video_id, fused))
+            continue
         for found in fused:
             yield from found.quality
 

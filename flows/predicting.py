@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.console import Console
 
+from flows.fingerprints import base_of_predictions
 from flows.paths import WEIGHTS, RunPaths
 from flows.progress import reporter
 from flows.students import build_student
@@ -79,10 +80,27 @@ def load_student(folder: Path, config: RunConfig, device: torch.device) -> Stude
             f"{weights}: missing; expected a student that has been trained; train one with"
             f" `pseudolabels train`{', or name one of ' + ', '.join(named) if named else ''}"
         )
-    own = folder / "config.toml"
-    student = build_student(load_config(own) if own.exists() else config, device)
+    student = build_student(config_of_student(folder, config), device)
     fill_model(student, weights)
     return student.to(device).eval()
+
+
+def config_of_student(folder: Path, config: RunConfig) -> RunConfig:
+    """What a student was trained by; the run's configuration, where it is the run's own."""
+    own = folder / "config.toml"
+    return load_config(own) if own.exists() else config
+
+
+def made_by(shop: Workshop, folder: Path, how: How) -> str:
+    """The fingerprint of the masks that a trained student predicts: digest of its weights, of the
+    configuration and models that predict with them, and of how.
+
+    Args:
+        folder: of the student.
+    """
+    config = config_of_student(folder, shop.config)
+    basis = base_of_predictions(config, shop.weight_digests().of_checkpoint)
+    return digest({"student": file_digest(folder / WEIGHTS), "basis": basis, "how": vars(how)})
 
 
 def predict(
@@ -115,19 +133,19 @@ def predict(
         raise ConfigError(f"split {how.split!r} of {reader.name} holds no videos; give another")
     folder = student_folder(config, name)
     student = load_student(folder, config, shop.device)
-    made_by = digest({"student": file_digest(folder / WEIGHTS), "how": vars(how)})
+    fingerprint = made_by(shop, folder, how)
     counts = {"predicted": 0, "there before": 0, "set aside": 0}
     if to.suffix == ".zarr":
-        there = _vouch_store(to, shop.paths, made_by)
+        there = _vouch_store(to, shop.paths, fingerprint)
         with reporter(console) as progress:
             shop.progress = progress
-            stored = predict_split(shop, student, how, to, made_by, there)
+            stored = predict_split(shop, student, how, to, fingerprint, there)
         counts = {name: stored[f"videos {name}"] for name in counts}
         _check_any(counts, len(ids), how)
         return counts
     with open_sink(to, reader.name) as sink, reporter(console) as progress:
         if to.suffix != ".zip":
-            _vouch(to, made_by, how)
+            _vouch(to, fingerprint, how)
         progress.begin("predict", len(ids), "videos")
         for video_id in ids:
             try:
@@ -191,12 +209,12 @@ def _windows(
     )
 
 
-def _vouch(folder: Path, made_by: str, how: How) -> None:
+def _vouch(folder: Path, fingerprint: str, how: How) -> None:
     """Refuses a folder with masks of another student, and notes whose those of this one are."""
     note = folder / NOTE
     if note.exists():
         found = json.loads(note.read_text(encoding="utf-8"))
-        if found.get("made_by") == made_by:
+        if found.get("made_by") == fingerprint:
             return
         raise ConfigError(
             f"{folder}: holds the masks of another student, or of this one predicted otherwise"
@@ -205,10 +223,10 @@ def _vouch(folder: Path, made_by: str, how: How) -> None:
     if (held := next((item.name for item in folder.iterdir()), None)) is not None:
         raise ConfigError(f"{folder}: holds {held}; expected an empty folder; give another --to")
     with replace_file(note, "w") as file:
-        json.dump({"made_by": made_by, **vars(how)}, file, indent=2)
+        json.dump({"made_by": fingerprint, **vars(how)}, file, indent=2)
 
 
-def _vouch_store(place: Path, paths: RunPaths, made_by: str) -> set[str]:
+def _vouch_store(place: Path, paths: RunPaths, fingerprint: str) -> set[str]:
     """Refuses a store with masks of another student, and the run's own; ids of the videos there."""
     if place.resolve() in (paths.masks.resolve(), paths.predictions.resolve()):
         raise ConfigError(
@@ -218,7 +236,7 @@ def _vouch_store(place: Path, paths: RunPaths, made_by: str) -> set[str]:
     store = MaskStore(place)
     videos = store.videos()
     for video_id in videos:
-        if set(store.fingerprints(video_id)) - {made_by}:
+        if set(store.fingerprints(video_id)) - {fingerprint}:
             raise ConfigError(
                 f"{place}: holds masks ({video_id}) of another student, or of this one predicted"
                 " otherwise; expected its own, or no store; give another --to, or remove it"
@@ -231,13 +249,13 @@ def predict_split(
     student: Student,
     how: How,
     place: Path,
-    made_by: str = "student",
+    fingerprint: str,
     there: Collection[str] = (),
 ) -> Counter[str]:
     """Predicts the videos of a split into a mask store; one that cannot be read is set aside.
 
     Args:
-        made_by: fingerprint that the masks bear.
+        fingerprint: that the masks bear, as :func:`made_by` has it.
         there: ids of videos that are left as they are.
     """
     reader, counts = shop.reader(how.split), Counter[str]()
@@ -249,7 +267,7 @@ def predict_split(
             if video_id in there:
                 counts["videos there before"] += 1
             else:
-                found = _whole_video(shop, student, how, reader.video(video_id), made_by)
+                found = _whole_video(shop, student, how, reader.video(video_id), fingerprint)
                 store.write_video(*found)
                 counts["videos predicted"] += 1
         except InputError as error:
@@ -261,7 +279,7 @@ def predict_split(
 
 
 def _whole_video(
-    shop: Workshop, student: Student, how: How, video: VideoRef, made_by: str
+    shop: Workshop, student: Student, how: How, video: VideoRef, fingerprint: str
 ) -> tuple[VideoRef, list[str], list[PseudoMask]]:
     reader = shop.reader(how.split)
     expressions = reader.expressions(video.id)
@@ -273,7 +291,7 @@ def _whole_video(
     seen = masks.any((2, 3))
     status = np.where(seen, Status.PRESENT, Status.ABSENT).astype(np.uint8)
     found = [
-        PseudoMask(item.key, masks[row], sure[row], status[row], made_by)
+        PseudoMask(item.key, masks[row], sure[row], status[row], fingerprint)
         for row, item in enumerate(expressions)
     ]
     return video, [item.text for item in expressions], found

@@ -36,6 +36,7 @@ from flows.workshop import Workshop, workshop_of
 from pipeline.errors import (
     CheckpointError,
     ConfigError,
+    EndpointError,
     NoRoomError,
     PseudoLabelError,
     UnknownDatasetError,
@@ -45,7 +46,7 @@ from storage.ledger import Ledger
 
 logger = logging.getLogger(__name__)
 
-FATAL = (CheckpointError, ConfigError, NoRoomError, UnknownDatasetError)
+FATAL = (CheckpointError, ConfigError, EndpointError, NoRoomError, UnknownDatasetError)
 """What the next shard would meet as well."""
 
 _PASSING = frozenset(

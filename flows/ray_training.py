@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from flows.workers import cluster_gives_gpus, ray_settings, worker_count
+from flows.workers import cluster_gives_gpus, ray_settings, with_absolute_paths, worker_count
 from flows.world import PATIENCE
 from pipeline.config import RunConfig, config_from, dump_config
 from pipeline.errors import PseudoLabelError
@@ -39,7 +39,7 @@ def train_on_ray(config: RunConfig, folder: Path, console: Console) -> None:
         trainer = TorchTrainer(
             _train,
             train_loop_config={
-                "config": dump_config(_with_absolute_paths(config)),
+                "config": dump_config(with_absolute_paths(config)),
                 "folder": str(folder.resolve()),
             },
             torch_config=TorchConfig(timeout_s=int(PATIENCE.total_seconds())),
@@ -51,11 +51,16 @@ def train_on_ray(config: RunConfig, folder: Path, console: Console) -> None:
         trainer.fit()
     except Exception as error:
         raise PseudoLabelError(
-            f"the training on Ray failed: {str(error).strip().splitlines()[-1][:500]}; it goes on"
-            " from its last checkpoint when the same command is given again"
+            f"the training on Ray failed: {_last_line(error)}; it goes on from its last checkpoint"
+            " when the same command is given again"
         ) from error
     finally:
         ray.shutdown()
+
+
+def _last_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1][:500]
 
 
 def _train(settings: dict[str, Any]) -> None:
@@ -71,10 +76,3 @@ def _train(settings: dict[str, Any]) -> None:
     context = train.get_context()
     world = World(context.get_world_rank(), context.get_world_size())
     train_student(shop, Path(settings["folder"]), world=world, device=get_device())
-
-
-def _with_absolute_paths(config: RunConfig) -> RunConfig:
-    """A worker has a working folder of its own."""
-    root = config.dataset.root
-    dataset = config.dataset.model_copy(update={"root": root and root.resolve()})
-    return config.model_copy(update={"out": config.out.resolve(), "dataset": dataset})

@@ -16,8 +16,10 @@ _FILES = {
     "file": "augmentation file",
     "adapter": "the grounder's adapter",
     "text_encoder": "the grounder's tokenizer",
+    "models": "the grounder or segmenter of the student",
+    "reading": "how answers are read",
 }
-"""What a basis holds the digest of beside weights."""
+"""What a basis holds beside weights and configuration, in words."""
 
 
 def asked_for(stage: str) -> str:

@@ -12,7 +12,7 @@ from flows.observed import prefect_server
 from flows.paths import ALL, SHARD_STAGES
 from flows.progress import reporter
 from flows.scope import Scope
-from flows.shards import Plan, WeightDigests, make_plan
+from flows.shards import Plan, make_plan
 from flows.show import show_plan, show_results
 from flows.start import commit_plan
 from flows.workers import check_runner
@@ -122,13 +122,11 @@ def plan_with(
         remember: False writes nothing at all; the digests of weights are kept otherwise.
     """
     folder = shop.config.run_folder
-    files = shop.parts.checkpoint_files
-    digests = WeightDigests(folder / "ledger" / "weights.json", files, remember)
     return make_plan(
         shop.config,
         shop.reader(),
         Ledger(folder),
-        digests.of_checkpoint,
+        shop.weight_digests(remember).of_checkpoint,
         retry_set_aside,
         known_layout(folder, SHARD_STAGES),
         scope.again,

@@ -136,7 +136,7 @@ def restart(url: str, seconds: float = START_SECONDS) -> bool:
             return True
         if _is_server(known) and _is_alive(known.pid):
             return False
-        start(seconds, urllib.parse.urlsplit(url).port)
+        start(seconds, _port_of(known))
         return True
 
 
@@ -230,10 +230,9 @@ def stop(seconds: float = 15.0) -> Server | None:
         ServerError: it does not end in time.
     """
     server = _remembered()
-    if server is None or not _is_server(server):
+    if server is None or not _is_server(server) or not _asked_to_end(server.pid):
         _record().unlink(missing_ok=True)
         return None
-    os.kill(server.pid, signal.SIGTERM)
     deadline = time.monotonic() + seconds
     while _is_alive(server.pid):
         if time.monotonic() > deadline:
@@ -250,20 +249,42 @@ def _record() -> Path:
 def _remembered() -> Server | None:
     try:
         values = json.loads(_record().read_text(encoding="utf-8"))
-        return Server(int(values["pid"]), str(values["url"]))
+        server = Server(int(values["pid"]), str(values["url"]))
+        return server if _port_of(server) is not None else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def _is_server(server: Server) -> bool:
-    """Whether the process is the one that was started, and not another with its number."""
-    if is_healthy(server.url):
-        return True
-    command = Path(f"/proc/{server.pid}/cmdline")
+    """Whether the process is the one that was started, and not another with its number: after a
+    restart of the machine any process may have it, and any server answer at the address."""
+    words = _command_of(server.pid)
+    return "prefect server start" in words and f"--port {_port_of(server)} " in f"{words} "
+
+
+def _command_of(pid: int) -> str:
+    """The words of a process's command, with a blank between them; empty where there is none."""
     try:
-        return b"prefect" in command.read_bytes()
+        if Path("/proc/self").exists():
+            words = Path(f"/proc/{pid}/cmdline").read_bytes()
+            return words.replace(b"\0", b" ").decode(errors="replace").strip()
+        command = ["ps", "-ww", "-o", "command=", "-p", str(pid)]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
     except OSError:
+        return ""
+
+
+def _port_of(server: Server) -> int | None:
+    return urllib.parse.urlsplit(server.url).port
+
+
+def _asked_to_end(pid: int) -> bool:
+    """Asks a process to end; False where it is gone, or another user's."""
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except (ProcessLookupError, PermissionError):
         return False
+    return True
 
 
 def _is_alive(pid: int) -> bool:

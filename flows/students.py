@@ -150,6 +150,9 @@ def own_masks(shop: Workshop) -> FinishedMasks:
 def prediction_split(shop: Workshop) -> str:
     """The split that the student predicts: the one asked for, else ``valid`` where there is one,
     else the labelled one.
+
+    Raises:
+        InputError: there is a ``valid``, and it is damaged.
     """
     asked = shop.config.dataset.predict_split
     if asked is not None:
@@ -157,9 +160,16 @@ def prediction_split(shop: Workshop) -> str:
     try:
         if shop.reader("valid").video_ids():
             return "valid"
-    except InputError:
-        pass
+    except InputError as error:
+        if not _is_absent(error, "valid"):
+            raise
     return shop.config.dataset.split
+
+
+def _is_absent(error: InputError, split: str) -> bool:
+    """Whether a reader did not open for want of the split, rather than for a damaged one: its files
+    are not there, or the data set has no split of that name."""
+    return error.missing or error.found == f"split {split!r}"
 
 
 def student_is_done(paths: RunPaths, plan: Plan) -> bool:

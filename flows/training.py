@@ -15,10 +15,9 @@ import numpy as np
 from flows.curves import TensorBoard, curves_markdown, write_curves
 from flows.fingerprints import base_of
 from flows.paths import WEIGHTS
-from flows.predicting import How, predict_split
+from flows.predicting import How, made_by, predict_split
 from flows.products import joined
 from flows.students import clips_of, student_to_train
-from flows.weight_digests import WeightDigests
 from flows.workshop import Workshop
 from pipeline.fingerprint import digest
 from storage.atomic import explain_disk_errors, replace_file
@@ -68,7 +67,9 @@ def train_and_predict(shop: Workshop, split: str) -> Counter[str]:
     if shop.paths.predictions.exists():
         with explain_disk_errors(shop.paths.predictions):
             shutil.rmtree(shop.paths.predictions)
-    counts = predict_split(shop, trained.student, How(split), shop.paths.predictions)
+    how = How(split)
+    fingerprint = made_by(shop, shop.paths.student, how)
+    counts = predict_split(shop, trained.student, how, shop.paths.predictions, fingerprint)
     counts.update({"samples": trained.samples, "steps": len(trained.history.steps)})
     (shop.paths.student / CHECKPOINT).unlink(missing_ok=True)
     return counts
@@ -175,13 +176,12 @@ class _Told:
 
 def identity_of(shop: Workshop) -> str:
     """Digest of all that a student follows from: its configuration, and the run's products."""
-    ledger, folder = Ledger(shop.paths.folder), shop.paths.folder
-    weights = WeightDigests(folder / "ledger" / "weights.json", shop.parts.checkpoint_files, False)
+    ledger = Ledger(shop.paths.folder)
     made_from = {
         stage: joined({receipt.shard: receipt.product for receipt in ledger.receipts(stage)})
         for stage in ("augment", "rank")
     }
-    basis = base_of("student", shop.config, weights.of_checkpoint)
+    basis = base_of("student", shop.config, shop.weight_digests().of_checkpoint)
     return digest({"student": basis, "made_from": made_from})
 
 

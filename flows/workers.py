@@ -11,10 +11,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 from flows.shards import Job
-from pipeline.config import RunConfig
+from pipeline.config import RunConfig, Section
 from pipeline.errors import ConfigError, PseudoLabelError
 
 LOST_WORKERS = 3
@@ -22,6 +23,9 @@ LOST_WORKERS = 3
 
 _STORE_BYTES = 100_000_000
 """Ray's object store: only names and states go through it."""
+
+
+Configured = TypeVar("Configured", bound=Section)
 
 
 class WorkerLostError(PseudoLabelError):
@@ -41,12 +45,38 @@ def check_runner(config: RunConfig) -> None:
         )
     if config.runner.address is None:
         return
-    for name, path in (("out", config.out), ("dataset.root", config.dataset.root)):
-        if path is not None and not path.is_absolute():
+    for name, path in _paths_in(config):
+        if not path.is_absolute():
             raise ConfigError(
                 f"{name} is {path}; expected an absolute path that every machine of the Ray cluster"
                 f" at {config.runner.address} sees; give one"
             )
+
+
+def with_absolute_paths(section: Configured) -> Configured:
+    """A configuration that says the same in any working folder; ``demo:`` checkpoints stay."""
+    changes: dict[str, Any] = {}
+    for name, value in section:
+        if isinstance(value, Section):
+            changes[name] = with_absolute_paths(value)
+        elif (path := _path_of(name, value)) is not None:
+            changes[name] = type(value)(path.absolute())
+    return section.model_copy(update=changes)
+
+
+def _paths_in(section: Section, within: str = "") -> Iterator[tuple[str, Path]]:
+    """(name, path) of every field of a configuration that names a file or folder."""
+    for name, value in section:
+        if isinstance(value, Section):
+            yield from _paths_in(value, f"{within}{name}.")
+        elif (path := _path_of(name, value)) is not None:
+            yield f"{within}{name}", path
+
+
+def _path_of(name: str, value: object) -> Path | None:
+    if name == "checkpoint" and isinstance(value, str) and not value.startswith("demo:"):
+        return Path(value).expanduser()
+    return value if isinstance(value, Path) else None
 
 
 def ray_runner(config: RunConfig) -> Any:

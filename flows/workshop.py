@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from flows.paths import RunPaths
 from flows.progress import Reporter, Silent
 from flows.shards import Plan
+from flows.weight_digests import WeightDigests
 from pipeline.config import RunConfig, load_config
 from pipeline.errors import ConfigError
 from pipeline.ports import Captioner, DatasetReader, Grounder, Segmenter
@@ -138,6 +139,15 @@ class Workshop:
         if self._device is None:
             self._device = self.parts.device(self.config.device)
         return self._device
+
+    def weight_digests(self, remember: bool = False) -> WeightDigests:
+        """Digests of checkpoints, those that the run remembers among them.
+
+        Args:
+            remember: writes down what is digested anew.
+        """
+        place = self.paths.folder / "ledger" / "weights.json"
+        return WeightDigests(place, self.parts.checkpoint_files, remember)
 
     def captioner(self) -> Captioner:
         """The captioner, loaded now if it was not."""

@@ -3,13 +3,15 @@
 ::
 
     PseudoLabelError (ValueError)
-    ├── InputError            a file of the data set is missing, broken or odd
-    │   ├── UnknownDatasetError
-    │   └── TooLargeError     it does not fit into memory, not even alone
+    ├── FileError             names what is there, what should be, and what to do
+    │   ├── InputError        a file of the data set is missing, broken or odd
+    │   │   └── TooLargeError     it does not fit into memory, not even alone
+    │   ├── UnknownDatasetError   no reader goes by that name
+    │   └── CheckpointError   weights are missing, truncated, or of another model
     ├── ConfigError           the configuration asks for something that cannot be
-    ├── CheckpointError       weights are missing, truncated, or of another model
-    ├── AugmentationError     a captioner or its endpoint gave nothing usable
-    │   └── UnusableAnswerError   the model answers, but not as it was asked
+    ├── AugmentationError     a captioner gave nothing usable
+    │   ├── UnusableAnswerError   the model answers, but not as it was asked
+    │   └── EndpointError     its server refuses, or is not there
     ├── StoreError            a product on disk is missing or damaged
     │   └── NoRoomError       the disk is full, or may not be written to
     └── RunLockedError        another run writes to the same output
@@ -21,14 +23,15 @@ other error ends the stage.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 
 class PseudoLabelError(ValueError):
     """Base of every error that is the input's fault, not a bug of the project."""
 
 
-class InputError(PseudoLabelError):
-    """A file that the user gave is missing, broken or not as its layout says.
+class FileError(PseudoLabelError):
+    """A file or folder is not what it should be.
 
     Args:
         path: the file or folder at fault.
@@ -44,11 +47,26 @@ class InputError(PseudoLabelError):
         self.remedy = remedy
         super().__init__(f"{self.path}: {found}; expected {expected}; {remedy}")
 
-    def __reduce__(self) -> tuple[type[InputError], tuple[str, str, str, str]]:
-        return type(self), (self.path, self.found, self.expected, self.remedy)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.path, self.found, self.expected, self.remedy), self.__dict__
 
 
-class UnknownDatasetError(InputError):
+class InputError(FileError):
+    """A file that the user gave is missing, broken or not as its layout says.
+
+    Args:
+        path, found, expected, remedy: as of :class:`FileError`.
+        missing: nothing is there at all, as of a split that the data set does not have.
+    """
+
+    def __init__(
+        self, path: Path | str, found: str, expected: str, remedy: str, *, missing: bool = False
+    ) -> None:
+        self.missing = missing
+        super().__init__(path, found, expected, remedy)
+
+
+class UnknownDatasetError(FileError):
     """No reader goes by that name."""
 
 
@@ -60,16 +78,20 @@ class ConfigError(PseudoLabelError):
     """The configuration names something that does not exist or does not fit together."""
 
 
-class CheckpointError(InputError):
+class CheckpointError(FileError):
     """Weights are missing, truncated, of another model, or not the ones asked for."""
 
 
 class AugmentationError(PseudoLabelError):
-    """A captioner gave no usable expressions, or its endpoint could not be reached."""
+    """A captioner gave no usable expressions."""
 
 
 class UnusableAnswerError(AugmentationError):
     """A model answered an expression with what is not the JSON asked for, every time."""
+
+
+class EndpointError(AugmentationError):
+    """A captioner's server refuses or cannot be reached, as it will for the next expression."""
 
 
 class StoreError(PseudoLabelError):

@@ -16,6 +16,9 @@ from pipeline.types import FrameIndex
 from storage.datasets import open_dataset
 from storage.json_files import list_at, object_at, read_json_object
 
+_CATEGORIES: list[dict[str, Any]] = [{"id": 1, "name": "object"}]
+"""Queries have none; pycocotools wants one, the same in truth and predictions."""
+
 _TRUTH_LAYOUT = "a COCO file: images, annotations with RLE segmentations, categories"
 _ROWS_LAYOUT = "a JSON list of COCO results: image_id, RLE segmentation, score"
 _SAMPLES = "jhmdb_sentences_samples_metadata.json"
@@ -147,15 +150,14 @@ def _coco(samples: Iterator[tuple[str, Any]]) -> dict[str, list[dict[str, Any]]]
             {
                 "id": number,
                 "image_id": name,
-                "category_id": 1,
+                "category_id": _CATEGORIES[0]["id"],
                 "iscrowd": 0,
                 "segmentation": rle,
                 "area": int(mask.sum()),
                 "bbox": box,
             }
         )
-    categories = [{"id": 1, "name": "object"}]
-    return {"images": images, "annotations": annotations, "categories": categories}
+    return {"images": images, "annotations": annotations, "categories": _CATEGORIES}
 
 
 def _read_truth(path: Path) -> dict[str, list[dict[str, Any]]]:
@@ -176,7 +178,20 @@ def _read_truth(path: Path) -> dict[str, list[dict[str, Any]]]:
                 raise InputError(
                     path, f"a row of {key} without {missing[0]}", _TRUTH_LAYOUT, "mend the row"
                 )
-    return truth
+    truth["annotations"] = [_completed(row, path) for row in truth["annotations"]]
+    return {**truth, "categories": _CATEGORIES}
+
+
+def _completed(annotation: dict[str, Any], path: Path) -> dict[str, Any]:
+    """An annotation with all that COCO's evaluation looks at; of categories there is one."""
+    found = {"iscrowd": 0} | annotation | {"category_id": _CATEGORIES[0]["id"]}
+    if "area" not in found:
+        try:
+            found["area"] = int(decode_rle(annotation["segmentation"]).sum())
+        except PseudoLabelError as error:
+            what = f"annotation {annotation['id']}: {error}"
+            raise InputError(path, what, _TRUTH_LAYOUT, "mend the row") from error
+    return found
 
 
 def _checked(
@@ -210,7 +225,7 @@ def _checked(
                 f" expected {size[0]} x {size[1]} and a number; left out"
             )
             continue
-        yield {"category_id": 1} | row
+        yield row | {"category_id": _CATEGORIES[0]["id"]}
 
 
 def _by_video(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

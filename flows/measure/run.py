@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from flows.evaluation import SampleScore, StoredMasks, evaluate_sample, summarise
+from flows.evaluation import SampleScore, left_out, score_each, summarise
 from flows.exporting import masks_of
 from flows.measure.present import Result, by_video, present, write_csv
 from flows.run import finish_again
+from flows.sample_masks import StoredMasks
 from flows.show import FIGURES, figure, show_results
 from flows.workshop import Workshop
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
-from pipeline.ports import DatasetReader
-from pipeline.types import VideoRef
 from storage.exports import ExportSource
 
 
@@ -56,27 +54,26 @@ def evaluate_run(
 def measure_store(source: ExportSource, name: str) -> Result:
     """The figures of a mask store against the truth of its data set.
 
-    A sample without masks counts as all unknown; a video that cannot be read is named and left out.
+    A sample without masks counts as all unknown; a video that cannot be read, or whose truth cannot
+    be, is named and left out.
     """
     reader, problems = source.reader, []
     rows: list[dict[str, Any]] = []
     scores: list[SampleScore] = []
     masks = StoredMasks(source.store.path)
-    for video_id in source.store.videos():
-        try:
-            video = reader.video(video_id)
-            source.check_frames(video)
-        except InputError as error:
-            problems.append(f"{video_id} was left out: {error}")
+    videos = source.store.videos()
+    for video_id, found in score_each(reader, videos, masks, source.check_frames):
+        if isinstance(found, InputError):
+            problems.append(left_out(video_id, found))
             continue
-        for expression, score in _scores(reader, video, masks):
+        for expression, score in found:
             scores.append(score)
             rows.append(_row(video_id, expression, score))
     figures = summarise(scores) or {}
     if not scores:
         problems.append("the data set has no truth to measure against")
     shown = {label: figure(figures, keys) for label, keys in FIGURES} if figures else {}
-    videos = dict.fromkeys(row["video"] for row in rows)
+    measured = {row["video"] for row in rows}
     return Result(
         title=f"{name} of {reader.name}, {reader.split}",
         systems={
@@ -87,18 +84,8 @@ def measure_store(source: ExportSource, name: str) -> Result:
         sequences=by_video(rows),
         expressions=rows,
         problems=problems,
-        counts={"videos": len(videos), "expressions": len(rows)},
+        counts={"videos": len(measured), "expressions": len(rows)},
     )
-
-
-def _scores(
-    reader: DatasetReader, video: VideoRef, masks: StoredMasks
-) -> Iterator[tuple[str, SampleScore]]:
-    """(expression, score) of a video's samples that have truth."""
-    for expression in reader.expressions(video.id):
-        score = evaluate_sample(reader, video, expression, masks)
-        if score is not None:
-            yield expression.key.expression, score
 
 
 def _row(video: str, expression: str, score: SampleScore) -> dict[str, Any]:

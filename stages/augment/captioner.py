@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,17 +28,15 @@ from transformers import (
 from pipeline.config import AugmentConfig
 from pipeline.errors import UnusableAnswerError
 from pipeline.ports import Image
-from pipeline.types import Augmentation, Expression, Positive, Provenance, VideoRef
-from stages.augment.parse import ParsedAnswer, parse_answer, string_spans
+from pipeline.types import Augmentation, Expression, Provenance, VideoRef
+from stages.augment.parse import parse_answer
 from stages.augment.prefix import SharedFrames
 from stages.augment.prompt import Prompt
+from stages.augment.reading import likelihood, read_answer, temperature_of
 from stages.augment.unanswered import given_up, settled
 from stages.batches import FittingBatches
 
 logger = logging.getLogger(__name__)
-
-RETRY_TEMPERATURE = 0.5
-"""A greedy model would give the same answer again: it is asked again at this temperature."""
 
 Request = tuple[VideoRef, Sequence[Image], Expression, Sequence[str]]
 
@@ -192,11 +189,9 @@ class ModelCaptioner:
             frames: of several batches; None reads them for every request.
         """
         inputs = self._inputs(batch, frames)
-        temperature = self._config.temperature
-        if attempt > 0:
-            temperature = max(temperature, RETRY_TEMPERATURE)
         chooser = _Chooser(
-            temperature, [_seed(self._seed, str(request[2].key), attempt) for request in batch]
+            temperature_of(self._config, attempt),
+            [_seed(self._seed, str(request[2].key), attempt) for request in batch],
         )
         tokenizer = self._processor.tokenizer
         ends = _end_tokens(self._model, tokenizer)
@@ -264,49 +259,23 @@ class ModelCaptioner:
         return text
 
     def _read(self, expression: Expression, answer: Answer) -> Augmentation:
-        parsed: ParsedAnswer = parse_answer(
+        parsed = parse_answer(
             answer.text,
             expression.text,
             self._config.positives - 1,
             self._config.negatives,
         )
-        positives = [Positive(expression.text, 1.0)]
-        similarity = 1.0
-        for text, confidence in parsed.positives:
-            # A text is written in the light of those before it: likely in itself where they are
-            # wrong, it is wrong with them.
-            similarity = min(similarity, self._similarity(answer, text))
-            if similarity < self._config.minimum_similarity:
-                self.left_out["positive below minimum_similarity"] += 1
-                logger.info(
-                    "%s: %r dropped, similarity %.3f below %.3f",
-                    expression.key,
-                    text,
-                    similarity,
-                    self._config.minimum_similarity,
-                )
-                continue
-            positives.append(Positive(text, confidence, similarity))
-        self.left_out.update(parsed.left_out)
-        return Augmentation(expression.key, tuple(positives), parsed.negatives, self._provenance)
-
-    def _similarity(self, answer: Answer, text: str) -> float:
-        """How likely the model holds a positive, in [0, 1].
-
-        The geometric mean of the probabilities it gave the text's tokens as it wrote them, given
-        the frames, the expression and what was written before; 0 where the text cannot be found
-        in the answer.
-        """
-        for value, start, end in string_spans(answer.text):
-            if value == text:
-                # ends[i] is where token i ends in the text; looked up by bisection, for decoding
-                # every prefix would be quadratic.
-                ends = _Prefixes(self, answer.tokens)
-                first = bisect_right(ends, start)
-                last = max(first + 1, bisect_left(ends, end) + 1)
-                chances = answer.log_probability[first:last]
-                return float(np.exp(chances.mean())) if chances.size else 0.0
-        return 0.0
+        # Decoding every prefix would be quadratic; those that are asked for are decoded.
+        ends = _Prefixes(self, answer.tokens)
+        kept, left_out = read_answer(
+            expression,
+            parsed,
+            lambda text: likelihood(text, answer.text, ends, answer.log_probability),
+            self._config,
+            self._provenance,
+        )
+        self.left_out.update(left_out)
+        return kept
 
 
 class _Prefixes(Sequence[int]):

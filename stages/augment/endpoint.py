@@ -9,9 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import logging
-import math
 import os
-from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +17,7 @@ from itertools import accumulate
 from typing import Any
 
 import httpx
+import numpy as np
 from PIL import Image as Pillow
 from tenacity import (
     Retrying,
@@ -28,18 +27,26 @@ from tenacity import (
 )
 
 from pipeline.config import AugmentConfig
-from pipeline.errors import AugmentationError, ConfigError, UnusableAnswerError
+from pipeline.errors import (
+    AugmentationError,
+    ConfigError,
+    EndpointError,
+    UnusableAnswerError,
+)
 from pipeline.ports import Image
-from pipeline.types import Augmentation, Expression, Positive, Provenance, VideoRef
-from stages.augment.parse import parse_answer, string_spans
+from pipeline.types import Augmentation, Expression, Provenance, VideoRef
+from stages.augment.parse import parse_answer
 from stages.augment.prompt import DEFAULT_PROMPT, Prompt
+from stages.augment.reading import likelihood, read_answer, temperature_of
 from stages.augment.unanswered import given_up, settled
 
 logger = logging.getLogger(__name__)
 
-RETRY_TEMPERATURE = 0.5
 PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 """Answers of a server that may be other the next time."""
+
+REFUSING = frozenset({401, 402, 403, 404, 405})
+"""Answers that another request would meet as well."""
 
 CALLS = 5
 """Calls for one answer while what fails can pass."""
@@ -98,8 +105,8 @@ class EndpointCaptioner:
         expression that has no usable answer after ``retries`` further attempts is left as it is.
 
         Raises:
-            AugmentationError: the server cannot be reached or refuses, or no request has a usable
-                answer.
+            EndpointError: the server cannot be reached or refuses.
+            AugmentationError: it takes none of a request, or no request has a usable answer.
         """
         with ThreadPoolExecutor(self._config.concurrency, "augment") as pool:
             answers = list(pool.map(self._one, requests))
@@ -139,20 +146,18 @@ class EndpointCaptioner:
         pictures = [
             {"type": "image_url", "image_url": {"url": jpeg_data_url(image)}} for image in images
         ]
-        temperature = self._config.temperature
-        if attempt > 0:
-            temperature = max(temperature, RETRY_TEMPERATURE)
         return {
             "model": self._model,
             "messages": [{"role": "user", "content": [*pictures, {"type": "text", "text": text}]}],
             "max_tokens": self._config.max_new_tokens,
-            "temperature": temperature,
+            "temperature": temperature_of(self._config, attempt),
             "seed": self._seed + attempt,
             "logprobs": True,
         }
 
     def _call(self, body: dict[str, Any], expression: Expression) -> Any:
-        """The server's JSON. Raises AugmentationError with the way out."""
+        """The server's JSON. Raises EndpointError, or AugmentationError where it is the request
+        that is not taken, with the way out."""
         where = f"{expression.key}: {self._config.endpoint}"
         calls = Retrying(
             stop=stop_after_attempt(CALLS),
@@ -166,16 +171,15 @@ class EndpointCaptioner:
         except httpx.HTTPStatusError as error:
             code = error.response.status_code
             detail = error.response.text[:200]
-            raise AugmentationError(
-                f"{where} answered {code} ({detail}); {self._remedy(code)}"
-            ) from error
+            refuses = EndpointError if code in REFUSING | PASSING else AugmentationError
+            raise refuses(f"{where} answered {code} ({detail}); {self._remedy(code)}") from error
         except httpx.HTTPError as error:
-            raise AugmentationError(
+            raise EndpointError(
                 f"{where} cannot be reached ({type(error).__name__}: {error}); check"
                 " augment.endpoint, that the server runs, and augment.timeout_seconds"
             ) from error
         except ValueError as error:
-            raise AugmentationError(
+            raise EndpointError(
                 f"{where} answered what is not JSON; expected an OpenAI-compatible server, with"
                 " the base URL up to and with /v1"
             ) from error
@@ -211,20 +215,8 @@ class EndpointCaptioner:
         parsed = parse_answer(
             answer, expression.text, self._config.positives - 1, self._config.negatives
         )
-        left_out = Counter(parsed.left_out)
-        positives = [Positive(expression.text, 1.0)]
-        for text, confidence in parsed.positives:
-            similarity = _similarity(choice, text)
-            if similarity is None:
-                similarity = confidence
-            if similarity < self._config.minimum_similarity:
-                left_out["positive below minimum_similarity"] += 1
-                logger.info("%s: %r dropped, similarity %.3f", expression.key, text, similarity)
-                continue
-            positives.append(Positive(text, confidence, similarity))
-        return (
-            Augmentation(expression.key, tuple(positives), parsed.negatives, self._provenance),
-            left_out,
+        return read_answer(
+            expression, parsed, _similarity_of(choice), self._config, self._provenance
         )
 
 
@@ -235,22 +227,17 @@ def jpeg_data_url(image: Image) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def _similarity(choice: dict[str, Any], text: str) -> float | None:
-    """Geometric mean of the probabilities that the server reports for the text's tokens; None
-    where it reports none, and the model's own confidence stands in.
+def _similarity_of(choice: dict[str, Any]) -> Callable[[str], float | None]:
+    """How likely the model holds a text, by the probabilities that the server reports for its
+    tokens; None for every text where it reports none.
     """
     content = (choice.get("logprobs") or {}).get("content")
     if not content:
-        return None
+        return lambda text: None
     tokens = [str(item["token"]) for item in content]
     ends = list(accumulate(map(len, tokens)))
-    for value, start, end in string_spans("".join(tokens)):
-        if value == text:
-            first = bisect_right(ends, start)
-            last = max(first + 1, bisect_left(ends, end) + 1)
-            chances = [float(item["logprob"]) for item in content[first:last]]
-            return math.exp(sum(chances) / len(chances)) if chances else None
-    return None
+    chances = np.array([float(item["logprob"]) for item in content])
+    return lambda text: likelihood(text, "".join(tokens), ends, chances)
 
 
 def _can_pass(error: BaseException) -> bool:

@@ -48,6 +48,7 @@ def call(
         (("digest", "missing"), 1, "no such folder"),
         (("status", "missing"), 2, "no config.toml"),
         (("report", "--dataset", "refytvos", "--root", "missing"), 1, "missing"),
+        (("report", "missing"), 2, "no config.toml"),
     ],
 )
 def test_a_wrong_command_is_one_message(
@@ -175,6 +176,17 @@ def test_a_dry_run_of_shapes_that_are_not_rendered_renders_nothing(
     code, shown = call(monkeypatch, capsys, "run", "--dry-run")
     assert (code, "24 + 8 videos would be rendered" in shown) == (0, True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_report_by_the_folder_is_written_anew(
+    site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.run("ground.source=annotation", "segment.checkpoint=demo:segment")
+    page = site.folder / "report" / "index.html"
+    page.unlink()
+    code, shown = call(monkeypatch, capsys, "report", str(site.folder), "report.samples=1")
+    assert (code, "index.html" in shown) == (0, True), shown
+    assert page.is_file()
 
 
 def test_going_on_does_not_start_over(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,6 +119,50 @@ def test_the_runs_own_masks_choose_the_track(cli, data: Path, tmp_path: Path) ->
     assert np.array_equal(found[0], own[0] & np.roll(own[0], 1, axis=1))
 
 
+def test_masks_that_the_run_has_not_finished_do_not_choose(cli, data: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    paths = RunPaths(tmp_path / "runs" / "refytvos-train")
+    store_truth(open_dataset("refytvos", data, "train"), paths.masks, weight=1.0)
+    Ledger(paths.folder).commit(Receipt("rank", "00000", "f", ("another",)))
+    folder = predict(tmp_path / "one", 1, samples=False)
+    code, shown = cli("import-masks", folder, *options(data, tmp_path))
+    assert code == 0
+    assert "1 of 1 videos are left out, whose masks the run has not finished" in shown
+    assert "2 samples, 0 fused" in shown
+
+
+def test_a_truth_that_cannot_be_read_is_named_and_the_rest_is_measured(
+    cli, site: Site, tmp_path: Path
+) -> None:  # type: ignore[no-untyped-def]
+    site.run("ground.source=annotation", "segment.checkpoint=demo:segment")
+    before = json.loads((site.folder / "metrics.json").read_text())
+    broken = site.data / "train" / "Annotations" / "clip01" / "00010.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    code, shown = cli("evaluate", "run", site.folder)
+    assert code == 0, shown
+    assert shown.count("clip01 was left out: ") == 1 and "clip01/00010.png" in shown
+    receipt = Ledger(site.folder).receipt("evaluate", "all")
+    assert receipt is not None and receipt.counts["videos not measured"] == 1
+    now = json.loads((site.folder / "metrics.json").read_text())
+    assert now["pseudo_masks"]["overall"]["J"] == pytest.approx(
+        before["pseudo_masks"]["overall"]["J"], abs=3
+    )
+    store = site.folder / "pseudomasks.zarr"
+    code, shown = cli("evaluate", "run", site.folder, "--from", store, "--json")
+    assert code == 0, shown
+    found = json.loads(shown)
+    assert (found["counts"]["videos"], len(found["problems"])) == (3, 1)
+    assert "clip01 was left out" in found["problems"][0]
+    (tmp_path / "other" / "clip01" / "0").mkdir(parents=True)
+    code, shown = cli("import-masks", tmp_path / "other", "--run", site.folder)
+    assert code == 0, shown
+    assert "clip01 0 was not measured: " in shown and "clip01/00010.png" in shown
+    assert MaskStore(site.folder / "consensus" / "pseudomasks.zarr").videos() == store_videos(4)
+
+
+def store_videos(number: int) -> list[str]:
+    return [f"clip{index:02d}" for index in range(number)]
+
+
 def test_nothing_to_import_is_one_message(cli, data: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     (tmp_path / "empty").mkdir()
     code, shown = cli("import-masks", tmp_path / "empty", *options(data, tmp_path))

@@ -177,11 +177,17 @@ def test_a_split_without_truth_says_so(tmp_path: Path) -> None:
     assert "2 expressions have no truth" in result.problems[-1]
 
 
-def test_queries_of_a2d_and_jhmdb_are_built_from_the_data_set(tmp_path: Path) -> None:
-    a2d = trees.a2d(tmp_path / "a2d")
-    sets = a2d / "Release/videoset.csv"
+def tested_a2d(folder: Path) -> Path:
+    """A2D-Sentences whose one clip is of the test split."""
+    root = trees.a2d(folder)
+    sets = root / "Release/videoset.csv"
     sets.write_text(sets.read_text().replace("3,3,0", "3,3,9").replace("3,3,1", "3,3,0"))
     sets.write_text(sets.read_text().replace("3,3,9", "3,3,1"))
+    return root
+
+
+def test_queries_of_a2d_and_jhmdb_are_built_from_the_data_set(tmp_path: Path) -> None:
+    a2d = tested_a2d(tmp_path / "a2d")
     truth = a2d_truth(a2d)
     assert [row["id"] for row in truth["images"]] == [
         f"v_clip_f_{frame}_i_{instance}"
@@ -205,6 +211,32 @@ def test_queries_of_a2d_and_jhmdb_are_built_from_the_data_set(tmp_path: Path) ->
     (jhmdb / "jhmdb_sentences_samples_metadata.json").write_text(json.dumps([sample]))
     assert [row["id"] for row in jhmdb_truth(jhmdb)["images"]] == ["v_clip_f_2"]
     assert [row["area"] for row in jhmdb_truth(jhmdb)["annotations"]] == [48]
+
+
+def test_a_truth_of_the_least_that_coco_asks_for_gives_the_same_figures(tmp_path: Path) -> None:
+    truth = a2d_truth(tested_a2d(tmp_path / "a2d"))
+    rows = [
+        {"image_id": row["image_id"], "segmentation": row["segmentation"], "score": 0.5}
+        for row in truth["annotations"][1:]
+    ]
+    (tmp_path / "pred.json").write_text(json.dumps(rows))
+
+    def figures(annotations: list[dict[str, object]], categories: list[object]) -> object:
+        path = tmp_path / "truth.json"
+        given = {"images": truth["images"], "annotations": annotations, "categories": categories}
+        path.write_text(json.dumps(given))
+        return evaluate_queries(tmp_path / "pred.json", "a2d", path, None).systems
+
+    least = [
+        {name: row[name] for name in ("id", "image_id", "segmentation")}
+        for row in truth["annotations"]
+    ]
+    whole = figures(truth["annotations"], truth["categories"])
+    assert figures(least, []) == whole
+    assert figures([row | {"category_id": 5} for row in least], [{"id": 5}]) == whole
+    least[0]["segmentation"] = {"size": [4, 4]}
+    with pytest.raises(InputError, match=r"truth\.json: annotation 1: not a COCO RLE"):
+        figures(least, [])
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[1", '{"images": [], "annotations": []}'])

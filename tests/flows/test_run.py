@@ -13,7 +13,14 @@ from flows.products import READS
 from flows.pseudolabels import RunFailedError
 from flows.shards import Plan
 from flows.workshop import Workshop
-from pipeline.errors import CheckpointError, ConfigError, NoRoomError, PseudoLabelError
+from pipeline.errors import (
+    CheckpointError,
+    ConfigError,
+    EndpointError,
+    NoRoomError,
+    PseudoLabelError,
+    UnknownDatasetError,
+)
 from storage.layout import layout_path, read_layout
 from storage.ledger import Ledger
 from storage.masks import MaskStore
@@ -141,6 +148,8 @@ def test_a_tolerated_failure_still_gives_a_report_and_is_not_done(site: Site) ->
     [
         CheckpointError("sam.pth", "truncated", "a whole file", "fetch it again"),
         NoRoomError("segment/00000.zarr: no space left"),
+        EndpointError("http://host/v1 answered 401; put a valid key into OPENAI_API_KEY"),
+        UnknownDatasetError("nosuch", "no such data set", "one of a2d", "check --dataset"),
     ],
 )
 def test_what_the_next_shard_would_meet_as_well_ends_the_run_at_once(

@@ -406,6 +406,13 @@ def test_a_folder_of_other_masks_is_refused(trained: RunConfig, tmp_path: Path) 
     predict(trained, "s", tmp_path / "out", How("valid"), QUIET)
     with pytest.raises(ConfigError, match="another student"):
         predict(trained, "s", tmp_path / "out", How("valid", online=True), QUIET)
+    own = trained.run_folder / "students" / "s" / "config.toml"
+    text = own.read_text()
+    own.write_text(text.replace("short_side = 32", "short_side = 64"))
+    with pytest.raises(ConfigError, match="this one predicted otherwise"):
+        predict(trained, "s", tmp_path / "out", How("valid"), QUIET)
+    own.write_text(text)
+    assert predict(trained, "s", tmp_path / "out", How("valid"), QUIET)["there before"] == 2
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").touch()
     with pytest.raises(ConfigError, match=r"holds thesis.tex; expected an empty folder"):

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from flows.fingerprints import base_of
+from flows.fingerprints import base_of, base_of_predictions
 from flows.finish import finish_stage
 from flows.run import plan_with
 from flows.students import build_student, supervision_of
@@ -84,6 +84,36 @@ def test_what_changes_nothing_is_not_in_the_fingerprint(overrides: tuple[str, ..
 def test_what_is_on_is_in_the_fingerprint(overrides: tuple[str, ...]) -> None:
     assert digest(basis(*overrides)) != digest(basis())
     assert digest(basis(*overrides)) != digest(basis(*overrides[:-1]))
+
+
+@pytest.mark.parametrize("source", ["model", "annotation"])
+@pytest.mark.parametrize("override", ["checkpoint='b.pth'", "adapter='b.safetensors'"])
+def test_groprompt_follows_the_grounder_whatever_the_boxes_are(source: str, override: str) -> None:
+    words = ["student.model=groprompt", f"ground.source={source}", "ground.checkpoint=a.pth"]
+    found = [
+        base_of("student", load_config(None, [*words, *more]), lambda name: name)
+        for more in ((), (f"ground.{override}",))
+    ]
+    assert found[0] != found[1]
+    annotated = base_of(
+        "ground", load_config(None, ["ground.source=annotation"]), lambda name: name
+    )
+    assert "weights" not in annotated, "the data set's boxes need no grounder"
+
+
+def test_masks_follow_from_what_predicts_and_not_from_what_taught_it(tmp_path: Path) -> None:
+    def found(*overrides: str) -> dict[str, Any]:
+        return base_of_predictions(load_config(None, overrides), lambda name: name)
+
+    plain = found()
+    assert found(f"student.masks={str(tmp_path / 'gone.zarr')!r}", "student.start=gone") == plain
+    assert found("student.training.ema=0.9", "seed=3") == plain
+    for override in ("short_side=288", "channels=128", "wsrvos.heads=4"):
+        words = (f"student.{override}", "student.model=wsrvos")
+        assert found(*words) != found(words[1])
+    for override in ("ground.checkpoint=b", "segment.checkpoint=b", "ground.short_side=64"):
+        assert found("student.model=groprompt", override) != found("student.model=groprompt")
+        assert found(override) == plain
 
 
 @pytest.mark.parametrize(
@@ -223,6 +253,12 @@ def test_the_stage_keeps_nothing_that_another_student_predicted(
     assert train_and_predict(shop, "train")["videos predicted"] == 2
     predictions = MaskStore(shop.paths.predictions)
     assert predictions.videos() == ["train00000", "train00001"], "those of valid are gone"
+    second = load_config(None, [*words, f"student.masks={str(predictions.path)!r}"])
+    before = base_of("student", second, lambda name: name)
+    train_and_predict(Workshop(load_config(None, words)), "train")
+    assert base_of("student", second, lambda name: name) == before, "the same weights again"
+    train_and_predict(Workshop(load_config(None, [*words, "student.steps=2"])), "train")
+    assert base_of("student", second, lambda name: name) != before, "of another first student"
     next((tmp_path / "data/train/JPEGImages/train00001").iterdir()).unlink()
     source = f"student.masks={str(tmp_path / 'one.zarr')!r}"
     shutil.copytree(shop.paths.masks / "train00000", tmp_path / "one.zarr" / "train00000")

@@ -15,7 +15,8 @@ import pytest
 from benchmarks.faults import workers_doing
 from flows import server, workers
 from flows.content import content_digest
-from flows.workers import check_runner, worker_count
+from flows.ray_training import _last_line
+from flows.workers import check_runner, with_absolute_paths, worker_count
 from pipeline.config import RunConfig, config_from
 from pipeline.errors import ConfigError
 
@@ -41,6 +42,48 @@ def test_machines_of_a_cluster_need_absolute_paths(
     asked = asked.model_copy(update={"out": tmp_path})
     check_runner(asked)
     check_runner(config())
+    student = asked.student.model_copy(update={"start": Path("students/first")})
+    with pytest.raises(
+        ConfigError, match=r"student\.start is students/first; expected an absolute"
+    ):
+        check_runner(asked.model_copy(update={"student": student}))
+
+
+def test_a_worker_elsewhere_finds_every_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    paths = {
+        "out": "runs",
+        "dataset": {"root": "data"},
+        "augment": {"checkpoint": "captioner", "file": "texts.json"},
+        "ground": {"checkpoint": "dino.pth", "text_encoder": "bert", "adapter": "adapter.st"},
+        "segment": {"checkpoint": "sam.pth"},
+        "student": {
+            "start": "first",
+            "masks": "masks.zarr",
+            "encoders": {
+                "backbone": "resnet50",
+                "backbone_checkpoint": "resnet.pth",
+                "text_encoder": "roberta",
+            },
+        },
+    }
+
+    def absolute(value: object) -> object:
+        if isinstance(value, dict):
+            return {name: absolute(item) for name, item in value.items()}
+        return str(value) if value == "resnet50" else str(tmp_path / str(value))
+
+    found = with_absolute_paths(config_from(paths, "the test"))
+    assert found == config_from(absolute(paths), "the test")  # type: ignore[arg-type]
+    plain = with_absolute_paths(RunConfig())
+    assert plain == RunConfig(out=tmp_path / "runs"), "the demo's models lie with the project"
+
+
+def test_a_training_that_says_nothing_of_its_end_is_named_by_its_error() -> None:
+    assert _last_line(RuntimeError("")) == "RuntimeError"
+    assert _last_line(RuntimeError("one\ntwo\n")) == "two"
 
 
 def test_two_workers_without_a_gpu_unless_asked_for() -> None:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from pipeline.config import AugmentConfig
-from pipeline.errors import AugmentationError
+from pipeline.errors import AugmentationError, EndpointError, UnusableAnswerError
 from pipeline.types import Expression, SampleKey, VideoRef
 from stages.augment.endpoint import EndpointCaptioner, Request, jpeg_data_url
 from stages.augment.unanswered import ALONE
@@ -91,6 +91,33 @@ def test_similarity_comes_from_the_servers_token_probabilities(
     assert strict.left_out == {"positive below minimum_similarity": 1}
 
 
+def test_answers_are_read_as_a_models_own(make: Callable[..., EndpointCaptioner]) -> None:
+    texts = ["a crimson star", "the star in red", "a star that is red"]
+    answer = json.dumps({"positives": [{"text": t, "confidence": 0.7} for t in texts]})
+
+    def similarities(logprobs: Any, minimum: float = 0.0) -> list[float]:
+        stage = make(
+            lambda call: completion(answer, logprobs), minimum_similarity=minimum, positives=6
+        )
+        return [item.similarity for item in stage.augment([request()])[0].positives[1:]]
+
+    def tokens(written: str) -> dict[str, Any]:
+        doubtful = written.index(texts[1])
+        within = range(doubtful, doubtful + len(texts[1]))
+        chances = [0.3 if place in within else 0.9 for place in range(len(written))]
+        return {
+            "content": [
+                {"token": letter, "logprob": float(np.log(chance))}
+                for letter, chance in zip(written, chances, strict=True)
+            ]
+        }
+
+    assert similarities(tokens(answer)) == pytest.approx([0.9, 0.3, 0.3]), "with those before it"
+    elsewhere = tokens(answer.replace(texts[0], "another text"))
+    assert similarities(elsewhere) == [0, 0, 0], "probabilities of other words tell nothing"
+    assert similarities(None, minimum=0.6) == [0.7, 0.7, 0.7], "the confidence stands in"
+
+
 def test_what_can_pass_is_tried_again(make: Callable[..., EndpointCaptioner]) -> None:
     replies = [httpx.Response(503), httpx.ConnectError("gone"), completion(ANSWER)]
 
@@ -116,18 +143,24 @@ def test_a_broken_answer_is_asked_for_again_warmer(make: Callable[..., EndpointC
 
 
 @pytest.mark.parametrize(
-    ("reply", "part", "calls"),
+    ("reply", "part", "calls", "kind"),
     [
-        (httpx.Response(401, text="bad key"), "OPENAI_API_KEY", 1),
-        (httpx.Response(404), "endpoint_model", 1),
-        (httpx.Response(429), "lower augment.concurrency", 5),
-        (httpx.Response(200, text="<html>"), "not JSON", 1),
-        (httpx.Response(200, json={"choices": []}), "message.content", 1),
-        (completion("no"), "no usable answer", 3),
+        (httpx.Response(401, text="bad key"), "OPENAI_API_KEY", 1, EndpointError),
+        (httpx.Response(404), "endpoint_model", 1, EndpointError),
+        (httpx.Response(429), "lower augment.concurrency", 5, EndpointError),
+        (httpx.Response(200, text="<html>"), "not JSON", 1, EndpointError),
+        # Another request may fare better.
+        (httpx.Response(400), "takes several images", 1, AugmentationError),
+        (httpx.Response(200, json={"choices": []}), "message.content", 1, AugmentationError),
+        (completion("no"), "no usable answer", 3, UnusableAnswerError),
     ],
 )
 def test_failures_say_what_to_do(
-    make: Callable[..., EndpointCaptioner], reply: httpx.Response, part: str, calls: int
+    make: Callable[..., EndpointCaptioner],
+    reply: httpx.Response,
+    part: str,
+    calls: int,
+    kind: type[AugmentationError],
 ) -> None:
     count = 0
 
@@ -136,9 +169,9 @@ def test_failures_say_what_to_do(
         count += 1
         return reply
 
-    with pytest.raises(AugmentationError, match=part):
+    with pytest.raises(AugmentationError, match=part) as caught:
         make(handler).augment([request()])
-    assert count == calls
+    assert (count, caught.type) == (calls, kind)
 
 
 def test_an_expression_without_an_answer_goes_on_alone(
@@ -159,7 +192,7 @@ def test_an_unreachable_server_is_named(make: Callable[..., EndpointCaptioner]) 
     def handler(call: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused")
 
-    with pytest.raises(AugmentationError, match="http://host/v1 cannot be reached"):
+    with pytest.raises(EndpointError, match="http://host/v1 cannot be reached"):
         make(handler).augment([request()])
 
 
