@@ -11,7 +11,7 @@ Works on a run whose masks are done (`make pseudolabels` makes one): every stude
 same samples of it and predicts the `valid` split. A seed sets the student's first weights and the
 clips it is shown. Mean J&F in percent over the seeds, and their standard deviation; on one device,
 the same seeds give the same figures. Students are kept in a file as they end, `--results`, and the
-same command goes on from there.
+same command goes on from there; one whose row, masks or code's version changed is trained again.
 """
 
 from __future__ import annotations
@@ -34,10 +34,12 @@ from rich.table import Table
 from safetensors.torch import save
 
 from flows.evaluation import baseline_masks, evaluate, summarise
+from flows.fingerprints import STAGE_VERSIONS, base_of
 from flows.paths import RunPaths
 from flows.predicting import How, predict_split
 from flows.run import plan_of
 from flows.students import clips_of, student_to_train
+from flows.training import identity_of
 from flows.validation import Validation
 from flows.workshop import Workshop
 from pipeline.config import RunConfig, config_from, load_config
@@ -48,8 +50,9 @@ from stages.rank import rank
 from stages.student.contract import Student
 from stages.student.fit import fit
 from stages.student.train import Trainer
-from storage.atomic import replace_file
+from storage.atomic import fresh_folder, replace_file
 from storage.candidates import read_candidates
+from storage.ledger import Ledger
 from storage.masks import MaskStore
 from storage.tables import ground_videos, read_augmentations, read_ground
 
@@ -173,7 +176,7 @@ def taught(config: RunConfig, masks: MaskStore) -> Student:
 
 def weights_of(first: RunConfig) -> Path:
     """The file of a student's weights; trained unless that is there."""
-    name = f"student-{digest(first.model_dump(mode='json'))[:12]}.safetensors"
+    name = f"student-{identity_of(Workshop(first))[:12]}.safetensors"
     place = RunPaths(first.run_folder).folder / "students-bench" / name
     if not place.exists():
         student = taught(first, MaskStore(RunPaths(first.run_folder).masks))
@@ -189,6 +192,27 @@ def score(config: RunConfig, student: Student) -> float:
     shop = Workshop(config)
     valid = shop.reader("valid")
     return Validation(valid, len(valid.video_ids()), shop.device)(student)
+
+
+def key_of(config: RunConfig, row: Row, seed: int) -> str:
+    """Digest of all that the figure of a row and a seed follows from."""
+
+    def student(of: Row) -> str:
+        return identity_of(Workshop(student_of(config, of, seed)))
+
+    made = {"baseline", "unranked"}
+    return digest(
+        {
+            "student": student(row),
+            "trained": row.trained,
+            "before": None if row.before is None else student(Row(row.before)),
+            "masks": row.masks,
+            "few": FEW if row.masks == "few" else None,
+            "teacher": student(Row(WEAK)) if row.masks == "student" else None,
+            "made": identity_of_masks(config, row.masks) if row.masks in made else None,
+            "evaluate": STAGE_VERSIONS["evaluate"],
+        }
+    )
 
 
 def value_of(config: RunConfig, row: Row, seed: int) -> float:
@@ -234,21 +258,39 @@ def masks_of(config: RunConfig, kind: str, seed: int) -> MaskStore:
     folder = paths.folder / "students-bench"
     if kind == "student":
         return labels_of_a_student(student_of(config, Row(WEAK), seed), folder)
-    store = MaskStore(folder / f"{kind}.zarr")
-    if not store.videos():
-        reader = Workshop(config).reader()
-        for video_id, texts, found in other_masks(config, kind):
-            store.write_video(reader.video(video_id), texts, found)
-    return store
+    folder.mkdir(exist_ok=True)
+    place = folder / f"{kind}-{identity_of_masks(config, kind)[:12]}.zarr"
+    with FileLock(f"{place}.lock"):
+        if not place.exists():
+            reader = Workshop(config).reader()
+            with fresh_folder(place) as partial:
+                store = MaskStore(partial)
+                for video_id, texts, found in other_masks(config, kind):
+                    store.write_video(reader.video(video_id), texts, found)
+    return MaskStore(place)
+
+
+def identity_of_masks(config: RunConfig, kind: str) -> str:
+    """Digest of what masks that are made here follow from."""
+    shop, ledger = Workshop(config), Ledger(config.run_folder)
+    weights = shop.weight_digests().of_checkpoint
+    made_from = {
+        stage: {item.shard: [item.fingerprint, item.product] for item in ledger.receipts(stage)}
+        for stage in ("augment", "ground", "segment")
+    }
+    how = [base_of(stage, config, weights) for stage in ("fuse", "rank")]
+    return digest({"kind": kind, "how": how, "made_from": made_from})
 
 
 def labels_of_a_student(first: RunConfig, folder: Path) -> MaskStore:
     """What a student predicts of the samples that it learnt from; trained unless that is there."""
-    place = folder / f"student-{digest(first.model_dump(mode='json'))[:12]}.zarr"
-    shop, store = Workshop(first), MaskStore(place)
+    shop = Workshop(first)
+    identity = identity_of(shop)
+    place = folder / f"student-{identity[:12]}.zarr"
+    store = MaskStore(place)
     if set(store.videos()) < set(shop.reader().video_ids()):
         student = taught(first, MaskStore(shop.paths.masks))
-        predict_split(shop, student, How(first.dataset.split), place)
+        predict_split(shop, student, How(first.dataset.split), place, identity)
     return store
 
 
@@ -373,13 +415,15 @@ def main(
     # Seed by seed, so that what is cut off has all rows of the first seeds.
     for seed in range(seeds):
         for name in found:
-            student = f"{name}, seed {seed}"
+            key = key_of(resolved, wanted[name], seed)
+            label = f"{name}, seed {seed}"
+            student = f"{label}, {key[:16]}"
             if student not in (known := kept.read()):
                 start = time.monotonic()
                 value = value_of(resolved, wanted[name], seed)
                 kept.add(student, value)
                 known[student] = value
-                typer.echo(f"{student}: {value:.1f}, {time.monotonic() - start:.0f} s", err=True)
+                typer.echo(f"{label}: {value:.1f}, {time.monotonic() - start:.0f} s", err=True)
             found[name].append(known[student])
     blind = blind_guesses(resolved) if "wsrvos" in (table or TABLES) else {}
     _print(found, blind, as_json)

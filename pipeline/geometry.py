@@ -36,15 +36,6 @@ def box_iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 
-def clip_boxes(boxes: ArrayLike, height: int, width: int) -> NDArray[np.float32]:
-    """Boxes [..., 4] cut to the frame, corners in order -> float32 [..., 4]."""
-    array = _as_boxes(boxes)
-    limit = np.array([width, height, width, height], dtype=np.float64)
-    cut = np.clip(array, 0, limit)
-    cut[..., 2:] = np.maximum(cut[..., 2:], cut[..., :2])
-    return cut.astype(np.float32)
-
-
 def masks_to_boxes(masks: ArrayLike) -> NDArray[np.float32]:
     """The tightest box of each mask [..., H, W] -> float32 [..., 4]; zeros for an empty mask."""
     array = np.asarray(masks, dtype=bool)
@@ -60,16 +51,6 @@ def masks_to_boxes(masks: ArrayLike) -> NDArray[np.float32]:
     boxes[..., 3] = height - rows[..., ::-1].argmax(axis=-1)
     boxes[~rows.any(axis=-1)] = 0
     return boxes
-
-
-def box_to_mask(box: ArrayLike, height: int, width: int) -> NDArray[np.bool_]:
-    """The pixels [H, W] whose centres lie in a box [4]."""
-    x0, y0, x1, y1 = _as_boxes(box).tolist()
-    columns = np.arange(width, dtype=np.float64) + 0.5
-    rows = np.arange(height, dtype=np.float64) + 0.5
-    in_rows, in_columns = (rows >= y0) & (rows < y1), (columns >= x0) & (columns < x1)
-    inside: NDArray[np.bool_] = in_rows[:, None] & in_columns
-    return inside
 
 
 def mask_iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:

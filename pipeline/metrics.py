@@ -143,11 +143,6 @@ def statistics(values: ArrayLike) -> Statistics:
     )
 
 
-def j_and_f(j: float, f: float) -> float:
-    """J&F, the mean of mean J and mean F."""
-    return (j + f) / 2
-
-
 @dataclass(frozen=True)
 class OverlapFigures:
     """The figures of A2D-Sentences and JHMDB-Sentences, each in [0, 1].

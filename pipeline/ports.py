@@ -6,7 +6,7 @@ Letters: B frames of a batch, K texts, R ranked boxes, H W pixels, h w low-resol
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,10 +93,14 @@ class Segmenter(Protocol):
         ...
 
 
-class Progress(Protocol):
-    """Told how far a stage has got, in its own unit of work."""
+@runtime_checkable
+class KnowsBoxRows(Protocol):
+    """Candidates of T frames that say without their masks which of these answers which box."""
 
-    def advance(self, done: int, of: int, unit: str) -> None: ...
+    @property
+    def box_rows(self) -> Sequence[NDArray[np.int32]]:
+        """T times :attr:`Candidates.box_row`."""
+        ...
 
 
 class MaskSource(Protocol):

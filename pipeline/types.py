@@ -83,14 +83,12 @@ class Expression:
         text: the sentence, stripped, not empty.
         kind: appearance, place, motion or relation, where the data set says so.
         object_ids: the target's ids in the data set's masks; empty where it has none.
-        boxes: weak annotation, frame -> xyxy in pixels, half-open; empty where there is none.
     """
 
     key: SampleKey
     text: str
     kind: str | None = None
     object_ids: tuple[str, ...] = ()
-    boxes: dict[FrameIndex, tuple[float, float, float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

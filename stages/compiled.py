@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
-import torch
 from torch import nn
 
 from pipeline.errors import ConfigError
@@ -53,17 +52,3 @@ def compiled(setting: str) -> Iterator[None]:
 def padded(items: Sequence[T], size: int) -> list[T]:
     """A batch of always the same size: the last item repeated."""
     return [*items, *[items[-1]] * (size - len(items))]
-
-
-def compiles_here() -> bool:
-    """Whether a small function compiles on the CPU of this machine."""
-
-    def small(x: torch.Tensor) -> torch.Tensor:
-        return x * 2 + 1
-
-    try:
-        with compiled("segment.compile"):
-            torch.compile(small, fullgraph=True)(torch.ones(3))
-    except ConfigError:
-        return False
-    return True

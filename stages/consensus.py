@@ -11,7 +11,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,9 +38,16 @@ _ALONE = 0.1
 Ids = NDArray[np.uint8]
 
 
-@dataclass(frozen=True)
+_Pairs = dict[tuple[int, int], float]
+"""Track of one method and track of another -> mean IoU."""
+
+
+@dataclass(frozen=True, eq=False)
 class Tracks:
     """What one method predicted for a video.
+
+    What follows from it alone, or from it and another method's, is worked out once and kept as
+    long as they are: a video's methods are often the same for all its sentences.
 
     Attributes:
         name: the method's.
@@ -53,6 +62,35 @@ class Tracks:
     there: NDArray[np.bool_]
     grounded: bool
     trust: NDArray[np.float32]
+
+    @cached_property
+    def labels(self) -> tuple[int, ...]:
+        """The ids of all tracks, in order."""
+        return tuple(int(track) for track in np.unique(self.ids) if track)
+
+    @cached_property
+    def _steadiness(self) -> dict[int, NDArray[np.float64]]:
+        return {}
+
+    @cached_property
+    def _pairs(self) -> WeakKeyDictionary[Tracks, _Pairs]:
+        return WeakKeyDictionary()
+
+    def steadiness(self, track: int) -> NDArray[np.float64]:
+        """[T] in [0, 1]: how a track's mask holds together over time; 0 where it is empty."""
+        if track not in self._steadiness:
+            self._steadiness[track] = _steadiness(self.ids == track)
+        return self._steadiness[track]
+
+    def pairs(self, other: Tracks) -> _Pairs:
+        """The mean IoU of every track with every track of another method that it ever meets."""
+        if other not in self._pairs:
+            known = other._pairs.get(self)
+            if known is None:
+                self._pairs[other] = _pairs(self, other)
+            else:
+                self._pairs[other] = {(a, b): iou for (b, a), iou in known.items()}
+        return self._pairs[other]
 
 
 @dataclass(frozen=True)
@@ -104,7 +142,7 @@ def consensus(
     weight, agreement = np.zeros(shape[0], np.float32), np.zeros(shape[0], np.float64)
     status = np.full(shape[0], Status.UNKNOWN, np.uint8)
     joined = [(m, track) for m, track in zip(methods, chosen, strict=True) if track is not None]
-    steadiness = [_steadiness(method, track) for method, track in joined]
+    steadiness = [method.steadiness(track) for method, track in joined]
     for frame in range(shape[0] if joined else 0):
         votes = [
             (method.ids[frame] == track, float(steady[frame] * method.trust[frame]))
@@ -167,6 +205,13 @@ def track_overlaps(first: Tracks, second: Tracks) -> dict[int, dict[int, float]]
     Over the frames of which both methods say something and in which either track shows; pairs that
     never meet are left out.
     """
+    result: dict[int, dict[int, float]] = {}
+    for (a, b), iou in first.pairs(second).items():
+        result.setdefault(a, {})[b] = iou
+    return result
+
+
+def _pairs(first: Tracks, second: Tracks) -> _Pairs:
     shared: dict[tuple[int, int], float] = {}
     shown_first: dict[int, set[int]] = {}
     shown_second: dict[int, set[int]] = {}
@@ -182,11 +227,9 @@ def track_overlaps(first: Tracks, second: Tracks) -> dict[int, dict[int, float]]
             union = area_first[a] + area_second[b] - counts[a, b]
             pair = (int(a), int(b))
             shared[pair] = shared.get(pair, 0.0) + float(counts[a, b] / union)
-    result: dict[int, dict[int, float]] = {}
-    for (a, b), total in shared.items():
-        frames = len(shown_first[a] | shown_second[b])
-        result.setdefault(a, {})[b] = total / frames
-    return result
+    return {
+        (a, b): total / len(shown_first[a] | shown_second[b]) for (a, b), total in shared.items()
+    }
 
 
 def vote(shown: Sequence[tuple[NDArray[np.bool_], float]]) -> tuple[NDArray[np.bool_], float]:
@@ -224,7 +267,7 @@ def _most_supported(methods: Sequence[Tracks], grounded: bool) -> tuple[int, int
     for m, method in enumerate(methods):
         if grounded and not method.grounded:
             continue
-        support = {int(track): 0.0 for track in np.unique(method.ids) if track}
+        support = dict.fromkeys(method.labels, 0.0)
         others = [other for o, other in enumerate(methods) if o != m]
         for other in others:
             for track, overlaps in track_overlaps(method, other).items():
@@ -233,20 +276,18 @@ def _most_supported(methods: Sequence[Tracks], grounded: bool) -> tuple[int, int
             if supported < highest - _ALONE:
                 continue
             # A track that nobody shares still beats none.
-            steady = float((_steadiness(method, track) * np.maximum(method.trust, 0.1)).mean())
+            steady = float((method.steadiness(track) * np.maximum(method.trust, 0.1)).mean())
             score = (supported + _ALONE) * max(steady, 1e-6)
             if score > highest:
                 best, highest = (m, track, supported), score
     return best
 
 
-def _steadiness(method: Tracks, track: int) -> NDArray[np.float64]:
-    """[T] in [0, 1]: how a track's mask holds together over time; 0 where it is empty.
-
-    Mean IoU with the masks before and after, times its size against the track's median size, the
-    smaller over the larger: a mask that floods the frame for a while is like its neighbours.
+def _steadiness(masks: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Of the masks [T, H, W] of a track: mean IoU with the masks before and after, times its size
+    against the track's median size, the smaller over the larger: a mask that floods the frame for a
+    while is like its neighbours.
     """
-    masks = method.ids == track
     area = np.count_nonzero(masks, axis=(1, 2)).astype(np.float64)
     shown = area > 0
     if not shown.any():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -57,6 +58,13 @@ def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
 def normalise_frames(images: Tensor, short_side: int, long_side: int) -> Tensor:
     """uint8 [B, H, W, 3] to float32 [B, 3, H', W'] with ImageNet's mean and deviation."""
     scaled = resize(images, resized(images.shape[1], images.shape[2], short_side, long_side))
-    mean = torch.tensor(_MEAN, device=images.device)[:, None, None]
-    std = torch.tensor(_STD, device=images.device)[:, None, None]
+    mean, std = _statistics(images.device)
     return (scaled.float() / 255 - mean) / std
+
+
+@lru_cache(maxsize=8)
+def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
+    """ImageNet's mean and deviation [3, 1, 1]; a copy a batch would wait for the device each
+    time."""
+    mean, std = (torch.tensor(values)[:, None, None].to(device) for values in (_MEAN, _STD))
+    return mean, std

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from pipeline.config import FuseConfig
 from pipeline.geometry import box_iou
+from pipeline.ports import KnowsBoxRows
 from pipeline.types import Augmentation, Boxes, Candidates, Hypotheses, Status
 
 VERSION = 1
@@ -64,7 +65,9 @@ def fuse(
         augmentation: the sample's positives and negatives; each is one of ``texts``.
         texts: the sentences of the whole video.
         boxes: T frames' boxes; their ``text`` is a row of ``texts``.
-        candidates: T frames' masks; their ``box_row`` answers ``boxes`` row for row.
+        candidates: T frames' masks; their ``box_row`` answers ``boxes`` row for row. Where they are
+            a :class:`KnowsBoxRows`, they are asked for once each, in order, as their masks are
+            needed; the first that has masks is asked for its shape before.
         config: thresholds.
 
     Returns:
@@ -96,8 +99,8 @@ def fuse(
     weight = weight / weight.sum() if believed else np.full(len(weight), 1 / len(weight))
     positives = len(weight)
     seen = [
-        _instances(boxes[t], candidates[t].box_row, sentence_of, positives, config.same_box_iou)
-        for t in range(frames)
+        _instances(boxes[t], box_row, sentence_of, positives, config.same_box_iou)
+        for t, box_row in enumerate(_box_rows(candidates))
     ]
     telling = telling_negatives(
         [
@@ -109,10 +112,18 @@ def fuse(
         config.telling_share,
     )
     reasons = [
-        _fuse_frame(found, t, seen[t], boxes[t], candidates[t], weight, telling, config)
-        for t in range(frames)
+        _fuse_frame(found, t, frame, boxes[t], candidates[t], weight, telling, config)
+        if frame
+        else NOTHING_FOUND
+        for t, frame in enumerate(seen)
     ]
     return Hypotheses(**{**vars(found), "reason": tuple(reasons)})
+
+
+def _box_rows(candidates: Sequence[Candidates]) -> Sequence[NDArray[np.int32]]:
+    if isinstance(candidates, KnowsBoxRows):
+        return candidates.box_rows
+    return [item.box_row for item in candidates]
 
 
 def telling_negatives(
@@ -177,7 +188,7 @@ class _Sentences:
 def _fuse_frame(
     found: Hypotheses,
     index: int,
-    frame: _Frame | None,
+    frame: _Frame,
     boxes: Boxes,
     candidates: Candidates,
     weight: NDArray[np.float64],
@@ -185,8 +196,6 @@ def _fuse_frame(
     config: FuseConfig,
 ) -> str:
     """Fills one frame of ``found``; returns the reason, empty where the target is present."""
-    if frame is None:
-        return NOTHING_FOUND
     positives = len(weight)
     support = weight @ frame.score[:positives]
     agreement = weight @ frame.first[:positives]

@@ -129,8 +129,8 @@ def read_candidates(path: Path, video_id: str) -> list[Candidates]:
 class StoredCandidates(Sequence[Candidates]):
     """The candidates of each frame of a video, whose logits are read when a frame is asked for.
 
-    A video of usual length is read at once; of one with more than ``held_bytes`` of logits memory
-    holds the chunks that were read last, up to as many.
+    A :class:`pipeline.ports.KnowsBoxRows`. A video of usual length is read at once; of one with
+    more than ``held_bytes`` of logits memory holds the chunks that were read last, up to as many.
 
     Raises:
         StoreError: the store or the video is missing, damaged or newer; on opening, or when a
@@ -153,6 +153,11 @@ class StoredCandidates(Sequence[Candidates]):
 
     def __len__(self) -> int:
         return len(self._frames)
+
+    @property
+    def box_rows(self) -> list[NDArray[np.int32]]:
+        """For each frame the mask that answers each of its boxes; no logits are read."""
+        return [item.box_row for _, item in self._frames]
 
     @overload
     def __getitem__(self, index: int) -> Candidates: ...

@@ -22,6 +22,6 @@ def read_csv_rows(path: Path, expected: str) -> list[list[str]]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             return [row for row in csv.reader(file) if row]
     except FileNotFoundError as error:
-        raise InputError(path, "no such file", expected, "check --root") from error
+        raise InputError(path, "no such file", expected, "check --root", missing=True) from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(path, f"not readable ({error})", expected, "restore the file") from error

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -108,10 +108,16 @@ def read_mask(
         return np.array(image, dtype=np.uint8)
 
 
-def write_index_mask(path: Path, ids: NDArray[np.uint8]) -> None:
-    """Saves an index mask [H, W] as a palette PNG: the value of a pixel is the id of its object."""
+def write_index_mask(
+    path: Path, ids: NDArray[np.uint8], palette: Sequence[int] | None = None
+) -> None:
+    """Saves an index mask [H, W] as a palette PNG: the value of a pixel is the id of its object.
+
+    Args:
+        palette: red, green and blue of each id, one after the other; None for DAVIS's.
+    """
     image = Image.frombytes("P", (ids.shape[1], ids.shape[0]), np.ascontiguousarray(ids).tobytes())
-    image.putpalette(_palette())
+    image.putpalette(_palette() if palette is None else palette)
     image.save(path, format="PNG")
 
 
@@ -154,7 +160,9 @@ def _opened(path: Path, expected: str, content: bytes | None = None) -> Iterator
                 )
             yield image
     except FileNotFoundError as error:
-        raise InputError(path, "no such file", expected, "restore the file") from error
+        raise InputError(
+            path, "no such file", expected, "restore the file", missing=True
+        ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(
             path,

@@ -41,9 +41,8 @@ def read_json_object(path: Path, expected: str) -> dict[str, Any]:
             parse_constant=_no_number,
         )
     except FileNotFoundError as error:
-        raise InputError(
-            path, "no such file", expected, "check the data set's root folder and split"
-        ) from error
+        remedy = "check the data set's root folder and split"
+        raise InputError(path, "no such file", expected, remedy, missing=True) from error
     except InputError:
         raise
     except (OSError, UnicodeDecodeError) as error:

@@ -20,6 +20,11 @@ logger = logging.getLogger(__name__)
 FORMAT = "pseudolabels.layout"
 FORMAT_VERSION = 1
 
+
+class NewerLayoutError(StoreError):
+    """A later release wrote the layout, which is not damaged."""
+
+
 Layout = Mapping[str, tuple[str, ...]]
 """Shard -> ids of its videos."""
 
@@ -45,7 +50,8 @@ def read_layout(run_folder: Path) -> Layout:
     """The layout of a run; empty where there is none.
 
     Raises:
-        StoreError: the file is damaged, or newer than this release.
+        NewerLayoutError: the file is newer than this release.
+        StoreError: it is damaged.
     """
     path = layout_path(run_folder)
     try:
@@ -64,7 +70,7 @@ def read_layout(run_folder: Path) -> Layout:
             " makes it anew from the receipts"
         ) from error
     if version > FORMAT_VERSION:
-        raise StoreError(
+        raise NewerLayoutError(
             f"{path}: version {version}; expected {FORMAT_VERSION} or earlier; use the release"
             " that wrote it"
         )
@@ -92,13 +98,13 @@ def known_layout(run_folder: Path, stages: Sequence[str]) -> Layout:
     """The layout of a run by its file, or by its receipts where there is none that can be read.
 
     Raises:
-        StoreError: the file is newer than this release.
+        NewerLayoutError: the file is newer than this release.
     """
     try:
         layout = read_layout(run_folder)
+    except NewerLayoutError:
+        raise
     except StoreError as error:
-        if "earlier" in str(error):
-            raise
         logger.warning("%s", error)
         layout = {}
     return layout or layout_of_receipts(Ledger(run_folder), stages)

@@ -11,9 +11,11 @@ uint64, all ones for an empty chunk, then the CRC-32C of these. Letters: T frame
 
 from __future__ import annotations
 
+import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numcodecs.checksum32 import CRC32C  # type: ignore[import-untyped]
@@ -23,6 +25,8 @@ from numpy.typing import NDArray
 LEVEL = 3
 _EMPTY = np.uint64(2**64 - 1)
 _CRC_BYTES = 4
+_SMALL_BYTES = 2**16
+"""Up to here the rest of a file costs less than to look for a part of it."""
 
 
 def codecs_of(height: int, width: int) -> list[dict[str, Any]]:
@@ -69,6 +73,9 @@ def read_shard(
 ) -> NDArray[np.bool_]:
     """Masks [T, H, W] of some frames of a shard; all False where there is no such file.
 
+    Of the file the index is read and the chunks asked for; all of it where these are most of
+    them, or it is small.
+
     Args:
         path: the shard.
         count: frames that it holds.
@@ -80,30 +87,36 @@ def read_shard(
     """
     found = np.zeros((len(frames), *size), np.bool_)
     try:
-        content = path.read_bytes()
+        opened = path.open("rb")
     except FileNotFoundError:
         return found
-    index = _index(content, count)
-    zstd, pixels = Zstd(level=LEVEL), size[0] * size[1]
-    packed = 1 + -(-pixels // 8)
-    for place, frame in enumerate(frames):
-        if index[frame, 0] == _EMPTY:
-            continue
-        start, length = int(index[frame, 0]), int(index[frame, 1])
-        if start + length > len(content):
-            raise ValueError(f"frame {frame} lies past the end of the shard")
-        raw = np.frombuffer(zstd.decode(content[start : start + length]), np.uint8)
-        if len(raw) != packed:
-            raise ValueError(f"frame {frame} holds {len(raw)} bytes; expected {packed}")
-        bits = np.unpackbits(raw[1:], count=pixels)
-        found[place] = bits.view(np.bool_).reshape(size)
+    with opened:
+        end = os.fstat(opened.fileno()).st_size
+        whole = 2 * len(frames) > count or end <= _SMALL_BYTES
+        shard: IO[bytes] = io.BytesIO(opened.read()) if whole else opened
+        index = _read_index(shard, end, count)
+        zstd, pixels = Zstd(level=LEVEL), size[0] * size[1]
+        packed = 1 + -(-pixels // 8)
+        for place, frame in enumerate(frames):
+            if index[frame, 0] == _EMPTY:
+                continue
+            start, length = int(index[frame, 0]), int(index[frame, 1])
+            if start + length > end:
+                raise ValueError(f"frame {frame} lies past the end of the shard")
+            shard.seek(start)
+            raw = np.frombuffer(zstd.decode(shard.read(length)), np.uint8)
+            if len(raw) != packed:
+                raise ValueError(f"frame {frame} holds {len(raw)} bytes; expected {packed}")
+            bits = np.unpackbits(raw[1:], count=pixels)
+            found[place] = bits.view(np.bool_).reshape(size)
     return found
 
 
-def _index(content: bytes, count: int) -> NDArray[np.uint64]:
+def _read_index(shard: IO[bytes], end: int, count: int) -> NDArray[np.uint64]:
     """uint64 [T, 2], offset and length of each chunk, once its checksum holds."""
     size = 16 * count + _CRC_BYTES
-    if len(content) < size:
-        raise ValueError(f"a shard of {len(content)} bytes; expected {size} and more")
-    checked = CRC32C(location="end").decode(content[-size:])
+    if end < size:
+        raise ValueError(f"a shard of {end} bytes; expected {size} and more")
+    shard.seek(end - size)
+    checked = CRC32C(location="end").decode(shard.read(size))
     return np.frombuffer(checked, "<u8").reshape(count, 2)

@@ -54,9 +54,8 @@ class PredictionTree:
         if root.is_file():
             self._open_archive()
         elif not root.is_dir():
-            raise InputError(
-                root, "no such folder or file", "a folder or zip of PNG masks", "check the path"
-            )
+            expected, remedy = "a folder or zip of PNG masks", "check the path"
+            raise InputError(root, "no such folder or file", expected, remedy, missing=True)
         self.top = self._find_top(videos)
         strays = sorted(self._names(self.top) - set(videos) - {".DS_Store", "__MACOSX"})
         if self.top == "":
@@ -83,12 +82,11 @@ class PredictionTree:
             except InputError:
                 raise
             except _DAMAGE as error:
-                raise InputError(place, f"not in the archive ({error})", "a PNG", "add it") from (
-                    error
-                )
+                found = f"not in the archive ({error})"
+                raise InputError(place, found, "a PNG", "add it", missing=True) from error
             return read_mask(self.root / place, size, content)
         except InputError as error:
-            if error.found == "no such file" or "not in the archive" in error.found:
+            if error.missing:
                 self.problems.append(f"{'/'.join(parts)}: missing")
             else:
                 self.problems.append(f"{'/'.join(parts)}: {error.found}, not {error.expected}")

@@ -104,6 +104,9 @@ class ShardStoreWriter:
     Args:
         path: the store, ``<shard>.zarr``; what it held before is replaced.
         fingerprint: of the stage on this shard.
+
+    Raises:
+        NoRoomError: no space is left, or the folder may not be written to.
     """
 
     kind: ClassVar[str]
@@ -112,16 +115,17 @@ class ShardStoreWriter:
     def __init__(self, path: Path, fingerprint: str) -> None:
         self._path = path
         self._fingerprint = fingerprint
-        self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        self._folder = self._stack.enter_context(fresh_folder(self._path, flush=True))
         attributes = {
             "format": self.kind,
             "FORMAT_VERSION": self.version,
             "fingerprint": self._fingerprint,
         }
-        create_group(self._folder, attributes)
+        with ExitStack() as stack:
+            self._folder = stack.enter_context(fresh_folder(self._path, flush=True))
+            create_group(self._folder, attributes)
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from stages.ground.architecture import build_demo_swin, encode_texts
 from stages.ground.grounder import as_caption
+from stages.known_texts import KnownTexts
+
+_CACHED_TEXTS = 4096
 
 
 class SwinPyramid(nn.Module):
@@ -34,24 +37,26 @@ class SwinPyramid(nn.Module):
 
 
 class GroundingText:
-    """The demo grounder's sentence features, frozen; sentences are encoded once and kept."""
+    """The demo grounder's sentence features, frozen; a sentence is encoded once and kept, up to
+    4096 of them."""
 
     def __init__(self, grounder: GroundingDINO) -> None:
         self.grounder = grounder.eval()
         self.channels: int = grounder.hidden_dim
-        self._known: dict[str, tuple[Tensor, Tensor]] = {}
+        self._known: KnownTexts[tuple[Tensor, Tensor]] = KnownTexts(_CACHED_TEXTS)
 
     @torch.no_grad()
     def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Words [N, L, channels] and which of them are words, bool [N, L]."""
-        for text in texts:
-            if text not in self._known:
-                found = encode_texts(self.grounder, [as_caption(text)])
-                self._known[text] = found.encoded[0], found.content[0]
-        rows = [self._known[text] for text in texts]
+        rows = self._known.of(texts, lambda missing: map(self._encode, missing))
         words = nn.utils.rnn.pad_sequence([row[0] for row in rows], batch_first=True)
         usable = nn.utils.rnn.pad_sequence([row[1] for row in rows], batch_first=True)
         return words, usable
+
+    def _encode(self, text: str) -> tuple[Tensor, Tensor]:
+        # One at a time: padding would change the last bits, by which sentences came beside it.
+        found = encode_texts(self.grounder, [as_caption(text)])
+        return found.encoded[0], found.content[0]
 
 
 def projection_of(grounder: GroundingDINO) -> Tensor:

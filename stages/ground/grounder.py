@@ -39,6 +39,7 @@ from stages.ground.architecture import (
 )
 from stages.ground.deformable import fuse_deformable
 from stages.ground.fusion import fold_fusion
+from stages.known_texts import KnownTexts
 from stages.weights import check_digest, fill_model, resolve_checkpoint
 
 SAME_BOX_IOU = 0.7
@@ -58,7 +59,7 @@ class GroundingDinoGrounder:
         self._model = model.eval()
         self._config = config
         self._device = model.feat_map.weight.device
-        self._texts: dict[str, TextFeatures] = {}
+        self._texts: KnownTexts[TextFeatures] = KnownTexts(_CACHED_TEXTS)
         remedy = "lower ground.short_side and ground.long_side, or take a device with more memory"
         self._frames = FittingBatches(
             config.batch_frames, "frame", "ground.batch_frames", remedy, whole=config.compile
@@ -101,11 +102,12 @@ class GroundingDinoGrounder:
             ConfigError: the model's numbers overflow.
         """
         frames, (height, width) = cast(tuple[FrameFeatures, tuple[int, int]], embedding)
-        groups = self._captions(texts)
+        encoded = self._encode_texts(texts)
+        groups = self._captions(encoded)
         if not groups:
             none = np.zeros((0, 1, 4), np.float32)
             return [_boxes(none, none[..., 0]) for _ in range(len(frames))]
-        captions = [[self._texts[texts[row]] for row in rows] for rows in groups]
+        captions = [[encoded[row] for row in rows] for rows in groups]
         # A pair is a number: all frames with the first caption, then all with the second.
         pair = torch.arange(len(groups) * len(frames), device=self._device)
         frame_of, group_of = pair % len(frames), pair // len(frames)
@@ -141,12 +143,8 @@ class GroundingDinoGrounder:
             for frame in range(len(frames))
         ]
 
-    def _captions(self, texts: Sequence[str]) -> list[list[int]]:
-        """Rows of the texts that share a caption, after each text is encoded and kept."""
-        missing = list(dict.fromkeys(text for text in texts if text not in self._texts))
-        if len(self._texts) + len(missing) > _CACHED_TEXTS:
-            self._texts.clear()
-            missing = list(dict.fromkeys(texts))
+    def _encode_texts(self, texts: Sequence[str]) -> list[TextFeatures]:
+        """The features of each text, which are kept."""
 
         def encode(part: Sequence[str]) -> list[TextFeatures]:
             with self._precision():
@@ -158,11 +156,14 @@ class GroundingDinoGrounder:
                 for row, length in zip(rows, lengths, strict=True)
             ]
 
-        self._texts.update(zip(missing, self._pairs.over(missing, encode), strict=True))
+        return self._texts.of(texts, lambda missing: self._pairs.over(missing, encode))
+
+    def _captions(self, encoded: Sequence[TextFeatures]) -> list[list[int]]:
+        """Rows of the texts that share a caption."""
         groups: list[list[int]] = []
         length = 0
-        for row, text in enumerate(texts):
-            own = self._texts[text].encoded.shape[1] - 2
+        for row, text in enumerate(encoded):
+            own = text.encoded.shape[1] - 2
             full = groups and len(groups[-1]) == self._config.joint
             if not groups or full or length + own > self._model.max_text_len - 2:
                 groups.append([])

@@ -9,6 +9,7 @@ Letters: T frames of a clip, H W pixels.
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,14 +20,19 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from pipeline.config import ViewsConfig
-from pipeline.errors import PseudoLabelError
+from pipeline.errors import InputError, PseudoLabelError
 from pipeline.ports import DatasetReader, Image
 from pipeline.types import Augmentation, FrameIndex, VideoRef
 from stages.student.supervision import FrameSupervision, SupervisionSource
 from stages.student.views import draw_view, names_a_place
 
+logger = logging.getLogger(__name__)
+
 _VIDEOS_KEPT = 4096
 """Names of frames, no pixels: some 2 KB a video."""
+_DRAWS_TRIED = 100
+"""One after the other, none of which can be read, before training ends: not a few broken files, but
+the data set is gone."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +151,7 @@ class Clips:
         self._seed, self._views, self._sentences = seed, views or ViewsConfig(), sentences
         self._texts: dict[str, dict[str, str]] = {}
         self._opened: OrderedDict[str, VideoRef] = OrderedDict()
+        self._broken: set[str] = set()
         self._videos = _known_videos(source)
         if not self._videos:
             raise PseudoLabelError(
@@ -171,9 +178,28 @@ class Clips:
         random frames, in order, frames of more weight more often, all in one view; the frames stay
         whole where a sentence says where in them its target is.
 
+        Where a file of it cannot be read, the next draw that can be, and a warning names the video
+        once: whoever draws it again is given the same.
+
         Args:
             number: from 0, going on from epoch to epoch.
+
+        Raises:
+            InputError: nor can a hundred draws after it.
         """
+        tried = min(_DRAWS_TRIED, len(self))
+        for following in range(number, number + tried - 1):
+            video, rows, rng = self._draw(following)
+            try:
+                return self._clips(video, rows, rng)
+            except InputError as error:
+                if video.id not in self._broken:
+                    self._broken.add(video.id)
+                    logger.warning("other clips are drawn for those of %s: %s", video.id, error)
+        return self._clips(*self._draw(number + tried - 1))
+
+    def _draw(self, number: int) -> tuple[_Video, list[int], Generator]:
+        """The video of a draw, rows of its samples, and what draws the rest."""
         epoch, place = divmod(number, len(self))
         order = np.random.default_rng((self._seed, 1, epoch)).permutation(len(self))
         row, start = self._draws[int(order[place])]
@@ -182,7 +208,7 @@ class Clips:
         shuffled = np.random.default_rng((self._seed, 2, epoch, row))
         chosen = shuffled.permutation(len(video.expressions))
         picked = [int(item) for item in chosen[start : start + self._shape.expressions]]
-        return self._clips(video, picked, np.random.default_rng((self._seed, 3, number)))
+        return video, picked, np.random.default_rng((self._seed, 3, number))
 
     def _clips(self, video: _Video, rows: Sequence[int], rng: Generator) -> list[Clip]:
         opened = self._open(video.id)

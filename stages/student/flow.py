@@ -5,7 +5,6 @@ Letters: T frames, H W pixels.
 
 from __future__ import annotations
 
-import logging
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 
@@ -13,12 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import InputError
 from pipeline.ports import DatasetReader, Image
 from pipeline.types import FrameIndex, VideoRef
-from stages.student.supervision import FrameSupervision, KnownFrames, of_flow
-
-logger = logging.getLogger(__name__)
+from stages.student.supervision import FrameSupervision, KnownFrames, of_flow, unless_broken
 
 _FLOWS_KEPT = 16
 """The sentences of a clip ask for the same frames one after the other; a flow of 360p is 1.8 MB."""
@@ -91,15 +87,14 @@ class OpticalFlow:
         """Every sample of every video of two frames or more; each frame as likely to be shown as
         another. A video that cannot be read is left out, and named in a warning."""
         for video_id in self._reader.video_ids():
-            try:
-                length = len(self._reader.video(video_id))
-                expressions = self._reader.expressions(video_id)
-            except InputError as error:
-                logger.warning("left out of training: %s", error)
-                continue
-            weight, anchor = np.ones(length, np.float32), np.zeros(length, np.bool_)
-            for item in expressions if length > 1 else ():
-                yield KnownFrames(video_id, item.key.expression, weight, anchor)
+            yield from unless_broken(self._known(video_id))
+
+    def _known(self, video_id: str) -> Iterator[KnownFrames]:
+        length = len(self._reader.video(video_id))
+        expressions = self._reader.expressions(video_id)
+        weight, anchor = np.ones(length, np.float32), np.zeros(length, np.bool_)
+        for item in expressions if length > 1 else ():
+            yield KnownFrames(video_id, item.key.expression, weight, anchor)
 
     def frames(
         self, video_id: str, expression_id: str, indices: Sequence[int]

@@ -63,18 +63,26 @@ def mil_losses(logits: Tensor, boxes: Sequence[GridBoxes]) -> Tensor:
 
 def _frame_loss(logits: Tensor, boxes: GridBoxes) -> Tensor:
     height, width = logits.shape
-    row_free = torch.ones(height, dtype=torch.bool, device=logits.device)
-    column_free = torch.ones(width, dtype=torch.bool, device=logits.device)
     positive = []
     for x0, y0, x1, y1 in boxes.tolist():
         inside = logits[y0:y1, x0:x1]
         positive += [inside.amax(1), inside.amax(0)]
-        row_free[y0:y1] = False
-        column_free[x0:x1] = False
-    negative = torch.cat([logits[row_free].amax(1), logits[:, column_free].amax(0)])
+    # As slices: a mask on the device would have to be waited for.
+    negative = [logits[rows].amax(1) for rows in _free(height, boxes[:, 1::2])]
+    negative += [logits[:, columns].amax(0) for columns in _free(width, boxes[:, 0::2])]
     # The sigmoid grows with its logit, so the largest probability is the largest logit's;
     # softplus(-x) is -log sigmoid(x), and softplus(x) is -log(1 - sigmoid(x)).
-    loss = F.softplus(negative).mean() if len(negative) else logits.sum() * 0
+    loss = F.softplus(torch.cat(negative)).mean() if negative else logits.sum() * 0
     if positive:
         loss = loss + F.softplus(-torch.cat(positive)).mean()
     return loss
+
+
+def _free(length: int, spans: NDArray[np.int64]) -> list[slice]:
+    """The runs of ``range(length)`` that are in none of some spans [n, 2], half-open, in order."""
+    runs, end = [], 0
+    for low, high in [*sorted(spans.tolist()), (length, length)]:
+        if low > end:
+            runs.append(slice(end, low))
+        end = max(end, high)
+    return runs

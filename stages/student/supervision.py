@@ -136,6 +136,16 @@ class SupervisionSource(Protocol):
         ...
 
 
+def unless_broken(samples: Iterable[KnownFrames]) -> list[KnownFrames]:
+    """The samples of a video, read here; none where it cannot be read, and a warning names it: one
+    broken file must not end a training."""
+    try:
+        return list(samples)
+    except InputError as error:
+        logger.warning("left out of training: %s", error)
+        return []
+
+
 class PseudoMasks:
     """A run's pseudo-masks as supervision.
 
@@ -185,14 +195,13 @@ class SentencesAlone:
         """Every sample; each frame as likely to be shown as another. A video that cannot be read
         is left out, and named in a warning."""
         for video_id, group in groupby(self._samples(), itemgetter(0)):
-            try:
-                length = len(self._reader.video(video_id))
-            except InputError as error:
-                logger.warning("left out of training: %s", error)
-                continue
-            weight, anchor = np.ones(length, np.float32), np.zeros(length, np.bool_)
-            for _, expression in group:
-                yield KnownFrames(video_id, expression, weight, anchor)
+            yield from unless_broken(self._known(video_id, group))
+
+    def _known(self, video_id: str, group: Iterable[tuple[str, str]]) -> Iterator[KnownFrames]:
+        length = len(self._reader.video(video_id))
+        weight, anchor = np.ones(length, np.float32), np.zeros(length, np.bool_)
+        for _, expression in group:
+            yield KnownFrames(video_id, expression, weight, anchor)
 
     def frames(
         self, video_id: str, expression_id: str, indices: Sequence[int]
@@ -232,10 +241,15 @@ class Annotations:
         """Every sample with the weight 1 where the annotation says something, anchored at its
         masks where other frames have boxes.
 
-        Reads the annotation once through.
+        Reads the annotation once through. A video any of whose annotation cannot be read is left
+        out, and named in a warning.
         """
-        for video_id, expression_id in self._samples:
-            video, expressions = self._video(video_id)
+        for video_id, group in groupby(self._samples, itemgetter(0)):
+            yield from unless_broken(self._known(video_id, group))
+
+    def _known(self, video_id: str, group: Iterable[tuple[str, str]]) -> Iterator[KnownFrames]:
+        video, expressions = self._video(video_id)
+        for _, expression_id in group:
             expression = expressions[expression_id]
             known = [self._frame(video, expression, index) for index in range(len(video))]
             weight = np.array([item.weight for item in known], np.float32)

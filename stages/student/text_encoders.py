@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from pipeline.errors import CheckpointError
+from stages.known_texts import KnownTexts
 
 _EXPECTED = "a folder with config.json, model.safetensors and the tokenizer's files"
 _REMEDY = "set student.encoders.text_encoder to a text encoder's folder, or to 'demo'"
@@ -35,19 +36,13 @@ class FrozenText:
         self._model.to(device)
         self._tokenizer, self._device = tokenizer, device
         self.channels: int = self._model.config.hidden_size
-        self._known: dict[str, Tensor] = {}
+        self._known: KnownTexts[Tensor] = KnownTexts(_CACHED_TEXTS)
 
     @torch.no_grad()
     def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Words [N, L, channels] and which of them are words, bool [N, L]: no special token and no
         padding. A sentence longer than the model takes is cut."""
-        missing = list(dict.fromkeys(text for text in texts if text not in self._known))
-        if len(self._known) + len(missing) > _CACHED_TEXTS:
-            self._known.clear()
-            missing = list(dict.fromkeys(texts))
-        if missing:
-            self._known.update(zip(missing, self._encode(missing), strict=True))
-        rows = [self._known[text] for text in texts]
+        rows = self._known.of(texts, self._encode)
         words = nn.utils.rnn.pad_sequence(rows, batch_first=True)
         counts = torch.tensor([len(row) for row in rows], device=words.device)
         return words, torch.arange(words.shape[1], device=words.device) < counts[:, None]

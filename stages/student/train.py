@@ -8,7 +8,7 @@ an order of their own, and it is so but for that.
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -158,7 +158,7 @@ class Trainer:
             group["lr"] = group["initial"] * rate / config.learning_rate
         frames = sum(len(clip.images) for clip in clips)
         size, all_frames = self._size(clips, frames)
-        terms = self._backward(clips, size)
+        parts = self._backward(clips, size)
         self._scaler.unscale_(self._optimiser)
         nn.utils.clip_grad_norm_(self.student.parameters(), config.training.gradient_norm)
         self._scaler.step(self._optimiser)
@@ -166,6 +166,7 @@ class Trainer:
         if self._average is not None:
             blend: Any = get_ema_multi_avg_fn(config.training.ema)
             blend(self._average, [w.detach() for w in self.student.parameters()], None)
+        terms = _summed(parts)
         names = sorted(terms)
         summed = self._world.total([terms[name] for name in names], self._device)
         return Step(self.step, all_frames, dict(zip(names, summed, strict=True)), rate)
@@ -176,11 +177,11 @@ class Trainer:
         # Sentences alone have no frame of any weight.
         return StepSize(int(count), weight or 1.0), int(shown)
 
-    def _backward(self, clips: Sequence[Clip], size: StepSize) -> Counter[str]:
-        """Gradients of the step, part after part; the terms of this process."""
+    def _backward(self, clips: Sequence[Clip], size: StepSize) -> list[tuple[str, Tensor]]:
+        """Gradients of the step, part after part; the terms of each part of this process."""
         epoch = self.step * self._config.clips_a_step // len(self._clips)
         self._optimiser.zero_grad()
-        terms: Counter[str] = Counter()
+        terms: list[tuple[str, Tensor]] = []
         parts = _parts(clips, self._config.training.parts_a_step)
         for number, part in enumerate(parts):
             last = number == len(parts) - 1
@@ -191,13 +192,23 @@ class Trainer:
                 loss = torch.stack([value.float() for value in found.values()]).sum()
                 # Gradients are averaged over the processes; the parts of a loss are to be summed.
                 self._scaler.scale(loss * self._world.size).backward()
-            terms.update({name: float(value.detach()) for name, value in found.items()})
+            terms += [(name, value.detach().float()) for name, value in found.items()]
         return terms
 
     def _precision(self) -> Any:
         if self._dtype == torch.float32:
             return nullcontext()
         return torch.autocast(self._device.type, self._dtype)
+
+
+def _summed(parts: Sequence[tuple[str, Tensor]]) -> dict[str, float]:
+    """The terms of all parts by name. All are read at once: each read waits for the device, and is
+    to wait for no more than the step that is done."""
+    terms: defaultdict[str, float] = defaultdict(float)
+    values = torch.stack([value for _, value in parts]).tolist()
+    for (name, _), value in zip(parts, values, strict=True):
+        terms[name] += value
+    return terms
 
 
 def rate_of(step: int, steps: int, config: TrainingConfig) -> float:

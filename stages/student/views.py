@@ -119,9 +119,6 @@ class View:
         return np.asarray(found, image.dtype)
 
 
-AS_IT_IS = View()
-
-
 def draw_view(config: ViewsConfig, size: tuple[int, int], rng: Generator) -> View:
     """A random view; the same numbers are drawn whatever is switched on.
 

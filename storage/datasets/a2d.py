@@ -111,11 +111,6 @@ class A2DSentences(MaskedReader):
         """One decoded frame. Raises InputError if the clip is broken."""
         return self._cache.frame(video.paths[index], index)
 
-    def annotated_frames(self, video: VideoRef) -> list[FrameIndex]:
-        """The frames that have truth. Raises InputError as :meth:`annotation_files`."""
-        names = {path.stem for path in self.annotation_files(video)}
-        return [FrameIndex(index) for index, name in enumerate(video.frames) if name in names]
-
     def annotation_files(self, video: VideoRef) -> list[Path]:
         """The annotation files of a video, sorted; none where it has no folder of them.
 

@@ -40,8 +40,9 @@ class MaskedReader(ABC):
     def __init__(self, name: str, root: Path, split: str) -> None:
         expected = f"the root folder of data set {name}"
         if not is_folder(root, expected):
-            found = "not a folder" if root.exists() else "no such folder"
-            raise InputError(root, found, expected, "give its path to --root")
+            missing = not root.exists()
+            found = "no such folder" if missing else "not a folder"
+            raise InputError(root, found, expected, "give its path to --root", missing=missing)
         self.name = name
         self.root = root
         self.split = split
@@ -81,9 +82,7 @@ class MaskedReader(ABC):
     def boxes(
         self, video: VideoRef, expression: Expression, index: FrameIndex
     ) -> NDArray[np.float32] | None:
-        """The expression's own box of the frame, or the boxes of its objects' true masks."""
-        if index in expression.boxes:
-            return np.array([expression.boxes[index]], dtype=np.float32)
+        """The boxes of its objects' true masks."""
         masks = self.object_masks(video, expression, index)
         if masks is None:
             return None

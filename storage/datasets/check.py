@@ -63,7 +63,7 @@ class DatasetCheck:
             words = f"{error.strerror or error}; this may pass, so check again"
             finding = Finding("broken", str(error.filename or at), words)
         else:
-            kind: Kind = "missing" if error.found.startswith("no such") else "broken"
+            kind: Kind = "missing" if error.missing else "broken"
             finding = Finding(kind, error.path, f"{error.found}; expected {error.expected}")
         if finding not in self._seen:
             self._seen.add(finding)
@@ -154,8 +154,8 @@ def _check_truth(
     """Reads all masks of a video, each target's once."""
     targets: dict[tuple[str, ...], Expression] = {}
     for item in expressions:
-        if item.object_ids or item.boxes:
-            targets.setdefault(item.object_ids or (item.key.expression,), item)
+        if item.object_ids:
+            targets.setdefault(item.object_ids, item)
     without = [item.key.expression for item in expressions if not item.object_ids]
     if without and len(without) < len(expressions):
         check.odd(

@@ -82,7 +82,7 @@ class _Clip:
         try:
             self._container = av.open(str(path))
         except FileNotFoundError as error:
-            raise self._broken("no such file") from error
+            raise self._broken("no such file", missing=True) from error
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise self._broken(f"not readable as a video ({error})") from error
         if not self._container.streams.video:
@@ -125,5 +125,6 @@ class _Clip:
         self._decoded = iter(self._container.decode(self._stream))
         self._next = index
 
-    def _broken(self, found: str) -> InputError:
-        return InputError(self._path, found, "a video file", "restore the file")
+    def _broken(self, found: str, missing: bool = False) -> InputError:
+        remedy = "restore the file"
+        return InputError(self._path, found, "a video file", remedy, missing=missing)

@@ -22,13 +22,14 @@ def listing(folder: Path, expected: str, remedy: str = REMEDY) -> Iterator[None]
     except OSError as error:
         if not is_files_fault(error):
             raise
-        if isinstance(error, FileNotFoundError):
+        missing = isinstance(error, FileNotFoundError)
+        if missing:
             found = "no such folder"
         elif isinstance(error, NotADirectoryError):
             found = "not a folder"
         else:
             found = f"not readable ({error.strerror})"
-        raise InputError(folder, found, expected, remedy) from error
+        raise InputError(folder, found, expected, remedy, missing=missing) from error
 
 
 def names_in(folder: Path, expected: str, remedy: str = REMEDY) -> list[str]:

@@ -89,5 +89,6 @@ def _named(folder: Path, files: dict[str, Path], names: Sequence[str]) -> list[s
             f"no such frame ({len(missing)} of {len(names)} listed are missing)",
             "a JPEG or PNG for every listed frame",
             "restore the frames, or take the video out of the index",
+            missing=True,
         )
     return sorted(names, key=frame_order)

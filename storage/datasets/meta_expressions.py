@@ -51,6 +51,7 @@ class IndexedReader(MaskedReader):
                 f"no such file; splits found: {splits}",
                 layout,
                 remedy,
+                missing=True,
             )
         self._videos = read_videos(self.index_path, INDEX_LAYOUT)
         self._ids = tuple(sorted(self._videos))

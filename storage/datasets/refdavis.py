@@ -119,7 +119,7 @@ class RefDAVIS(MaskedReader):
         self._texts = root / "davis_text_annotations"
         expected = "the frames of DAVIS 2017"
         if not is_folder(self._frames, expected):
-            raise InputError(self._frames, "no such folder", expected, "check --root")
+            raise InputError(self._frames, "no such folder", expected, "check --root", missing=True)
         # video -> object id -> annotation set -> sentence
         self._sentences: dict[str, dict[str, dict[int, str]]] = defaultdict(dict)
         for number, (name, encoding) in enumerate(ANNOTATION_SETS):
@@ -181,7 +181,9 @@ class RefDAVIS(MaskedReader):
             # Not splitlines: Latin-1 has a character that it takes for the end of a line.
             lines = path.read_text(encoding=encoding).split("\n")
         except FileNotFoundError as error:
-            raise InputError(path, "no such file", _LINE_LAYOUT, "restore the file") from error
+            raise InputError(
+                path, "no such file", _LINE_LAYOUT, "restore the file", missing=True
+            ) from error
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(
                 path, f"not readable as {encoding} ({error})", _LINE_LAYOUT, "restore the file"

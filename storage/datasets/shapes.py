@@ -18,6 +18,7 @@ from pipeline.shapes.language import referring_expressions
 from pipeline.shapes.render import render
 from pipeline.shapes.scene import FRAME_STEP, Scene, sample_scene
 from storage.atomic import fresh_folder
+from storage.images import write_index_mask
 
 JPEG_QUALITY = 93
 _SPLIT_SEED = {"train": 1, "valid": 2}
@@ -96,9 +97,7 @@ def _write_frames(folder: Path, video: str, scene: Scene, names: list[str]) -> l
             ids[mask] = row + 1
             if mask.any():
                 shown[row].append(name)
-        palette = Image.fromarray(ids).convert("P")
-        palette.putpalette(_palette(len(scene.objects)))
-        palette.save(masks / f"{name}.png")
+        write_index_mask(masks / f"{name}.png", ids, _palette(len(scene.objects)))
     return shown
 
 

@@ -82,7 +82,8 @@ class VISOR(MaskedReader):
             self._frames = root / "rgb_frames" / split
         for folder in (self._annotations, self._frames):
             if not is_folder(folder, layout):
-                raise InputError(folder, "no such folder", layout, "check --root and --split")
+                remedy = "check --root and --split"
+                raise InputError(folder, "no such folder", layout, remedy, missing=True)
         self._narrations = self._read_narrations()
         self._ids = tuple(sorted(self._narrations))
 
@@ -154,6 +155,7 @@ class VISOR(MaskedReader):
                 "no such file",
                 _NARRATIONS_LAYOUT,
                 "put the narrations of EPIC-KITCHENS-100 into the root",
+                missing=True,
             )
         files = names_in(self._annotations, "a JSON file a video")
         videos = [Path(name).stem for name in files if Path(name).suffix == ".json"]

@@ -1,8 +1,8 @@
 """Weak views of a data set: what a cheaper annotation would have given, and nothing more.
 
-``text`` has sentences alone; ``boxes`` the boxes of every annotated frame; ``first_mask`` the mask
-of the frame in which the target first appears and boxes in the others (SimRVOS, arXiv 2308.02162);
-``point`` one pixel inside the target in every annotated frame. Letters: n objects, H W pixels.
+``boxes`` has the boxes of every annotated frame; ``first_mask`` the mask of the frame in which the
+target first appears and boxes in the others (SimRVOS, arXiv 2308.02162). Letters: n objects, H W
+pixels.
 """
 
 from __future__ import annotations
@@ -10,15 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.ports import DatasetReader, Image
 from pipeline.types import Expression, FrameIndex, SampleKey, VideoRef
 
-View = Literal["text", "boxes", "first_mask", "point"]
-VIEWS: tuple[View, ...] = ("text", "boxes", "first_mask", "point")
+View = Literal["boxes", "first_mask"]
+VIEWS: tuple[View, ...] = ("boxes", "first_mask")
 
 
 class WeakView:
@@ -66,22 +65,8 @@ class WeakView:
     def boxes(
         self, video: VideoRef, expression: Expression, index: FrameIndex
     ) -> NDArray[np.float32] | None:
-        """The boxes [n, 4] in the views ``boxes`` and ``first_mask``; else None."""
-        if self._view in ("boxes", "first_mask"):
-            return self._reader.boxes(video, expression, index)
-        return None
-
-    def points(
-        self, video: VideoRef, expression: Expression, index: FrameIndex
-    ) -> NDArray[np.float32] | None:
-        """The target's innermost pixel in the view ``point``, x and y of its centre [n, 2].
-
-        n is 1, or 0 where the target is absent; None where there is no truth, or in other views.
-        """
-        if self._view != "point":
-            return None
-        truth = self._reader.truth(video, expression, index)
-        return None if truth is None else innermost_pixel(truth)
+        """The boxes [n, 4] of the target."""
+        return self._reader.boxes(video, expression, index)
 
     def _first_frame(self, video: VideoRef, expression: Expression) -> FrameIndex | None:
         if expression.key not in self._first:
@@ -90,17 +75,3 @@ class WeakView:
             seen = (index for index, mask in masks if mask is not None and mask.any())
             self._first[expression.key] = next(seen, None)
         return self._first[expression.key]
-
-
-def innermost_pixel(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Centre of the pixel of a mask [H, W] furthest from its outside.
-
-    x and y, [1, 2]; [0, 2] for an empty mask. The frame's border counts as outside; of pixels
-    equally deep the first in reading order is taken.
-    """
-    if not mask.any():
-        return np.zeros((0, 2), dtype=np.float32)
-    padded = np.pad(mask, 1).astype(np.uint8)
-    depth = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
-    row, column = np.unravel_index(int(np.argmax(depth)), depth.shape)
-    return np.array([[column + 0.5, row + 0.5]], dtype=np.float32)

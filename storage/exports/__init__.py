@@ -26,7 +26,4 @@ EXPORTS: dict[str, Callable[[ExportSource, Path], ExportReport]] = {
 }
 """Format -> what writes it to a path: a folder for ``fiftyone`` and ``ytvos``, else a file."""
 
-FOLDERS = frozenset({"fiftyone", "ytvos"})
-"""Formats whose path is a folder."""
-
-__all__ = ["EXPORTS", "FOLDERS", "ExportReport", "ExportSource"]
+__all__ = ["EXPORTS", "ExportReport", "ExportSource"]

@@ -1,7 +1,7 @@
-"""Masks in a server's layout as they are made: a folder that grows video by video, or a zip.
+"""Masks in a server's layout as they are made: a folder or a zip that grows video by video.
 
 ``Annotations/<video>/<expression>/<frame>.png``, 8-bit grey, 0 or 255; MeViS without the top
-folder. Memory holds one mask.
+folder. Memory holds one mask; of a zip, the PNGs of a video.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -16,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.atomic import fresh_folder, replace_file
-from storage.exports.submission import WITHOUT_TOP_FOLDER
 from storage.images import png_of
 from storage.names import safe_name
+
+WITHOUT_TOP_FOLDER = frozenset({"mevis"})
 
 
 class AddMask(Protocol):
@@ -68,7 +70,13 @@ class FolderSink:
 
 
 class ZipSink:
-    """A zip file; to be used in :func:`open_sink`, which gives it its name when it is whole."""
+    """A zip file, without compression; to be used where it gets its name when it is whole, as
+    :func:`open_sink` does.
+
+    Args:
+        archive: open for writing.
+        dataset: name of the data set's reader, which says whether there is a top folder.
+    """
 
     def __init__(self, archive: zipfile.ZipFile, dataset: str) -> None:
         self._archive = archive
@@ -79,12 +87,24 @@ class ZipSink:
 
     @contextmanager
     def video(self, video: str) -> Iterator[AddMask]:
+        home = self._top + safe_name(video, "export", "video id")
+        files: list[tuple[str, bytes]] = []
+
         def add(expression: str, frame: str, mask: NDArray[np.bool_]) -> None:
-            # A fixed time: equal masks make equal files. PNGs are compressed already.
-            place = zipfile.ZipInfo(f"{self._top}{video}/{expression}/{frame}.png")
-            self._archive.writestr(place, png_of(mask))
+            folder = safe_name(expression, home, "expression id")
+            name = safe_name(frame, home, "frame name")
+            content = png_of(mask) if mask.any() else _empty_png(*mask.shape)
+            files.append((f"{home}/{folder}/{name}.png", content))
 
         yield add
+        for place, content in files:
+            # A fixed time: equal masks make equal files. PNGs are compressed already.
+            self._archive.writestr(zipfile.ZipInfo(place), content)
+
+
+@lru_cache(maxsize=8)
+def _empty_png(height: int, width: int) -> bytes:
+    return png_of(np.zeros((height, width), np.bool_))
 
 
 @contextmanager

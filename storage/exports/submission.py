@@ -15,9 +15,7 @@ import numpy as np
 from pipeline.errors import StoreError
 from storage.atomic import replace_file
 from storage.exports.source import ExportReport, ExportSource
-from storage.images import png_of
-
-WITHOUT_TOP_FOLDER = frozenset({"mevis"})
+from storage.exports.streamed import ZipSink
 
 
 def export_submission(source: ExportSource, out: Path) -> ExportReport:
@@ -25,32 +23,31 @@ def export_submission(source: ExportSource, out: Path) -> ExportReport:
 
     Raises:
         StoreError: there are no masks, or the store does not fit the data set.
-        InputError: a video of the split cannot be read.
+        InputError: a video of the split cannot be read, or a frame's name is no plain one.
     """
     report, store, reader = ExportReport(), source.store, source.reader
     if not store.videos():
         raise StoreError(
             f"{store.path}: no masks; expected those of a run; make them with `pseudolabels run`"
         )
-    top = "" if reader.name in WITHOUT_TOP_FOLDER else "Annotations/"
     with replace_file(out) as file, zipfile.ZipFile(file, "w") as archive:
+        sink = ZipSink(archive, reader.name)
         for video_id in reader.video_ids():
             video = reader.video(video_id)
             has = set(store.expressions(video_id)) if video_id in store else set()
             if has:
                 source.check_frames(video)
-            empty = png_of(np.zeros((video.height, video.width), np.bool_))
-            for expression in reader.expressions(video_id):
-                name = expression.key.expression
-                if name not in has:
-                    report.notes.append(f"{video_id} {name} has no masks; it goes in empty")
-                for frame, frame_name in enumerate(video.frames):
-                    mask = source.mask(video_id, name, frame)[0] if name in has else None
-                    content = empty if mask is None or not mask.any() else png_of(mask)
-                    # A fixed time: equal masks make equal files. PNGs are compressed already.
-                    place = zipfile.ZipInfo(f"{top}{video_id}/{name}/{frame_name}.png")
-                    archive.writestr(place, content)
-                    report.add("frames")
-                report.add("samples")
+            empty = np.zeros((video.height, video.width), np.bool_)
+            with sink.video(video_id) as add:
+                for expression in reader.expressions(video_id):
+                    name = expression.key.expression
+                    masked = name in has
+                    if not masked:
+                        report.notes.append(f"{video_id} {name} has no masks; it goes in empty")
+                    for frame, frame_name in enumerate(video.frames):
+                        mask = source.mask(video_id, name, frame)[0] if masked else empty
+                        add(name, frame_name, mask)
+                        report.add("frames")
+                    report.add("samples")
             report.add("videos")
     return report

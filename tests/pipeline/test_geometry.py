@@ -9,16 +9,14 @@ from hypothesis.extra import numpy as hnp
 from pipeline.geometry import (
     box_area,
     box_iou,
-    box_to_mask,
-    clip_boxes,
     mask_iou,
     masks_to_boxes,
     pairwise_mask_iou,
 )
+from tests.pipeline.boxes import box_to_mask
 
 HEIGHT, WIDTH = 9, 13
 masks = hnp.arrays(bool, (3, HEIGHT, WIDTH))
-corner = st.tuples(st.integers(-2, WIDTH + 2), st.integers(-2, HEIGHT + 2))
 
 
 @st.composite
@@ -69,13 +67,6 @@ def test_empty_input_gives_empty_output() -> None:
 def test_a_box_with_swapped_corners_holds_nothing() -> None:
     assert box_area([5, 5, 2, 9]) == 0
     assert box_iou([[5, 5, 2, 2]], [[0, 0, 9, 9]]) == 0
-
-
-@given(corner, corner)
-def test_clipped_boxes_lie_in_the_frame(low: tuple[int, int], high: tuple[int, int]) -> None:
-    x0, y0, x1, y1 = clip_boxes([*low, *high], HEIGHT, WIDTH)
-    assert 0 <= x0 <= x1 <= WIDTH
-    assert 0 <= y0 <= y1 <= HEIGHT
 
 
 @given(masks, masks)

@@ -12,7 +12,6 @@ from hypothesis.extra import numpy as hnp
 
 from pipeline.metrics import (
     contour_accuracy,
-    j_and_f,
     mask_boundary,
     overlap_figures,
     region_similarity,
@@ -146,7 +145,3 @@ def test_overlap_figures_refuse_misfits() -> None:
         overlap_figures([(np.zeros((2, 3)), np.zeros((3, 2)))])
     with pytest.raises(ValueError, match="no samples"):
         overlap_figures([])
-
-
-def test_j_and_f_is_the_mean() -> None:
-    assert j_and_f(0.5, 0.7) == pytest.approx(0.6)

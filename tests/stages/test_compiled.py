@@ -11,7 +11,7 @@ from torch._dynamo.exc import Unsupported
 
 from pipeline.config import GroundConfig, SegmentConfig
 from pipeline.errors import ConfigError
-from stages.compiled import compiled, compiles_here, padded
+from stages.compiled import compiled, padded
 from stages.ground.grounder import load_grounder
 from stages.segment import segmenter
 from stages.segment.segmenter import SamSegmenter, load_segmenter
@@ -50,6 +50,15 @@ def test_a_compiled_encoder_sees_batches_of_one_size_only(
     filled, _ = SamSegmenter(small_sam, SegmentConfig(batch_frames=2, compile=True)).embed(images)
     assert sizes == [2, 2, 2]
     torch.testing.assert_close(filled, plain, rtol=1e-5, atol=1e-5)
+
+
+def compiles_here() -> bool:
+    try:
+        with compiled("segment.compile"):
+            torch.compile(lambda x: x * 2 + 1, fullgraph=True)(torch.ones(3))
+    except ConfigError:
+        return False
+    return True
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import stages.consensus
 from pipeline.metrics import region_similarity
 from pipeline.types import SampleKey, Status
 from stages.consensus import Tracks, choose_tracks, consensus, track_overlaps, vote
@@ -114,6 +115,49 @@ def test_overlaps_count_frames_that_one_of_them_lacks() -> None:
     half = moving()
     half[3:] = False
     assert track_overlaps(tracks("a", moving()), tracks("b", half)) == {1: {1: 0.5}}
+
+
+def noise(seed: int, grounded: bool = False) -> Tracks:
+    rng = np.random.default_rng(seed)
+    ids = np.zeros((T, H, W), np.uint8)
+    for frame, track in np.ndindex(T, 4):
+        y, x = rng.integers(0, H - 8), rng.integers(0, W - 8)
+        if (rng.random() < 0.6 and not grounded) or track == 0:
+            ids[frame, y : y + 8, x : x + 8] = track + 1
+    return Tracks(str(seed), ids, rng.random(T) < 0.9, grounded, rng.random(T, np.float32))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_overlaps_are_counted_once_a_video_and_turned_for_the_other_direction(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = [noise(100 * seed + 10 + number, grounded=True) for number in range(3)]
+    expected = [
+        fuse(noise(100 * seed), noise(100 * seed + 1), sample, only_target=only)
+        for sample in samples
+        for only in (True, False)
+    ]
+    one, other = noise(100 * seed), noise(100 * seed + 1)
+    track_overlaps(one, other)
+    turned, direct = track_overlaps(other, one), track_overlaps(other, noise(100 * seed))
+    assert turned == direct
+    assert all(list(turned[track]) == list(row) for track, row in direct.items()), "ties"
+    counted: list[set[Tracks]] = []
+    count = stages.consensus._pairs
+
+    def noted(first: Tracks, second: Tracks) -> dict[tuple[int, int], float]:
+        counted.append({first, second})
+        return count(first, second)
+
+    monkeypatch.setattr(stages.consensus, "_pairs", noted)
+    shared = noise(100 * seed), noise(100 * seed + 1)
+    found = [fuse(*shared, item, only_target=only) for item in samples for only in (True, False)]
+    assert counted.count(set(shared)) == 1 and len(counted) == 1 + 2 * len(samples)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.chosen == theirs.chosen and ours.reason == theirs.reason
+        assert np.array_equal(ours.mask.mask, theirs.mask.mask)
+        assert ours.mask.weight.tobytes() == theirs.mask.weight.tobytes()
+        assert repr(ours.quality) == repr(theirs.quality)
 
 
 def test_three_votes_elect_the_majority() -> None:

@@ -101,6 +101,23 @@ def test_frames_are_resized_as_on_the_cpu_to_one_of_256_levels(there: Call) -> N
     assert (other == other.round()).all()
 
 
+def waits_for_frames() -> tuple[int, bool]:
+    from stages.frames import normalise_frames, to_device
+
+    here, there = (
+        [normalise_frames(to_device(frames(), torch.device(device)), 96, 170) for _ in range(2)][1]
+        for device in DEVICES
+    )
+    shown = to_device(frames(), torch.device(elsewhere.DEVICE))
+    elsewhere.waits.clear()
+    normalise_frames(shown, 96, 170)
+    return elsewhere.waits.total(), bool((there.cpu() - here).abs().max() < 2e-2)
+
+
+def test_frames_that_are_there_are_normalised_without_a_wait(there: Call) -> None:
+    assert there(waits_for_frames) == (0, True)
+
+
 def grounded(**options: Any) -> dict[str, tuple[list[Boxes], int]]:
     """Device -> boxes, and how often they were waited for once texts were known."""
     from stages.ground.grounder import load_grounder

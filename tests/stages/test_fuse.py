@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,8 @@ from stages.fuse import (
     fuse,
     telling_negatives,
 )
+from storage.candidates import CandidateWriter, StoredCandidates
+from storage.zarr_arrays import StoredArray
 
 KEY = SampleKey("shapes", "train", "v", "0")
 H, W = 6, 10
@@ -107,6 +110,34 @@ def gate(support: float, claim: float | None = None, rank: int = 0) -> tuple[Sta
         rows.append(("n0", LEFT, claim, rank, 0))
     found = run(sample([1.0], negatives=1), [(rows, masks(1))])
     return Status(found.status[0]), found.reason[0]
+
+
+def test_the_masks_of_a_stored_video_are_decoded_once_an_expression(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    augmentation = sample([1.0, 0.5])
+    texts = texts_of(augmentation)
+    rows: list[Row] = [("p0", LEFT, 0.5, 0, 7), ("p1", RIGHT, 0.6, 0, 59)]
+    seen = [rows if number % 4 else [] for number in range(16)]
+    made = [frame(own, texts, masks(60 if own else 0, n)) for n, own in enumerate(seen)]
+    boxes, candidates = [b for b, _ in made], [c for _, c in made]
+    with CandidateWriter(tmp_path / "s.zarr", "f") as writer:
+        writer.write_video("v", candidates)
+    stored = StoredCandidates(tmp_path / "s.zarr", "v", held_bytes=0)
+    decoded: list[int] = []
+    read = StoredArray.read
+
+    def counted(array: StoredArray, first: int = 0, last: int | None = None) -> Any:
+        decoded.append(first)
+        return read(array, first, last)
+
+    monkeypatch.setattr(StoredArray, "read", counted)
+    found = fuse(augmentation, texts, boxes, stored, CONFIG)
+    assert decoded == list(range(12)), "720 masks, 64 a chunk"
+    expected = fuse(augmentation, texts, boxes, candidates, CONFIG)
+    for name, value in vars(expected).items():
+        ours = getattr(found, name)
+        assert ours.tobytes() == value.tobytes() if hasattr(value, "tobytes") else ours == value
 
 
 @pytest.mark.parametrize("confidences", [[1.0], [1.0, 0.5], [1.0, 0.9, 0.6, 0.05]])

@@ -20,7 +20,7 @@ from pipeline.config import GroundConfig
 from pipeline.errors import CheckpointError, ConfigError
 from pipeline.geometry import box_iou
 from stages.demo.tokenizer import build_tokenizer
-from stages.ground import architecture, grounder
+from stages.ground import architecture, encoders, grounder
 from stages.ground.architecture import (
     TextFeatures,
     build_demo,
@@ -451,6 +451,25 @@ def test_the_students_words_are_the_grounders(small_dino: Any) -> None:
     again, _ = encoder([LONG, SHORT])
     assert torch.equal(again[1], words[0])
     assert not words.requires_grad
+
+
+def test_the_students_words_are_kept_in_bounds_and_the_same_in_any_company(
+    small_dino: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone, _ = GroundingText(small_dino)([SHORT])
+    asked: list[str] = []
+
+    def counted(model: Any, captions: list[str]) -> TextFeatures:
+        asked.extend(captions)
+        return encode_texts(model, captions)
+
+    monkeypatch.setattr(encoders, "encode_texts", counted)
+    monkeypatch.setattr(encoders, "_CACHED_TEXTS", 2)
+    encoder = GroundingText(small_dino)
+    for texts in ([SHORT, LONG], [LONG, SHORT], ["a star"], [LONG, SHORT]):
+        words, _ = encoder(texts)
+    assert torch.equal(words[1, : alone.shape[1]], alone[0])
+    assert asked.count(as_caption(SHORT)) == 2, "once, and again once it was forgotten"
 
 
 @pytest.mark.slow

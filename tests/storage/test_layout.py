@@ -47,6 +47,13 @@ def test_what_is_no_layout_is_an_error_and_the_receipts_have_it(
     assert known_layout(tmp_path, STAGES) == {"00000": ("a", "b")}
 
 
+def test_a_damaged_layout_is_made_anew_wherever_the_run_lies(tmp_path: Path) -> None:
+    run = tmp_path / "earlier-runs"
+    Ledger(run).commit(Receipt("augment", "00000", "f", ("a", "b")))
+    layout_path(run).write_text("{")
+    assert known_layout(run, STAGES) == {"00000": ("a", "b")}
+
+
 def test_a_newer_layout_is_refused(tmp_path: Path) -> None:
     write_layout(tmp_path, LAYOUT)
     values = json.loads(layout_path(tmp_path).read_text())

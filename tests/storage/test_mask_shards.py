@@ -65,6 +65,36 @@ def test_a_shard_that_is_missing_is_empty(tmp_path: Path) -> None:
     assert not found.any()
 
 
+def _bytes_read() -> int:
+    return int(Path("/proc/self/io").read_text().split()[1])
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="Linux counts what is read")
+def test_of_a_large_shard_only_the_frames_asked_for_are_read(tmp_path: Path) -> None:
+    masks = np.random.default_rng(0).random((24, 300, 400)) < 0.5
+    masks[7] = False
+    write_shard(tmp_path / "0", masks)
+    size = (tmp_path / "0").stat().st_size
+    for frames, share in (([20], 0.08), ([7, 0, 20, 0], 0.2), (range(24), 1.1)):
+        before = _bytes_read()
+        found = read_shard(tmp_path / "0", 24, frames, (300, 400))
+        assert _bytes_read() - before < share * size
+        assert np.array_equal(found, masks[list(frames)])
+
+
+def test_a_large_shard_that_was_cut_short_is_refused(tmp_path: Path) -> None:
+    masks = np.random.default_rng(0).random((6, 300, 400)) < 0.5
+    write_shard(tmp_path / "0", masks)
+    content = (tmp_path / "0").read_bytes()
+    (tmp_path / "0").write_bytes(content[15_000:])
+    assert len(content) - 15_000 > 2**16
+    with pytest.raises(ValueError, match="past the end"):
+        read_shard(tmp_path / "0", 6, [5], (300, 400))
+    (tmp_path / "0").write_bytes(content[:-1])
+    with pytest.raises((ValueError, RuntimeError)):
+        read_shard(tmp_path / "0", 6, [5], (300, 400))
+
+
 @pytest.mark.parametrize("where", [-1, -20, 0, 40])
 def test_damage_is_noticed(tmp_path: Path, where: int) -> None:
     masks = _random(1, 3, 20, 30)

@@ -65,6 +65,17 @@ def test_what_is_missing_misplaced_or_broken_is_named(tmp_path: Path, zipped: bo
     assert len(tree.problems) == 6
 
 
+def test_a_broken_mask_is_not_missing_whatever_its_folder_is_called(tmp_path: Path) -> None:
+    root = write(tmp_path / "not in the archive")
+    (root / "clip" / "00000.png").write_bytes(b"nonsense")
+    tree = PredictionTree(root, ["clip"])
+    assert tree.mask(["clip", "00000"], (3, 4)) is None
+    assert tree.mask(["clip", "00007"], (3, 4)) is None
+    broken, missing = tree.problems
+    assert broken.startswith("clip/00000: not readable as an image")
+    assert missing == "clip/00007: missing"
+
+
 def test_no_root_or_no_archive(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder"):
         PredictionTree(tmp_path / "none", ["clip"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -11,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import StoreError
+from pipeline.errors import NoRoomError, StoreError
 from pipeline.types import Candidates, Hypotheses, SampleKey
+from storage import zarr_groups
 from storage.candidates import CandidateWriter, StoredCandidates, read_candidates
 from storage.hypotheses import HypothesisWriter, read_hypotheses
 
@@ -122,6 +124,18 @@ def test_a_failed_writer_keeps_the_old_store(tmp_path: Path) -> None:
     assert [child.name for child in tmp_path.iterdir()] == ["s.zarr"]
 
 
+def test_a_disk_that_is_full_when_a_store_is_begun_is_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, attributes: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(zarr_groups, "create_group", full)
+    with pytest.raises(NoRoomError, match=r"s\.zarr: no space left"):
+        CandidateWriter(tmp_path / "s.zarr", "f").__enter__()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_is_missing_or_of_another_kind_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no such store"):
         read_candidates(tmp_path / "none.zarr", "v")
@@ -192,5 +206,7 @@ def test_candidates_read_frame_by_frame_are_the_same(tmp_path: Path, held_bytes:
     assert len(stored) == len(frames)
     for index in (2, 0, 4, 1, 3, 2):
         _assert_equal(stored[index], read_candidates(tmp_path / "s.zarr", "v")[index])
+    for box_row, frame in zip(stored.box_rows, frames, strict=True):
+        assert box_row.dtype == np.int32 and np.array_equal(box_row, frame.box_row)
     assert [len(frame) for frame in stored[1:3]] == [0, 150]
     assert [len(frame) for frame in stored] == [40, 0, 150, 64, 3]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -117,13 +118,13 @@ class Wsrvos(WsrvosNetwork, Student):
             terms["classification"] = config.classification_weight * loss
         rows = slice(0, 1 + len(clip.positives))
         confidence = response.which.new_tensor([1.0, *(value for _, value in clip.positives)])
+        masks = self.masks(response, features, rows)
         fused = self._fused(response.coarse[rows], confidence)
         terms["mask"] = config.mask_weight * (
-            self._own_mask_loss(clip, response, features, fused, epoch)
-            + self._given_mask_loss(clip, response, features)
+            self._own_mask_loss(clip, masks, fused, epoch) + self._given_mask_loss(clip, masks)
         )
         if config.ranking:
-            fused = self._fused(self.masks(response, features, rows), confidence)
+            fused = self._fused(masks, confidence)
             terms["ranking"] = config.ranking_weight * ranking_loss(fused, config.tolerance)
         return terms
 
@@ -141,15 +142,8 @@ class Wsrvos(WsrvosNetwork, Student):
         """[K, T, h, w] to [T, h, w]; without fusion that of the original."""
         return fuse_positives(logits, confidence) if self._config.fusion else logits[0]
 
-    def _own_mask_loss(
-        self,
-        clip: Clip,
-        response: Response,
-        features: Tensor | None,
-        fused: Tensor,
-        epoch: int,
-    ) -> Tensor:
-        """L_focal + L_dice of every positive against the student's own pseudo-masks.
+    def _own_mask_loss(self, clip: Clip, logits: Tensor, fused: Tensor, epoch: int) -> Tensor:
+        """L_focal + L_dice of every positive's masks against the student's own pseudo-masks.
 
         The pseudo-masks are those of the response that L_cls teaches, as in the paper, whose
         predictions are of that size. They teach the response too: what the positives agree on
@@ -157,33 +151,29 @@ class Wsrvos(WsrvosNetwork, Student):
         """
         if epoch < self._config.warm_up:
             return fused.sum() * 0
-        rows = slice(0, 1 + len(clip.positives))
-        logits = self.masks(response, features, rows)
         upper = F.interpolate(
             fused[:, None], logits.shape[-2:], mode="bilinear", align_corners=False
         )
         target = pseudo_masks(upper[:, 0], self._config.threshold)
-        wanted = ~self._given(clip, target.device)
+        wanted = ~_given(clip)
         if self._config.targets != "given":
-            wanted = torch.ones_like(wanted)
-        return _mean_loss(logits, target, wanted.to(logits.dtype))
+            wanted = np.ones_like(wanted)
+        return _mean_loss(logits, target, torch.from_numpy(wanted).to(logits))
 
-    def _given_mask_loss(self, clip: Clip, response: Response, features: Tensor | None) -> Tensor:
-        """L_focal + L_dice of every positive against the clip's masks, by the frames' weight."""
-        given = self._given(clip, response.which.device)
+    def _given_mask_loss(self, clip: Clip, logits: Tensor) -> Tensor:
+        """L_focal + L_dice of every positive's masks against the clip's, by the frames' weight."""
+        given = _given(clip)
         if self._config.targets == "own" or not given.any():
-            return response.which.sum() * 0
-        logits = self.masks(response, features, slice(0, 1 + len(clip.positives)))
+            return logits.new_zeros(())
         masks = torch.from_numpy(clip.mask).to(logits.device)
         share = F.interpolate(masks[:, None].float(), logits.shape[-2:], mode="area")[:, 0]
-        weight = torch.from_numpy(clip.weight).to(logits.device) * given
+        weight = torch.from_numpy(clip.weight * given).to(logits.device)
         return _mean_loss(logits, share > 0.5, weight)
 
-    @staticmethod
-    def _given(clip: Clip, device: torch.device) -> Tensor:
-        """bool [T], frames whose masks are known."""
-        kinds = [item.kind in ("mask", "absent") for item in clip.supervision]
-        return torch.tensor(kinds, device=device)
+
+def _given(clip: Clip) -> NDArray[np.bool_]:
+    """bool [T], frames whose masks are known."""
+    return np.array([item.kind in ("mask", "absent") for item in clip.supervision])
 
 
 def _mean_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:

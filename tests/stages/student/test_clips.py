@@ -11,9 +11,19 @@ import numpy as np
 import pytest
 
 from pipeline.config import ViewsConfig
-from pipeline.errors import PseudoLabelError
+from pipeline.errors import InputError, PseudoLabelError
+from pipeline.ports import Image
 from pipeline.shapes.scene import Scene
-from pipeline.types import Augmentation, Expression, Negative, Positive, Provenance, SampleKey
+from pipeline.types import (
+    Augmentation,
+    Expression,
+    FrameIndex,
+    Negative,
+    Positive,
+    Provenance,
+    SampleKey,
+    VideoRef,
+)
 from stages.student.clips import Clip, Clips, Shape
 from stages.student.supervision import PseudoMasks
 from tests.fakes.student import Videos, two_scenes
@@ -117,6 +127,47 @@ def test_frames_are_not_cut_where_a_sentence_names_a_place_in_them(
     whole = {item.image.tobytes() for drawn in videos.drawn.values() for item in drawn}
     kept = [clips[number][0].images[0].tobytes() in whole for number in range(6)]
     assert kept == [kind is Videos] * 6
+
+
+class Damaged(Videos):
+    """Frames of some videos cannot be read."""
+
+    def __init__(self, scenes: list[Scene], broken: set[tuple[str, int]]) -> None:
+        super().__init__(scenes)
+        self.broken = broken
+
+    def frame(self, video: VideoRef, index: FrameIndex) -> Image:
+        if (video.id, index) in self.broken:
+            raise InputError(f"{video.id}/{index}.jpg", "truncated", "an image", "restore it")
+        return super().frame(video, index)
+
+
+def test_for_a_clip_with_a_broken_frame_the_next_one_is_drawn(
+    scenes: list[Scene], caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = clips_of(Videos(scenes), Shape(3))
+    damaged = Damaged(scenes, {("v0", 1)})
+    hit = {item.image.tobytes(): item for item in [damaged.drawn["v0"][1]]}
+    good = [
+        not any(shown.tobytes() in hit or shown[:, ::-1].tobytes() in hit for shown in clip.images)
+        for clip in (whole[number][0] for number in range(24))
+    ]
+    assert 3 < sum(good) < 20
+    first = clips_of(damaged, Shape(3))
+    drawn = [first[number][0] for number in range(18)]
+    for number, clip in enumerate(drawn):
+        assert same(clip, whole[good.index(True, number)][0])
+    resumed = clips_of(damaged, Shape(3))
+    for number in reversed(range(18)):
+        assert same(resumed[number][0], drawn[number]), "whatever was drawn before"
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 2 and all("v0/1.jpg: truncated" in text for text in told), "each once"
+
+
+def test_a_data_set_that_is_gone_ends_the_training(scenes: list[Scene]) -> None:
+    gone = Damaged(scenes, {(video, time) for video in ("v0", "v1") for time in range(12)})
+    with pytest.raises(InputError, match="truncated"):
+        clips_of(gone, Shape(1))[0]
 
 
 def weightless(scenes: list[Scene]) -> Videos:

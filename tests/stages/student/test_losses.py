@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.config import StudentConfig
-from pipeline.geometry import box_to_mask
 from stages.student.blcl import Regions, blcl_loss
 from stages.student.clips import Clip
 from stages.student.lgcfs import cross_frame_logits
@@ -21,6 +20,7 @@ from stages.student.losses import loss_terms, targets_of
 from stages.student.mil import mil_losses
 from stages.student.model import Segmented, filter_sizes, mask_losses
 from stages.student.supervision import ABSENT, UNKNOWN, FrameSupervision, of_boxes, of_mask
+from tests.pipeline.boxes import box_to_mask
 
 HEIGHT, WIDTH = 24, 32
 FINE, COARSE = (12, 16), (6, 8)

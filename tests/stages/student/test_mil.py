@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from stages.student.mil import GridBoxes, boxes_on_grid, mil_losses
 
@@ -49,6 +52,42 @@ def test_the_loss_is_the_mean_cost_of_the_bags_of_each_kind() -> None:
     found = mil_losses(logits, FRAMES)
     for row, boxes in enumerate(FRAMES):
         assert float(found[row]) == pytest.approx(literal_loss(logits[row], boxes), rel=1e-9)
+
+
+def by_masks(logits: Tensor, boxes: GridBoxes) -> Tensor:
+    """As it is told by masks of the rows and columns that no box crosses."""
+    rows, columns = (torch.ones(side, dtype=torch.bool) for side in logits.shape)
+    positive = []
+    for x0, y0, x1, y1 in boxes.tolist():
+        inside = logits[y0:y1, x0:x1]
+        positive += [inside.amax(1), inside.amax(0)]
+        rows[y0:y1], columns[x0:x1] = False, False
+    negative = torch.cat([logits[rows].amax(1), logits[:, columns].amax(0)])
+    loss = functional.softplus(negative).mean() if len(negative) else logits.sum() * 0
+    return loss + functional.softplus(-torch.cat(positive)).mean() if positive else loss
+
+
+def test_the_loss_and_its_gradient_are_those_by_masks_and_nothing_is_looked_for() -> None:
+    class Asked(TorchDispatchMode):
+        def __torch_dispatch__(
+            self, operator: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            asked.add(operator)
+            return operator(*args, **kwargs or {})
+
+    torch.manual_seed(2)
+    logits, asked = torch.randn(len(FRAMES), 5, 6).round(decimals=1), set[Any]()
+    ours, theirs = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    with Asked():
+        found = mil_losses(ours, FRAMES)
+    aten = torch.ops.aten
+    assert not asked & {aten.nonzero.default, aten.index.Tensor, aten._local_scalar_dense.default}
+    expected = torch.stack([by_masks(*each) for each in zip(theirs, FRAMES, strict=True)])
+    assert torch.equal(found, expected)
+    found.sum().backward()
+    expected.sum().backward()
+    assert ours.grad is not None and theirs.grad is not None
+    assert torch.equal(ours.grad, theirs.grad)
 
 
 def test_its_gradient_is_right() -> None:

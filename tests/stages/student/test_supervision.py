@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.geometry import box_to_mask, masks_to_boxes
+from pipeline.errors import InputError
+from pipeline.geometry import masks_to_boxes
 from pipeline.shapes.scene import Scene
 from pipeline.types import Expression, FrameIndex, Status, VideoRef
 from stages.student.clips import Clips, Shape
@@ -23,6 +24,7 @@ from stages.student.supervision import (
     of_mask,
 )
 from tests.fakes.student import Videos, two_scenes
+from tests.pipeline.boxes import box_to_mask
 
 BOX = np.array([[2, 1, 5, 4]], np.float32)
 
@@ -156,6 +158,21 @@ def test_a_target_that_the_annotation_does_not_show_is_absent(scenes: list[Scene
     hidden = Partly(scenes, set(), {0})
     hidden.drawn["v0"][0].masks[0][:] = False
     assert Annotations(hidden, hidden.samples()).frames("v0", "0", [0, 1]) == [ABSENT, UNKNOWN]
+
+
+def test_a_video_whose_annotation_is_broken_is_left_out_whole_and_named(
+    scenes: list[Scene], caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(Videos):
+        def truth(self, video: VideoRef, expression: Expression, index: FrameIndex) -> Any:
+            if (video.id, expression.key.expression, index) == ("v0", "1", 2):
+                raise InputError("v0/00002.png", "truncated", "an index mask", "restore it")
+            return super().truth(video, expression, index)
+
+    broken = Broken(scenes)
+    found = list(Annotations(broken, broken.samples()).samples())
+    assert [(item.video, item.expression) for item in found] == [("v1", "0"), ("v1", "1")]
+    assert "left out of training: v0/00002.png: truncated" in caplog.text
 
 
 # Clips.

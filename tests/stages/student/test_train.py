@@ -209,6 +209,33 @@ def test_the_rate_rises_and_falls() -> None:
     assert cosine[50] == pytest.approx(0.5) and cosine[99] < 0.001
 
 
+def test_terms_are_read_once_a_step_and_after_it(
+    videos: Videos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = trainer_of(videos, configured(steps=1, training={"parts_a_step": 3}))
+    told: list[str] = []
+    step, read, number = trainer._optimiser.step, Tensor.tolist, Tensor.__float__
+
+    def stepped(*given: Any, **named: Any) -> Any:
+        told.append("step")
+        return step(*given, **named)
+
+    def listed(tensor: Tensor) -> Any:
+        told.append("read")
+        return read(tensor)
+
+    def single(tensor: Tensor) -> float:
+        told.append("read")
+        return number(tensor)
+
+    monkeypatch.setattr(trainer._optimiser, "step", stepped)
+    monkeypatch.setattr(Tensor, "tolist", listed)
+    monkeypatch.setattr(Tensor, "__float__", single)
+    [done] = trainer.steps()
+    assert told == ["step", "read"]
+    assert done.loss > 0
+
+
 # Who is shown what.
 
 

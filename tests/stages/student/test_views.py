@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline.config import ViewsConfig
-from pipeline.geometry import box_to_mask
 from stages.student.supervision import ABSENT, UNKNOWN, of_boxes, of_mask
 from stages.student.views import View, draw_view, mirror_sentence, names_a_place
+from tests.pipeline.boxes import box_to_mask
 
 HEIGHT, WIDTH = 40, 60
 

@@ -41,7 +41,7 @@ def test_only_annotated_frames_have_truth(root: Path) -> None:
     assert isinstance(reader, A2DSentences)
     video, first = reader.video("clip"), reader.expressions("clip")[0]
     assert video.frames == ("00001", "00002", "00003")
-    assert reader.annotated_frames(video) == [0, 2]
+    assert [path.stem for path in reader.annotation_files(video)] == ["00001", "00003"]
     assert reader.truth(video, first, FrameIndex(1)) is None
     assert reader.boxes(video, first, FrameIndex(1)) is None
 
@@ -183,7 +183,7 @@ def test_annotations_that_cannot_be_listed_are_no_missing_truth(
             reader.truth(video, first, FrameIndex(0))
     trees.a_file_instead(root / INSTANCES)
     with pytest.raises(InputError, match="clip: not a folder; expected the annotations of video"):
-        reader.annotated_frames(video)
+        reader.annotation_files(video)
     with pytest.raises(InputError, match="Not a directory"):
         reader.truth(video, first, FrameIndex(0))
 

@@ -4,13 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis.extra import numpy as hnp
 
 from pipeline.ports import DatasetReader
 from pipeline.types import Expression, FrameIndex, VideoRef
 from storage.datasets import open_dataset
-from storage.datasets.weak import VIEWS, View, WeakView, innermost_pixel
+from storage.datasets.weak import VIEWS, View, WeakView
 from tests.storage.datasets import trees
 
 
@@ -29,20 +27,11 @@ def _sample(reader: DatasetReader) -> tuple[VideoRef, Expression, list[FrameInde
 
 
 @pytest.mark.parametrize(
-    ("view", "masks", "boxes", "points"),
-    [
-        ("text", [None] * 3, [None] * 3, [None] * 3),
-        ("boxes", [None] * 3, [0, 1, 1], [None] * 3),
-        ("first_mask", [None, True, None], [0, 1, 1], [None] * 3),
-        ("point", [None] * 3, [None] * 3, [0, 1, 1]),
-    ],
+    ("view", "masks", "boxes"),
+    [("boxes", [None] * 3, [0, 1, 1]), ("first_mask", [None, True, None], [0, 1, 1])],
 )
 def test_a_view_shows_its_annotation_and_no_more(
-    reader: DatasetReader,
-    view: View,
-    masks: list[bool | None],
-    boxes: list[int | None],
-    points: list[int | None],
+    reader: DatasetReader, view: View, masks: list[bool | None], boxes: list[int | None]
 ) -> None:
     weak = WeakView(reader, view)
     video, expression, indices = _sample(reader)
@@ -53,7 +42,6 @@ def test_a_view_shows_its_annotation_and_no_more(
     truths = [weak.truth(video, expression, index) for index in indices]
     assert [None if mask is None else bool(mask.any()) for mask in truths] == masks
     assert counts([weak.boxes(video, expression, index) for index in indices]) == boxes
-    assert counts([weak.points(video, expression, index) for index in indices]) == points
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -70,17 +58,3 @@ def test_videos_and_sentences_are_the_readers(reader: DatasetReader, view: View)
 def test_an_unknown_view_is_refused(reader: DatasetReader) -> None:
     with pytest.raises(ValueError, match="scribble"):
         WeakView(reader, "scribble")  # type: ignore[arg-type]
-
-
-@given(hnp.arrays(bool, (7, 9)))
-def test_the_innermost_pixel_is_inside(mask: np.ndarray) -> None:
-    points = innermost_pixel(mask)
-    assert len(points) == int(mask.any())
-    for x, y in points:
-        assert mask[int(y), int(x)]
-
-
-def test_the_innermost_pixel_of_a_box_is_its_middle() -> None:
-    mask = np.zeros((20, 30), bool)
-    mask[4:9, 10:15] = True
-    assert innermost_pixel(mask).tolist() == [[12.5, 6.5]]

@@ -246,6 +246,38 @@ def test_given_masks_take_the_place_of_own_ones_or_stand_beside_them(targets: st
     torch.testing.assert_close(losses(model, item)["mask"], expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("refinement", [True, False])
+def test_masks_of_a_clip_are_made_once_and_every_term_teaches_as_it_does_alone(
+    refinement: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mask = np.zeros((32, 48), np.bool_)
+    mask[:16, :24] = True
+    options: dict[str, Any] = {"refinement": refinement, "targets": "both"}
+    item = clip(4, supervision=of_mask(mask, 0.5))
+
+    def gradients(names: tuple[str, ...]) -> dict[str, Tensor]:
+        model = moved(student(**options))
+        terms = losses(model, item)
+        sum((terms[name] for name in names), torch.zeros(())).backward()
+        return {
+            name: torch.zeros_like(weight) if weight.grad is None else weight.grad
+            for name, weight in model.named_parameters()
+        }
+
+    made, masks = list[slice](), Wsrvos.masks
+
+    def counted(model: Wsrvos, response: Response, features: Tensor | None, rows: slice) -> Tensor:
+        made.append(rows)
+        return masks(model, response, features, rows)
+
+    monkeypatch.setattr(Wsrvos, "masks", counted)
+    together = gradients(("classification", "mask", "ranking"))
+    assert made == [slice(0, 3)]
+    alone = [gradients((name,)) for name in ("classification", "mask", "ranking")]
+    for name, found in together.items():
+        torch.testing.assert_close(found, sum(each[name] for each in alone), rtol=1e-4, atol=1e-6)
+
+
 def test_an_absent_target_teaches_background() -> None:
     model = moved(student(targets="given"))
     terms = losses(model, clip(1, supervision=ABSENT), epoch=0)
