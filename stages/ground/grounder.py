@@ -39,13 +39,10 @@ from stages.ground.architecture import (
 )
 from stages.ground.deformable import fuse_deformable
 from stages.ground.fusion import fold_fusion
-from stages.known_texts import KnownTexts
 from stages.weights import check_digest, fill_model, resolve_checkpoint
 
 SAME_BOX_IOU = 0.7
 """Of a text's boxes that overlap more, only the best is kept: runner-ups are other instances."""
-
-_CACHED_TEXTS = 1024
 
 
 class GroundingDinoGrounder:
@@ -59,7 +56,7 @@ class GroundingDinoGrounder:
         self._model = model.eval()
         self._config = config
         self._device = model.feat_map.weight.device
-        self._texts: KnownTexts[TextFeatures] = KnownTexts(_CACHED_TEXTS)
+        self._texts: tuple[tuple[str, ...], list[TextFeatures]] = (), []
         remedy = "lower ground.short_side and ground.long_side, or take a device with more memory"
         self._frames = FittingBatches(
             config.batch_frames, "frame", "ground.batch_frames", remedy, whole=config.compile
@@ -144,7 +141,13 @@ class GroundingDinoGrounder:
         ]
 
     def _encode_texts(self, texts: Sequence[str]) -> list[TextFeatures]:
-        """The features of each text, which are kept."""
+        """The features of each text, kept for the next frames of the same texts.
+
+        All of them together, whichever were encoded before: what a sentence is encoded with decides
+        how its last bits are rounded, and a run that was cut off would end with other masks.
+        """
+        if self._texts[0] == tuple(texts):
+            return self._texts[1]
 
         def encode(part: Sequence[str]) -> list[TextFeatures]:
             with self._precision():
@@ -156,7 +159,10 @@ class GroundingDinoGrounder:
                 for row, length in zip(rows, lengths, strict=True)
             ]
 
-        return self._texts.of(texts, lambda missing: self._pairs.over(missing, encode))
+        distinct = list(dict.fromkeys(texts))
+        known = dict(zip(distinct, self._pairs.over(distinct, encode), strict=True))
+        self._texts = tuple(texts), [known[text] for text in texts]
+        return self._texts[1]
 
     def _captions(self, encoded: Sequence[TextFeatures]) -> list[list[int]]:
         """Rows of the texts that share a caption."""

@@ -42,28 +42,27 @@ class FrozenText:
     def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Words [N, L, channels] and which of them are words, bool [N, L]: no special token and no
         padding. A sentence longer than the model takes is cut."""
-        rows = self._known.of(texts, self._encode)
+        rows = self._known.of(texts, lambda missing: map(self._encode, missing))
         words = nn.utils.rnn.pad_sequence(rows, batch_first=True)
         counts = torch.tensor([len(row) for row in rows], device=words.device)
         return words, torch.arange(words.shape[1], device=words.device) < counts[:, None]
 
-    def _encode(self, texts: Sequence[str]) -> list[Tensor]:
-        """The words [L, channels] of each sentence; of one with no word, its special tokens."""
+    def _encode(self, text: str) -> Tensor:
+        """The words [L, channels] of a sentence; of one with no word, its special tokens."""
+        # One at a time: what is encoded with a sentence changes its last bits, and a training that
+        # goes on meets its sentences in other company.
         tokens = self._tokenizer(
-            list(texts),
-            padding=True,
+            [text],
             truncation=True,
             max_length=_longest(self._model, self._tokenizer),
             return_special_tokens_mask=True,
             return_tensors="pt",
         )
-        special = tokens.pop("special_tokens_mask").bool()
-        used = tokens["attention_mask"].bool()
+        special = tokens.pop("special_tokens_mask")[0].bool()
+        words = torch.ones_like(special) if special.all() else ~special
         inputs = {name: value.to(self._device) for name, value in tokens.items()}
-        hidden = self._model(**inputs).last_hidden_state
-        words = used & ~special
-        words = torch.where(words.any(1, keepdim=True), words, used).to(self._device)
-        return [row[kept] for row, kept in zip(hidden, words, strict=True)]
+        hidden: Tensor = self._model(**inputs).last_hidden_state[0]
+        return hidden[words.nonzero()[:, 0].to(self._device)]
 
 
 def load_text_encoder(folder: Path) -> tuple[PreTrainedModel, Any]:
