@@ -591,6 +591,7 @@ def test_two_workers_of_ray_train_as_one_and_prefect_shows_the_curves(
         *(f"student.{name}={value}" for name, value in _short(config).items()),
     ]
     settings = {**os.environ, "OMP_NUM_THREADS": "1", "PREFECT_HOME": str(tmp_path / "home")}
+    settings.pop("PREFECT_API_URL", None)  # of another test in this process
     try:
         for name, more in (("one", []), ("two", ["--runner", "ray", "--workers", "2"])):
             done = subprocess.run(
