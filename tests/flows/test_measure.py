@@ -177,7 +177,7 @@ def test_a_split_without_truth_says_so(tmp_path: Path) -> None:
     assert "2 expressions have no truth" in result.problems[-1]
 
 
-def tested_a2d(folder: Path) -> Path:
+def a2d_with_tests(folder: Path) -> Path:
     """A2D-Sentences whose one clip is of the test split."""
     root = trees.a2d(folder)
     sets = root / "Release/videoset.csv"
@@ -187,7 +187,7 @@ def tested_a2d(folder: Path) -> Path:
 
 
 def test_queries_of_a2d_and_jhmdb_are_built_from_the_data_set(tmp_path: Path) -> None:
-    a2d = tested_a2d(tmp_path / "a2d")
+    a2d = a2d_with_tests(tmp_path / "a2d")
     truth = a2d_truth(a2d)
     assert [row["id"] for row in truth["images"]] == [
         f"v_clip_f_{frame}_i_{instance}"
@@ -214,7 +214,7 @@ def test_queries_of_a2d_and_jhmdb_are_built_from_the_data_set(tmp_path: Path) ->
 
 
 def test_a_truth_of_the_least_that_coco_asks_for_gives_the_same_figures(tmp_path: Path) -> None:
-    truth = a2d_truth(tested_a2d(tmp_path / "a2d"))
+    truth = a2d_truth(a2d_with_tests(tmp_path / "a2d"))
     rows = [
         {"image_id": row["image_id"], "segmentation": row["segmentation"], "score": 0.5}
         for row in truth["annotations"][1:]
