@@ -54,7 +54,8 @@ repair: ## Makes what is wrong undone, and the next run does it again; named as 
 digest: ## One digest of a run's masks and tables; named as for status
 
 test: $(STAMP) ## The tests, without the slow ones, on up to four cores
-	$(BIN)/python -m pytest -q -m "not slow" -n auto --maxprocesses 4 --dist worksteal $(ARGS)
+	@# A thread each: processes of several threads wait for each other's cores.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 test-slow: $(STAMP) ## The slow tests: full-size checkpoints, whole runs
 	$(BIN)/python -m pytest -q -m slow $(ARGS)

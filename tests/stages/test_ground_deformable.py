@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from groundingdino.models.GroundingDINO.fuse_modules import BiMultiHeadAttention
 from groundingdino.models.GroundingDINO.ms_deform_attn import (
     MultiScaleDeformableAttention,
     multi_scale_deformable_attn_pytorch,
@@ -19,7 +20,7 @@ from pipeline.config import EXECUTION, GroundConfig
 from stages.demo.tokenizer import build_tokenizer
 from stages.ground.architecture import encode_frames, encode_texts, run_transformer
 from stages.ground.deformable import FusedDeformableAttention, fuse_deformable, sample_and_sum
-from stages.ground.fusion import FoldedFusion
+from stages.ground.fusion import FoldedFusion, fold_fusion
 from stages.ground.grounder import load_grounder
 
 SHAPES = torch.tensor([[9, 14], [5, 7], [1, 3]])
@@ -41,12 +42,21 @@ def test_the_sum_equals_the_packages_samples(spread: float) -> None:
     assert found[0, 2:].std() > 0.1
 
 
+@pytest.mark.parametrize(
+    ("put", "ours", "theirs"),
+    [
+        (fuse_deformable, FusedDeformableAttention, MultiScaleDeformableAttention),
+        (fold_fusion, FoldedFusion, BiMultiHeadAttention),
+    ],
+)
 @torch.inference_mode()
-def test_the_demo_model_agrees_and_keeps_its_names(small_dino: Any) -> None:
+def test_the_demo_model_agrees_and_keeps_its_names(
+    small_dino: Any, put: Any, ours: type, theirs: type
+) -> None:
     fused = copy.deepcopy(small_dino)
-    fuse_deformable(fused)
+    put(fused)
     kinds = [type(module) for module in fused.modules()]
-    assert FusedDeformableAttention in kinds and MultiScaleDeformableAttention not in kinds
+    assert ours in kinds and theirs not in kinds
     assert list(fused.state_dict()) == list(small_dino.state_dict())
     images = torch.randn(2, 3, 64, 112, generator=torch.Generator().manual_seed(2))
     captions = ["the red circle.", "a small blue star to the left of the green square."]
