@@ -367,6 +367,7 @@ def test_predictions_are_in_the_layout_of_a_submission(trained: RunConfig, tmp_p
             assert np.array_equal(read_mask(Path(name), content=content), mask)
 
 
+@pytest.mark.slow
 def test_windows_and_online_prediction_of_a_frame_wise_student_agree(
     trained: RunConfig, tmp_path: Path
 ) -> None:

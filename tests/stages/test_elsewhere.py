@@ -133,9 +133,7 @@ def grounded(**options: Any) -> dict[str, tuple[list[Boxes], int]]:
     return found
 
 
-@pytest.mark.parametrize("attention", ["fused", pytest.param("explicit", marks=SLOW)])
-def test_boxes_are_those_of_the_cpu(there: Call, attention: str) -> None:
-    found = there(grounded, attention=attention)
+def assert_same_boxes(found: dict[str, tuple[list[Boxes], int]]) -> None:
     for one, other in zip(*(boxes for boxes, _ in found.values()), strict=True):
         assert len(one) >= len(TEXTS)
         np.testing.assert_array_equal(one.text, other.text)
@@ -143,15 +141,22 @@ def test_boxes_are_those_of_the_cpu(there: Call, attention: str) -> None:
         np.testing.assert_allclose(one.score, other.score, atol=5e-3)
 
 
-def waits_for_boxes() -> list[int]:
+@SLOW
+def test_boxes_of_the_packages_attention_are_those_of_the_cpu(there: Call) -> None:
+    assert_same_boxes(there(grounded, attention="explicit"))
+
+
+def grounded_in_passes() -> list[dict[str, tuple[list[Boxes], int]]]:
     """With one pass of the transformer, and with a pass a pair."""
-    return [grounded(joint=3, batch_pairs=pairs)[elsewhere.DEVICE][1] for pairs in (len(TEXTS), 1)]
+    return [grounded(joint=3, batch_pairs=pairs) for pairs in (len(TEXTS), 1)]
 
 
-def test_boxes_of_all_passes_come_back_together(there: Call) -> None:
+def test_boxes_are_those_of_the_cpu_and_of_all_passes_come_back_together(there: Call) -> None:
     """What is left is one copy that the package's transformer makes a pass, of the sizes of its
     maps, and the two of boxes and scores."""
-    assert there(waits_for_boxes) == [1 + 2, 4 + 2]
+    for found, waits in zip(there(grounded_in_passes), (1 + 2, 4 + 2), strict=True):
+        assert_same_boxes(found)
+        assert found[elsewhere.DEVICE][1] == waits
 
 
 def segmented(batch_pairs: int) -> dict[str, tuple[list[Candidates], int]]:

@@ -288,6 +288,7 @@ def test_it_learns_two_videos_by_heart(videos: Videos) -> None:
     assert mean_overlap(trainer.student, videos) > 0.9
 
 
+@pytest.mark.slow
 def test_it_learns_masks_from_boxes_alone() -> None:
     class Boxed(Videos):
         def boxes(self, *asked: Any) -> Any:
