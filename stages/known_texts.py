@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 R = TypeVar("R")
@@ -10,6 +10,9 @@ R = TypeVar("R")
 
 class KnownTexts(Generic[R]):
     """What an encoder made of each sentence, so that each is encoded once.
+
+    And by itself: what is encoded with a sentence changes its last bits, and a training that goes
+    on from a checkpoint meets its sentences in other company.
 
     Args:
         most: sentences that are kept. Where a call brings more, all but its own are forgotten, so
@@ -20,13 +23,12 @@ class KnownTexts(Generic[R]):
         self._most = most
         self._known: dict[str, R] = {}
 
-    def of(self, texts: Sequence[str], encode: Callable[[Sequence[str]], Iterable[R]]) -> list[R]:
+    def of(self, texts: Sequence[str], encode: Callable[[str], R]) -> list[R]:
         """What belongs to each sentence, in their order; ``encode`` is given those that are not
-        known, each once, and gives a result each."""
+        known, each once."""
         missing = list(dict.fromkeys(text for text in texts if text not in self._known))
         if len(self._known) + len(missing) > self._most:
             self._known.clear()
             missing = list(dict.fromkeys(texts))
-        if missing:
-            self._known.update(zip(missing, encode(missing), strict=True))
+        self._known.update((text, encode(text)) for text in missing)
         return [self._known[text] for text in texts]

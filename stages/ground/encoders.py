@@ -48,13 +48,12 @@ class GroundingText:
     @torch.no_grad()
     def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Words [N, L, channels] and which of them are words, bool [N, L]."""
-        rows = self._known.of(texts, lambda missing: map(self._encode, missing))
+        rows = self._known.of(texts, self._encode)
         words = nn.utils.rnn.pad_sequence([row[0] for row in rows], batch_first=True)
         usable = nn.utils.rnn.pad_sequence([row[1] for row in rows], batch_first=True)
         return words, usable
 
     def _encode(self, text: str) -> tuple[Tensor, Tensor]:
-        # One at a time: padding would change the last bits, by which sentences came beside it.
         found = encode_texts(self.grounder, [as_caption(text)])
         return found.encoded[0], found.content[0]
 

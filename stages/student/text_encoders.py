@@ -42,15 +42,13 @@ class FrozenText:
     def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Words [N, L, channels] and which of them are words, bool [N, L]: no special token and no
         padding. A sentence longer than the model takes is cut."""
-        rows = self._known.of(texts, lambda missing: map(self._encode, missing))
+        rows = self._known.of(texts, self._encode)
         words = nn.utils.rnn.pad_sequence(rows, batch_first=True)
         counts = torch.tensor([len(row) for row in rows], device=words.device)
         return words, torch.arange(words.shape[1], device=words.device) < counts[:, None]
 
     def _encode(self, text: str) -> Tensor:
         """The words [L, channels] of a sentence; of one with no word, its special tokens."""
-        # One at a time: what is encoded with a sentence changes its last bits, and a training that
-        # goes on meets its sentences in other company.
         tokens = self._tokenizer(
             [text],
             truncation=True,
