@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 
 from pipeline.errors import InputError
+from storage.images import is_files_fault
 
 
 def read_csv_rows(path: Path, expected: str) -> list[list[str]]:
@@ -17,6 +18,7 @@ def read_csv_rows(path: Path, expected: str) -> list[list[str]]:
 
     Raises:
         InputError: the file is missing or not readable.
+        OSError: it cannot be read for a reason that may pass.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -24,4 +26,6 @@ def read_csv_rows(path: Path, expected: str) -> list[list[str]]:
     except FileNotFoundError as error:
         raise InputError(path, "no such file", expected, "check --root", missing=True) from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
+        if not is_files_fault(error):
+            raise
         raise InputError(path, f"not readable ({error})", expected, "restore the file") from error

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
+from storage.images import is_files_fault
 
 MAX_JSON_BYTES = 1 << 30
 """The largest index of a data set has some tens of megabytes."""
 
 
-def read_json_object(path: Path, expected: str) -> dict[str, Any]:
+def read_json_object(path: Path, expected: str, most_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:
     """The object a JSON file holds.
 
     Numbers that are none (NaN, Infinity) and keys that occur twice are refused: each reader of
@@ -22,17 +23,19 @@ def read_json_object(path: Path, expected: str) -> dict[str, Any]:
     Args:
         path: the file, UTF-8 with or without a byte order mark.
         expected: what it should hold, for the message.
+        most_bytes: that it may have.
 
     Raises:
         InputError: the file is missing, not readable, too large, not JSON, or not an object.
+        OSError: it cannot be read for a reason that may pass.
     """
     try:
         size = path.stat().st_size
-        if size > MAX_JSON_BYTES:
+        if size > most_bytes:
             raise InputError(
                 path,
                 f"{size:,} bytes",
-                f"{expected}, in at most {MAX_JSON_BYTES:,} bytes",
+                f"{expected}, in at most {most_bytes:,} bytes",
                 "check that it is the right file",
             )
         value = json.loads(
@@ -46,6 +49,8 @@ def read_json_object(path: Path, expected: str) -> dict[str, Any]:
     except InputError:
         raise
     except (OSError, UnicodeDecodeError) as error:
+        if not is_files_fault(error):
+            raise
         raise InputError(path, f"not readable ({error})", expected, "mend the file") from error
     except (ValueError, RecursionError) as error:
         # Not only JSONDecodeError: a number of many thousand digits is a plain ValueError.

@@ -83,12 +83,15 @@ def read_ids(path: Path) -> frozenset[str] | None:
 
     Raises:
         InputError: the file is not readable or not UTF-8.
+        OSError: it cannot be read for a reason that may pass.
     """
     try:
         return frozenset(path.read_text(encoding="utf-8").split())
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
+        if not is_files_fault(error):
+            raise
         raise InputError(
             path, f"not readable ({error})", "ids in UTF-8, or no such file", "mend the file"
         ) from error

@@ -24,6 +24,8 @@ from storage.datasets.meta_expressions import INDEX, IndexedReader
 from storage.json_files import list_at, read_json_object
 
 _MASKS_LAYOUT = "{anno_id: [COCO RLE or null, one a frame]}"
+_MOST_MASK_BYTES = 1 << 33
+"""The masks of split train are 443 thousand."""
 
 
 class MeViS(IndexedReader):
@@ -65,7 +67,7 @@ class MeViS(IndexedReader):
 
     def _mask(self, name: str, index: FrameIndex, size: tuple[int, int]) -> NDArray[np.bool_]:
         if self._masks is None:
-            self._masks = read_json_object(self._masks_path, _MASKS_LAYOUT)
+            self._masks = read_json_object(self._masks_path, _MASKS_LAYOUT, _MOST_MASK_BYTES)
         what = f"annotation {name}"
         frames = list_at(self._masks.get(name), self._masks_path, what, _MASKS_LAYOUT)
         # A list shorter than the video says nothing of the frames past its end but that the

@@ -28,6 +28,7 @@ from storage.datasets.files import is_folder, read_ids
 from storage.datasets.frames import video_from_folder
 from storage.datasets.refytvos import RefYouTubeVOS
 from storage.datasets.sentences import checked_sentence
+from storage.images import is_files_fault
 from storage.names import safe_name
 
 ANNOTATION_SETS = (
@@ -185,6 +186,8 @@ class RefDAVIS(MaskedReader):
                 path, "no such file", _LINE_LAYOUT, "restore the file", missing=True
             ) from error
         except (OSError, UnicodeDecodeError) as error:
+            if not is_files_fault(error):
+                raise
             raise InputError(
                 path, f"not readable as {encoding} ({error})", _LINE_LAYOUT, "restore the file"
             ) from error

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from pipeline.errors import InputError
+from storage.csv_files import read_csv_rows
 from storage.datasets.files import is_folder, names_in, read_ids, status
+from storage.json_files import read_json_object
 from tests.storage.datasets import trees
 
 
@@ -77,3 +80,38 @@ def test_ids_are_read_between_white_space(tmp_path: Path) -> None:
         read_ids(path)
     with pytest.raises(InputError, match="Is a directory"):
         read_ids(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [(errno.ETIMEDOUT, OSError), (errno.ESTALE, OSError), (errno.EACCES, InputError)],
+)
+@pytest.mark.parametrize(
+    "read",
+    [read_ids, lambda path: read_csv_rows(path, "rows"), lambda path: read_json_object(path, "{}")],
+)
+def test_a_file_is_at_fault_only_for_what_will_not_pass(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    read: Callable[[Path], object],
+    number: int,
+    kind: type[Exception],
+) -> None:
+    def opened(path: Path, *arguments: object, **named: object) -> object:
+        raise OSError(number, os.strerror(number), str(path))
+
+    path = tmp_path / "file"
+    path.write_text("{}")
+    monkeypatch.setattr(Path, "open", opened)
+    monkeypatch.setattr(Path, "read_text", opened)
+    with pytest.raises((InputError, OSError)) as caught:
+        read(path)
+    assert isinstance(caught.value, kind)
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "file.json"
+    path.write_text('{"a": 1234}')
+    assert read_json_object(path, "an index", 11) == {"a": 1234}
+    with pytest.raises(InputError, match="11 bytes; expected an index, in at most 10 bytes"):
+        read_json_object(path, "an index", 10)
