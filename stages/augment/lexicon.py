@@ -43,7 +43,6 @@ _PLACE = re.compile(
     r"((?:on|at|in the|to the|above|below|behind)\b.*)$",
     re.IGNORECASE,
 )
-_ARTICLE = re.compile(r"^(an?|the)\s+(?=\w)", re.IGNORECASE)
 
 
 def _pattern(phrases: Sequence[str]) -> re.Pattern[str]:

@@ -149,16 +149,22 @@ def blcl_losses(
     """
     starts = [sum(lengths[:number]) for number in range(len(lengths))]
     clips = [slice(start, start + length) for start, length in zip(starts, lengths, strict=True)]
-    return torch.stack(
-        [
-            blcl_loss(
-                sentences[clip.start],
-                features[clip],
-                Regions(regions.foreground[clip], regions.background[clip], regions.weight[clip]),
-            )
-            for clip in clips
-        ]
-    )
+    # In half precision the sums over all cells of a clip would overflow.
+    single = torch.promote_types(features.dtype, torch.float32)
+    sentences, features = sentences.to(single), features.to(single)
+    with torch.autocast(features.device.type, enabled=False):
+        return torch.stack(
+            [
+                blcl_loss(
+                    sentences[clip.start],
+                    features[clip],
+                    Regions(
+                        regions.foreground[clip], regions.background[clip], regions.weight[clip]
+                    ),
+                )
+                for clip in clips
+            ]
+        )
 
 
 def _mean(features: Tensor, weight: Tensor) -> Tensor:

@@ -138,6 +138,20 @@ def test_sure_scores_stay_finite() -> None:
     assert loss.isfinite() and query.grad is not None and query.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_sums_over_many_cells_fit_in_half_precision(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    features = torch.rand(2, 4, 200, 200).to(dtype)
+    mask = torch.ones(2, 200, 200, dtype=torch.bool)
+    mask[:, :40] = False
+    regions = Regions(*regions_of_masks(mask), torch.ones(2))
+    sentences = torch.rand(2, 4).to(dtype)
+    whole = blcl_losses(sentences.float(), features.float(), regions, [2])
+    with torch.autocast("cpu", dtype):
+        found = blcl_losses(sentences, features, regions, [2])
+    assert torch.equal(found, whole)
+
+
 def test_masks_are_foreground_and_the_rest_background() -> None:
     mask = torch.tensor([[[True, False], [False, False]], [[False, False], [False, False]]])
     foreground, background = regions_of_masks(mask)
