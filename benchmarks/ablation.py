@@ -59,7 +59,7 @@ def system(config: RunConfig, *, positives: bool, negatives: bool, ranking: bool
         mask, _ = rank(
             found, video.height, video.width, options, "", threshold=config.fuse.threshold
         )
-        return mask.mask, mask.status
+        return np.asarray(mask.mask), mask.status
 
     return masks
 

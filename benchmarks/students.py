@@ -44,6 +44,7 @@ from flows.validation import Validation
 from flows.workshop import Workshop
 from pipeline.config import RunConfig, config_from, load_config
 from pipeline.fingerprint import digest
+from pipeline.packed_masks import PackedMasks
 from pipeline.types import Augmentation, Expression, PseudoMask, Status, VideoRef
 from stages.fuse import fuse
 from stages.rank import rank
@@ -322,7 +323,7 @@ def other_masks(config: RunConfig, kind: str) -> Iterator[tuple[str, list[str], 
 
 def certain(item: Augmentation, mask: NDArray[np.bool_], status: NDArray[np.uint8]) -> PseudoMask:
     """Masks that all weigh the same, as a baseline that knows no doubt has them."""
-    return PseudoMask(item.key, mask, np.ones(len(mask), np.float32), status, "")
+    return PseudoMask(item.key, PackedMasks.of(mask), np.ones(len(mask), np.float32), status, "")
 
 
 # What knows nothing of the sentence.

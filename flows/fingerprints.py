@@ -31,7 +31,8 @@ STAGE_VERSIONS: Mapping[str, int] = {
     "evaluate": 1,
     "report": 1,
 }
-"""Raised when a stage gives another result for the same configuration."""
+"""Raised when a stage gives another result for the same configuration; here and not beside the work
+of a stage, which imports its models, for a plan needs none."""
 
 ENDPOINT_READING = 2
 """Raised when an endpoint's answers are read otherwise; 2 reads them as a model's own."""

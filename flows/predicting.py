@@ -20,6 +20,7 @@ from flows.workshop import Workshop
 from pipeline.config import RunConfig, load_config
 from pipeline.errors import ConfigError, InputError, PseudoLabelError
 from pipeline.fingerprint import digest, file_digest
+from pipeline.packed_masks import PackedMasks
 from pipeline.ports import DatasetReader
 from pipeline.types import Expression, PseudoMask, Status, VideoRef
 from storage.atomic import replace_file
@@ -115,8 +116,7 @@ def predict(
         config: of a run that has a student.
         name: of the student; None for the run's own.
         to: a folder, or a path that ends in ``.zip``; a path that ends in ``.zarr`` becomes a mask
-            store, whose weights are how sure the student is, a video in memory at a time. A zip is
-            written anew.
+            store, whose weights are how sure the student is. A zip is written anew.
 
     Returns:
         Videos predicted, there before, and set aside.
@@ -284,11 +284,12 @@ def _whole_video(
     reader = shop.reader(how.split)
     expressions = reader.expressions(video.id)
     shape = (len(expressions), len(video))
-    masks = np.zeros((*shape, video.height, video.width), np.bool_)
-    sure = np.zeros(shape, np.float32)
+    masks = [PackedMasks(len(video), video.height, video.width) for _ in expressions]
+    sure, seen = np.zeros(shape, np.float32), np.zeros(shape, np.bool_)
     for part in _windows(student, reader, video, expressions, how, shop.device):
-        masks[:, part.frames], sure[:, part.frames] = part.masks, part.sure
-    seen = masks.any((2, 3))
+        sure[:, part.frames], seen[:, part.frames] = part.sure, part.masks.any((2, 3))
+        for kept, mask in zip(masks, part.masks, strict=True):
+            kept.put(part.frames, mask)
     status = np.where(seen, Status.PRESENT, Status.ABSENT).astype(np.uint8)
     found = [
         PseudoMask(item.key, masks[row], sure[row], status[row], fingerprint)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from flows import reasons
-from flows.fingerprints import STAGE_VERSIONS, base_of, texts_of_shard
+from flows.fingerprints import base_of, texts_of_shard
 from flows.layout import Cut, Shard, cut_shards
 from flows.paths import ALL, RUN_STAGES, SHARD_STAGES, STAGES, RunPaths
 from flows.products import READS, joined
@@ -323,7 +323,6 @@ def _run_stages(config: RunConfig) -> Iterator[str]:
 
 
 __all__ = [
-    "STAGE_VERSIONS",
     "Job",
     "Plan",
     "ReceiptBook",

@@ -41,7 +41,7 @@ from pipeline.types import (
 )
 from stages.ground.between import fill_between, key_frames
 from storage.candidates import CandidateWriter, StoredCandidates
-from storage.hypotheses import HypothesisWriter, read_hypotheses
+from storage.hypotheses import HypothesisWriter, StoredHypotheses
 from storage.ledger import Ledger
 from storage.masks import MaskStore
 from storage.tables import (
@@ -177,16 +177,15 @@ def _fuse(shop: Workshop, job: Job, skip: Mapping[str, str], outcome: Work) -> N
         mine = augmentations.get(video.id, [])
         texts, boxes = read_ground(paths.part("ground", shard), video.id)
         candidates = StoredCandidates(paths.part("segment", shard), video.id)
-        hypotheses = []
+        stream = writer.start_video(video.id)
+        counts: Counter[str] = Counter()
         for item in mine:
             with meter.measure(BUSY):
-                hypotheses.append(shop.parts.fuse(item, texts, boxes, candidates, shop.config))
-            shop.progress.advance(1 / len(mine), len(video))
-        counts: Counter[str] = Counter()
-        for fused in hypotheses:
+                fused = shop.parts.fuse(item, texts, boxes, candidates, shop.config)
             _count_frames(counts, fused.status, fused.reason)
-        write = partial(writer.write_video, video.id, hypotheses)
-        return Done(len(video) * len(mine), write, counts)
+            later(partial(stream.append, fused))
+            shop.progress.advance(1 / len(mine), len(video))
+        return Done(len(video) * len(mine), stream.finish, counts)
 
     with HypothesisWriter(paths.part("fuse", shard), job.fingerprint) as writer:
         each_video(shop, job.shard, skip, outcome, work, meter)
@@ -206,7 +205,7 @@ def _rank(shop: Workshop, job: Job, skip: Mapping[str, str], outcome: Work) -> N
     def work(video: VideoRef, later: Later) -> Done:
         masks, mine = [], []
         counts: Counter[str] = Counter()
-        hypotheses = read_hypotheses(paths.part("fuse", job.shard.name), video.id)
+        hypotheses = StoredHypotheses(paths.part("fuse", job.shard.name), video.id)
         for item in hypotheses:
             with meter.measure(BUSY):
                 mask, rows = shop.parts.rank(

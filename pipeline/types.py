@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import PseudoLabelError
+from pipeline.packed_masks import PackedMasks
 
 FrameIndex = NewType("FrameIndex", int)
 """Position in a video's sorted list of frames, from 0; never the number in a file's name."""
@@ -256,21 +257,21 @@ class PseudoMask:
 
     Attributes:
         key: the sample.
-        mask: bool [T, H, W]; all False where status is not PRESENT.
+        mask: [T, H, W]; a frame is empty where status is not PRESENT.
         weight: float32 [T] in [0, 1], the weight of the frame in a student's loss; 0 if unknown.
         status: uint8 [T], values of :class:`Status`.
         fingerprint: digest of all that the masks depend on.
     """
 
     key: SampleKey
-    mask: NDArray[np.bool_]
+    mask: PackedMasks
     weight: NDArray[np.float32]
     status: NDArray[np.uint8]
     fingerprint: str
 
     def __post_init__(self) -> None:
         frames = len(self.mask)
-        if self.mask.ndim != 3 or self.weight.shape != (frames,) or self.status.shape != (frames,):
+        if self.weight.shape != (frames,) or self.status.shape != (frames,):
             raise PseudoLabelError(
                 f"{self.key}: mask {self.mask.shape}, weight {self.weight.shape}, status"
                 f" {self.status.shape}; expected [T,H,W], [T], [T]"

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.geometry import mask_iou
+from pipeline.packed_masks import PackedMasks
 from pipeline.types import FrameQuality, PseudoMask, SampleKey, Status
 
 VERSION = 1
@@ -163,7 +164,8 @@ def consensus(
     steady = np.where(np.isnan(temporal), 1.0, temporal)
     weight[present] = np.clip(agreement * steady, 0, 1)[present]
     rows = _quality(key, frame_names, reason, agreement, temporal, weight, status)
-    return Consensus(PseudoMask(key, mask, weight, status, fingerprint), rows, chosen, reason)
+    packed = PackedMasks.of(mask)
+    return Consensus(PseudoMask(key, packed, weight, status, fingerprint), rows, chosen, reason)
 
 
 def choose_tracks(methods: Sequence[Tracks], only_target: bool) -> tuple[int | None, ...]:

@@ -24,9 +24,6 @@ from pipeline.geometry import box_iou
 from pipeline.ports import KnowsBoxRows
 from pipeline.types import Augmentation, Boxes, Candidates, Hypotheses, Status
 
-VERSION = 1
-"""Goes into fingerprints; raised when the same configuration gives other hypotheses."""
-
 NOTHING_FOUND = "no box found"
 UNCLAIMED = "no expression claims the box"
 CLAIMED_BY_NEGATIVE = "a negative claims the box"

@@ -20,11 +20,9 @@ from numpy.typing import NDArray
 
 from pipeline.config import RankConfig
 from pipeline.geometry import pairwise_mask_iou
+from pipeline.packed_masks import PackedMasks
 from pipeline.types import FrameQuality, Hypotheses, PseudoMask, Status
 from stages.masks import enlarge
-
-VERSION = 2
-"""Goes into fingerprints; raised when the same configuration gives other masks."""
 
 OUT_OF_ORDER = "breaks the temporal order"
 EMPTY_MASK = "the mask is empty"
@@ -72,14 +70,14 @@ def rank(
     ranking = rank_frames(hypotheses, config, cut)
     status, reason = hypotheses.status.copy(), list(hypotheses.reason)
     if config.enabled:
-        for index in np.flatnonzero(ranking.violation > config.maximum_violation):
+        for index in np.flatnonzero(ranking.violation > config.maximum_violation).tolist():
             status[index], reason[index] = Status.UNKNOWN, OUT_OF_ORDER
     frames = len(status)
-    mask = np.zeros((frames, height, width), np.bool_)
-    for index in np.flatnonzero(status == Status.PRESENT):
+    mask = PackedMasks(frames, height, width)
+    for index in np.flatnonzero(status == Status.PRESENT).tolist():
         logits = torch.from_numpy(hypotheses.logits[index, ranking.chosen[index]][None])
         mask[index] = (enlarge(logits, height, width)[0] > cut).numpy()
-        if not mask[index].any():
+        if mask.packed(index) is None:
             status[index], reason[index] = Status.UNKNOWN, EMPTY_MASK
     weight = _weights(hypotheses, ranking, status)
     rows = [

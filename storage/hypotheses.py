@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 
@@ -44,50 +45,89 @@ assert {field.name for field in fields(Hypotheses)} == {*_TYPES, "key", "reason"
 
 
 class HypothesisWriter(ShardStoreWriter):
-    """Writes the hypotheses of a shard, a video at a time."""
+    """Writes the hypotheses of a shard, a video at a time, each whole or as it comes."""
 
     kind = FORMAT
     version = FORMAT_VERSION
 
-    def write_video(self, video_id: str, hypotheses: Sequence[Hypotheses]) -> None:
+    def write_video(self, video_id: str, hypotheses: Iterable[Hypotheses]) -> None:
         """Adds a video: the hypotheses of each of its expressions, in their order."""
+        video = self.start_video(video_id)
+        for item in hypotheses:
+            video.append(item)
+        video.finish()
+
+    def start_video(self, video_id: str) -> HypothesisStream:
+        """Begins a video whose expressions come in parts; it is there once it is finished."""
         safe_name(video_id, self._path, "video id")
-        expressions = [safe_name(h.key.expression, self._path, "expression id") for h in hypotheses]
+        return HypothesisStream(self._folder / video_id, self._path)
+
+
+class HypothesisStream:
+    """One video on its way to the disk; memory holds no expression that has been added."""
+
+    def __init__(self, folder: Path, path: Path) -> None:
+        self._folder, self._path = folder, path
+        self._expressions: list[str] = []
+
+    def append(self, item: Hypotheses) -> None:
+        """Adds an expression."""
+        expression = safe_name(item.key.expression, self._path, "expression id")
+        group = self._folder / expression
+        about = {"dataset": item.key.dataset, "split": item.key.split}
         with explain_disk_errors(self._path):
-            video = self._folder / video_id
-            create_group(video, {"expressions": expressions})
-            for item in hypotheses:
-                group = video / item.key.expression
-                about = {"dataset": item.key.dataset, "split": item.key.split}
-                create_group(group, {**about, "reason": list(item.reason)})
-                for name, dtype in _TYPES.items():
-                    values = getattr(item, name).astype(dtype, copy=False)
-                    write_array(group / name, values, _CHUNK_FRAMES if name == "logits" else None)
+            self._folder.mkdir(exist_ok=True)
+            create_group(group, {**about, "reason": list(item.reason)})
+            for name, dtype in _TYPES.items():
+                values = getattr(item, name).astype(dtype, copy=False)
+                write_array(group / name, values, _CHUNK_FRAMES if name == "logits" else None)
+        self._expressions.append(expression)
+
+    def finish(self) -> None:
+        """Makes the video one that can be read."""
+        with explain_disk_errors(self._path):
+            create_group(self._folder, {"expressions": self._expressions})
 
 
-def read_hypotheses(path: Path, video_id: str) -> list[Hypotheses]:
-    """The hypotheses of each expression of a video, in the order written.
+class StoredHypotheses(Sequence[Hypotheses]):
+    """The hypotheses of each expression of a video, in the order written, read when asked for.
 
     Raises:
-        StoreError: the store or the video is missing, damaged or newer.
+        StoreError: the store or the video is missing, damaged or newer; on opening, or when an
+            expression is asked for.
     """
-    with explain_damage(f"{path}/{video_id}"):
-        return _read(path, video_id)
 
+    def __init__(self, path: Path, video_id: str) -> None:
+        self._video = path / video_id
+        with explain_damage(str(self._video)):
+            open_group(path, FORMAT, FORMAT_VERSION)
+            if not (self._video / "zarr.json").exists():
+                raise StoreError(
+                    f"{path}: no video {video_id}; expected its hypotheses; run fuse again"
+                )
+            self._expressions = _texts(group_attributes(self._video)["expressions"])
 
-def _read(path: Path, video_id: str) -> list[Hypotheses]:
-    open_group(path, FORMAT, FORMAT_VERSION)
-    video = path / video_id
-    if not (video / "zarr.json").exists():
-        raise StoreError(f"{path}: no video {video_id}; expected its hypotheses; run fuse again")
-    result = []
-    for expression in _texts(group_attributes(video)["expressions"]):
-        group = video / safe_name(expression, video, "expression id")
-        attributes = group_attributes(group)
-        key = SampleKey(str(attributes["dataset"]), str(attributes["split"]), video_id, expression)
-        arrays = {name: read_array(group / name, dtype) for name, dtype in _TYPES.items()}
-        result.append(Hypotheses(key=key, reason=tuple(_texts(attributes["reason"])), **arrays))
-    return result
+    def __len__(self) -> int:
+        return len(self._expressions)
+
+    @overload
+    def __getitem__(self, index: int) -> Hypotheses: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Hypotheses]: ...
+    def __getitem__(self, index: int | slice) -> Hypotheses | list[Hypotheses]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        expression = self._expressions[index]
+        with explain_damage(str(self._video)):
+            group = self._video / safe_name(expression, self._video, "expression id")
+            attributes = group_attributes(group)
+            place = (str(attributes["dataset"]), str(attributes["split"]))
+            arrays = {name: read_array(group / name, dtype) for name, dtype in _TYPES.items()}
+            return Hypotheses(
+                key=SampleKey(*place, self._video.name, expression),
+                reason=tuple(_texts(attributes["reason"])),
+                **arrays,
+            )
 
 
 def _texts(value: object) -> list[str]:

@@ -19,10 +19,10 @@ from typing import IO, Any
 
 import numpy as np
 from numcodecs.checksum32 import CRC32C  # type: ignore[import-untyped]
-from numcodecs.zstd import Zstd  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-LEVEL = 3
+from pipeline.packed_masks import LEVEL, PackedMasks, unpack_mask
+
 _EMPTY = np.uint64(2**64 - 1)
 _CRC_BYTES = 4
 _SMALL_BYTES = 2**16
@@ -47,22 +47,23 @@ def codecs_of(height: int, width: int) -> list[dict[str, Any]]:
     return [{"name": "sharding_indexed", "configuration": configuration}]
 
 
-def write_shard(path: Path, masks: NDArray[np.bool_]) -> None:
-    """Writes bool [T, H, W], at least one pixel of it True, as a shard.
+def write_shard(path: Path, masks: PackedMasks) -> None:
+    """Writes masks as a shard; of masks that are all empty, as Zarr does, no file at all.
 
     Raises:
         OSError: no space is left, or the folder may not be written to.
     """
-    zstd = Zstd(level=LEVEL)
-    padding = bytes([-masks[0].size % 8])
     index = np.full((len(masks), 2), _EMPTY, "<u8")
     parts: list[bytes] = []
     offset = 0
-    for frame, mask in enumerate(masks):
-        if mask.any():
-            parts.append(zstd.encode(padding + np.packbits(mask).tobytes()))
-            index[frame] = offset, len(parts[-1])
-            offset += len(parts[-1])
+    for frame in range(len(masks)):
+        packed = masks.packed(frame)
+        if packed is not None:
+            parts.append(packed)
+            index[frame] = offset, len(packed)
+            offset += len(packed)
+    if not parts:
+        return
     parts.append(bytes(CRC32C(location="end").encode(index)))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"".join(parts))
@@ -95,8 +96,6 @@ def read_shard(
         whole = 2 * len(frames) > count or end <= _SMALL_BYTES
         shard: IO[bytes] = io.BytesIO(opened.read()) if whole else opened
         index = _read_index(shard, end, count)
-        zstd, pixels = Zstd(level=LEVEL), size[0] * size[1]
-        packed = 1 + -(-pixels // 8)
         for place, frame in enumerate(frames):
             if index[frame, 0] == _EMPTY:
                 continue
@@ -104,11 +103,7 @@ def read_shard(
             if start + length > end:
                 raise ValueError(f"frame {frame} lies past the end of the shard")
             shard.seek(start)
-            raw = np.frombuffer(zstd.decode(shard.read(length)), np.uint8)
-            if len(raw) != packed:
-                raise ValueError(f"frame {frame} holds {len(raw)} bytes; expected {packed}")
-            bits = np.unpackbits(raw[1:], count=pixels)
-            found[place] = bits.view(np.bool_).reshape(size)
+            found[place] = unpack_mask(shard.read(length), size)
     return found
 
 

@@ -104,8 +104,7 @@ class MaskStore:
             write_document(folder / "masks", _masks_document(len(masks), *shape))
             for row, item in enumerate(masks):
                 weight[row], status[row] = item.weight, item.status
-                if item.mask.any():
-                    write_shard(_shard(folder, row), item.mask)
+                write_shard(_shard(folder, row), item.mask)
             write_array(folder / "weight", weight)
             write_array(folder / "status", status)
 

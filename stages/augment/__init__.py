@@ -17,9 +17,6 @@ from pipeline.types import Augmentation, SampleKey
 if TYPE_CHECKING:
     import torch
 
-VERSION = 2
-"""Goes into fingerprints; raised when the same configuration writes other texts."""
-
 
 def load_captioner(
     config: AugmentConfig,

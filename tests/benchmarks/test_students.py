@@ -13,6 +13,7 @@ from benchmarks import students
 from benchmarks.students import BOXES, WEAK, Row, key_of, masks_of
 from flows.workshop import Workshop
 from pipeline.config import RunConfig, load_config
+from pipeline.packed_masks import PackedMasks
 from pipeline.types import PseudoMask, Receipt
 from storage.ledger import Ledger
 from tests.fakes.dataset import write_dataset
@@ -79,7 +80,9 @@ def test_masks_that_were_cut_off_are_not_there(
                 video_id,
                 [item.text for item in found],
                 [
-                    PseudoMask(item.key, np.ones(shape, bool), ones, ones.astype(np.uint8), "")
+                    PseudoMask(
+                        item.key, PackedMasks.of(np.ones(shape)), ones, ones.astype(np.uint8), ""
+                    )
                     for item in found
                 ],
             )

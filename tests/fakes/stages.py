@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from flows.workshop import Parts
 from pipeline.config import RunConfig
+from pipeline.packed_masks import PackedMasks
 from pipeline.types import (
     Augmentation,
     Boxes,
@@ -132,7 +133,7 @@ def fake_rank(
         )
         for t in range(len(status))
     ]
-    return PseudoMask(hypotheses.key, mask, weight, status, fingerprint), rows
+    return PseudoMask(hypotheses.key, PackedMasks.of(mask), weight, status, fingerprint), rows
 
 
 @dataclass

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.packed_masks import PackedMasks
 from pipeline.ports import DatasetReader
 from pipeline.types import FrameIndex, PseudoMask, Status
 from storage.masks import MaskStore
@@ -22,5 +23,5 @@ def store_truth(reader: DatasetReader, path: Path, weight: float) -> None:
             masks = np.stack([mask for mask in drawn if mask is not None])
             status = np.where(masks.any((1, 2)), Status.PRESENT, Status.ABSENT).astype(np.uint8)
             weights = np.full(len(video), weight, np.float32)
-            found.append(PseudoMask(item.key, masks, weights, status, ""))
+            found.append(PseudoMask(item.key, PackedMasks.of(masks), weights, status, ""))
         store.write_video(video, [item.text for item in expressions], found)

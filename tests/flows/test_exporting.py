@@ -18,6 +18,7 @@ from flows.measure import run as run_module
 from flows.paths import RunPaths
 from flows.run import plan_of
 from pipeline.config import load_config
+from pipeline.packed_masks import PackedMasks
 from pipeline.types import FrameQuality, PseudoMask, Receipt, SampleKey, Status
 from storage.datasets import open_dataset
 from storage.datasets.shapes import write_shapes
@@ -109,7 +110,9 @@ def test_the_runs_own_masks_choose_the_track(cli, data: Path, tmp_path: Path) ->
     video = open_dataset("refytvos", data, "train").video("clip")
     own = np.stack([trees.object_mask(2, frame) for frame in range(3)])
     key = SampleKey("refytvos", "train", "clip", "1")
-    mask = PseudoMask(key, own, np.ones(3, np.float32), np.array([1, 1, 0], np.uint8), "f")
+    mask = PseudoMask(
+        key, PackedMasks.of(own), np.ones(3, np.float32), np.array([1, 1, 0], np.uint8), "f"
+    )
     MaskStore(paths.masks).write_video(video, ["a blue box"], [mask])
     folder = predict(tmp_path / "one", 1, samples=False)
     code, shown = cli("import-masks", folder, *options(data, tmp_path))

@@ -1,5 +1,4 @@
 import json
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,11 +6,10 @@ from typing import Any
 import pytest
 
 import flows.fingerprints
-import stages
 from flows.paths import RUN_STAGES, STAGES, RunPaths
 from flows.products import READS, joined
 from flows.reasons import what_changed
-from flows.shards import STAGE_VERSIONS, Plan, WeightDigests, make_plan, still_holds
+from flows.shards import Plan, WeightDigests, make_plan, still_holds
 from pipeline.config import RunConfig, load_config
 from pipeline.errors import CheckpointError, InputError
 from pipeline.types import Expression, Receipt, SampleKey
@@ -338,23 +336,6 @@ def test_what_changed_names_the_files_that_are_others(tmp_path: Path) -> None:
 def test_a_text_encoder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"nowhere.*bert-base-uncased"):
         plan(tmp_path, f'ground.text_encoder="{tmp_path}/nowhere"')
-
-
-@pytest.mark.parametrize(
-    ("stage", "module"),
-    [
-        ("augment", "augment/__init__.py"),
-        ("fuse", "fuse.py"),
-        ("rank", "rank.py"),
-        ("student", "student/__init__.py"),
-    ],
-)
-def test_versions_are_those_of_the_stages(stage: str, module: str) -> None:
-    # Read, not imported: planning must not need what the stages need.
-    source = (Path(stages.__file__).parent / module).read_text()
-    found = re.search(r"^VERSION = (\d+)$", source, re.MULTILINE)
-    assert found is not None
-    assert STAGE_VERSIONS[stage] == int(found.group(1))
 
 
 def test_key_frames_count_only_where_frames_are_left_out(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from stages.weights import read_weights
 from storage import json_files, predictions
 from storage.augmentation_file import read_augmentation_file
 from storage.candidates import read_candidates
-from storage.hypotheses import read_hypotheses
+from storage.hypotheses import StoredHypotheses
 from storage.masks import MaskStore
 from storage.predictions import PredictionTree
 from storage.tables import iter_quality, read_augmentations, read_ground
@@ -376,7 +376,7 @@ def broken_stores(site: Site) -> None:
     damage(site, site.random.choice(files))
     reads: dict[str, Callable[[], object]] = {
         "segment/00000.zarr": lambda: read_candidates(run / store, BAD),
-        "fuse/00000.zarr": lambda: read_hypotheses(run / store, BAD),
+        "fuse/00000.zarr": lambda: list(StoredHypotheses(run / store, BAD)),
         "pseudomasks.zarr": lambda: MaskStore(run / store).read(BAD, "0", range(5)),
     }
     refused_or_whole(reads[store])

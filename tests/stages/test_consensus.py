@@ -186,7 +186,7 @@ def test_two_real_methods_fused_are_better_than_either(real_data: Path) -> None:
         truth = read(folder / "valid" / "Annotations") == 1
         for method, track in zip(methods, found.chosen, strict=True):
             figures[method.name].append(region_similarity(method.ids == track, truth).mean())
-        figures["fused"].append(region_similarity(found.mask.mask, truth).mean())
+        figures["fused"].append(region_similarity(np.asarray(found.mask.mask), truth).mean())
     means = {name: float(np.mean(values)) for name, values in figures.items()}
     print(f"mean J of every fifth frame: {means}")  # noqa: T201
     assert means["fused"] >= max(means["osvos"], means["rvos"])

@@ -118,7 +118,7 @@ def test_violations_equal_three_nested_loops(
 def test_masks_that_part_with_time_keep_the_order() -> None:
     found, rows = run(made([[(shifted(t), 0.9)] for t in range(8)]))
     assert (found.status == Status.PRESENT).all()
-    assert found.mask.any((1, 2)).all()
+    assert np.any(found.mask, (1, 2)).all()
     assert all(row.reason == "" for row in rows)
     expected = np.cbrt(0.8 * 0.7 * 0.9)
     np.testing.assert_allclose(found.weight, expected, rtol=1e-6)
@@ -190,7 +190,7 @@ def test_absent_and_unknown_frames_are_carried_through() -> None:
     found, rows = run(made(frames, status, reason=reason))
     assert found.status.tolist() == status
     assert [row.reason for row in rows] == list(reason)
-    assert found.mask.any((1, 2)).tolist() == [True, False, True, False, False, True]
+    assert np.any(found.mask, (1, 2)).tolist() == [True, False, True, False, False, True]
     assert found.weight[3] == 0, "unknown teaches nothing"
     assert found.weight[1] == 1, "nothing was found at all: surely absent"
     assert 0 < found.weight[4] < 1, "a box was found, so less sure"
@@ -226,7 +226,7 @@ def test_one_frame() -> None:
 def test_a_video_in_which_nothing_was_found() -> None:
     nothing = made([[], []], logits=np.zeros((2, 3, 1, 1), np.float16))
     found, rows = run(nothing)
-    assert found.mask.shape == (2, HEIGHT, WIDTH) and not found.mask.any()
+    assert found.mask.shape == (2, HEIGHT, WIDTH) and not np.any(found.mask)
     assert found.status.tolist() == [Status.ABSENT] * 2
     assert all(math.isnan(row.temporal_iou) for row in rows)
 
@@ -329,7 +329,7 @@ def test_weights_and_masks_are_always_sound(seed: int, enabled: bool, swap: bool
     assert ((found.weight >= 0) & (found.weight <= 1)).all()
     assert (found.weight[found.status == Status.UNKNOWN] == 0).all()
     assert (found.weight[found.status == Status.ABSENT] > 0).all()
-    shown = found.mask.any((1, 2))
+    shown = np.any(found.mask, (1, 2))
     np.testing.assert_array_equal(shown, found.status == Status.PRESENT)
     for before, after in zip(status, found.status, strict=True):
         assert after in (before, Status.UNKNOWN) and (before != Status.ABSENT or after == before)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.packed_masks import PackedMasks
 from pipeline.types import (
     Augmentation,
     Boxes,
@@ -28,7 +29,7 @@ from pipeline.types import (
     VideoRef,
 )
 from storage.candidates import CandidateWriter, read_candidates
-from storage.hypotheses import HypothesisWriter, read_hypotheses
+from storage.hypotheses import HypothesisWriter, StoredHypotheses
 from storage.ledger import Ledger
 from storage.masks import MaskStore
 from storage.tables import (
@@ -82,7 +83,7 @@ def write_archive(folder: Path) -> None:
             ],
         )
     video = VideoRef("clip", ("00000", "00005"), (Path("a"), Path("b")), 6, 8)
-    mask = PseudoMask(KEY, MASK, _halves(2), np.array([1, 2], np.uint8), "f")
+    mask = PseudoMask(KEY, PackedMasks.of(MASK), _halves(2), np.array([1, 2], np.uint8), "f")
     MaskStore(folder / "pseudomasks.zarr").write_video(video, [TEXTS[0]], [mask])
     Ledger(folder).commit(RECEIPT)
 
@@ -99,7 +100,7 @@ def test_every_released_version_is_read(folder: Path) -> None:
     (candidates,) = read_candidates(folder / "segment.zarr", "clip")
     assert np.array_equal(candidates.logits, LOGITS)
     assert candidates.box_row.tolist() == [1, 0]
-    (hypotheses,) = read_hypotheses(folder / "fuse.zarr", "clip")
+    (hypotheses,) = StoredHypotheses(folder / "fuse.zarr", "clip")
     assert (hypotheses.key, hypotheses.reason) == (KEY, ("", "why"))
     assert np.array_equal(hypotheses.logits[:, 0], LOGITS)
     assert hypotheses.count.tolist() == [0, 1]

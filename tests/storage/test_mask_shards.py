@@ -11,6 +11,7 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.packed_masks import PackedMasks
 from pipeline.types import PseudoMask, SampleKey, VideoRef
 from storage.mask_shards import codecs_of, read_shard, write_shard
 from storage.masks import MaskStore
@@ -31,7 +32,9 @@ def _store(path: Path, masks: np.ndarray) -> Path:
     names = tuple(f"{frame:05d}" for frame in range(frames))
     video = VideoRef("v", names, tuple(Path(name) for name in names), height, width)
     ones = np.ones(frames, np.float32)
-    item = PseudoMask(SampleKey("d", "s", "v", "0"), masks, ones, ones.astype(np.uint8), "f")
+    item = PseudoMask(
+        SampleKey("d", "s", "v", "0"), PackedMasks.of(masks), ones, ones.astype(np.uint8), "f"
+    )
     MaskStore(path).write_video(video, ["x"], [item])
     return path / "v" / "masks" / "c" / "0" / "0" / "0" / "0"
 
@@ -73,7 +76,7 @@ def _bytes_read() -> int:
 def test_of_a_large_shard_only_the_frames_asked_for_are_read(tmp_path: Path) -> None:
     masks = np.random.default_rng(0).random((24, 300, 400)) < 0.5
     masks[7] = False
-    write_shard(tmp_path / "0", masks)
+    write_shard(tmp_path / "0", PackedMasks.of(masks))
     size = (tmp_path / "0").stat().st_size
     for frames, share in (([20], 0.08), ([7, 0, 20, 0], 0.2), (range(24), 1.1)):
         before = _bytes_read()
@@ -84,7 +87,7 @@ def test_of_a_large_shard_only_the_frames_asked_for_are_read(tmp_path: Path) -> 
 
 def test_a_large_shard_that_was_cut_short_is_refused(tmp_path: Path) -> None:
     masks = np.random.default_rng(0).random((6, 300, 400)) < 0.5
-    write_shard(tmp_path / "0", masks)
+    write_shard(tmp_path / "0", PackedMasks.of(masks))
     content = (tmp_path / "0").read_bytes()
     (tmp_path / "0").write_bytes(content[15_000:])
     assert len(content) - 15_000 > 2**16
@@ -98,7 +101,7 @@ def test_a_large_shard_that_was_cut_short_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("where", [-1, -20, 0, 40])
 def test_damage_is_noticed(tmp_path: Path, where: int) -> None:
     masks = _random(1, 3, 20, 30)
-    write_shard(tmp_path / "0", masks)
+    write_shard(tmp_path / "0", PackedMasks.of(masks))
     content = bytearray((tmp_path / "0").read_bytes())
     content[where] ^= 0xFF
     (tmp_path / "0").write_bytes(content)
@@ -112,7 +115,7 @@ def test_damage_is_noticed(tmp_path: Path, where: int) -> None:
 
 
 def test_a_shard_that_was_cut_short_is_refused(tmp_path: Path) -> None:
-    write_shard(tmp_path / "0", _random(1, 3, 20, 30))
+    write_shard(tmp_path / "0", PackedMasks.of(_random(1, 3, 20, 30)))
     content = (tmp_path / "0").read_bytes()
     for length in (0, 10, len(content) - 1):
         (tmp_path / "0").write_bytes(content[:length])

@@ -9,6 +9,7 @@ import pytest
 import zarr
 
 from pipeline.errors import StoreError
+from pipeline.packed_masks import PackedMasks
 from pipeline.types import PseudoMask, SampleKey, Status, VideoRef
 from storage.masks import FORMAT_VERSION, MaskStore
 
@@ -24,7 +25,7 @@ def _mask(video: str, expression: str, seed: int = 0, frames: int = FRAMES) -> P
     rng = np.random.default_rng(seed)
     return PseudoMask(
         key=SampleKey("shapes", "train", video, expression),
-        mask=rng.random((frames, HEIGHT, WIDTH)) > 0.5,
+        mask=PackedMasks.of(rng.random((frames, HEIGHT, WIDTH)) > 0.5),
         weight=rng.random(frames, dtype=np.float32),
         status=rng.integers(0, 3, frames).astype(np.uint8),
         fingerprint=f"f{seed}",
@@ -53,7 +54,7 @@ def test_a_clip_reads_in_the_order_asked_for(store: MaskStore, frames: list[int]
     mask, weight, status = store.read("a", "0", frames)
     expected = _mask("a", "0", 3)
     chosen = list(frames)
-    assert np.array_equal(mask, expected.mask[chosen])
+    assert np.array_equal(mask, np.asarray(expected.mask)[chosen])
     assert np.array_equal(weight, expected.weight[chosen])
     assert np.array_equal(status, expected.status[chosen])
 

@@ -14,6 +14,7 @@ from zarr.codecs import BloscCodec, ZstdCodec
 from zarr.codecs.numcodecs import PackBits
 
 from pipeline.errors import StoreError
+from pipeline.packed_masks import PackedMasks
 from pipeline.types import Candidates, PseudoMask, SampleKey, VideoRef
 from storage.candidates import CandidateWriter, StoredCandidates
 from storage.masks import MaskStore
@@ -115,7 +116,9 @@ def test_a_mask_stores_documents_have_the_bytes_of_zarrs_own(tmp_path: Path) -> 
     names = ("a", "b", "c")
     video = VideoRef("v", names, tuple(map(Path, names)), 5, 9)
     ones = np.ones(3, np.float32)
-    item = PseudoMask(SampleKey("d", "s", "v", "0"), mask, ones, ones.astype(np.uint8), "f")
+    item = PseudoMask(
+        SampleKey("d", "s", "v", "0"), PackedMasks.of(mask), ones, ones.astype(np.uint8), "f"
+    )
     store = MaskStore(tmp_path / "ours")
     store.write_video(video, ["x"], [item])
     attributes = json.loads((store.path / "zarr.json").read_text())["attributes"]

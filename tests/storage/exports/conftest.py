@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.packed_masks import PackedMasks
 from pipeline.types import FrameQuality, PseudoMask, SampleKey, Status
 from storage.datasets import open_dataset
 from storage.exports import ExportSource
@@ -21,7 +22,7 @@ U, P, A = Status.UNKNOWN, Status.PRESENT, Status.ABSENT
 def pseudo_mask(expression: str, mask: np.ndarray, status: list[int], weight: float) -> PseudoMask:
     weights = np.array([weight if state else 0 for state in status], np.float32)
     key = SampleKey("refytvos", "train", "clip", expression)
-    kept = mask & (np.array(status) == P)[:, None, None]
+    kept = PackedMasks.of(mask & (np.array(status) == P)[:, None, None])
     return PseudoMask(key, kept, weights, np.array(status, np.uint8), f"f{expression}")
 
 
