@@ -36,7 +36,9 @@ class Row:
     megabytes: float
 
 
-def peak(videos: int, frames: int, expressions: int, words: list[str]) -> Row:
+def peak(
+    videos: int, frames: int, expressions: int, size: tuple[int, int], words: list[str]
+) -> Row:
     """The peak of one run.
 
     Raises:
@@ -44,7 +46,7 @@ def peak(videos: int, frames: int, expressions: int, words: list[str]) -> Row:
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_videos(folder / "data", videos, frames, expressions)
+        write_videos(folder / "data", videos, frames, expressions, *size)
         command = [
             *(sys.executable, "-c", "from flows.cli import main; main()", "run"),
             *("--dataset", "refytvos", "--root", str(folder / "data")),
@@ -71,12 +73,17 @@ def main(
     many: Annotated[int, typer.Option(min=1, help="videos")] = 80,
     each: Annotated[int, typer.Option(min=1, help="frames of each of the few and many")] = 6,
     expressions: Annotated[int, typer.Option(min=1, help="of a video")] = 2,
+    height: Annotated[int, typer.Option(min=16, help="of a frame")] = 144,
+    width: Annotated[int, typer.Option(min=16, help="of a frame")] = 256,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of text")] = False,
     words: Annotated[list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...")] = None,
 ) -> None:
     pairs = {"frames": ((1, short), (1, long)), "videos": ((few, each), (many, each))}
     found = {
-        name: [peak(videos, frames, expressions, words or []) for videos, frames in pair]
+        name: [
+            peak(videos, frames, expressions, (height, width), words or [])
+            for videos, frames in pair
+        ]
         for name, pair in pairs.items()
     }
     ratios = {name: rows[1].megabytes / rows[0].megabytes for name, rows in found.items()}
