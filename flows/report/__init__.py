@@ -13,7 +13,7 @@ from flows.figures import SHARES
 from flows.report.charts import BINS, histogram_bars, shares
 from flows.report.gather import cards, pick_samples, read_metrics, read_quality, read_work
 from flows.show import FIGURES, SYSTEMS, figure
-from flows.students import prediction_split, student_is_done
+from flows.students import FinishedMasks, prediction_split, student_is_done
 from flows.workshop import Workshop
 from pipeline.config import dump_config
 from storage.atomic import replace_file
@@ -28,7 +28,7 @@ _CHART = {"width": 264.0, "height": 84.0}
 def write_report(shop: Workshop) -> Counter[str]:
     """Writes the report of a run from its products; returns how many samples it shows."""
     assert shop.plan is not None, "a report is of a plan"
-    store, config = MaskStore(shop.paths.masks), shop.config
+    store, config = FinishedMasks(shop.paths), shop.config
     picked, total = pick_samples(store, config.report.samples)
     quality = read_quality(shop, picked)
     predictions = MaskStore(shop.paths.predictions)

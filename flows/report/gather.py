@@ -64,7 +64,7 @@ class Card:
 
 @dataclass
 class Quality:
-    """What one pass over quality.parquet gives."""
+    """What one pass over the quality rows gives."""
 
     histograms: list[Histogram]
     reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -93,13 +93,14 @@ def new_histograms() -> list[Histogram]:
 
 
 def read_quality(shop: Workshop, samples: Sequence[tuple[str, str]]) -> Quality:
-    """One pass over the quality table; details are kept of the given samples alone."""
+    """One pass over the quality rows of all that `rank` has finished, from the tables that it wrote
+    with the masks; details are kept of the given samples alone."""
     found = Quality(new_histograms())
     wanted = set(samples)
-    if not shop.paths.quality.exists():
-        return found
-    for row in iter_quality(shop.paths.quality):
-        _add_row(found, row, (row.video, row.expression) in wanted)
+    for receipt in Ledger(shop.paths.folder).receipts("rank"):
+        if receipt.error is None:
+            for row in iter_quality(shop.paths.part("rank", receipt.shard)):
+                _add_row(found, row, (row.video, row.expression) in wanted)
     return found
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from flows.report.gather import cards, pick_samples
+from flows.students import FinishedMasks
 from flows.workshop import Workshop
-from storage.masks import MaskStore
 
 SAMPLES = 6
 FRAMES = 4
@@ -12,7 +12,7 @@ FRAMES = 4
 
 def markdown_page(shop: Workshop) -> str:
     """Markdown with overlays of some samples, evenly spread; empty where there are no masks."""
-    store = MaskStore(shop.paths.masks)
+    store = FinishedMasks(shop.paths)
     picked, total = pick_samples(store, SAMPLES)
     parts = []
     for card in cards(shop, shop.reader(), store, picked, None, FRAMES):

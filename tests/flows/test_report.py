@@ -5,6 +5,7 @@ import pytest
 
 from flows.report.charts import BINS, Histogram, histogram_bars, shares
 from flows.report.draw import jpeg_url, overlay, predicted_frame
+from flows.report.gather import read_quality
 from flows.report.samples import markdown_page
 from flows.run import plan_with
 from flows.workshop import Workshop
@@ -89,3 +90,15 @@ def test_an_empty_run_still_has_a_page(site: Site) -> None:
     assert "No masks yet" in page
     assert page.count("not readable as an image") == 4
     assert "no truth" in site.shown
+
+
+def test_figures_are_of_what_rank_has_finished(site: Site) -> None:
+    site.run()
+    shop = Workshop(site.config(), fake_parts(site.weights))
+    whole = read_quality(shop, [("clip00", "0")])
+    assert whole.frames == 4 * 2 * 5
+    assert list(whole.weights) == [("clip00", "0")]
+    # The merged table is as old as the last run that came to its end.
+    shop.paths.quality.unlink()
+    (site.folder / "ledger" / "rank" / "00001.json").unlink()
+    assert read_quality(shop, []).frames == whole.frames / 2
