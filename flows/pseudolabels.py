@@ -13,6 +13,7 @@ import logging
 import signal
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -159,9 +160,10 @@ def run_observed(shop: Workshop, api: str, plan_digest: str) -> Summary:
     observer = shop.observer = Observer(api, shop.progress.say)
     folder = shop.config.run_folder
     try:
-        summary: Summary = pseudolabels.with_options(
-            flow_run_name=folder.name, task_runner=_task_runner(shop)
-        )(str(folder), plan_digest)
+        with _task_runner(shop) as runner:
+            summary: Summary = pseudolabels.with_options(
+                flow_run_name=folder.name, task_runner=runner
+            )(str(folder), plan_digest)
         return summary
     except TerminationSignal as error:
         raise stopping.Stopped(signal.SIGTERM) from error
@@ -175,13 +177,19 @@ def run_observed(shop: Workshop, api: str, plan_digest: str) -> Summary:
         return all_stages(shop, observer)
 
 
-def _task_runner(shop: Workshop) -> Any:
-    """None for the flow's own."""
+@contextmanager
+def _task_runner(shop: Workshop) -> Iterator[Any]:
+    """What hands out the flow's tasks: None for Prefect's own, or a Ray cluster as long as the
+    block lasts."""
     if shop.config.runner.kind == "local":
-        return None
-    from flows.workers import ray_runner
+        yield None
+        return
+    from flows.workers import ray_cluster
 
-    return ray_runner(shop.config)
+    with ray_cluster(shop.config):
+        from prefect_ray import RayTaskRunner
+
+        yield RayTaskRunner()
 
 
 def all_stages(shop: Workshop, observer: Observer) -> Summary:

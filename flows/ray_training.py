@@ -11,7 +11,13 @@ from typing import Any
 
 from rich.console import Console
 
-from flows.workers import cluster_gives_gpus, ray_settings, with_absolute_paths, worker_count
+from flows.workers import (
+    cluster_gives_gpus,
+    last_line,
+    ray_cluster,
+    with_absolute_paths,
+    worker_count,
+)
 from flows.world import PATIENCE
 from pipeline.config import RunConfig, config_from, dump_config
 from pipeline.errors import PseudoLabelError
@@ -26,41 +32,32 @@ def train_on_ray(config: RunConfig, folder: Path, console: Console) -> None:
     Raises:
         PseudoLabelError: the training failed; what Ray says is in the message.
     """
-    address, settings = ray_settings(config)
     os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "0")
-    import ray
-    from ray.train import RunConfig as RayRun
-    from ray.train import ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
-
     console.print(f"Training with Ray, {worker_count(config)} workers", highlight=False)
-    ray.init(address=address, **settings)
-    try:
-        trainer = TorchTrainer(
-            _train,
-            train_loop_config={
-                "config": dump_config(with_absolute_paths(config)),
-                "folder": str(folder.resolve()),
-            },
-            torch_config=TorchConfig(timeout_s=int(PATIENCE.total_seconds())),
-            scaling_config=ScalingConfig(
-                num_workers=worker_count(config), use_gpu=cluster_gives_gpus(config)
-            ),
-            run_config=RayRun(name="training", storage_path=str((folder / "ray").resolve())),
-        )
-        trainer.fit()
-    except Exception as error:
-        raise PseudoLabelError(
-            f"the training on Ray failed: {_last_line(error)}; it goes on from its last checkpoint"
-            " when the same command is given again"
-        ) from error
-    finally:
-        ray.shutdown()
+    with ray_cluster(config):
+        from ray.train import RunConfig as RayRun
+        from ray.train import ScalingConfig
+        from ray.train.torch import TorchConfig, TorchTrainer
 
-
-def _last_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[-1][:500]
+        try:
+            trainer = TorchTrainer(
+                _train,
+                train_loop_config={
+                    "config": dump_config(with_absolute_paths(config)),
+                    "folder": str(folder.resolve()),
+                },
+                torch_config=TorchConfig(timeout_s=int(PATIENCE.total_seconds())),
+                scaling_config=ScalingConfig(
+                    num_workers=worker_count(config), use_gpu=cluster_gives_gpus(config)
+                ),
+                run_config=RayRun(name="training", storage_path=str((folder / "ray").resolve())),
+            )
+            trainer.fit()
+        except Exception as error:
+            raise PseudoLabelError(
+                f"the training on Ray failed: {last_line(error)}; it goes on from its last"
+                " checkpoint when the same command is given again"
+            ) from error
 
 
 def _train(settings: dict[str, Any]) -> None:

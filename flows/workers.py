@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
+
+from tenacity import Retrying, stop_after_attempt
 
 from flows.shards import Job
 from pipeline.config import RunConfig, Section
@@ -23,6 +26,9 @@ LOST_WORKERS = 3
 
 _STORE_BYTES = 100_000_000
 """Ray's object store: only names and states go through it."""
+
+_STARTS = 3
+"""Tries to start Ray on this machine."""
 
 
 Configured = TypeVar("Configured", bound=Section)
@@ -79,19 +85,49 @@ def _path_of(name: str, value: object) -> Path | None:
     return value if isinstance(value, Path) else None
 
 
-def ray_runner(config: RunConfig) -> Any:
-    """The task runner of a configuration: an existing cluster, or one started here that ends with
-    the flow."""
-    address, settings = ray_settings(config)
-    from prefect_ray import RayTaskRunner
+@contextmanager
+def ray_cluster(config: RunConfig) -> Iterator[None]:
+    """Joins the cluster of a configuration, or one that is started here and ends with the block. To
+    be called before Ray is imported.
 
-    return RayTaskRunner(address=address, init_kwargs=settings)
+    Raises:
+        PseudoLabelError: the cluster does not answer, or does not start.
+    """
+    settings = _ray_settings(config)
+    import ray
+
+    address = config.runner.address
+    # Ray gives its own server half a minute, which is too little where all cores are busy.
+    starts = stop_after_attempt(_STARTS if address is None else 1)
+    try:
+        for attempt in Retrying(stop=starts, after=lambda state: ray.shutdown(), reraise=True):
+            with attempt:
+                ray.init(address, **settings)
+    except Exception as error:
+        said = last_line(error)
+        raise PseudoLabelError(
+            f"Ray did not start on this machine ({said}); expected it within {_STARTS} tries; see"
+            " whether cores and memory are free and run the same command again, or leave --runner"
+            " out"
+            if address is None
+            else f"the Ray cluster at {address} cannot be joined ({said}); expected one of Ray"
+            f" {ray.__version__} that runs; check runner.address"
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
-def ray_settings(config: RunConfig) -> tuple[str | None, dict[str, Any]]:
-    """The address of the cluster to join, None to start one, and the arguments of ``ray.init``. A
-    cluster that is started here listens on the loopback address only. To be called before Ray is
-    imported.
+def last_line(error: Exception) -> str:
+    """The end of what an error says, where Ray has what came of it."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1][:500]
+
+
+def _ray_settings(config: RunConfig) -> dict[str, Any]:
+    """The arguments of ``ray.init``. A cluster that is started here listens on the loopback address
+    only.
 
     On a CPU the number of threads of a matrix product decides how its sums are rounded, and Ray
     gives a worker one: here workers have as many as this process, so that their results are equal.
@@ -120,7 +156,7 @@ def ray_settings(config: RunConfig) -> tuple[str | None, dict[str, Any]]:
             "include_dashboard": False,
             "object_store_memory": _STORE_BYTES,
         }
-    return config.runner.address, settings
+    return settings
 
 
 def worker_count(config: RunConfig) -> int:

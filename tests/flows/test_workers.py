@@ -9,16 +9,16 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from benchmarks.faults import workers_doing
 from flows import server, workers
 from flows.content import content_digest
-from flows.ray_training import _last_line
-from flows.workers import check_runner, with_absolute_paths, worker_count
+from flows.workers import check_runner, last_line, ray_cluster, with_absolute_paths, worker_count
 from pipeline.config import RunConfig, config_from
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, PseudoLabelError
 
 
 def config(**runner: object) -> RunConfig:
@@ -82,8 +82,54 @@ def test_a_worker_elsewhere_finds_every_file(
 
 
 def test_a_training_that_says_nothing_of_its_end_is_named_by_its_error() -> None:
-    assert _last_line(RuntimeError("")) == "RuntimeError"
-    assert _last_line(RuntimeError("one\ntwo\n")) == "two"
+    assert last_line(RuntimeError("")) == "RuntimeError"
+    assert last_line(RuntimeError("one\ntwo\n")) == "two"
+
+
+def failing_ray(monkeypatch: pytest.MonkeyPatch, failures: int) -> list[str]:
+    """A Ray that does not start at first; gives the calls that it gets."""
+    calls: list[str] = []
+
+    def init(address: str | None, **settings: object) -> None:
+        calls.append(f"init {address}")
+        if len(calls) < 2 * failures:
+            raise RuntimeError("many words\nthe node timed out")
+
+    shutdown = lambda: calls.append("shutdown")  # noqa: E731
+    fake = SimpleNamespace(init=init, shutdown=shutdown, __version__="2.9")
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    for name in ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_USAGE_STATS_ENABLED"):
+        monkeypatch.setenv(name, "0")  # So that both are as before when the test is over.
+    return calls
+
+
+def test_ray_that_is_late_on_a_busy_machine_is_started_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls = failing_ray(monkeypatch, failures=2)
+    with ray_cluster(config()):
+        assert calls == ["init None", "shutdown"] * 2 + ["init None"]
+    assert calls[-1] == "shutdown"
+
+
+def test_ray_that_does_not_start_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = failing_ray(monkeypatch, failures=9)
+    with (
+        pytest.raises(PseudoLabelError, match=r"Ray did not start .*\(the node timed out\).*again"),
+        ray_cluster(config()),
+    ):
+        pass
+    assert calls == ["init None", "shutdown"] * 3
+
+
+def test_a_cluster_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = failing_ray(monkeypatch, failures=9)
+    with (
+        pytest.raises(PseudoLabelError, match=r"ray://head:10001 cannot be joined .*Ray 2\.9"),
+        ray_cluster(config(address="ray://head:10001")),
+    ):
+        pass
+    assert calls == ["init ray://head:10001", "shutdown"]
 
 
 def test_two_workers_without_a_gpu_unless_asked_for() -> None:
