@@ -34,8 +34,9 @@ STAGE_VERSIONS: Mapping[str, int] = {
 """Raised when a stage gives another result for the same configuration; here and not beside the work
 of a stage, which imports its models, for a plan needs none."""
 
-ENDPOINT_READING = 2
-"""Raised when an endpoint's answers are read otherwise; 2 reads them as a model's own."""
+ENDPOINT_READING = 3
+"""Raised when an endpoint's answers are read otherwise; 2 reads them as a model's own, 3 puts letters
+of several tokens together."""
 
 _STUDENT_PARTS: Mapping[str, tuple[str, ...]] = {
     "lgcfs": ("lgcfs_weight",),

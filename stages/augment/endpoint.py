@@ -7,6 +7,7 @@ pass (a lost connection, a busy or restarting server) is tried again with growin
 from __future__ import annotations
 
 import base64
+import codecs
 import io
 import logging
 import os
@@ -229,15 +230,25 @@ def jpeg_data_url(image: Image) -> str:
 
 def _similarity_of(choice: dict[str, Any]) -> Callable[[str], float | None]:
     """How likely the model holds a text, by the probabilities that the server reports for its
-    tokens; None for every text where it reports none.
+    tokens; None for every text where it reports none that can be read.
     """
-    content = (choice.get("logprobs") or {}).get("content")
-    if not content:
+    # A letter may be of several tokens, none of which is text by itself.
+    letters = codecs.getincrementaldecoder("utf-8")("replace")
+    try:
+        content = choice["logprobs"]["content"]
+        pieces = [letters.decode(_bytes_of(item)) for item in content]
+        chances = np.array([float(item["logprob"]) for item in content])
+    except (AttributeError, LookupError, TypeError, ValueError):
         return lambda text: None
-    tokens = [str(item["token"]) for item in content]
-    ends = list(accumulate(map(len, tokens)))
-    chances = np.array([float(item["logprob"]) for item in content])
-    return lambda text: likelihood(text, "".join(tokens), ends, chances)
+    if not pieces:
+        return lambda text: None
+    written, ends = "".join(pieces), list(accumulate(map(len, pieces)))
+    return lambda text: likelihood(text, written, ends, chances)
+
+
+def _bytes_of(token: Mapping[str, Any]) -> bytes:
+    raw = token.get("bytes")
+    return str(token["token"]).encode("utf-8", "replace") if raw is None else bytes(raw)
 
 
 def _can_pass(error: BaseException) -> bool:

@@ -118,6 +118,37 @@ def test_answers_are_read_as_a_models_own(make: Callable[..., EndpointCaptioner]
     assert similarities(None, minimum=0.6) == [0.7, 0.7, 0.7], "the confidence stands in"
 
 
+def test_letters_of_several_tokens_are_put_together(make: Callable[..., EndpointCaptioner]) -> None:
+    text = "l'étoile, la 星"
+    answer = json.dumps({"positives": [{"text": text, "confidence": 0.7}]}, ensure_ascii=False)
+    tokens = [
+        {"token": "\ufffd", "bytes": [byte], "logprob": float(np.log(0.25))}
+        for byte in answer.encode()
+    ]
+    stage = make(lambda call: completion(answer, {"content": tokens}), minimum_similarity=0.2)
+    [result] = stage.augment([request()])
+    assert [item.similarity for item in result.positives[1:]] == pytest.approx([0.25])
+
+
+@pytest.mark.parametrize(
+    "logprobs",
+    [
+        {},
+        "none",
+        {"content": []},
+        {"content": [1]},
+        {"content": {"a": 1}},
+        {"content": [{"token": "a"}]},
+        {"content": [{"token": "a", "bytes": "x", "logprob": 0}]},
+    ],
+)
+def test_probabilities_that_cannot_be_read_are_none(
+    make: Callable[..., EndpointCaptioner], logprobs: Any
+) -> None:
+    [result] = make(lambda call: completion(ANSWER, logprobs)).augment([request()])
+    assert [item.similarity for item in result.positives[1:]] == [0.8]
+
+
 def test_what_can_pass_is_tried_again(make: Callable[..., EndpointCaptioner]) -> None:
     replies = [httpx.Response(503), httpx.ConnectError("gone"), completion(ANSWER)]
 
