@@ -35,8 +35,8 @@ STAGE_VERSIONS: Mapping[str, int] = {
 of a stage, which imports its models, for a plan needs none."""
 
 ENDPOINT_READING = 3
-"""Raised when an endpoint's answers are read otherwise; 2 reads them as a model's own, 3 puts letters
-of several tokens together."""
+"""Raised when an endpoint's answers are read otherwise; 2 reads them as a model's own, 3 puts the
+tokens of a letter together."""
 
 _STUDENT_PARTS: Mapping[str, tuple[str, ...]] = {
     "lgcfs": ("lgcfs_weight",),
