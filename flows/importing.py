@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
 
@@ -191,14 +189,10 @@ def _fuse(
             "stage": "consensus",
             "version": VERSION,
             "sample": str(expression.key),
-            "methods": [(method.name, _sha(method.ids), _sha(method.there)) for method in methods],
+            "methods": [(method.name, method.digest) for method in methods],
         }
     )
     return consensus(expression.key, video.frames, methods, fingerprint, only_target)
-
-
-def _sha(values: NDArray[np.generic]) -> str:
-    return hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()
 
 
 def _measure(

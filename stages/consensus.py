@@ -8,6 +8,7 @@ M methods.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -68,6 +69,13 @@ class Tracks:
     def labels(self) -> tuple[int, ...]:
         """The ids of all tracks, in order."""
         return tuple(int(track) for track in np.unique(self.ids) if track)
+
+    @cached_property
+    def digest(self) -> str:
+        """Of what the method predicted, for fingerprints."""
+        said = hashlib.sha256(np.ascontiguousarray(self.ids).data)
+        said.update(np.ascontiguousarray(self.there).data)
+        return said.hexdigest()
 
     @cached_property
     def _steadiness(self) -> dict[int, NDArray[np.float64]]:
