@@ -14,7 +14,7 @@ MAX_JSON_BYTES = 1 << 30
 """The largest index of a data set has some tens of megabytes."""
 
 
-def read_json_object(path: Path, expected: str, most_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:
+def read_json_object(path: Path, expected: str, most_bytes: int | None = None) -> dict[str, Any]:
     """The object a JSON file holds.
 
     Numbers that are none (NaN, Infinity) and keys that occur twice are refused: each reader of
@@ -23,19 +23,20 @@ def read_json_object(path: Path, expected: str, most_bytes: int = MAX_JSON_BYTES
     Args:
         path: the file, UTF-8 with or without a byte order mark.
         expected: what it should hold, for the message.
-        most_bytes: that it may have.
+        most_bytes: that it may have; None for MAX_JSON_BYTES.
 
     Raises:
         InputError: the file is missing, not readable, too large, not JSON, or not an object.
         OSError: it cannot be read for a reason that may pass.
     """
+    most = MAX_JSON_BYTES if most_bytes is None else most_bytes
     try:
         size = path.stat().st_size
-        if size > most_bytes:
+        if size > most:
             raise InputError(
                 path,
                 f"{size:,} bytes",
-                f"{expected}, in at most {most_bytes:,} bytes",
+                f"{expected}, in at most {most:,} bytes",
                 "check that it is the right file",
             )
         value = json.loads(

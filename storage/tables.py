@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, fields
 from itertools import groupby, islice, pairwise
 from pathlib import Path
@@ -30,11 +30,12 @@ from pipeline.types import (
     SampleKey,
 )
 from storage.atomic import replace_file
+from storage.images import is_files_fault
 
 FORMAT_VERSION = 1
 """Of every table here; a reader refuses a newer one."""
 
-_COMPRESSION = "zstd"
+_WRITING: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
 _QUALITY_BATCH = 65_536
 _WORDS = pa.dictionary(pa.int32(), pa.string())
 
@@ -107,7 +108,7 @@ def read_augmentations(path: Path) -> dict[str, list[Augmentation]]:
     Raises:
         StoreError: the table is missing, damaged, newer, or a sample in it has no original.
     """
-    with _opened(path, "augment") as file:
+    with open_table(path, "augment") as file:
         place = _about(file)
         rows = file.read().to_pylist()
     result: dict[str, list[Augmentation]] = {}
@@ -134,9 +135,7 @@ class GroundWriter:
 
     def __enter__(self) -> GroundWriter:
         file = self._stack.enter_context(replace_file(self._path))
-        self._writer = self._stack.enter_context(
-            pq.ParquetWriter(file, GROUND_SCHEMA, compression=_COMPRESSION)
-        )
+        self._writer = self._stack.enter_context(pq.ParquetWriter(file, GROUND_SCHEMA, **_WRITING))
         return self
 
     def write_video(
@@ -184,7 +183,7 @@ class GroundWriter:
 
 def ground_videos(path: Path) -> list[str]:
     """The videos of a ground table, in the order written. Raises StoreError as read_ground."""
-    with _opened(path, "ground") as file:
+    with open_table(path, "ground") as file:
         return list(_about(file)["videos"])
 
 
@@ -194,7 +193,7 @@ def ground_key_frames(path: Path, video_id: str) -> tuple[int, ...]:
     Raises:
         StoreError: as read_ground.
     """
-    with _opened(path, "ground") as file:
+    with open_table(path, "ground") as file:
         entry = _entry(path, file, video_id)
     return tuple(entry.get("key_frames", range(entry["frames"])))
 
@@ -205,23 +204,11 @@ def read_ground(path: Path, video_id: str) -> tuple[tuple[str, ...], list[Boxes]
     Raises:
         StoreError: the table is missing, damaged or newer, or does not hold the video.
     """
-    with _opened(path, "ground") as file:
+    with open_table(path, "ground") as file:
         entry = _entry(path, file, video_id)
         group = entry["row_group"]
         table = GROUND_SCHEMA.empty_table() if group is None else file.read_row_group(group)
-    texts = tuple(entry["texts"])
-    row_of = {text: row for row, text in enumerate(texts)}
-    frame = table["frame"].to_numpy()
-    xyxy = np.stack([table[name].to_numpy() for name in ("x0", "y0", "x1", "y1")], axis=1)
-    words = table["text"].cast(pa.string()).combine_chunks().dictionary_encode()
-    rows = np.array([row_of[word] for word in words.dictionary.to_pylist()], dtype=np.int32)
-    text = rows[words.indices.to_numpy()]
-    score, rank = table["score"].to_numpy(), table["rank"].to_numpy()
-    bounds = np.searchsorted(frame, np.arange(entry["frames"] + 1))
-    return texts, [
-        Boxes(xyxy=xyxy[low:high], score=score[low:high], text=text[low:high], rank=rank[low:high])
-        for low, high in pairwise(bounds.tolist())
-    ]
+        return _boxes_from(table, tuple(entry["texts"]), int(entry["frames"]))
 
 
 def _entry(path: Path, file: Any, video_id: str) -> dict[str, Any]:
@@ -246,7 +233,7 @@ def write_quality(path: Path, rows: Iterable[FrameQuality]) -> None:
     iterator = iter(rows)
     with (
         replace_file(path) as file,
-        pq.ParquetWriter(file, QUALITY_SCHEMA, compression=_COMPRESSION) as writer,
+        pq.ParquetWriter(file, QUALITY_SCHEMA, **_WRITING) as writer,
     ):
         while batch := list(islice(iterator, _QUALITY_BATCH)):
             table = pa.Table.from_pylist([asdict(row) for row in batch], schema=QUALITY_SCHEMA)
@@ -263,13 +250,12 @@ def merge_quality(parts: Sequence[Path], out: Path) -> int:
     rows = 0
     with (
         replace_file(out) as file,
-        pq.ParquetWriter(file, QUALITY_SCHEMA, compression=_COMPRESSION) as writer,
+        pq.ParquetWriter(file, QUALITY_SCHEMA, **_WRITING) as writer,
     ):
         for part in parts:
-            with _opened(part, "quality") as source:
-                for batch in source.iter_batches(_QUALITY_BATCH):
-                    writer.write_batch(batch)
-                    rows += batch.num_rows
+            for batch in _quality_batches(part):
+                writer.write_batch(batch)
+                rows += batch.num_rows
         writer.add_key_value_metadata(_footer("quality", {}))
     return rows
 
@@ -277,11 +263,40 @@ def merge_quality(parts: Sequence[Path], out: Path) -> int:
 def iter_quality(path: Path) -> Iterator[FrameQuality]:
     """The rows of a quality table, a batch in memory at a time. Raises StoreError."""
     names = [field.name for field in fields(FrameQuality)]
-    with _opened(path, "quality") as file:
-        for batch in file.iter_batches(_QUALITY_BATCH, columns=names):
-            columns = [batch.column(name).to_pylist() for name in names]
-            for values in zip(*columns, strict=True):
-                yield FrameQuality(*values)
+    for batch in _quality_batches(path, names):
+        columns = [batch.column(name).to_pylist() for name in names]
+        for values in zip(*columns, strict=True):
+            yield FrameQuality(*values)
+
+
+@contextmanager
+def open_table(path: Path, kind: str) -> Iterator[Any]:
+    """The open Parquet file of a table.
+
+    Raises:
+        StoreError: it is missing, newer, or another table; or what is read of it in the block is
+            damaged.
+    """
+    stage = "rank" if kind == "quality" else kind
+    remedy = f"remove it and its receipt, and run {stage} again"
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            _check_kind(path, file, kind)
+            yield file
+    except FileNotFoundError as error:
+        raise StoreError(f"{path}: no such table; expected the {kind} table; {remedy}") from error
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        if not is_files_fault(error):
+            raise
+        words = " ".join(str(error).split())
+        raise StoreError(
+            f"{path}: damaged, or no Parquet file ({words}); expected the {kind} table; {remedy}"
+        ) from error
+
+
+def _quality_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[Any]:
+    with open_table(path, "quality") as file:
+        yield from file.iter_batches(_QUALITY_BATCH, columns=columns)
 
 
 def _augmentation_rows(item: Augmentation) -> Iterator[dict[str, Any]]:
@@ -313,6 +328,23 @@ def _augmentation_from(path: Path, key: SampleKey, rows: list[dict[str, Any]]) -
     )
 
 
+def _boxes_from(
+    table: Any, texts: tuple[str, ...], frames: int
+) -> tuple[tuple[str, ...], list[Boxes]]:
+    row_of = {text: row for row, text in enumerate(texts)}
+    frame = table["frame"].to_numpy()
+    xyxy = np.stack([table[name].to_numpy() for name in ("x0", "y0", "x1", "y1")], axis=1)
+    words = table["text"].cast(pa.string()).combine_chunks().dictionary_encode()
+    rows = np.array([row_of[word] for word in words.dictionary.to_pylist()], dtype=np.int32)
+    text = rows[words.indices.to_numpy()]
+    score, rank = table["score"].to_numpy(), table["rank"].to_numpy()
+    bounds = np.searchsorted(frame, np.arange(frames + 1))
+    return texts, [
+        Boxes(xyxy=xyxy[low:high], score=score[low:high], text=text[low:high], rank=rank[low:high])
+        for low, high in pairwise(bounds.tolist())
+    ]
+
+
 def _ground_table(video_id: str, texts: Sequence[str], boxes: Sequence[Boxes]) -> Any:
     xyxy = np.concatenate([np.asarray(item.xyxy, dtype=np.float32) for item in boxes])
     text = np.concatenate([item.text for item in boxes]).astype(np.int32)
@@ -331,9 +363,7 @@ def _ground_table(video_id: str, texts: Sequence[str], boxes: Sequence[Boxes]) -
 
 def _write_table(path: Path, table: Any, kind: str, about: dict[str, Any]) -> None:
     with replace_file(path) as file:
-        pq.write_table(
-            table.replace_schema_metadata(_footer(kind, about)), file, compression=_COMPRESSION
-        )
+        pq.write_table(table.replace_schema_metadata(_footer(kind, about)), file, **_WRITING)
 
 
 def _footer(kind: str, about: dict[str, Any]) -> dict[str, str]:
@@ -344,25 +374,15 @@ def _footer(kind: str, about: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _opened(path: Path, kind: str) -> Any:
-    """The open Parquet file, checked to be the table asked for."""
-    remedy = f"remove it and its receipt, and run {kind} again"
-    try:
-        file = pq.ParquetFile(path)
-    except FileNotFoundError as error:
-        raise StoreError(f"{path}: no such table; expected a {kind} table; {remedy}") from error
-    except (pa.ArrowInvalid, OSError) as error:
-        raise StoreError(f"{path}: not a Parquet file ({error}); {remedy}") from error
+def _check_kind(path: Path, file: Any, kind: str) -> None:
     metadata = file.metadata.metadata or {}
     found = metadata.get(b"pseudolabels.table", b"another table").decode()
     version = int(metadata.get(b"pseudolabels.version", b"0"))
     if found != kind or version > FORMAT_VERSION:
-        file.close()
         raise StoreError(
             f"{path}: {found}, version {version}; expected {kind} of version {FORMAT_VERSION} or"
             " earlier; use the release that wrote it"
         )
-    return file
 
 
 def _about(file: Any) -> dict[str, Any]:

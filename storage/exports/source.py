@@ -8,15 +8,12 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -24,7 +21,7 @@ from pipeline.errors import InputError, StoreError
 from pipeline.ports import DatasetReader
 from pipeline.types import FrameIndex, FrameQuality, VideoRef
 from storage.masks import MaskStore
-from storage.tables import iter_quality
+from storage.tables import open_table
 
 JPEG_QUALITY = 95
 """Of frames that are no JPEG in the data set."""
@@ -132,10 +129,7 @@ class QualityByVideo:
         self._places: dict[str, list[_Place]] = {}
         self._held: tuple[int, Any] | None = None
         if path is not None and path.exists():
-            with self._reading():
-                # A StoreError unless it is a quality table of a known version.
-                next(iter_quality(path), None)
-                self._find_videos(path)
+            self._find_videos(path)
 
     def of(self, video_id: str) -> Quality:
         """The rows of a video; empty where the table has none.
@@ -144,19 +138,18 @@ class QualityByVideo:
             StoreError: the table is damaged.
         """
         rows: Quality = {}
-        with self._reading():
-            for group, first, end in self._places.get(video_id, ()):
-                part = self._row_group(group).slice(first, end - first)
-                columns = [part[name].to_pylist() for name in _QUALITY_FIELDS]
-                for values in zip(*columns, strict=True):
-                    row = FrameQuality(*values)
-                    rows[row.expression, row.frame] = row
+        for group, first, end in self._places.get(video_id, ()):
+            part = self._row_group(group).slice(first, end - first)
+            columns = [part[name].to_pylist() for name in _QUALITY_FIELDS]
+            for values in zip(*columns, strict=True):
+                row = FrameQuality(*values)
+                rows[row.expression, row.frame] = row
         return rows
 
     def _find_videos(self, path: Path) -> None:
         """Fills the places; of the table only the column of videos is read."""
         before = None
-        with pq.ParquetFile(path) as file:
+        with open_table(path, "quality") as file:
             for group in range(file.num_row_groups):
                 videos = file.read_row_group(group, columns=["video"])["video"]
                 runs = pc.run_end_encode(videos.combine_chunks())
@@ -175,19 +168,10 @@ class QualityByVideo:
     def _row_group(self, group: int) -> Any:
         """A row group as a table; the last one asked for is kept."""
         if self._held is None or self._held[0] != group:
-            with pq.ParquetFile(self._path) as file:
+            assert self._path is not None, "a row group is of a table"
+            with open_table(self._path, "quality") as file:
                 self._held = group, file.read_row_group(group, columns=_QUALITY_FIELDS)
         return self._held[1]
-
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        """Raises StoreError for what pyarrow raises where a table is damaged."""
-        try:
-            yield
-        except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
-            raise StoreError(
-                f"{self._path}: not readable ({error}); remove it and run merge again"
-            ) from error
 
 
 def place_frame(reader: DatasetReader, video: VideoRef, index: int, out: Path) -> None:

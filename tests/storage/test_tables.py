@@ -155,10 +155,33 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.parquet").write_text("not a table")
     with pytest.raises(StoreError, match="expected augment"):
         read_augmentations(tmp_path / "q.parquet")
-    with pytest.raises(StoreError, match="not a Parquet file"):
+    with pytest.raises(StoreError, match="damaged, or no Parquet file"):
         read_augmentations(tmp_path / "text.parquet")
     with pytest.raises(StoreError, match="no such table"):
         read_augmentations(tmp_path / "none.parquet")
+
+
+def test_a_byte_that_changed_is_noticed_or_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "g.parquet"
+    boxes = _boxes(np.random.default_rng(0), 1, 400)
+    with GroundWriter(path) as writer:
+        writer.write_video("v", ("a",), [boxes])
+    whole = path.read_bytes()
+    places = range(100, len(whole), 41)
+    noticed = 0
+    for place in places:
+        changed = bytearray(whole)
+        changed[place] ^= 0x10
+        path.write_bytes(changed)
+        try:
+            texts, [found] = read_ground(path, "v")
+        except StoreError as error:
+            assert str(path) in str(error) and "\n" not in str(error)
+            noticed += 1
+        else:
+            assert texts == ("a",)
+            _assert_equal(found, boxes)
+    assert noticed > 0.8 * len(places)
 
 
 def test_a_newer_version_is_refused(tmp_path: Path) -> None:
