@@ -245,7 +245,7 @@ def baseline_masks(
     """
     import torch  # not before there is something to evaluate: a finished run starts without it
 
-    from stages.masks import enlarge
+    from stages.masks import mask_above
 
     masks = np.zeros((len(boxes), height, width), bool)
     status = np.full(len(boxes), Status.ABSENT, np.uint8)
@@ -253,8 +253,8 @@ def baseline_masks(
     for index, (found, decoded) in enumerate(zip(boxes, candidates, strict=True)):
         best = np.flatnonzero((found.text == row) & (found.rank == 0))
         if best.size:
-            logits = torch.from_numpy(decoded.logits[decoded.box_row[best]])
-            masks[index] = (enlarge(logits, height, width)[0] > 0).numpy()
+            logits = torch.from_numpy(decoded.logits[decoded.box_row[best[0]]])
+            masks[index] = mask_above(logits, height, width, 0.0).numpy()
             status[index] = Status.PRESENT
     return masks, status
 

@@ -25,7 +25,7 @@ STAGE_VERSIONS: Mapping[str, int] = {
     "ground": 1,
     "segment": 2,
     "fuse": 1,
-    "rank": 2,
+    "rank": 3,
     "merge": 1,
     "student": 3,
     "evaluate": 1,

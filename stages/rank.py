@@ -22,7 +22,7 @@ from pipeline.config import RankConfig
 from pipeline.geometry import pairwise_mask_iou
 from pipeline.packed_masks import PackedMasks
 from pipeline.types import FrameQuality, Hypotheses, PseudoMask, Status
-from stages.masks import enlarge
+from stages.masks import mask_above
 
 OUT_OF_ORDER = "breaks the temporal order"
 EMPTY_MASK = "the mask is empty"
@@ -75,8 +75,8 @@ def rank(
     frames = len(status)
     mask = PackedMasks(frames, height, width)
     for index in np.flatnonzero(status == Status.PRESENT).tolist():
-        logits = torch.from_numpy(hypotheses.logits[index, ranking.chosen[index]][None])
-        mask[index] = (enlarge(logits, height, width)[0] > cut).numpy()
+        logits = torch.from_numpy(hypotheses.logits[index, ranking.chosen[index]])
+        mask[index] = mask_above(logits, height, width, cut).numpy()
         if mask.packed(index) is None:
             status[index], reason[index] = Status.UNKNOWN, EMPTY_MASK
     weight = _weights(hypotheses, ranking, status)

@@ -10,7 +10,7 @@ from segment_anything.modeling import Sam
 from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor
 
-from stages.masks import enlarge, input_size, low_resolution_size
+from stages.masks import enlarge, input_size, low_resolution_size, mask_above
 
 SIDE = 128
 FRAMES = [(144, 256), (256, 144), (200, 200), (37, 101), (101, 37), (480, 853), (3, 300)]
@@ -71,3 +71,27 @@ def test_half_precision_logits_give_the_same_mask_but_at_the_edge() -> None:
     half = enlarge(cut_to(low, 90, 160).half(), 90, 160)
     differs = (full > 0) != (half > 0)
     assert not differs[full.abs() > 0.02].any()
+
+
+@pytest.mark.parametrize(("height", "width"), FRAMES)
+@pytest.mark.parametrize("cut", [-0.4, 0.0, 1.2])
+def test_a_mask_is_where_the_enlarged_logits_are_above(height: int, width: int, cut: float) -> None:
+    rows, columns = low_resolution_size(height, width, SIDE)
+    noise = torch.randn(12, rows, columns, generator=torch.Generator().manual_seed(3))
+    y, x = torch.meshgrid(
+        torch.linspace(-1, 1, rows), torch.linspace(-1, 1, columns), indexing="ij"
+    )
+    shown = set()
+    for number, low in enumerate(noise):
+        # Smaller and smaller, in the middle and at the edges; the last are nowhere above.
+        far = torch.maximum((y - number % 3 + 1).abs(), (x - number % 2).abs())
+        low = (low + 8 - 3 * number * far).half()
+        if number > 9:
+            low = low.clamp(max=cut - 0.1).half()
+        expected = enlarge(low[None], height, width)[0]
+        mask = mask_above(low, height, width, cut)
+        assert (mask.shape, mask.dtype) == ((height, width), torch.bool)
+        differs = mask != (expected > cut)
+        assert not differs[(expected - cut).abs() > 1e-4].any()
+        shown.add(round(float(mask.float().mean()), 1))
+    assert 0.0 in shown and len(shown) > 2
