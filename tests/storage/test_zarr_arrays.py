@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from zarr.codecs.numcodecs import PackBits
 from pipeline.errors import StoreError
 from pipeline.packed_masks import PackedMasks
 from pipeline.types import Candidates, PseudoMask, SampleKey, VideoRef
+from storage import zarr_arrays
 from storage.candidates import CandidateWriter, StoredCandidates
 from storage.masks import MaskStore
 from storage.zarr_arrays import StoredArray, known_codecs, write_array
@@ -32,14 +34,17 @@ def _values(seed: int, shape: tuple[int, ...], dtype: type[np.generic]) -> np.nd
     return values
 
 
-def _zarrs(folder: Path, values: np.ndarray, rows: int) -> zarr.Array:
+def _zarrs(
+    folder: Path, values: np.ndarray, rows: int, compressor: BloscCodec | None = None
+) -> zarr.Array:
     """The same array through zarr-python."""
+    ours = BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle")
     return zarr.create_array(
         folder,
         shape=values.shape,
         dtype=values.dtype,
         chunks=(rows, *(max(1, side) for side in values.shape[1:])),
-        compressors=[BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle")],
+        compressors=[compressor or ours],
         fill_value=values.dtype.type(0),
     )
 
@@ -80,6 +85,17 @@ def test_the_bytes_are_zarrs_own(
         values.shape,
         values.tobytes(),
     )
+
+
+@pytest.mark.parametrize(("cname", "clevel"), [("zstd", 3), ("lz4", 1), ("blosclz", 9)])
+def test_chunks_of_another_compressor_are_read_the_same_way(
+    tmp_path: Path, cname: Any, clevel: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = _values(5, (9, 4, 3), np.float16)
+    codec = BloscCodec(cname=cname, clevel=clevel, shuffle="bitshuffle")
+    _zarrs(tmp_path / "a", values, 4, codec)[...] = values
+    monkeypatch.delattr(zarr_arrays, "open_array")
+    assert np.array_equal(read_array(tmp_path / "a", np.float16), values)
 
 
 def test_rows_added_later_give_the_bytes_of_all_at_once(tmp_path: Path) -> None:
