@@ -91,7 +91,7 @@ class _Axis:
     pixels: Tensor
 
     @staticmethod
-    @lru_cache(maxsize=64)
+    @lru_cache(maxsize=16)
     def of(cells: int, inner: int, pixels: int) -> _Axis:
         """The axis of so many cells, pixels of the square input that the frame has, and pixels."""
         alone = torch.eye(cells)[:, None]
