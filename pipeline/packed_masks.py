@@ -88,7 +88,6 @@ class PackedMasks:
         if copy is False:
             raise ValueError("packed masks cannot be an array without a copy")
         array = np.zeros(self.shape, np.bool_)
-        for frame, packed in enumerate(self._packed):
-            if packed is not None:
-                array[frame] = unpack_mask(packed, self.shape[1:])
+        for frame in range(len(self)):
+            array[frame] = self[frame]
         return array if dtype is None else array.astype(dtype, copy=False)

@@ -17,7 +17,6 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import StoreError
 from pipeline.types import Candidates
 from storage.atomic import explain_disk_errors
 from storage.names import safe_name
@@ -26,7 +25,7 @@ from storage.zarr_groups import (
     ShardStoreWriter,
     create_group,
     explain_damage,
-    open_group,
+    open_video,
     read_array,
 )
 
@@ -188,12 +187,7 @@ class StoredCandidates(Sequence[Candidates]):
 
 
 def _open_video(path: Path, video_id: str) -> Path:
-    """The folder of a video, once the store is of the right kind and has it."""
-    open_group(path, FORMAT, FORMAT_VERSION)
-    video = path / video_id
-    if not (video / "zarr.json").exists():
-        raise StoreError(f"{path}: no video {video_id}; expected its candidates; run segment again")
-    return video
+    return open_video(path, video_id, FORMAT, FORMAT_VERSION, product="candidates", stage="segment")
 
 
 def _without_logits(video: Path) -> list[tuple[slice, Candidates]]:

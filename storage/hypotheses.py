@@ -9,7 +9,6 @@ from typing import overload
 
 import numpy as np
 
-from pipeline.errors import StoreError
 from pipeline.types import Hypotheses, SampleKey
 from storage.atomic import explain_disk_errors
 from storage.names import safe_name
@@ -19,7 +18,7 @@ from storage.zarr_groups import (
     create_group,
     explain_damage,
     group_attributes,
-    open_group,
+    open_video,
     read_array,
 )
 
@@ -98,13 +97,10 @@ class StoredHypotheses(Sequence[Hypotheses]):
     """
 
     def __init__(self, path: Path, video_id: str) -> None:
-        self._video = path / video_id
-        with explain_damage(str(self._video)):
-            open_group(path, FORMAT, FORMAT_VERSION)
-            if not (self._video / "zarr.json").exists():
-                raise StoreError(
-                    f"{path}: no video {video_id}; expected its hypotheses; run fuse again"
-                )
+        with explain_damage(f"{path}/{video_id}"):
+            self._video = open_video(
+                path, video_id, FORMAT, FORMAT_VERSION, product="hypotheses", stage="fuse"
+            )
             self._expressions = _texts(group_attributes(self._video)["expressions"])
 
     def __len__(self) -> int:

@@ -39,6 +39,25 @@ def open_group(path: Path, kind: str, version: int) -> dict[str, Any]:
     return attributes
 
 
+def open_video(
+    store: Path, video_id: str, kind: str, version: int, *, product: str, stage: str
+) -> Path:
+    """The folder of a video in the store of a shard.
+
+    Args:
+        product: what the store holds of a video, for the message.
+        stage: that writes it.
+
+    Raises:
+        StoreError: as :func:`open_group`, or the store does not have the video.
+    """
+    open_group(store, kind, version)
+    video = store / video_id
+    if not (video / "zarr.json").exists():
+        raise StoreError(f"{store}: no video {video_id}; expected its {product}; run {stage} again")
+    return video
+
+
 def check_kind(path: Path, attributes: Mapping[str, Any], kind: str, version: int) -> None:
     """Raises StoreError unless the attributes say ``kind`` in ``version`` or an earlier one."""
     found, number = attributes.get("format"), attributes.get("FORMAT_VERSION")
