@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from flows.evaluation import baseline_masks, evaluate, summarise
-from flows.paths import RunPaths
-from flows.run import plan_of
+from flows.commands.run import plan_of
+from flows.evaluation.scores import baseline_masks, evaluate, summarise
+from flows.planning.run_paths import RunPaths
 from pipeline.config import RunConfig, load_config
 from pipeline.types import Augmentation, Boxes, Candidates, Expression, VideoRef
 from stages.fuse import fuse
 from stages.rank import rank
-from storage.candidates import read_candidates
+from storage.arrays.candidates import read_candidates
 from storage.datasets import open_dataset
 from storage.tables import ground_videos, read_augmentations, read_ground
 
@@ -116,7 +116,7 @@ def main(
     config: Annotated[Path | None, typer.Option(help="the run's configuration")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table")] = False,
 ) -> None:
-    from flows.workshop import dataset_root
+    from flows.context import dataset_root
 
     resolved = load_config(config, overrides or ())
     dataset = resolved.dataset.model_copy(update={"root": dataset_root(resolved)})

@@ -22,7 +22,7 @@ import typer
 from numcodecs.blosc import Blosc
 from numpy.typing import NDArray
 
-from storage.zarr_arrays import BLOSC, StoredArray
+from storage.arrays.zarr_arrays import BLOSC, StoredArray
 
 OTHERS = (("lz4", 1), ("zstd", 1), ("zstd", 3))
 """Compressor and level, with bits shuffled as well."""

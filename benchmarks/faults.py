@@ -33,13 +33,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from flows import server
-from flows.content import content_digest
-from flows.paths import STAGES
-from flows.repair import repair
-from flows.verify import Contents, verify
-from storage.ledger import Ledger
-from storage.run_lock import RunLock
+from flows.integrity.content_digest import content_digest
+from flows.integrity.repair import repair
+from flows.integrity.verify import Contents, verify
+from flows.orchestration import server
+from flows.planning.run_paths import STAGES
+from storage.run.ledger import Ledger
+from storage.run.lock import RunLock
 
 VIDEOS = 6
 LIMIT_SECONDS = 600.0
@@ -85,7 +85,14 @@ class Site:
         return self.folder / name / "shapes-train"
 
     def command(self, name: str) -> list[str]:
-        words = [sys.executable, "-m", "flows.cli", "run", "--out", str(self.folder / name)]
+        words = [
+            sys.executable,
+            "-m",
+            "flows.commands.main",
+            "run",
+            "--out",
+            str(self.folder / name),
+        ]
         words += [f'dataset.root="{self.folder / "data"}"', "shard_videos=1", "device=cpu"]
         words += [f"shapes.train_videos={VIDEOS}", "shapes.valid_videos=1", "shapes.seed=7"]
         return [*words, "student.enabled=false", "report.samples=2"]

@@ -48,7 +48,7 @@ def peak(
         folder = Path(name)
         write_videos(folder / "data", videos, frames, expressions, *size)
         command = [
-            *(sys.executable, "-c", "from flows.cli import main; main()", "run"),
+            *(sys.executable, "-c", "from flows.commands.main import main; main()", "run"),
             *("--dataset", "refytvos", "--root", str(folder / "data")),
             *("--out", str(folder / "runs"), "--device", "cpu", "--to-stage", "rank"),
             *("student.enabled=false", *words),

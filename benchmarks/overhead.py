@@ -27,17 +27,17 @@ from rich.console import Console
 
 from benchmarks.data.videos import write_videos
 from benchmarks.throughput import dino_of, sam_of
-from flows import server
-from flows.meter import BUSY, FRAMES, WRITES
-from flows.run import run_all
-from flows.scope import scope_of
-from flows.workshop import Parts
+from flows.commands.run import run_all
+from flows.context import Parts
+from flows.orchestration import server
+from flows.planning.stage_selection import scope_of
+from flows.timing import BUSY, FRAMES, WRITES
 from pipeline.config import GroundConfig, RunConfig, load_config
 from pipeline.types import Receipt
 from stages.ground.grounder import GroundingDinoGrounder
 from stages.ground.grounder import prepare as prepare_dino
 from stages.segment.segmenter import SamSegmenter, prepare
-from storage.ledger import Ledger
+from storage.run.ledger import Ledger
 
 HELD_TO = 0.05
 STAGES = ("augment", "ground", "segment", "fuse", "rank")
@@ -106,7 +106,7 @@ def measure(
         server.quiet(os.environ)
         try:
             os.environ["PREFECT_API_URL"] = server.ensure()
-            import flows.pseudolabels  # noqa: F401
+            import flows.orchestration.labelling_flow  # noqa: F401
 
             start = time.perf_counter()
             run_all(config, Console(stderr=True), parts=parts, scope=scope_of(config, None, "rank"))

@@ -51,12 +51,12 @@ from benchmarks.throughput import (
 )
 from pipeline.config import GroundConfig, SegmentConfig
 from pipeline.errors import ConfigError
-from stages.compiled import compile_in_place
+from stages.common.compilation import compile_in_place
+from stages.common.weights import resolve_device
 from stages.ground.grounder import GroundingDinoGrounder
 from stages.ground.grounder import prepare as prepare_dino
 from stages.segment.architecture import build_demo, build_published
 from stages.segment.segmenter import SamSegmenter, prepare
-from stages.weights import resolve_device
 
 HELD_TO = 0.5
 """Share of the matrix-product rate that the image encoder is to have on a GPU."""

@@ -26,10 +26,10 @@ import typer
 from numpy.typing import NDArray
 
 from benchmarks.data.videos import write_videos
-from flows.layout import Shard
-from flows.shards import Job
-from flows.tasks import do_shard
-from flows.workshop import Workshop
+from flows.context import Workshop
+from flows.labelling.shard_stages import do_shard
+from flows.planning.plan import Job
+from flows.planning.shards import Shard
 from pipeline.config import RunConfig, load_config
 from pipeline.types import (
     Augmentation,
@@ -41,7 +41,7 @@ from pipeline.types import (
     SampleKey,
 )
 from stages.segment.segmenter import merge_boxes
-from storage.candidates import CandidateWriter
+from storage.arrays.candidates import CandidateWriter
 from storage.tables import GroundWriter, write_augmentations
 
 FRAMES, EXPRESSIONS, POSITIVES, NEGATIVES, OBJECTS = 27, 4, 6, 48, 4

@@ -21,15 +21,15 @@ from typing import Annotated
 
 import typer
 
-from flows.paths import ALL, SHARD_STAGES, RunPaths
-from flows.products import READS, joined
-from flows.run import plan_with
-from flows.start import commit_plan
-from flows.workshop import Workshop
+from flows.commands.run import plan_with
+from flows.context import Workshop
+from flows.planning.commit import commit_plan
+from flows.planning.products import READS, joined
+from flows.planning.run_paths import ALL, SHARD_STAGES, RunPaths
 from pipeline.config import RunConfig, load_config
 from pipeline.types import Receipt
-from storage.checksums import product_digest
-from storage.ledger import Ledger
+from storage.files.checksums import product_digest
+from storage.run.ledger import Ledger
 
 HELD_TO_SECONDS, HELD_TO_MB = 5.0, 500.0
 FRAMES, EXPRESSIONS = 27, 4
@@ -137,7 +137,8 @@ def _files(stage: str, shard: str, videos: tuple[str, ...]) -> dict[str, str]:
 def cost(*words: str) -> tuple[Cost, str]:
     """What a command of ours takes in a process of its own, and what it prints."""
     code = (
-        "import sys; from flows.cli import main; sys.argv = ['pseudolabels', *sys.argv[1:]]; main()"
+        "import sys; from flows.commands.main import main;"
+        " sys.argv = ['pseudolabels', *sys.argv[1:]]; main()"
     )
     start = time.perf_counter()
     child = subprocess.Popen(

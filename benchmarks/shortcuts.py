@@ -20,12 +20,12 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from flows.finish import finish_stage
-from flows.paths import ALL, SHARD_STAGES
-from flows.run import plan_with, prepare_dataset
-from flows.shards import Plan
-from flows.tasks import do_shard
-from flows.workshop import Workshop
+from flows.commands.run import plan_with, prepare_dataset
+from flows.context import Workshop
+from flows.labelling.run_stages import finish_stage
+from flows.labelling.shard_stages import do_shard
+from flows.planning.plan import Plan
+from flows.planning.run_paths import ALL, SHARD_STAGES
 from pipeline.config import RunConfig, load_config
 from pipeline.geometry import box_iou
 from pipeline.types import Boxes

@@ -36,8 +36,8 @@ from pipeline.packed_masks import PackedMasks
 from pipeline.shapes.render import render
 from pipeline.shapes.scene import sample_scene
 from pipeline.types import PseudoMask, SampleKey, VideoRef
-from storage.images import read_image
-from storage.masks import MaskStore
+from storage.arrays.masks import MaskStore
+from storage.files.images import read_image
 
 HEIGHT, WIDTH = 360, 640
 HELD_TO = {

@@ -33,15 +33,15 @@ from rich.console import Console
 from rich.table import Table
 from safetensors.torch import save
 
-from flows.evaluation import baseline_masks, evaluate, summarise
-from flows.fingerprints import STAGE_VERSIONS, base_of
-from flows.paths import RunPaths
-from flows.predicting import How, predict_split
-from flows.run import plan_of
-from flows.students import clips_of, student_to_train
-from flows.training import identity_of
-from flows.validation import Validation
-from flows.workshop import Workshop
+from flows.commands.run import plan_of
+from flows.context import Workshop
+from flows.evaluation.scores import baseline_masks, evaluate, summarise
+from flows.planning.fingerprints import STAGE_VERSIONS, base_of
+from flows.planning.run_paths import RunPaths
+from flows.training.build import clips_of, student_to_train
+from flows.training.predict import How, predict_split
+from flows.training.train import identity_of
+from flows.training.validation import Validation
 from pipeline.config import RunConfig, config_from, load_config
 from pipeline.fingerprint import digest
 from pipeline.packed_masks import PackedMasks
@@ -49,12 +49,12 @@ from pipeline.types import Augmentation, Expression, PseudoMask, Status, VideoRe
 from stages.fuse import fuse
 from stages.rank import rank
 from stages.student.contract import Student
-from stages.student.fit import fit
-from stages.student.train import Trainer
-from storage.atomic import fresh_folder, replace_file
-from storage.candidates import read_candidates
-from storage.ledger import Ledger
-from storage.masks import MaskStore
+from stages.student.training.fit import fit
+from stages.student.training.train import Trainer
+from storage.arrays.candidates import read_candidates
+from storage.arrays.masks import MaskStore
+from storage.files.atomic import fresh_folder, replace_file
+from storage.run.ledger import Ledger
 from storage.tables import ground_videos, read_augmentations, read_ground
 
 BOXES = {"supervision": "boxes", "mil": True}

@@ -36,15 +36,15 @@ from transformers import BertConfig
 from pipeline.config import GroundConfig, SegmentConfig
 from pipeline.geometry import mask_iou
 from pipeline.shapes.scene import COLOURS, SHAPES
+from stages.common.mask_resolution import enlarge
+from stages.common.weights import fill_model, resolve_checkpoint
 from stages.demo.tokenizer import build_tokenizer
 from stages.ground.architecture import build_published as build_dino
 from stages.ground.grounder import GroundingDinoGrounder, as_caption, load_model
 from stages.ground.grounder import prepare as prepare_dino
-from stages.masks import enlarge
 from stages.segment.architecture import build_demo
 from stages.segment.architecture import build_published as build_sam
 from stages.segment.segmenter import SamSegmenter, prepare
-from stages.weights import fill_model, resolve_checkpoint
 
 HEIGHT, WIDTH = 360, 640
 EXPRESSIONS = 8

@@ -20,12 +20,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from flows.students import build_student, clips_of
-from flows.workshop import Workshop
+from flows.context import Workshop
+from flows.training.build import build_student, clips_of
 from pipeline.config import load_config
 from stages.student.contract import StepSize
-from stages.student.loading import clips_of_steps
-from stages.student.train import Trainer
+from stages.student.data.loading import clips_of_steps
+from stages.student.training.train import Trainer
 
 HELD_TO = 1.1
 

@@ -22,7 +22,7 @@ from pipeline.config import RankConfig
 from pipeline.geometry import pairwise_mask_iou
 from pipeline.packed_masks import PackedMasks
 from pipeline.types import FrameQuality, Hypotheses, PseudoMask, Status
-from stages.masks import mask_above
+from stages.common.mask_resolution import mask_above
 
 OUT_OF_ORDER = "breaks the temporal order"
 EMPTY_MASK = "the mask is empty"

@@ -29,8 +29,8 @@ from pipeline.types import (
     Provenance,
     SampleKey,
 )
-from storage.atomic import replace_file
-from storage.json_files import list_at, object_at, read_json_object
+from storage.files.atomic import replace_file
+from storage.files.json_files import list_at, object_at, read_json_object
 
 _LAYOUT = '{id: {"positive_texts": [...], "positive_confidences": [...], "negative_texts": [...]}}'
 _REMEDY = "mend the entry, or write the file again"

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from storage.images import read_mask
+from storage.files.images import read_mask
 
 TOPS = ("", "Annotations", "Annotations/480p", "480p")
 """Folders in which the videos of a submission or of a DAVIS result lie."""

@@ -29,8 +29,8 @@ from pipeline.types import (
     Provenance,
     SampleKey,
 )
-from storage.atomic import replace_file
-from storage.images import is_files_fault
+from storage.files.atomic import replace_file
+from storage.files.images import is_files_fault
 
 FORMAT_VERSION = 1
 """Of every table here; a reader refuses a newer one."""

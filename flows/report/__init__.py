@@ -9,15 +9,15 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from flows.figures import SHARES
+from flows.commands.terminal import FIGURES, SYSTEMS, figure
+from flows.context import Workshop
 from flows.report.charts import BINS, histogram_bars, shares
 from flows.report.gather import cards, pick_samples, read_metrics, read_quality, read_work
-from flows.show import FIGURES, SYSTEMS, figure
-from flows.students import FinishedMasks, prediction_split, student_is_done
-from flows.workshop import Workshop
+from flows.report.stage_table import SHARES
+from flows.training.build import FinishedMasks, prediction_split, student_is_done
 from pipeline.config import dump_config
-from storage.atomic import replace_file
-from storage.masks import MaskStore
+from storage.arrays.masks import MaskStore
+from storage.files.atomic import replace_file
 
 PREDICTIONS = 12
 """Samples of the student's predictions that are shown."""

@@ -10,19 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from flows.figures import stage_rows
-from flows.inputs import pick_frames
-from flows.meter import KINDS
-from flows.paths import ALL, SHARD_STAGES, STAGES
+from flows.context import Workshop
+from flows.labelling.stage_inputs import pick_frames
+from flows.planning.run_paths import ALL, SHARD_STAGES, STAGES
 from flows.report.charts import Histogram
 from flows.report.draw import TRUE, jpeg_url, overlay, predicted_frame
-from flows.workshop import Workshop
+from flows.report.stage_table import stage_rows
+from flows.timing import KINDS
 from pipeline.errors import InputError, StoreError
 from pipeline.metrics import region_similarity
 from pipeline.ports import DatasetReader
 from pipeline.types import Augmentation, Expression, FrameIndex, FrameQuality, Receipt, Status
-from storage.ledger import Ledger
-from storage.masks import MaskStore
+from storage.arrays.masks import MaskStore
+from storage.run.ledger import Ledger
 from storage.tables import iter_quality, read_augmentations
 
 STATUS_WORDS = {Status.UNKNOWN: "unknown", Status.PRESENT: "present", Status.ABSENT: "absent"}

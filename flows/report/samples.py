@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from flows.context import Workshop
 from flows.report.gather import cards, pick_samples
-from flows.students import FinishedMasks
-from flows.workshop import Workshop
+from flows.training.build import FinishedMasks
 
 SAMPLES = 6
 FRAMES = 4

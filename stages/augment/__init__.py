@@ -60,7 +60,7 @@ def load_captioner(
 def _load_model_captioner(config: AugmentConfig, device: torch.device, seed: int) -> Captioner:
     from stages.augment.captioner import ModelCaptioner
     from stages.augment.checkpoint import load_model
-    from stages.checkpoints import check_digest, resolve_checkpoint, weights_digest
+    from stages.common.checkpoints import check_digest, resolve_checkpoint, weights_digest
 
     folder = resolve_checkpoint(config.checkpoint)
     check_digest(config.checkpoint, config.sha256)

@@ -34,7 +34,7 @@ from stages.augment.prefix import SharedFrames
 from stages.augment.prompt import Prompt
 from stages.augment.reading import likelihood, read_answer, temperature_of
 from stages.augment.unanswered import given_up, settled
-from stages.batches import FittingBatches
+from stages.common.fitting_batches import FittingBatches
 
 logger = logging.getLogger(__name__)
 

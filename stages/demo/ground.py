@@ -25,9 +25,9 @@ from pipeline.geometry import masks_to_boxes
 from pipeline.shapes.language import view
 from pipeline.shapes.render import Rendered, render
 from pipeline.shapes.scene import HEIGHT, WIDTH, Scene, sample_scene
+from stages.common.preprocessing import normalise_frames
 from stages.demo.cycle import Recipe, run_cycle
 from stages.demo.phrases import Phrase, frame_phrases, name_phrases, visible_objects
-from stages.frames import normalise_frames
 from stages.ground.architecture import (
     FrameFeatures,
     Predictions,

@@ -15,9 +15,9 @@ from torch.nn import functional as F
 from pipeline.geometry import masks_to_boxes
 from pipeline.shapes.render import render
 from pipeline.shapes.scene import sample_scene
+from stages.common.mask_resolution import enlarge
 from stages.demo.cycle import Recipe, run_cycle
 from stages.demo.phrases import visible_objects
-from stages.masks import enlarge
 from stages.segment.architecture import encode_frames
 from stages.segment.decoder import decode_boxes
 

@@ -9,9 +9,9 @@ from groundingdino.models.GroundingDINO.groundingdino import GroundingDINO
 from groundingdino.util.misc import NestedTensor
 from torch import Tensor, nn
 
+from stages.common.text_cache import KnownTexts
 from stages.ground.architecture import build_demo_swin, encode_texts
 from stages.ground.grounder import as_caption
-from stages.known_texts import KnownTexts
 
 _CACHED_TEXTS = 4096
 

@@ -2,7 +2,7 @@
 
 The package's ``BiMultiHeadAttention`` projects every cell of all levels to 1,024 channels twice and
 back from there once, in each of six layers, to have it meet a caption of a few tokens. Here those
-projections are multiplied into the tokens (:mod:`stages.folding`).
+projections are multiplied into the tokens (:mod:`stages.common.folded_attention`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from groundingdino.models.GroundingDINO.fuse_modules import BiMultiHeadAttention
 from groundingdino.models.GroundingDINO.groundingdino import GroundingDINO
 from torch import Tensor, nn
 
-from stages.folding import contributions, gathered, scores
+from stages.common.folded_attention import contributions, gathered, scores
 
 
 class FoldedFusion(nn.Module):

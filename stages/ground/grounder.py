@@ -23,9 +23,10 @@ from pipeline.config import GroundConfig
 from pipeline.errors import CheckpointError, ConfigError
 from pipeline.ports import Image
 from pipeline.types import Boxes
-from stages.batches import FittingBatches
-from stages.compiled import compile_in_place, compiled, padded
-from stages.frames import normalise_frames, to_device
+from stages.common.compilation import compile_in_place, compiled, padded
+from stages.common.fitting_batches import FittingBatches
+from stages.common.preprocessing import normalise_frames, to_device
+from stages.common.weights import check_digest, fill_model, resolve_checkpoint
 from stages.ground.architecture import (
     FrameFeatures,
     TextFeatures,
@@ -39,7 +40,6 @@ from stages.ground.architecture import (
 )
 from stages.ground.deformable import fuse_deformable
 from stages.ground.fusion import fold_fusion
-from stages.weights import check_digest, fill_model, resolve_checkpoint
 
 SAME_BOX_IOU = 0.7
 """Of a text's boxes that overlap more, only the best is kept: runner-ups are other instances."""

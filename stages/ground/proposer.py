@@ -12,7 +12,7 @@ from groundingdino.models.GroundingDINO.groundingdino import GroundingDINO
 from torch import Tensor, nn
 
 from pipeline.config import GroundConfig
-from stages.frames import normalise_frames
+from stages.common.preprocessing import normalise_frames
 from stages.ground.architecture import (
     TextFeatures,
     decoder_of,

@@ -17,8 +17,8 @@ from segment_anything.modeling import (
 )
 from torch import Tensor, nn
 
-from stages.frames import resize
-from stages.masks import input_size
+from stages.common.mask_resolution import input_size
+from stages.common.preprocessing import resize
 
 _MEAN, _STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 

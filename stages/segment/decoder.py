@@ -2,7 +2,7 @@
 
 The package's ``TwoWayTransformer`` projects all cells of a frame for every box, at each attention
 anew. A box brings few tokens, seven of them; with eight heads they are 56 rows, fewer than the 128
-channels of a projection, so the projections are multiplied into the tokens (:mod:`stages.folding`),
+channels of a projection, so the projections are multiplied into the tokens (``folded_attention``),
 which leaves a third of the multiplications. The upscaling looks at each cell by itself, so it is
 done for the cells that the frame covers and not for the padding.
 
@@ -18,8 +18,8 @@ from segment_anything.modeling.transformer import Attention
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stages.folding import contributions, gathered, scores
-from stages.masks import LOW_RESOLUTION, low_resolution_size
+from stages.common.folded_attention import contributions, gathered, scores
+from stages.common.mask_resolution import LOW_RESOLUTION, low_resolution_size
 
 UPSCALING = 4
 """Low-resolution cells along a side of an embedding's cell."""
@@ -31,7 +31,7 @@ def decode_boxes(
     """One mask a box, each box with the embedding of its own frame.
 
     Equal within rounding to the package's ``MaskDecoder``, frame by frame, cut to the frame
-    (:func:`stages.masks.low_resolution_size`).
+    (:func:`stages.common.mask_resolution.low_resolution_size`).
 
     Args:
         embeddings: [B, C, s, s].

@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision.ops import box_convert
 
 from pipeline.config import SegmentConfig
-from stages.masks import enlarge
+from stages.common.mask_resolution import enlarge
 from stages.segment.architecture import encode_frames
 from stages.segment.decoder import decode_boxes
 

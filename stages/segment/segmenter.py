@@ -18,14 +18,14 @@ from pipeline.config import SegmentConfig
 from pipeline.geometry import box_iou
 from pipeline.ports import Image
 from pipeline.types import Candidates
-from stages.batches import FittingBatches
-from stages.compiled import compile_in_place, compiled, padded
-from stages.frames import to_device, wait_for
-from stages.masks import low_resolution_size
+from stages.common.compilation import compile_in_place, compiled, padded
+from stages.common.fitting_batches import FittingBatches
+from stages.common.mask_resolution import low_resolution_size
+from stages.common.preprocessing import to_device, wait_for
+from stages.common.weights import check_digest, fill_model, resolve_checkpoint
 from stages.segment.architecture import build_demo, build_published, encode_frames
 from stages.segment.attention import fuse_attention
 from stages.segment.decoder import decode_boxes
-from stages.weights import check_digest, fill_model, resolve_checkpoint
 
 STABILITY_OFFSET = 1.0
 """Stability is the IoU of the masks at logits above +1 and above -1, as in segment-anything."""

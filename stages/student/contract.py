@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from stages.student.clips import Clip
+from stages.student.data.clips import Clip
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from pipeline.config import StudentEncodersConfig
 from pipeline.errors import CheckpointError
-from stages.student.model import ImageEncoder, TextEncoder
+from stages.common.weights import fill_model
+from stages.student.simrvos.model import ImageEncoder, TextEncoder
 from stages.student.text_encoders import FrozenText, load_text_encoder
-from stages.weights import fill_model
 
 _RESNETS: dict[str, Callable[..., ResNet]] = {"resnet50": resnet50, "resnet101": resnet101}
 _REMEDY = "set student.encoders.backbone_checkpoint to torchvision's weights of that model"

@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from pipeline.errors import CheckpointError
-from stages.known_texts import KnownTexts
+from stages.common.text_cache import KnownTexts
 
 _EXPECTED = "a folder with config.json, model.safetensors and the tokenizer's files"
 _REMEDY = "set student.encoders.text_encoder to a text encoder's folder, or to 'demo'"
@@ -28,8 +28,8 @@ _CACHED_TEXTS = 4096
 
 
 class FrozenText:
-    """A :class:`stages.student.model.TextEncoder` over a frozen model; a sentence is encoded once
-    and kept, up to 4096 of them."""
+    """A ``TextEncoder`` of ``simrvos/model.py`` over a frozen model; a sentence is encoded once and
+    kept, up to 4096 of them."""
 
     def __init__(self, model: PreTrainedModel, tokenizer: Any, device: torch.device) -> None:
         self._model: Any = model.eval().requires_grad_(False)

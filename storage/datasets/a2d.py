@@ -24,14 +24,14 @@ from numpy.typing import NDArray
 from pipeline.errors import InputError
 from pipeline.ports import Image
 from pipeline.types import Expression, FrameIndex, SampleKey, VideoRef
-from storage.csv_files import read_csv_rows
 from storage.datasets.base import MaskedReader
-from storage.datasets.clips import ClipCache
 from storage.datasets.files import names_in, read_ids, status
 from storage.datasets.numbers import is_number
 from storage.datasets.sentences import checked_sentence
-from storage.images import is_files_fault
-from storage.names import safe_name
+from storage.datasets.video_files import ClipCache
+from storage.files.csv_files import read_csv_rows
+from storage.files.images import is_files_fault
+from storage.files.names import safe_name
 
 SUBSETS = {"train": "0", "test": "1"}
 

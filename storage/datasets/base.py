@@ -19,8 +19,8 @@ from pipeline.ports import Image
 from pipeline.types import Expression, FrameIndex, VideoRef
 from storage.datasets.files import is_folder, status
 from storage.datasets.numbers import is_number
-from storage.images import read_image, read_mask
-from storage.names import check_inside
+from storage.files.images import read_image, read_mask
+from storage.files.names import check_inside
 
 
 class MaskedReader(ABC):

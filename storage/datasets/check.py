@@ -17,7 +17,7 @@ from pipeline.types import Expression, FrameIndex, VideoRef
 from storage.datasets.a2d import A2DSentences, odd_instances
 from storage.datasets.meta_expressions import IndexedReader
 from storage.datasets.published import published_counts
-from storage.images import read_image
+from storage.files.images import read_image
 
 _PROBLEMS = (InputError, OSError)
 

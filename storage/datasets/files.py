@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.errors import InputError
-from storage.images import is_files_fault
+from storage.files.images import is_files_fault
 
 REMEDY = "restore the folder or mend its rights"
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from pipeline.errors import InputError
 from pipeline.types import VideoRef
 from storage.datasets.files import REMEDY, listing
-from storage.images import image_size
-from storage.names import check_inside, safe_name
+from storage.files.images import image_size
+from storage.files.names import check_inside, safe_name
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 

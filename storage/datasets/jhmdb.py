@@ -24,13 +24,13 @@ from scipy.io.matlab import MatReadError
 
 from pipeline.errors import InputError
 from pipeline.types import Expression, FrameIndex, SampleKey, VideoRef
-from storage.csv_files import read_csv_rows
 from storage.datasets.base import MaskedReader
 from storage.datasets.files import REMEDY, listing, names_in, status
 from storage.datasets.frames import video_from_folder
 from storage.datasets.sentences import checked_sentence
-from storage.images import is_files_fault
-from storage.names import safe_name
+from storage.files.csv_files import read_csv_rows
+from storage.files.images import is_files_fault
+from storage.files.names import safe_name
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from storage.datasets.base import MaskedReader
 from storage.datasets.files import names_in, status
 from storage.datasets.frames import SUFFIXES, video_from_folder
 from storage.datasets.sentences import checked_sentence, expression_order
-from storage.json_files import list_at, object_at, read_json_object
-from storage.names import safe_name
+from storage.files.json_files import list_at, object_at, read_json_object
+from storage.files.names import safe_name
 
 INDEX = "meta_expressions.json"
 INDEX_LAYOUT = '{"videos": {id: {"expressions": {id: {"exp": text}}, "frames": [name]}}}'

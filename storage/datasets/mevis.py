@@ -21,7 +21,7 @@ from pipeline.errors import InputError, PseudoLabelError
 from pipeline.types import Expression, FrameIndex, VideoRef
 from storage.datasets.files import status
 from storage.datasets.meta_expressions import INDEX, IndexedReader
-from storage.json_files import list_at, read_json_object
+from storage.files.json_files import list_at, read_json_object
 
 _MASKS_LAYOUT = "{anno_id: [COCO RLE or null, one a frame]}"
 _MOST_MASK_BYTES = 1 << 33

@@ -28,8 +28,8 @@ from storage.datasets.files import is_folder, read_ids
 from storage.datasets.frames import video_from_folder
 from storage.datasets.refytvos import RefYouTubeVOS
 from storage.datasets.sentences import checked_sentence
-from storage.images import is_files_fault
-from storage.names import safe_name
+from storage.files.images import is_files_fault
+from storage.files.names import safe_name
 
 ANNOTATION_SETS = (
     ("Davis17_annot1.txt", "utf-8"),

@@ -28,7 +28,7 @@ from storage.datasets.meta_expressions import (
     IndexedReader,
     read_videos,
 )
-from storage.json_files import object_at
+from storage.files.json_files import object_at
 
 logger = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from pipeline.errors import InputError
 from pipeline.shapes.language import referring_expressions
 from pipeline.shapes.render import render
 from pipeline.shapes.scene import FRAME_STEP, Scene, sample_scene
-from storage.atomic import fresh_folder
-from storage.images import write_index_mask
+from storage.files.atomic import fresh_folder
+from storage.files.images import write_index_mask
 
 JPEG_QUALITY = 93
 _SPLIT_SEED = {"train": 1, "valid": 2}

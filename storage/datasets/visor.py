@@ -28,14 +28,14 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from pipeline.types import Expression, FrameIndex, SampleKey, VideoRef
-from storage.csv_files import read_csv_rows
 from storage.datasets.base import MaskedReader
 from storage.datasets.files import is_folder, names_in
 from storage.datasets.frames import video_from_folder
 from storage.datasets.numbers import is_number
 from storage.datasets.sentences import checked_sentence
-from storage.json_files import list_at, object_at, read_json_object
-from storage.names import is_safe_name, safe_name
+from storage.files.csv_files import read_csv_rows
+from storage.files.json_files import list_at, object_at, read_json_object
+from storage.files.names import is_safe_name, safe_name
 
 logger = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from typing import Any
 from pipeline.coco import encode_rle
 from pipeline.geometry import masks_to_boxes
 from pipeline.types import VideoRef
-from storage.atomic import replace_file
 from storage.exports.json_stream import JsonStream
 from storage.exports.source import ExportReport, ExportSource
+from storage.files.atomic import replace_file
 
 CATEGORIES = [{"id": 1, "name": "object", "supercategory": "object"}]
 

@@ -23,10 +23,10 @@ from typing import Any
 
 from pipeline.coco import encode_rle
 from pipeline.geometry import masks_to_boxes
-from storage.atomic import fresh_folder
 from storage.exports.json_stream import JsonStream
 from storage.exports.parquet import QUALITY_COLUMNS
 from storage.exports.source import ExportReport, ExportSource, Quality, place_frame
+from storage.files.atomic import fresh_folder
 
 LABELS = "labels.json"
 CATEGORIES = [{"id": 1, "name": "pseudo-mask", "supercategory": "object"}]

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 
 from pipeline.coco import encode_rle
 from pipeline.types import VideoRef
-from storage.atomic import replace_file
 from storage.exports.source import ExportReport, ExportSource, Quality
+from storage.files.atomic import replace_file
 
 QUALITY_COLUMNS = (
     "box_score",

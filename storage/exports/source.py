@@ -20,7 +20,7 @@ from PIL import Image
 from pipeline.errors import InputError, StoreError
 from pipeline.ports import DatasetReader
 from pipeline.types import FrameIndex, FrameQuality, VideoRef
-from storage.masks import MaskStore
+from storage.arrays.masks import MaskStore
 from storage.tables import open_table
 
 JPEG_QUALITY = 95

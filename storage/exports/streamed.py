@@ -16,9 +16,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.atomic import fresh_folder, replace_file
-from storage.images import png_of
-from storage.names import safe_name
+from storage.files.atomic import fresh_folder, replace_file
+from storage.files.images import png_of
+from storage.files.names import safe_name
 
 WITHOUT_TOP_FOLDER = frozenset({"mevis"})
 

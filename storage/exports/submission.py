@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import StoreError
-from storage.atomic import replace_file
 from storage.exports.source import ExportReport, ExportSource
 from storage.exports.streamed import ZipSink
+from storage.files.atomic import replace_file
 
 
 def export_submission(source: ExportSource, out: Path) -> ExportReport:

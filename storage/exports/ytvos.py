@@ -25,10 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.types import Expression, Status, VideoRef
-from storage.atomic import fresh_folder
 from storage.exports.json_stream import JsonStream
 from storage.exports.source import ExportReport, ExportSource, place_frame
-from storage.images import write_index_mask
+from storage.files.atomic import fresh_folder
+from storage.files.images import write_index_mask
 
 CATEGORY = "others"
 """Loaders look categories up in YouTube-VOS's list, which has this one for whatever it is."""

@@ -9,8 +9,8 @@ from benchmarks.data.videos import write_videos
 from benchmarks.overhead import _account
 from benchmarks.refuse import EXPRESSIONS, FRAMES, measure
 from benchmarks.shortcuts import agreement
-from flows.meter import BUSY, WRITES
-from flows.meter import FRAMES as WAITS
+from flows.timing import BUSY, WRITES
+from flows.timing import FRAMES as WAITS
 from pipeline.types import Boxes, FrameIndex, Receipt
 from storage.datasets import open_dataset
 

@@ -4,8 +4,8 @@ import numpy as np
 
 from benchmarks.codecs import OTHERS, chunks_of, measure
 from pipeline.types import Candidates
-from storage.candidates import CandidateWriter
-from storage.zarr_arrays import BLOSC
+from storage.arrays.candidates import CandidateWriter
+from storage.arrays.zarr_arrays import BLOSC
 
 
 def test_every_compressor_is_measured_on_the_chunks_of_a_run(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from torch import nn
 
 from benchmarks import rates
 from benchmarks.rates import ENCODER, Work, flop_of_frame, main, measure, rows_of, twin_of
-from stages.compiled import compile_in_place
+from stages.common.compilation import compile_in_place
 
 CPU = torch.device("cpu")
 

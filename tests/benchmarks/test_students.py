@@ -11,11 +11,11 @@ import pytest
 
 from benchmarks import students
 from benchmarks.students import BOXES, WEAK, Row, key_of, masks_of
-from flows.workshop import Workshop
+from flows.context import Workshop
 from pipeline.config import RunConfig, load_config
 from pipeline.packed_masks import PackedMasks
 from pipeline.types import PseudoMask, Receipt
-from storage.ledger import Ledger
+from storage.run.ledger import Ledger
 from tests.fakes.dataset import write_dataset
 
 

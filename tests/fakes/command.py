@@ -21,8 +21,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import flows.run
-from flows import cli, server
+import flows.commands.run
+from flows.commands import main as command_line
+from flows.orchestration import server
 from pipeline.types import Boxes, Candidates
 from tests.fakes.stages import FakeGrounder, FakeSegmenter, fake_parts
 
@@ -66,8 +67,8 @@ def main() -> None:
         grounder=lambda config, device: Grounder(),
         segmenter=lambda config, device: Segmenter(),
     )
-    flows.run.Parts = lambda: parts  # type: ignore[assignment,misc]
-    cli.main()
+    flows.commands.run.Parts = lambda: parts  # type: ignore[assignment,misc]
+    command_line.main()
 
 
 if __name__ == "__main__":

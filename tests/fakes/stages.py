@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.workshop import Parts
+from flows.context import Parts
 from pipeline.config import RunConfig
 from pipeline.packed_masks import PackedMasks
 from pipeline.types import (

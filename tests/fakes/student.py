@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pipeline.shapes.render import render
 from pipeline.shapes.scene import Scene, sample_scene
 from pipeline.types import Expression, FrameIndex, SampleKey, Status, VideoRef
-from stages.student.model import SimRVOS
+from stages.student.simrvos.model import SimRVOS
 
 CHANNELS = 32
 

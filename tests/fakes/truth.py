@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.packed_masks import PackedMasks
 from pipeline.ports import DatasetReader
 from pipeline.types import FrameIndex, PseudoMask, Status
-from storage.masks import MaskStore
+from storage.arrays.masks import MaskStore
 
 
 def store_truth(reader: DatasetReader, path: Path, weight: float) -> None:

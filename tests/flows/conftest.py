@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from flows.run import run_all
-from flows.scope import scope_of
-from flows.shards import Plan
+from flows.commands.run import run_all
+from flows.planning.plan import Plan
+from flows.planning.stage_selection import scope_of
 from pipeline.config import RunConfig, load_config
 from tests.fakes.dataset import write_dataset
 from tests.fakes.stages import Loaded, fake_parts
@@ -82,7 +82,7 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Prefect server of the test session alone; telemetry and logs are off."""
     import os
 
-    from flows import server
+    from flows.orchestration import server
 
     home = tmp_path_factory.mktemp("prefect")
     before = dict(os.environ)

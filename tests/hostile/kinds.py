@@ -20,16 +20,17 @@ from typing import Any
 import torch
 from PIL import Image
 
-from flows.run import plan_with
+from flows.commands.run import plan_with
 from pipeline.config import load_config
 from pipeline.errors import PseudoLabelError, UnusableAnswerError
 from stages.augment.parse import MAXIMUM_CHARACTERS, parse_answer
-from stages.weights import read_weights
-from storage import json_files, predictions
+from stages.common.weights import read_weights
+from storage import predictions
+from storage.arrays.candidates import read_candidates
+from storage.arrays.hypotheses import StoredHypotheses
+from storage.arrays.masks import MaskStore
 from storage.augmentation_file import read_augmentation_file
-from storage.candidates import read_candidates
-from storage.hypotheses import StoredHypotheses
-from storage.masks import MaskStore
+from storage.files import json_files
 from storage.predictions import PredictionTree
 from storage.tables import iter_quality, read_augmentations, read_ground
 from tests.hostile.site import BAD, GOOD, Site, label, refused, set_aside

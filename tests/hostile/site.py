@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flows.finish import finish_stage
-from flows.paths import SHARD_STAGES
-from flows.run import plan_with
-from flows.tasks import do_shard
-from flows.workshop import Workshop
+from flows.commands.run import plan_with
+from flows.context import Workshop
+from flows.labelling.run_stages import finish_stage
+from flows.labelling.shard_stages import do_shard
+from flows.planning.run_paths import SHARD_STAGES
 from pipeline.config import load_config
 from pipeline.errors import InputError, PseudoLabelError
 from pipeline.types import FrameIndex

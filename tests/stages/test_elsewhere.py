@@ -86,7 +86,7 @@ def test_the_device_of_these_tests_has_a_gpus_rules(there: Call) -> None:
 
 
 def resized() -> list[NDArray[np.float32]]:
-    from stages.frames import resize, to_device
+    from stages.common.preprocessing import resize, to_device
 
     return [
         resize(to_device(frames(), torch.device(device)), (96, 170)).float().cpu().numpy()
@@ -102,7 +102,7 @@ def test_frames_are_resized_as_on_the_cpu_to_one_of_256_levels(there: Call) -> N
 
 
 def waits_for_frames() -> tuple[int, bool]:
-    from stages.frames import normalise_frames, to_device
+    from stages.common.preprocessing import normalise_frames, to_device
 
     here, there = (
         [normalise_frames(to_device(frames(), torch.device(device)), 96, 170) for _ in range(2)][1]
@@ -233,11 +233,11 @@ class Boxed(Videos):
 
 def losses(name: str) -> list[tuple[list[dict[str, float]], list[NDArray[np.bool_]]]]:
     """Of each device: the terms of two steps, and what the student then predicts."""
-    from flows.students import build_student, supervision_of
-    from stages.student.clips import Clips, Shape
-    from stages.student.flow import OpticalFlow
+    from flows.training.build import build_student, supervision_of
+    from stages.student.data.clips import Clips, Shape
+    from stages.student.data.optical_flow import OpticalFlow
     from stages.student.predict import predict_video
-    from stages.student.train import Trainer
+    from stages.student.training.train import Trainer
 
     videos: Any = Boxed(two_scenes()[:1])
     size = {"steps": 2, "clips_a_step": 1, "frames_a_clip": 3, "short_side": 96}

@@ -34,8 +34,8 @@ from stages.fuse import (
     fuse,
     telling_negatives,
 )
-from storage.candidates import CandidateWriter, StoredCandidates
-from storage.zarr_arrays import StoredArray
+from storage.arrays.candidates import CandidateWriter, StoredCandidates
+from storage.arrays.zarr_arrays import StoredArray
 
 KEY = SampleKey("shapes", "train", "v", "0")
 H, W = 6, 10

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.config import RankConfig
 from pipeline.types import Hypotheses, SampleKey, Status
-from stages.masks import enlarge
+from stages.common.mask_resolution import enlarge
 from stages.rank import EMPTY_MASK, OUT_OF_ORDER, order_violations, rank, smoothest_path
 
 KEY = SampleKey("shapes", "train", "v", "0")

@@ -28,10 +28,10 @@ from pipeline.types import (
     SampleKey,
     VideoRef,
 )
-from storage.candidates import CandidateWriter, read_candidates
-from storage.hypotheses import HypothesisWriter, StoredHypotheses
-from storage.ledger import Ledger
-from storage.masks import MaskStore
+from storage.arrays.candidates import CandidateWriter, read_candidates
+from storage.arrays.hypotheses import HypothesisWriter, StoredHypotheses
+from storage.arrays.masks import MaskStore
+from storage.run.ledger import Ledger
 from storage.tables import (
     GroundWriter,
     iter_quality,

@@ -17,11 +17,11 @@ from torchvision.ops import box_convert
 
 from pipeline.config import GroPromptConfig
 from pipeline.geometry import box_iou, masks_to_boxes
-from stages.student.clips import Clip
 from stages.student.contract import StepSize, Student
-from stages.student.frames import by_size, distinct_frames, on_the_same_frames
+from stages.student.data.clips import Clip
+from stages.student.data.frames import by_size, distinct_frames, on_the_same_frames
+from stages.student.data.supervision import FrameSupervision
 from stages.student.groprompt.losses import box_loss, modal_contrast, score_loss, text_contrast
-from stages.student.supervision import FrameSupervision
 
 SAME_TARGET_IOU = 0.5
 """Sentences whose true boxes in a frame overlap at least this much are of one object."""

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.config import WsrvosConfig
-from stages.student.model import (
+from stages.student.simrvos.model import (
     ImageEncoder,
     TextEncoder,
     feature_maps,

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stages.student.lgcfs import cross_frame_logits
-from stages.student.model import DYNAMIC_CHANNELS, FeaturePyramid, filter_sizes
+from stages.student.simrvos.lgcfs import cross_frame_logits
+from stages.student.simrvos.model import DYNAMIC_CHANNELS, FeaturePyramid, filter_sizes
 
 
 class Refinement(nn.Module):

@@ -20,7 +20,7 @@ from stages.student.encoders import (
     build_encoders,
     load_backbone,
 )
-from stages.student.model import SimRVOS, feature_maps
+from stages.student.simrvos.model import SimRVOS, feature_maps
 from stages.student.text_encoders import FrozenText
 from tests.fakes.student import TinyImages, TinyWords
 

@@ -13,7 +13,7 @@ from pipeline.errors import InputError
 from pipeline.types import FrameIndex
 from storage.datasets import open_dataset
 from storage.datasets.a2d import A2DSentences, read_instances, read_queries
-from storage.datasets.clips import ClipCache
+from storage.datasets.video_files import ClipCache
 from tests.storage.datasets import trees
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from storage import images
 from storage.datasets import open_dataset
 from storage.datasets.check import DatasetCheck, check_dataset
 from storage.datasets.published import published_counts
 from storage.datasets.statistics import dataset_statistics
+from storage.files import images
 from tests.storage.datasets import trees
 
 opened: list[str] | None = None

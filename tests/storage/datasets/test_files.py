@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import InputError
-from storage.csv_files import read_csv_rows
 from storage.datasets.files import is_folder, names_in, read_ids, status
-from storage.json_files import read_json_object
+from storage.files.csv_files import read_csv_rows
+from storage.files.json_files import read_json_object
 from tests.storage.datasets import trees
 
 

@@ -27,7 +27,7 @@ MAY_PASS = [
     errno.ETIMEDOUT,
     errno.EINTR,
 ]
-"""What ``flows/pseudolabels.py`` tries again, where it is of an input."""
+"""What ``flows/orchestration/labelling_flow.py`` tries again, where it is of an input."""
 
 
 @pytest.mark.parametrize("number", FOLDERS_FAULT, ids=errno.errorcode.get)

@@ -10,9 +10,9 @@ import pytest
 
 from pipeline.packed_masks import PackedMasks
 from pipeline.types import FrameQuality, PseudoMask, SampleKey, Status
+from storage.arrays.masks import MaskStore
 from storage.datasets import open_dataset
 from storage.exports import ExportSource
-from storage.masks import MaskStore
 from storage.tables import write_quality
 from tests.storage.datasets import trees
 

@@ -13,10 +13,10 @@ from PIL import Image
 from pycocotools import mask as rle_codec
 from pycocotools.coco import COCO
 
+from storage.arrays.masks import MaskStore
 from storage.datasets import open_dataset
 from storage.exports import EXPORTS, ExportSource
 from storage.exports.json_stream import JsonStream
-from storage.masks import MaskStore
 from tests.storage.datasets import trees
 
 

@@ -9,10 +9,10 @@ import pytest
 
 from pipeline.errors import StoreError
 from pipeline.types import FrameQuality
+from storage.arrays.masks import MaskStore
 from storage.datasets import open_dataset
 from storage.exports import EXPORTS, ExportReport, ExportSource
 from storage.exports.source import QualityByVideo
-from storage.masks import MaskStore
 from storage.tables import merge_quality, write_quality
 from tests.storage.datasets import trees
 from tests.storage.exports.conftest import P, pseudo_mask, truth

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.errors import InputError
 from storage.exports.streamed import MaskSink, open_sink
-from storage.images import png_of
+from storage.files.images import png_of
 
 MASK = np.eye(4, 6, dtype=np.bool_)
 

@@ -9,10 +9,10 @@ from PIL import Image
 
 from pipeline.errors import StoreError
 from pipeline.types import FrameIndex, Status
+from storage.arrays.masks import MaskStore
 from storage.datasets import open_dataset
 from storage.exports import EXPORTS, ExportSource
 from storage.exports.ytvos import CATEGORY
-from storage.masks import MaskStore
 from tests.storage.datasets import trees
 from tests.storage.exports.conftest import P, U, make_source, pseudo_mask, truth
 

@@ -14,15 +14,15 @@ from torchvision.ops import box_convert
 from pipeline.config import GroPromptConfig, GroundConfig, SegmentConfig
 from stages.ground.proposer import DecoderProposer
 from stages.segment.prompter import BoxPrompter
-from stages.student.clips import Clip
 from stages.student.contract import StepSize
+from stages.student.data.clips import Clip
+from stages.student.data.supervision import ABSENT, UNKNOWN, FrameSupervision, of_boxes, of_mask
 from stages.student.groprompt.student import (
     GroPrompt,
     best_boxes,
     nearest_targets,
     of_other_objects,
 )
-from stages.student.supervision import ABSENT, UNKNOWN, FrameSupervision, of_boxes, of_mask
 
 LEFT, RIGHT = (4.0, 8.0, 16.0, 24.0), (30.0, 8.0, 42.0, 20.0)
 SIZE = (32, 48)
@@ -257,7 +257,7 @@ def test_the_best_box_is_the_grounders(whole: GroPrompt, small_dino: Any) -> Non
 
 
 def test_masks_are_the_segmenters(whole: GroPrompt, small_sam: Any) -> None:
-    from stages.masks import enlarge
+    from stages.common.mask_resolution import enlarge
     from stages.segment.segmenter import SamSegmenter
 
     images = pair()[0].images

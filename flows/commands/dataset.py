@@ -1,0 +1,135 @@
+"""``pseudolabels dataset``: is it all there, and what is in it."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from storage.datasets.check import DatasetCheck
+
+app = typer.Typer(no_args_is_help=True, help="Check a data set, or show what is in it.")
+console = Console()
+
+SHOWN_FINDINGS = 50
+
+NameOption = Annotated[str, typer.Option("--dataset", help="A reader's name, such as refytvos.")]
+FolderOption = Annotated[Path, typer.Option("--root", help="The data set's folder.")]
+SplitOption = Annotated[str, typer.Option(help="The split.")]
+
+
+@app.command("check")
+def check(
+    dataset: NameOption,
+    root: FolderOption,
+    split: SplitOption = "train",
+    quick: Annotated[bool, typer.Option("--quick", help="Read headers; decode no frame.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Walks a data set: what is missing, broken or odd, by file; counts beside the published ones;
+    what labelling it costs. Ends with 1 where something is missing or broken.
+    """
+    from storage.datasets import open_dataset
+    from storage.datasets.check import check_dataset
+
+    reader = open_dataset(dataset, root, split)
+    total, done = len(reader.video_ids()), 0
+    with Console(stderr=True).status("") as status:
+
+        def advance(video_id: str) -> None:
+            nonlocal done
+            done += 1
+            status.update(f"{done} of {total} videos: {escape(video_id)}")
+
+        found = check_dataset(reader, not quick, advance)
+    if as_json:
+        console.file.write(json.dumps(_document(found), indent=2) + "\n")
+    else:
+        _show_check(found, f"{dataset} {split}")
+    if any(item.kind != "odd" for item in found.findings):
+        raise typer.Exit(1)
+
+
+@app.command("show")
+def show(
+    dataset: NameOption,
+    root: FolderOption,
+    split: SplitOption = "train",
+    sheet: Annotated[Path | None, typer.Option(help="PNG to write the contact sheet to.")] = None,
+    videos: Annotated[int, typer.Option(min=1, help="Of the contact sheet.")] = 12,
+) -> None:
+    """Prints statistics of a data set and writes a contact sheet."""
+    from flows.report.contact_sheet import write_contact_sheet
+    from storage.datasets import open_dataset
+    from storage.datasets.statistics import dataset_statistics
+
+    reader = open_dataset(dataset, root, split)
+    table = Table(title=f"{dataset} {split}", title_justify="left", show_header=False)
+    for name, value in dataset_statistics(reader).rows():
+        table.add_row(name, value)
+    console.print(table)
+    path = sheet or Path(f"{dataset}-{split}.png")
+    count = write_contact_sheet(reader, path, videos)
+    if count:
+        console.print(f"Contact sheet of {count} videos: {path}", highlight=False, soft_wrap=True)
+    else:
+        console.print("No video could be read, so there is no contact sheet; see `dataset check`.")
+
+
+def _show_check(found: DatasetCheck, title: str) -> None:
+    from pipeline.costs import labelling_costs
+
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for name in ("", "here", "published"):
+        table.add_column(name, justify="right" if name else "left")
+    for name, count in found.counts.items():
+        published = found.published.get(name)
+        table.add_row(name, f"{count:,}", "" if published is None else f"{published:,}")
+    console.print(table)
+    for item in found.findings[:SHOWN_FINDINGS]:
+        colour = "yellow" if item.kind == "odd" else "red"
+        words = f"[{colour}]{item.kind}[/{colour}] {escape(item.path)}: {escape(item.words)}"
+        console.print(words, highlight=False, soft_wrap=True)
+    if len(found.findings) > SHOWN_FINDINGS:
+        console.print(f"… and {len(found.findings) - SHOWN_FINDINGS} more; --json has them all")
+    if not found.findings:
+        console.print("Nothing is missing, broken or odd.")
+    table = Table(
+        title="Labelling cost at 79 s a mask and 7 s a box",
+        title_justify="left",
+        header_style="bold",
+    )
+    for name in ("", "masks", "boxes", "hours", "times less"):
+        table.add_column(name, justify="right" if name else "left")
+    for cost in labelling_costs(found.shown):
+        table.add_row(
+            cost.name,
+            f"{cost.masks:,}",
+            f"{cost.boxes:,}",
+            "–" if math.isnan(cost.seconds) else f"{cost.seconds / 3600:,.1f}",
+            f"{cost.times_less:.1f}" if math.isfinite(cost.times_less) else "–",
+        )
+    console.print(table)
+    if not found.counts["masks"]:
+        console.print("Without truth every frame is taken to show its target.")
+
+
+def _document(found: DatasetCheck) -> dict[str, object]:
+    from pipeline.costs import labelling_costs
+
+    return {
+        "counts": dict(found.counts),
+        "published": found.published,
+        "findings": [vars(item) for item in found.findings],
+        "labelling_seconds": {
+            cost.name: None if math.isnan(cost.seconds) else cost.seconds
+            for cost in labelling_costs(found.shown)
+        },
+    }

@@ -1,0 +1,93 @@
+"""``run --dry-run``: what a run would do, stage by stage, and why; nothing is written."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from flows.planning.plan import Job, Plan
+from flows.planning.run_paths import SHARD_STAGES
+from flows.planning.stage_selection import Scope
+from flows.planning.time_estimate import WORTH_SAYING, forecast, in_words, seconds_left
+from pipeline.config import RunConfig
+
+
+def explain(config: RunConfig, console: Console, scope: Scope, retry_set_aside: bool) -> None:
+    """Prints what ``run`` would do.
+
+    Raises:
+        PseudoLabelError: the run could not start.
+    """
+    from flows.commands.run import plan_with, shapes_to_render
+    from flows.context import Workshop
+
+    missing = shapes_to_render(config)
+    if missing is not None:
+        _say(console, f"shapes: {missing} would be rendered; then every stage, from the start")
+        return
+    plan = plan_with(Workshop(config), retry_set_aside, scope, remember=False)
+    for line in [*selection_lines(plan), *plan_lines(plan)]:
+        _say(console, line)
+
+
+def plan_lines(plan: Plan) -> list[str]:
+    """A line for each stage with something to do, and how long that will take; one that says so
+    where there is nothing."""
+    lines = [
+        line
+        for stage in plan.stages
+        if (line := _stage_line(stage, plan.jobs.get(stage, ()))) is not None
+    ]
+    if not lines:
+        return ["Nothing to do: everything is done."]
+    return [*lines, *filter(None, [forecast(plan)])]
+
+
+def selection_lines(plan: Plan) -> list[str]:
+    """What is to be said of the videos selected, and of those that are gone."""
+    lines = []
+    if plan.gone:
+        words = "video is" if len(plan.gone) == 1 else "videos are"
+        lines.append(
+            f"{len(plan.gone)} {words} gone from the data set, such as {plan.gone[0]}: only with"
+            " --forget-missing, which removes what was made of them"
+        )
+    if plan.along:
+        words = "video comes" if plan.along == 1 else "videos come"
+        lines.append(
+            f"{plan.along} {words} along with those asked for: a shard is done as a whole, and"
+            " theirs is the same"
+        )
+    return lines
+
+
+def _stage_line(stage: str, jobs: Sequence[Job]) -> str | None:
+    due = [job for job in jobs if job.state == "due"]
+    waits = [job for job in jobs if job.state == "waits"]
+    whole = stage not in SHARD_STAGES
+    if due:
+        reasons = Counter(job.reason for job in due).most_common()
+        why = ", ".join([reasons[0][0]] if len(reasons) == 1 else [])
+        why = why or "; ".join(f"{count} {reason}" for reason, count in reasons)
+        head = f"{stage}: the whole run" if whole else f"{stage}: {len(due)} of {len(jobs)} shards"
+        if waits:
+            why += f"; {len(waits)} more if {_names(waits)} come out different"
+        seconds = None if whole else seconds_left(jobs)
+        if seconds is not None and seconds >= WORTH_SAYING:
+            why += f"; about {in_words(seconds)}"
+        return f"{head}, {why}"
+    if waits:
+        names = _names(waits)
+        head = f"{stage}:" if whole else f"{stage}: {len(waits)} of {len(jobs)} shards"
+        return f"{head} only if {names} comes out different"
+    return None
+
+
+def _names(waits: Sequence[Job]) -> str:
+    return ", ".join(dict.fromkeys(job.reason.removeprefix("follows ") for job in waits))
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, soft_wrap=True, markup=False)

@@ -1,0 +1,108 @@
+"""``evaluate run``: the masks of a run, of its student or of another store against truth."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from flows.commands.run import finish_again
+from flows.commands.terminal import FIGURES, figure, show_results
+from flows.context import Workshop
+from flows.evaluation.mask_sources import StoredMasks
+from flows.evaluation.result import Result, by_video, present, write_csv
+from flows.evaluation.scores import SampleScore, left_out, score_each, summarise
+from flows.exchange.export import masks_of
+from pipeline.config import RunConfig
+from pipeline.errors import InputError
+from storage.exports import ExportSource
+
+
+def evaluate_run(
+    config: RunConfig, console: Console, source: str, as_json: bool, csv: Path | None
+) -> None:
+    """Measures masks against truth, where the data set has any.
+
+    For the run's own masks ``metrics.json`` is written anew, with the baseline and the student
+    beside them.
+
+    Args:
+        source: ``masks``, ``student``, ``consensus`` or the path of a mask store.
+        as_json: print JSON in place of the table.
+        csv: folder for the tables by sequence and expression; None for none.
+
+    Raises:
+        PseudoLabelError: there are no masks.
+    """
+    shop = Workshop(config)
+    if source != "masks":
+        present(measure_store(masks_of(shop, source), source), console, as_json, csv)
+        return
+    finish_again(config, "evaluate", Console(stderr=True) if as_json else console)
+    if as_json:
+        metrics = json.loads(shop.paths.metrics.read_text(encoding="utf-8"))
+        console.file.write(json.dumps(metrics, indent=2) + "\n")
+    else:
+        show_results(console, config.run_folder)
+    if csv is not None:
+        _write_tables(measure_store(masks_of(shop, source), source), csv)
+
+
+def measure_store(source: ExportSource, name: str) -> Result:
+    """The figures of a mask store against the truth of its data set.
+
+    A sample without masks counts as all unknown; a video that cannot be read, or whose truth cannot
+    be, is named and left out.
+    """
+    reader, problems = source.reader, []
+    rows: list[dict[str, Any]] = []
+    scores: list[SampleScore] = []
+    masks = StoredMasks(source.store.path)
+    videos = source.store.videos()
+    for video_id, found in score_each(reader, videos, masks, source.check_frames):
+        if isinstance(found, InputError):
+            problems.append(left_out(video_id, found))
+            continue
+        for expression, score in found:
+            scores.append(score)
+            rows.append(_row(video_id, expression, score))
+    figures = summarise(scores) or {}
+    if not scores:
+        problems.append("the data set has no truth to measure against")
+    shown = {label: figure(figures, keys) for label, keys in FIGURES} if figures else {}
+    measured = {row["video"] for row in rows}
+    return Result(
+        title=f"{name} of {reader.name}, {reader.split}",
+        systems={
+            name: {
+                label: math.nan if value is None else value / 100 for label, value in shown.items()
+            }
+        },
+        sequences=by_video(rows),
+        expressions=rows,
+        problems=problems,
+        counts={"videos": len(measured), "expressions": len(rows)},
+    )
+
+
+def _row(video: str, expression: str, score: SampleScore) -> dict[str, Any]:
+    return {
+        "video": video,
+        "expression": expression,
+        "kind": score.kind or "",
+        "frames": score.frames,
+        "kept": score.kept,
+        "J": score.j,
+        "F": score.f,
+        "J&F": (score.j + score.f) / 2,
+        "J, dropped as misses": score.strict_j,
+        "F, dropped as misses": score.strict_f,
+    }
+
+
+def _write_tables(result: Result, folder: Path) -> None:
+    write_csv(folder / "sequences.csv", result.sequences)
+    write_csv(folder / "expressions.csv", result.expressions)

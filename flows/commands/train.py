@@ -1,0 +1,122 @@
+"""``pseudolabels train``: a student of a finished run, in a folder of its own; in this process, in
+those that torchrun started, or on the workers of a Ray cluster.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from flows.context import Workshop
+from flows.orchestration.observed import prefect_server
+from flows.orchestration.ray_cluster import check_runner
+from flows.planning.run_config import write_run_config
+from flows.planning.run_paths import weights_of_student
+from flows.progress import reporter
+from flows.training.build import taught_by
+from flows.training.curves import curves_markdown
+from flows.training.torchrun import started_by_torchrun, world_of_torchrun
+from flows.training.train import CHECKPOINT, Trained, train_student
+from pipeline.config import RunConfig
+from pipeline.errors import ConfigError
+from stages.common.checkpoints import weight_files
+from storage.run.lock import RunLock
+
+if TYPE_CHECKING:
+    from stages.student.training.fit import History
+
+logger = logging.getLogger(__name__)
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}")
+
+
+def train_run(config: RunConfig, name: str | None, console: Console) -> Path:
+    """Trains a student of a run, or goes on with it; returns its folder.
+
+    Args:
+        config: of a run that has masks, or of sentences for a student of text alone; its
+            ``student`` section says what is trained.
+        name: of the student, and of its folder in ``students``; None for its model's.
+
+    Raises:
+        ConfigError: the run has not come to what teaches, or the name is no name.
+        CheckpointError: there are no weights to start from.
+        PseudoLabelError: there is nothing to train on, or a checkpoint is damaged.
+    """
+    called = name or config.student.model
+    if not _NAME.fullmatch(called):
+        raise ConfigError(
+            f"--name {called!r}; expected letters, digits, dots, dashes and underscores"
+        )
+    shop = Workshop(config)
+    if config.runner.kind == "ray" and not started_by_torchrun():
+        # What is left out is said here: Ray's workers have no terminal.
+        shop.progress = reporter(console)
+    taught_by(shop)
+    if config.student.start is not None:
+        weight_files(str(weights_of_student(config.student.start)))
+    check_runner(config)
+    folder = shop.paths.student_named(called)
+    if started_by_torchrun():
+        _train_with_torchrun(shop, folder, console)
+        return folder
+    with RunLock(folder, lambda text: console.print(text, highlight=False, markup=False)):
+        write_run_config(folder / "config.toml", config)
+        if config.runner.kind == "ray":
+            from flows.orchestration.ray_training import train_on_ray
+
+            train_on_ray(config, folder, console)
+        else:
+            _train_observed(shop, folder, console)
+        _finish(folder, console)
+    return folder
+
+
+def _train_with_torchrun(shop: Workshop, folder: Path, console: Console) -> None:
+    with world_of_torchrun(shop.config.device) as (world, device):
+        if not world.first:
+            train_student(shop, folder, world=world, device=device)
+            return
+        with RunLock(folder), reporter(console) as progress:
+            shop.progress = progress
+            write_run_config(folder / "config.toml", shop.config)
+            train_student(shop, folder, world=world, device=device)
+            _finish(folder, console)
+
+
+def _finish(folder: Path, console: Console) -> None:
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    console.print(f"Student: {folder}", highlight=False, soft_wrap=True)
+
+
+def _train_observed(shop: Workshop, folder: Path, console: Console) -> None:
+    """Trains as a Prefect flow run, whose artifact holds the curves; without one where Prefect's
+    server is lost."""
+    title = f"{shop.paths.folder.name} {folder.name}"
+    with prefect_server(console) as api, reporter(console) as progress:
+        from flows.orchestration.connection import LOST, Observer
+        from flows.orchestration.training_flow import training_flow
+
+        shop.progress = progress
+        observer = Observer(api, progress.say)
+
+        def publish(history: History) -> None:
+            from flows.orchestration import artifacts
+
+            page = curves_markdown(history, f"Training of {title}")
+            observer.tell(lambda: artifacts.curves_page(page, title))
+
+        def work() -> Trained:
+            return train_student(shop, folder, publish=publish)
+
+        try:
+            training_flow(title, work)
+        except LOST as error:
+            logger.warning("the Prefect server was lost: %s", error)
+            observer.give_up()
+            # From the last checkpoint, or to the end at once where all was done.
+            work()

@@ -1,0 +1,243 @@
+"""What the work of a run needs in one process: the reader, the device, one stage's model.
+
+A model is loaded when the first shard asks for it and freed when another stage's is asked for.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.planning.plan import Plan
+from flows.planning.run_paths import RunPaths
+from flows.planning.weight_digests import WeightDigests
+from flows.progress import Reporter, Silent
+from pipeline.config import RunConfig, load_config
+from pipeline.errors import ConfigError
+from pipeline.ports import Captioner, DatasetReader, Grounder, Segmenter
+from pipeline.types import (
+    Augmentation,
+    Boxes,
+    Candidates,
+    FrameQuality,
+    Hypotheses,
+    PseudoMask,
+    SampleKey,
+)
+from stages.common.checkpoints import checkpoint_files
+
+if TYPE_CHECKING:
+    import torch
+
+
+def _device(name: str) -> torch.device:
+    from stages.common.weights import resolve_device
+
+    return resolve_device(name)
+
+
+def _captioner(
+    config: RunConfig, device: torch.device, content: Mapping[SampleKey, Augmentation] | None
+) -> Captioner:
+    from stages.augment import load_captioner
+
+    return load_captioner(config.augment, device, config.seed, content)
+
+
+def _grounder(config: RunConfig, device: torch.device) -> Grounder:
+    from stages.ground.grounder import load_grounder
+
+    return load_grounder(config.ground, device)
+
+
+def _segmenter(config: RunConfig, device: torch.device) -> Segmenter:
+    from stages.segment.segmenter import load_segmenter
+
+    return load_segmenter(config.segment, device)
+
+
+def _fuse(
+    augmentation: Augmentation,
+    texts: Sequence[str],
+    boxes: Sequence[Boxes],
+    candidates: Sequence[Candidates],
+    config: RunConfig,
+) -> Hypotheses:
+    from stages.fuse import fuse
+
+    return fuse(augmentation, texts, boxes, candidates, config.fuse)
+
+
+def _rank(
+    hypotheses: Hypotheses, height: int, width: int, config: RunConfig, fingerprint: str
+) -> tuple[PseudoMask, list[FrameQuality]]:
+    from stages.rank import rank
+
+    return rank(
+        hypotheses, height, width, config.rank, fingerprint, threshold=config.fuse.threshold
+    )
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The stages' ways in; tests put fakes in their place."""
+
+    captioner: Callable[[RunConfig, Any, Mapping[SampleKey, Augmentation] | None], Captioner] = (
+        _captioner
+    )
+    grounder: Callable[[RunConfig, Any], Grounder] = _grounder
+    segmenter: Callable[[RunConfig, Any], Segmenter] = _segmenter
+    fuse: Callable[..., Hypotheses] = _fuse
+    rank: Callable[..., tuple[PseudoMask, list[FrameQuality]]] = _rank
+    checkpoint_files: Callable[[str], Sequence[Path]] = checkpoint_files
+    device: Callable[[str], Any] = _device
+
+
+@dataclass
+class Workshop:
+    """One process's reader and models for one run.
+
+    Attributes:
+        config: resolved.
+        parts: the stages' ways in.
+        progress: told of every video.
+        plan: what there is to do; None in a process that only does single shards.
+        observer: the run's :class:`flows.orchestration.connection.Observer`; None outside a flow.
+    """
+
+    config: RunConfig
+    parts: Parts = field(default_factory=Parts)
+    progress: Reporter = field(default_factory=Silent)
+    plan: Plan | None = None
+    observer: Any = None
+    _readers: dict[str, DatasetReader] = field(default_factory=dict)
+    _loaded: tuple[str, Any] | None = None
+    _device: Any = None
+
+    @property
+    def paths(self) -> RunPaths:
+        return RunPaths(self.config.run_folder)
+
+    def reader(self, split: str | None = None) -> DatasetReader:
+        """The reader of a split; of the labelled one by default."""
+        name = split or self.config.dataset.split
+        if name not in self._readers:
+            from storage.datasets import open_dataset
+
+            self._readers[name] = open_dataset(
+                self.config.dataset.name, dataset_root(self.config), name
+            )
+        return self._readers[name]
+
+    @property
+    def device(self) -> Any:
+        if self._device is None:
+            self._device = self.parts.device(self.config.device)
+        return self._device
+
+    def weight_digests(self, remember: bool = False) -> WeightDigests:
+        """Digests of checkpoints, those that the run remembers among them.
+
+        Args:
+            remember: writes down what is digested anew.
+        """
+        place = self.paths.folder / "ledger" / "weights.json"
+        return WeightDigests(place, self.parts.checkpoint_files, remember)
+
+    def captioner(self) -> Captioner:
+        """The captioner, loaded now if it was not."""
+        if self.config.augment.source in ("lexicon", "none", "endpoint"):
+            device, content = None, None
+        else:
+            device, content = self.device, self._file_content()
+        captioner: Captioner = self._held(
+            "augment", lambda: self.parts.captioner(self.config, device, content)
+        )
+        return captioner
+
+    def grounder(self) -> Grounder:
+        """The grounder, loaded now if it was not."""
+        grounder: Grounder = self._held(
+            "ground", lambda: self.parts.grounder(self.config, self.device)
+        )
+        return grounder
+
+    def segmenter(self) -> Segmenter:
+        """The segmenter, loaded now if it was not."""
+        segmenter: Segmenter = self._held(
+            "segment", lambda: self.parts.segmenter(self.config, self.device)
+        )
+        return segmenter
+
+    def release(self) -> None:
+        """Frees the model that is loaded."""
+        if self._loaded is None:
+            return
+        close = getattr(self._loaded[1], "close", None)
+        if close is not None:
+            close()
+        self._loaded = None
+        gc.collect()
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _held(self, stage: str, load: Callable[[], Any]) -> Any:
+        if self._loaded is None or self._loaded[0] != stage:
+            self.release()
+            self._loaded = (stage, load())
+        return self._loaded[1]
+
+    def _file_content(self) -> Mapping[SampleKey, Augmentation] | None:
+        path = self.config.augment.file
+        if self.config.augment.source != "file" or path is None:
+            return None
+        from storage.augmentation_file import read_augmentation_file
+
+        dataset = self.config.dataset
+        return read_augmentation_file(path, dataset.name, dataset.split)
+
+
+def dataset_root(config: RunConfig) -> Path:
+    """The data set's folder; ``shapes`` without one lies beside the runs.
+
+    Raises:
+        ConfigError: another data set has no root.
+    """
+    dataset, shapes = config.dataset, config.shapes
+    if dataset.root is not None:
+        return dataset.root
+    if dataset.name != "shapes":
+        raise ConfigError(
+            f"dataset {dataset.name!r} needs its folder: give --root DIR, or ROOT=DIR to make"
+        )
+    name = f"shapes-{shapes.train_videos}-{shapes.valid_videos}-seed{shapes.seed}"
+    return config.out / "data" / name
+
+
+_open: dict[str, Workshop] = {}
+
+
+@contextmanager
+def opened(workshop: Workshop) -> Iterator[Workshop]:
+    """Makes a workshop the one that tasks of its run find in this process."""
+    key = str(workshop.config.run_folder)
+    _open[key] = workshop
+    try:
+        yield workshop
+    finally:
+        workshop.release()
+        del _open[key]
+
+
+def workshop_of(run_folder: Path) -> Workshop:
+    """The workshop of a run: the open one, or, in another process, one from its config.toml."""
+    key = str(run_folder)
+    if key not in _open:
+        _open[key] = Workshop(load_config(RunPaths(run_folder).config))
+    return _open[key]

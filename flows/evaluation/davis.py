@@ -1,0 +1,281 @@
+"""``evaluate davis``: semi-supervised, unsupervised, and Ref-DAVIS17's four annotation sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flows.evaluation.result import Result, mean
+from pipeline.davis import (
+    MAX_PROPOSALS,
+    VOID,
+    Ids,
+    ObjectScore,
+    Task,
+    evaluated_frames,
+    labels_of_scores,
+    object_count,
+    scores_by_id,
+    scores_by_matching,
+)
+from pipeline.errors import InputError
+from pipeline.ports import DatasetReader
+from pipeline.types import Expression
+from storage.datasets import open_dataset
+from storage.files.images import image_size, read_mask
+from storage.predictions import PredictionTree
+
+ANNOTATION_SETS = 4
+"""Two annotators, who saw the first frame or the full video; expression id = 4·rank + set."""
+
+_TRUTH = {"semi-supervised": "Annotations", "unsupervised": "Annotations_unsupervised"}
+
+
+@dataclass
+class _Tally:
+    """Scores of the objects of all sequences, as they come."""
+
+    objects: dict[str, list[ObjectScore]] = field(default_factory=dict)
+
+    def figures(self) -> dict[str, float]:
+        """The figures that DAVIS reports: means over the objects of all sequences."""
+        scores = [score for found in self.objects.values() for score in found]
+        js = [score.j_statistics for score in scores]
+        fs = [score.f_statistics for score in scores]
+        j, f = mean([item.mean for item in js]), mean([item.mean for item in fs])
+        return {
+            "J&F": (j + f) / 2,
+            "J-Mean": j,
+            "J-Recall": mean([item.recall for item in js]),
+            "J-Decay": mean([item.decay for item in js]),
+            "F-Mean": f,
+            "F-Recall": mean([item.recall for item in fs]),
+            "F-Decay": mean([item.decay for item in fs]),
+        }
+
+
+def evaluate_davis(predictions: Path, root: Path, task: Task, subset: str = "val") -> Result:
+    """A DAVIS result folder, ``<sequence>/<frame>.png`` of index masks, against its truth.
+
+    What the official code ends at is named here and counted: a missing, broken or misshapen frame
+    as an empty one, ids above the number of objects (semi-supervised) or above 20 (unsupervised) as
+    background.
+
+    Args:
+        predictions: a folder or a zip.
+        root: of DAVIS: ``ImageSets/2017/<subset>.txt``, ``Annotations/480p`` and, for the
+            unsupervised task, ``Annotations_unsupervised/480p``.
+
+    Raises:
+        InputError: the truth is missing or broken.
+    """
+    sequences = _sequences(root / "ImageSets" / "2017" / f"{subset}.txt")
+    tree = PredictionTree(predictions, sequences)
+    matched, fixed = _Tally(), _Tally()
+    for name in sequences:
+        frames, truth = _truth(root / _TRUTH[task] / "480p" / name)
+        chosen = evaluated_frames(len(frames), task)
+        pred, _ = tree.clip([name], frames[chosen], truth.shape[1:], known=frames)
+        _note_surplus(tree, name, pred, object_count(truth), task)
+        _score(name, truth, pred, chosen, task, fixed, matched)
+    systems = {"fixed ids": fixed.figures()}
+    if task == "unsupervised":
+        systems = {"matched": matched.figures(), **systems}
+    shown = matched if task == "unsupervised" else fixed
+    return Result(
+        title=f"DAVIS {task}, {subset}",
+        systems=systems,
+        sequences=[_sequence_row(name, found) for name, found in shown.objects.items()],
+        expressions=_object_rows(fixed, matched),
+        problems=tree.problems,
+        counts={
+            "sequences": len(sequences),
+            "objects": sum(len(found) for found in shown.objects.values()),
+        },
+    )
+
+
+def evaluate_refdavis(predictions: Path, root: Path, split: str = "valid") -> Result:
+    """Ref-DAVIS17: each annotation set by the unsupervised evaluation, and their mean.
+
+    Args:
+        predictions: a folder or zip with ``anno_0`` … ``anno_3`` of index masks
+            ``<video>/<frame>.png``, or of one mask an expression,
+            ``<video>/<expression>/<frame>.png``, 8-bit grey: scores of 0 to 255, merged here as
+            the field does.
+        root: of Ref-DAVIS17, as published or as converted.
+
+    Raises:
+        InputError: the data set is missing or broken.
+    """
+    reader = open_dataset("refdavis", root, split)
+    sequences = list(reader.video_ids())
+    trees = _trees_of_sets(predictions, sequences)
+    folder = root / split / "Annotations"
+    if not folder.is_dir():
+        folder = root / "DAVIS" / "Annotations_unsupervised" / "480p"
+    sets = _sets_of(reader, sequences)
+    missing = sorted(set(range(ANNOTATION_SETS)) - set(sets))
+    fixed = {number: _Tally() for number in sets}
+    matched = {number: _Tally() for number in sets}
+    for name in sequences:
+        frames, truth = _truth(folder / name)
+        ranks = _ranks(reader.expressions(name))
+        for number in sets:
+            tree, merged = trees[number]
+            if not merged:
+                pred, _ = tree.clip([name], frames, truth.shape[1:])
+            else:
+                mine = [rank[number] for rank in ranks if number in rank]
+                pred = _merged(tree, name, mine, frames, truth.shape[1:])
+            everything = slice(0, len(frames))
+            _score(name, truth, pred, everything, "unsupervised", fixed[number], matched[number])
+    systems: dict[str, dict[str, float]] = {}
+    for title, tallies in (("matched", matched), ("fixed ids", fixed)):
+        figures = {f"{title}, set {number}": tally.figures() for number, tally in tallies.items()}
+        keys = next(iter(figures.values()))
+        systems[f"{title}, mean"] = {
+            key: mean([item[key] for item in figures.values()]) for key in keys
+        }
+        systems |= figures
+    problems = [f"annotation set {number} has no expressions; left out" for number in missing]
+    problems += [
+        problem for tree in dict.fromkeys(tree for tree, _ in trees) for problem in tree.problems
+    ]
+    return Result(
+        title=f"Ref-DAVIS17, {split}, {len(sets)} of the four annotation sets",
+        systems=systems,
+        sequences=[
+            {"annotation_set": number} | _sequence_row(name, found)
+            for number, tally in matched.items()
+            for name, found in tally.objects.items()
+        ],
+        expressions=[
+            {"annotation_set": number} | row
+            for number in sets
+            for row in _object_rows(fixed[number], matched[number])
+        ],
+        problems=problems,
+        counts={"sequences": len(sequences)},
+    )
+
+
+def _score(
+    name: str,
+    truth: Ids,
+    pred: Ids,
+    chosen: slice,
+    task: Task,
+    fixed: _Tally,
+    matched: _Tally,
+) -> None:
+    """Scores a sequence into the tallies."""
+    objects, target = object_count(truth), truth[chosen]
+    if len(target) == 0:
+        fixed.objects[name] = []
+        return
+    # The official code hands void on in the unsupervised task alone.
+    void = target == VOID if task == "unsupervised" else None
+    fixed.objects[name] = scores_by_id(target, pred, objects, void)
+    if task == "unsupervised":
+        matched.objects[name] = scores_by_matching(target, pred, objects, void)
+
+
+def _sequences(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            path, f"not readable ({error})", "the sequences of DAVIS, a line each", "check --root"
+        ) from error
+
+
+def _truth(folder: Path) -> tuple[list[str], Ids]:
+    """Frame names and index masks [T, H, W] of a sequence."""
+    paths = sorted(folder.glob("*.png"))
+    if not paths:
+        raise InputError(folder, "no masks", "a palette PNG a frame", "check --root")
+    size = image_size(paths[0])
+    return [path.stem for path in paths], np.stack([read_mask(path, size) for path in paths])
+
+
+def _note_surplus(tree: PredictionTree, name: str, pred: Ids, objects: int, task: Task) -> None:
+    highest = int(pred.max(initial=0))
+    most = objects if task == "semi-supervised" else MAX_PROPOSALS
+    if highest > most:
+        tree.problems.append(
+            f"{name}: ids up to {highest}, where {most} is the most; those above count as"
+            " background (the official code refuses the sequence)"
+        )
+
+
+def _trees_of_sets(
+    predictions: Path, sequences: Sequence[str]
+) -> list[tuple[PredictionTree, bool]]:
+    """For each annotation set its tree, and whether that is of one mask an expression."""
+    folders = [predictions / f"anno_{number}" for number in range(ANNOTATION_SETS)]
+    if any(folder.is_dir() for folder in folders):
+        return [(PredictionTree(folder, sequences), False) for folder in folders]
+    tree = PredictionTree(predictions, sequences)
+    return [(tree, True)] * ANNOTATION_SETS
+
+
+def _ranks(expressions: Sequence[Expression]) -> list[dict[int, str]]:
+    """For each object by rank: annotation set -> expression id."""
+    ranks: dict[int, dict[int, str]] = {}
+    for item in expressions:
+        number = int(item.key.expression)
+        ranks.setdefault(number // ANNOTATION_SETS, {})[number % ANNOTATION_SETS] = str(number)
+    return [ranks[rank] for rank in sorted(ranks)]
+
+
+def _sets_of(reader: DatasetReader, sequences: Sequence[str]) -> list[int]:
+    """The annotation sets that some expression is of."""
+    ids = (item.key.expression for name in sequences for item in reader.expressions(name))
+    return sorted({int(expression) % ANNOTATION_SETS for expression in ids})
+
+
+def _merged(
+    tree: PredictionTree, video: str, expressions: Sequence[str], frames: Sequence[str], size: Any
+) -> Ids:
+    """The index masks of one annotation set, out of a mask an expression; a frame at a time."""
+    clips = [tree.clip([video, name], frames, size)[0] for name in expressions]
+    result = np.zeros((len(frames), *size), np.uint8)
+    if clips:
+        for frame in range(len(frames)):
+            scores = np.stack([clip[frame] for clip in clips]) / 255.0
+            result[frame] = labels_of_scores(scores[:, None])[0]
+    return result
+
+
+def _sequence_row(name: str, scores: Sequence[ObjectScore]) -> dict[str, Any]:
+    j = mean([score.j_statistics.mean for score in scores])
+    f = mean([score.f_statistics.mean for score in scores])
+    return {"sequence": name, "objects": len(scores), "J": j, "F": f, "J&F": (j + f) / 2}
+
+
+def _object_rows(fixed: _Tally, matched: _Tally) -> list[dict[str, Any]]:
+    return list(_rows("fixed", fixed)) + list(_rows("matched", matched))
+
+
+def _rows(ids: str, tally: _Tally) -> Iterator[dict[str, Any]]:
+    for name, scores in tally.objects.items():
+        for score in scores:
+            j, f = score.j_statistics, score.f_statistics
+            yield {
+                "sequence": name,
+                "object": score.object_id,
+                "ids": ids,
+                "prediction": score.matched,
+                "J": j.mean,
+                "J-Recall": j.recall,
+                "J-Decay": j.decay,
+                "F": f.mean,
+                "F-Recall": f.recall,
+                "F-Decay": f.decay,
+                "J&F": (j.mean + f.mean) / 2,
+            }

@@ -1,0 +1,1 @@
+"""Masks in and out: exports, and the import of masks of other methods."""

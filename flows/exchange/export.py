@@ -1,0 +1,204 @@
+"""Exports of a run: which masks, which quality table, where to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from flows.commands.run import plan_with
+from flows.context import Workshop
+from flows.planning.run_paths import RunPaths
+from flows.progress import reporter
+from flows.training.build import own_masks, prediction_split, student_is_done
+from pipeline.config import RunConfig
+from pipeline.errors import ConfigError, PseudoLabelError, StoreError
+from pipeline.ports import DatasetReader
+from pipeline.types import Augmentation, FrameIndex, SampleKey
+from storage.arrays.masks import MaskStore
+from storage.exports import EXPORTS, ExportReport, ExportSource
+from storage.exports.source import Quality, QualityByVideo
+from storage.run.ledger import Ledger
+from storage.tables import read_augmentations
+
+SHOWN_NOTES = 20
+
+
+def export_run(
+    config: RunConfig, to: str, path: Path, console: Console, source: str, overwrite: bool
+) -> ExportReport:
+    """Exports the masks, or for ``wsrvos`` the sentences, of a run.
+
+    Args:
+        to: a format of :data:`storage.exports.EXPORTS`, or ``wsrvos``.
+        path: what is written: a file or a folder, as the format has it.
+        console: for what was written.
+        source: ``masks``, ``student``, ``consensus`` or the path of a mask store.
+        overwrite: replace what is at the path.
+
+    Raises:
+        ConfigError: the format is none, or something is at the path already.
+        PseudoLabelError: there is nothing to export, or it does not fit the data set.
+    """
+    if to not in EXPORTS and to != "wsrvos":
+        names = ", ".join(sorted([*EXPORTS, "wsrvos"]))
+        raise ConfigError(f"--to {to}: no such format; expected one of {names}")
+    empty = path.is_dir() and not any(path.iterdir())
+    if path.exists() and not empty and not overwrite:
+        raise ConfigError(
+            f"{path}: something is there already; expected a free path; give another, or"
+            " --overwrite to replace it"
+        )
+    shop = Workshop(config, progress=reporter(console))
+    if to == "wsrvos":
+        report = ExportReport({"samples": write_augmentations_of(shop, path)})
+    else:
+        report = EXPORTS[to](masks_of(shop, source), path)
+    figures = ", ".join(f"{count} {name}" for name, count in report.counts.items())
+    console.print(f"{path}: {figures}", highlight=False, soft_wrap=True, markup=False)
+    for note in report.notes[:SHOWN_NOTES]:
+        console.print(f"[yellow]note[/yellow] {escape(note)}", highlight=False, soft_wrap=True)
+    if len(report.notes) > SHOWN_NOTES:
+        console.print(f"… and {len(report.notes) - SHOWN_NOTES} notes more")
+    return report
+
+
+class FinishedQuality(QualityByVideo):
+    """The quality rows of the videos that receipts of ``rank`` stand for, from the tables that it
+    wrote with their masks: the merged table is as old as the last run that came to its end.
+
+    Args:
+        paths: of the run.
+    """
+
+    def __init__(self, paths: RunPaths) -> None:
+        super().__init__(None)
+        self._parts = {
+            video: paths.part("rank", receipt.shard)
+            for receipt in Ledger(paths.folder).receipts("rank")
+            if receipt.error is None
+            for video in receipt.videos
+        }
+        self._part: Path | None = None
+        self._rows = QualityByVideo(None)
+
+    def of(self, video_id: str) -> Quality:
+        """The rows of a video; empty where no receipt stands for it. One table is open at a time.
+
+        Raises:
+            StoreError: its table is missing or damaged.
+        """
+        part = self._parts.get(video_id)
+        if part is None:
+            return {}
+        if part != self._part:
+            if not part.is_file():
+                raise StoreError(
+                    f"{part}: missing; expected the quality rows of {video_id};"
+                    " `pseudolabels run` writes them again"
+                )
+            self._part, self._rows = part, QualityByVideo(part)
+        return self._rows.of(video_id)
+
+
+@dataclass(frozen=True)
+class RunSource(ExportSource):
+    """Masks of a run, with the quality rows that were written with them.
+
+    Attributes:
+        paths: of the run.
+    """
+
+    paths: RunPaths = field(kw_only=True)
+
+    def quality_by_video(self) -> QualityByVideo:
+        """The quality rows, video by video."""
+        return FinishedQuality(self.paths)
+
+
+def masks_of(shop: Workshop, source: str) -> ExportSource:
+    """The masks that go by a name: ``masks``, ``student``, ``consensus``, or a store's path; of the
+    run's own, those that it has finished.
+
+    Raises:
+        PseudoLabelError: there are none, or the run has not finished the student.
+    """
+    paths = shop.paths
+    known: dict[str, tuple[Path, Path | None]] = {
+        "masks": (paths.masks, paths.quality),
+        "student": (paths.predictions, None),
+        "consensus": (paths.consensus / paths.masks.name, paths.consensus / paths.quality.name),
+    }
+    place = Path(source)
+    inside = place / paths.masks.name
+    default = (inside, place / paths.quality.name) if inside.is_dir() else (place, None)
+    path, quality = known.get(source, default)
+    own = path.resolve() == paths.masks.resolve()
+    store = own_masks(shop) if own else MaskStore(path)
+    if not store.videos():
+        raise PseudoLabelError(
+            f"{path}: no masks; expected a mask store (--from {source}); make it with"
+            " `pseudolabels run` or `pseudolabels import-masks`, or give the path of one"
+        )
+    if path.resolve() == paths.predictions.resolve():
+        _check_student(shop)
+        return ExportSource(store, shop.reader(prediction_split(shop)))
+    # A folder without a ledger is no run's.
+    if own and Ledger(paths.folder).folder.is_dir():
+        return RunSource(store, shop.reader(), paths=paths)
+    return ExportSource(store, shop.reader(), quality)
+
+
+def _check_student(shop: Workshop) -> None:
+    """Raises PseudoLabelError where no receipt stands for what the run's student predicted."""
+    plan = plan_with(shop, remember=False)
+    if student_is_done(shop.paths, plan):
+        return
+    why = [job.reason for job in plan.jobs.get("student", ())] or ["student.enabled is false"]
+    raise PseudoLabelError(
+        f"{shop.paths.predictions}: of a student that failed, or of another configuration"
+        f" ({why[0]}); expected the masks of a student that the run has finished; make them with"
+        " `pseudolabels run`, or give the run's folder, whose config.toml has its configuration"
+    )
+
+
+def write_augmentations_of(shop: Workshop, file: Path) -> int:
+    """Writes the augmentations of a run's finished shards as a WSRVOS augmentation file; returns
+    the number of samples.
+
+    Raises:
+        PseudoLabelError: the run has none.
+    """
+    from storage.augmentation_file import write_augmentation_file
+
+    paths = RunPaths(shop.config.run_folder)
+    names = [receipt.shard for receipt in Ledger(paths.folder).receipts("augment")]
+    if not names:
+        raise PseudoLabelError(
+            f"{paths.folder}: no augmentations yet; expected a run; make it with `pseudolabels run`"
+        )
+
+    def items() -> Iterator[Augmentation]:
+        for name in names:
+            for mine in read_augmentations(paths.part("augment", name)).values():
+                yield from mine
+
+    frames: dict[SampleKey, list[int]] = {}
+    if shop.config.dataset.name in ("a2d", "jhmdb"):
+        frames = {item.key: annotated_frames(shop.reader(), item.key) for item in items()}
+    return write_augmentation_file(file, items(), frames)
+
+
+def annotated_frames(reader: DatasetReader, key: SampleKey) -> list[int]:
+    """The numbers in the names of the frames that have truth of a sample; all, where none has."""
+    video = reader.video(key.video)
+    mine = [item for item in reader.expressions(key.video) if item.key == key]
+    having = [
+        int(name)
+        for index, name in enumerate(video.frames)
+        if mine and reader.truth(video, mine[0], FrameIndex(index)) is not None
+    ]
+    return having or [int(name) for name in video.frames]

@@ -1,0 +1,1 @@
+"""Checks stored bytes against their receipts, and repairs a run."""

@@ -1,0 +1,69 @@
+"""Makes what is wrong with a run undone, so that the next run does just that again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.integrity.verify import Contents, Problem, verify
+from flows.planning.commit import remove
+from flows.planning.products import product_places
+from flows.planning.run_paths import SHARD_STAGES, RunPaths
+from storage.run.layout import known_layout, layout_of_receipts, layout_path, write_layout
+from storage.run.ledger import Ledger
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What was done.
+
+    Attributes:
+        problems: all that was wrong.
+        undone: (stage, shard) whose receipts and products were removed.
+        removed: leftovers and damaged files that no receipt stood for.
+    """
+
+    problems: tuple[Problem, ...]
+    undone: tuple[tuple[str, str], ...]
+    removed: tuple[Path, ...]
+
+
+def repair(
+    folder: Path, found: Contents, progress: Callable[[int], None] = lambda _: None
+) -> Repair:
+    """Withdraws the receipts of what is wrong and removes what is left without one.
+
+    To be called under the run's lock.
+
+    Args:
+        folder: of the run.
+        found: an empty one; is filled in with what the ledger held.
+        progress: told of bytes as they are read.
+
+    Raises:
+        InputError: the folder holds no run.
+    """
+    problems = tuple(verify(folder, found, progress))
+    paths, ledger = RunPaths(folder), Ledger(folder)
+    if any(problem.path == layout_path(folder) for problem in problems):
+        write_layout(folder, layout_of_receipts(ledger, SHARD_STAGES))
+    layout = known_layout(folder, SHARD_STAGES)
+    bad = sorted({(p.stage, p.shard) for p in problems if p.stage})
+    kept = {
+        video
+        for (stage, shard), videos in found.videos.items()
+        if stage == "rank" and (stage, shard) not in bad
+        for video in videos
+    }
+    for stage, shard in bad:
+        videos = found.videos.get((stage, shard)) or layout.get(shard, ())
+        ledger.withdraw(stage, shard)
+        # A shard that is not laid out may claim a video that another shard has by now.
+        mine = [video for video in videos if video not in kept]
+        for place in product_places(paths, stage, shard, mine):
+            remove(place)
+    leftovers = tuple(p.place for p in problems if p.place is not None)
+    for place in leftovers:
+        remove(place)
+    return Repair(problems, tuple(bad), leftovers)

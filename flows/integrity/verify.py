@@ -1,0 +1,223 @@
+"""Whether every byte of a run is what its receipts say: ``pseudolabels verify``.
+
+Reads the ledger and the files, never the data set; needs no configuration, so a damaged one is
+found like any other file. Files are read a mebibyte at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flows.planning.products import product_places
+from flows.planning.run_config import run_config_problem
+from flows.planning.run_paths import ALL, RUN_STAGES, SHARD_STAGES, STAGES, RunPaths
+from pipeline.errors import InputError, RunLockedError, StoreError
+from storage.arrays.zarr_groups import group_attributes
+from storage.files.atomic import PARTIAL_SUFFIX
+from storage.files.checksums import mark_file, product_digest, walk_files
+from storage.files.sealed_json import read_sealed
+from storage.run.layout import layout_path, read_layout
+from storage.run.ledger import Ledger, read_receipt
+from storage.run.lock_holder import lock_holder
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is not as it should be.
+
+    Attributes:
+        path: the file or folder at fault.
+        what: is wrong with it.
+        stage, shard: whose receipt stands for it; empty where none does.
+        place: what is to be removed; None where the product of the receipt is.
+    """
+
+    path: Path
+    what: str
+    stage: str = ""
+    shard: str = ""
+    place: Path | None = None
+
+
+@dataclass
+class Contents:
+    """What the ledger of a run holds.
+
+    Attributes:
+        videos: (stage, shard) -> videos, of the receipts that stand.
+        broken: (stage, shard) of receipts that do not.
+        files: that the receipts stand for.
+        size: bytes of them.
+        unchecked: receipts of an earlier release, which recorded no checksums.
+    """
+
+    videos: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    broken: set[tuple[str, str]] = field(default_factory=set)
+    files: int = 0
+    size: int = 0
+    unchecked: int = 0
+
+
+def check_run_folder(folder: Path) -> None:
+    """Raises InputError unless a folder holds a run."""
+    if (folder / "ledger").is_dir():
+        return
+    runs = sorted(path.parent.name for path in folder.glob("*/ledger")) if folder.is_dir() else []
+    raise InputError(
+        folder,
+        "no such folder" if not folder.is_dir() else "no ledger in it",
+        "the folder of a run, <out>/<dataset>-<split>",
+        f"give one of its runs: {', '.join(runs)}" if runs else "check the path",
+    )
+
+
+def check_idle(folder: Path) -> None:
+    """Raises RunLockedError if another process writes to a run: what it has in hand looks wrong."""
+    holder = lock_holder(folder)
+    if holder is not None:
+        raise RunLockedError(
+            f"{folder}: a run writes here ({holder}); expected none; wait for it or end it, and try"
+            " again"
+        )
+
+
+def verify(
+    folder: Path, found: Contents, progress: Callable[[int], None] = lambda _: None
+) -> Iterator[Problem]:
+    """What is wrong with a run, a file at a time.
+
+    Args:
+        folder: of the run.
+        found: an empty one; is filled in with what the ledger holds.
+        progress: told of bytes as they are read.
+
+    Raises:
+        InputError: the folder holds no run.
+    """
+    check_run_folder(folder)
+    paths = RunPaths(folder)
+    layout: Mapping[str, tuple[str, ...]] = {}
+    try:
+        layout = read_layout(folder)
+    except StoreError as error:
+        yield Problem(layout_path(folder), f"unreadable ({error.__cause__})")
+    yield from _config(paths, folder)
+    yield from _receipts(folder, found, layout)
+    yield from _products(paths, found, progress)
+    yield from _leftovers(paths, found, layout)
+
+
+def _config(paths: RunPaths, folder: Path) -> Iterator[Problem]:
+    problem = run_config_problem(paths.config)
+    if problem is not None:
+        yield Problem(paths.config, problem, place=paths.config)
+    weights = folder / "ledger" / "weights.json"
+    try:
+        if weights.is_file():
+            read_sealed(weights)
+    except (OSError, ValueError) as error:
+        yield Problem(weights, f"unreadable ({error})", place=weights)
+
+
+def _receipts(
+    folder: Path, found: Contents, layout: Mapping[str, tuple[str, ...]]
+) -> Iterator[Problem]:
+    """Reads every receipt; those that stand are added to ``found``."""
+    ledger = Ledger(folder)
+    for stage in STAGES:
+        for path in ledger.receipt_paths(stage):
+            shard = path.name.removesuffix(".json")
+            try:
+                receipt = read_receipt(path)
+            except (OSError, ValueError) as error:
+                found.broken.add((stage, shard))
+                yield Problem(path, f"unreadable receipt ({error})", stage, shard)
+                continue
+            if receipt.files and product_digest(receipt.files) != receipt.product:
+                found.broken.add((stage, shard))
+                yield Problem(path, "its product's digest is not that of its files", stage, shard)
+                continue
+            if layout and shard not in ((ALL,) if stage in RUN_STAGES else layout):
+                found.broken.add((stage, shard))
+                yield Problem(path, "a receipt of a shard that is not laid out", stage, shard)
+                continue
+            found.videos[stage, shard] = receipt.videos
+            found.files += len(receipt.files)
+            found.unchecked += not receipt.files
+            found.size += sum(int(mark.split()[0]) for mark in receipt.files.values())
+        for path in sorted((ledger.folder / stage).glob("*.failed.json")):
+            try:
+                read_receipt(path)
+            except (OSError, ValueError) as error:
+                yield Problem(path, f"unreadable note of a failure ({error})", place=path)
+
+
+def _products(
+    paths: RunPaths, found: Contents, progress: Callable[[int], None]
+) -> Iterator[Problem]:
+    ledger = Ledger(paths.folder)
+    for stage, shard in found.videos:
+        # Read again: the lists of files of all receipts are too much to hold.
+        receipt = ledger.receipt(stage, shard)
+        if receipt is None:
+            continue
+        if not receipt.files:
+            if not paths.product(stage, shard).exists():
+                yield Problem(paths.product(stage, shard), "missing", stage, shard)
+            continue
+        for name, mark in receipt.files.items():
+            what = _file_problem(paths.folder / name, mark, progress)
+            if what is not None:
+                yield Problem(paths.folder / name, what, stage, shard)
+        for place in product_places(paths, stage, shard, receipt.videos):
+            for file in walk_files(place):
+                name = file.relative_to(paths.folder).as_posix()
+                if name not in receipt.files and not file.name.endswith(PARTIAL_SUFFIX):
+                    yield Problem(file, "not a file that its receipt knows", stage, shard)
+
+
+def _file_problem(path: Path, mark: str, progress: Callable[[int], None]) -> str | None:
+    expected = int(mark.split()[0])
+    try:
+        if path.is_symlink():
+            return "a symbolic link; expected a file"
+        size = path.stat().st_size
+        if size != expected:
+            return f"{size} bytes; expected {expected}"
+        return None if mark_file(path, progress) == mark else "other bytes than were written"
+    except FileNotFoundError:
+        return "missing"
+    except OSError as error:
+        return f"not readable ({error.strerror})"
+
+
+def _leftovers(
+    paths: RunPaths, found: Contents, layout: Mapping[str, tuple[str, ...]]
+) -> Iterator[Problem]:
+    """What lies there without a receipt; of one that cannot be read, it was said before."""
+    known = found.videos.keys() | found.broken
+    for stage in SHARD_STAGES:
+        folder = paths.folder / stage
+        expected = {paths.part(stage, shard) for name, shard in known if name == stage}
+        for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+            if path not in expected and not path.name.endswith(PARTIAL_SUFFIX):
+                yield Problem(path, "a product without a receipt", place=path)
+    for stage in RUN_STAGES:
+        path = paths.product(stage, ALL)
+        if (stage, ALL) not in known and path.exists():
+            yield Problem(path, "a product without a receipt", place=path)
+    covered = {v for (s, _), ids in found.videos.items() if s == "rank" for v in ids}
+    covered.update(v for s, name in found.broken if s == "rank" for v in layout.get(name, ()))
+    for path in sorted(paths.masks.iterdir()) if paths.masks.is_dir() else []:
+        if path.name not in covered | {"zarr.json"} and not path.name.endswith(PARTIAL_SUFFIX):
+            yield Problem(path, "masks without a receipt of rank", place=path)
+    root = paths.masks / "zarr.json"
+    if ("merge", ALL) not in known and root.is_file():
+        try:
+            group_attributes(paths.masks)
+        except StoreError as error:
+            yield Problem(root, f"unreadable ({error.__cause__})", place=root)
+    for path in sorted(paths.folder.rglob(f"*{PARTIAL_SUFFIX}")):
+        yield Problem(path, "left behind by a writer that was ended", place=path)

@@ -1,0 +1,1 @@
+"""Runs one stage on one shard of videos, or on the whole run."""

@@ -1,0 +1,122 @@
+"""The videos of a shard one after the other, their results written behind, failures set aside."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+from flows.context import Workshop
+from flows.labelling.memory import give_back
+from flows.labelling.prefetch import WriteBehind
+from flows.planning.receipts import Work
+from flows.planning.shards import Shard
+from flows.timing import Meter
+from pipeline.errors import InputError, UnusableAnswerError
+from pipeline.types import VideoRef
+
+logger = logging.getLogger(__name__)
+
+Later = Callable[[Callable[[], None]], None]
+"""Hands a write over, to be done behind, after those before it."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came of one video.
+
+    Attributes:
+        frames: that the stage went through.
+        write: puts the result on disk; the video counts when that has gone well.
+        counts: further figures.
+    """
+
+    frames: int
+    write: Callable[[], None]
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+def each_video(
+    shop: Workshop,
+    shard: Shard,
+    skip: Collection[str],
+    outcome: Work,
+    work: Callable[[VideoRef, Later], Done],
+    meter: Meter,
+    video_of: Callable[[str], VideoRef] | None = None,
+) -> None:
+    """Works on the videos of a shard; returns when all is written.
+
+    Args:
+        video_of: looks a video up; None for the reader.
+    """
+    look_up = video_of or shop.reader().video
+
+    def ended(item: tuple[str, Done] | None, problem: Exception | None) -> None:
+        if item is None:
+            if problem is not None:
+                raise problem
+            return
+        video_id, done = item
+        if problem is not None:
+            _set_aside(outcome, video_id, problem)
+            return
+        outcome.counts.update(done.counts)
+        outcome.counts["frames"] += done.frames
+        outcome.counts["videos"] += 1
+
+    runner = shop.config.runner
+    with WriteBehind[tuple[str, Done] | None](runner.writes_behind, ended, meter) as behind:
+        for video_id in shard.videos:
+            if video_id in skip:
+                shop.progress.advance(1)
+                continue
+            counted = _Counted(shop)
+            try:
+                done = work(look_up(video_id), partial(behind.put, None))
+            except (InputError, UnusableAnswerError) as error:
+                _set_aside(outcome, video_id, error)
+            else:
+                behind.put((video_id, done), done.write)
+                del done
+            finally:
+                counted.close()
+                give_back()
+    for kind, seconds in meter.seconds.items():
+        outcome.seconds[kind] = round(seconds, 6)
+
+
+def _set_aside(outcome: Work, video_id: str, error: Exception) -> None:
+    """Sets a video aside; raises again what is no fault of the video."""
+    if not isinstance(error, InputError | UnusableAnswerError):
+        raise error
+    logger.warning("video %s is set aside: %s", video_id, error)
+    outcome.set_aside[video_id] = str(error)
+
+
+class _Counted:
+    """Tops the progress of a video up to the whole video when it is closed."""
+
+    def __init__(self, shop: Workshop) -> None:
+        self._shop = shop
+        self._real = shop.progress
+        self._done = 0.0
+        shop.progress = self
+
+    def begin(self, stage: str, total: float, unit: str) -> None:
+        self._real.begin(stage, total, unit)
+
+    def advance(self, amount: float, frames: int = 0) -> None:
+        self._done += amount
+        self._real.advance(amount, frames)
+
+    def end(self, note: str = "") -> None:
+        self._real.end(note)
+
+    def say(self, text: str) -> None:
+        self._real.say(text)
+
+    def close(self) -> None:
+        self._shop.progress = self._real
+        self._real.advance(1 - self._done)

@@ -1,1 +1,0 @@
-"""Evaluations of predictions on disk, a protocol a module."""

@@ -1,0 +1,112 @@
+"""The run's link to its Prefect server, which may go away at any moment.
+
+Prefect observes and the ledger decides, so a server that is lost costs the picture of a run and
+nothing of its work: a local server is started again under its own address, where it still knows
+the run; without one the run goes on unobserved.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import httpx
+from prefect.exceptions import PrefectException
+
+from flows.orchestration import server
+
+logger = logging.getLogger(__name__)
+
+CHECKS = 3
+"""A server that is busy may miss one; a missed check takes two seconds."""
+
+RESTART_SECONDS = 60.0
+
+LOST = (httpx.HTTPError, ConnectionError)
+"""What Prefect's client raises where its server does not answer, after its retries."""
+
+T = TypeVar("T")
+
+
+class Observer:
+    """Whether Prefect can be talked to.
+
+    Args:
+        api: address of the server's API.
+        say: told once, in words, what became of a server that went away.
+        healthy: whether an API answers.
+        restart: starts the local server of that API again; False where it is not ours.
+        pause: seconds between two checks.
+
+    Attributes:
+        lost: the server is gone for good; nothing asks for it again.
+        outcome: what the flow's work came to, kept apart from what Prefect makes of it: its
+            result, its error, or None before its end.
+    """
+
+    def __init__(
+        self,
+        api: str,
+        say: Callable[[str], None],
+        healthy: Callable[[str], bool] = server.is_healthy,
+        restart: Callable[[str, float], bool] = server.restart,
+        pause: float = 0.5,
+    ) -> None:
+        self.lost = False
+        self.outcome: Any = None
+        self._api, self._say = api, say
+        self._healthy, self._restart, self._pause = healthy, restart, pause
+        # Its background services would tell the terminal of events that they cannot send.
+        logging.getLogger("prefect.events.clients").setLevel(logging.CRITICAL)
+
+    def present(self) -> bool:
+        """Whether the server answers, if need be after it was started again."""
+        if self.lost:
+            return False
+        self.lost = not self._answers() and not self._mend()
+        return not self.lost
+
+    def tell(self, call: Callable[[], T]) -> T | None:
+        """Calls what only serves the UI; None where the server is gone or refuses it."""
+        if not self.present():
+            return None
+        try:
+            return call()
+        except (*LOST, PrefectException) as error:
+            logger.warning("Prefect did not take a part of the run's picture: %s", error)
+            return None
+
+    def give_up(self) -> None:
+        """Nothing asks for the server again."""
+        if not self.lost:
+            self.lost = True
+            self._say_gone("it did not take the run")
+
+    def _answers(self) -> bool:
+        for check in range(CHECKS):
+            if check:
+                time.sleep(self._pause)
+            if self._healthy(self._api):
+                return True
+        return False
+
+    def _mend(self) -> bool:
+        where = self._api.removesuffix("/api")
+        try:
+            if self._restart(self._api, RESTART_SECONDS):
+                self._say(f"The Prefect server at {where} went away; it was started again.")
+                return True
+            reason = "it is not one that was started here"
+        except server.ServerError as error:
+            reason = str(error)
+        self._say_gone(reason)
+        return False
+
+    def _say_gone(self, reason: str) -> None:
+        where = self._api.removesuffix("/api")
+        self._say(
+            f"The Prefect server at {where} went away and does not come back ({reason}); the run"
+            " goes on without it, and the ledger keeps what is done."
+        )

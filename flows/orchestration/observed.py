@@ -1,0 +1,40 @@
+"""Work that a Prefect server looks on: the server found or started, its address told and set."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from rich.console import Console
+
+from flows.orchestration import server
+
+
+@contextmanager
+def prefect_server(console: Console, meanwhile: Callable[[], None] = lambda: None) -> Iterator[str]:
+    """The address of the API of a server that Prefect in this process talks to in the block.
+
+    Args:
+        console: told the address of the UI.
+        meanwhile: done while the server starts, which takes seconds.
+
+    Raises:
+        ServerError: it does not start.
+    """
+    server.quiet(os.environ)
+    with (
+        console.status("Starting the Prefect server and loading libraries"),
+        ThreadPoolExecutor(1) as pool,
+    ):
+        address = pool.submit(server.ensure)
+        meanwhile()
+        os.environ["PREFECT_API_URL"] = api = address.result()
+    console.print(f"Prefect UI: {api.removesuffix('/api')}", highlight=False, soft_wrap=True)
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    logging.getLogger("prefect").propagate = False
+    with temporary_settings({PREFECT_API_URL: api}):
+        yield api

@@ -1,0 +1,230 @@
+"""Shards on the workers of a Ray cluster, through prefect-ray: the same task runs, elsewhere.
+
+A worker holds one shard and one stage's model at a time, reads the run's ``config.toml``, and
+commits to the same ledger; so the run's folder and the data set must lie where every machine of
+the cluster sees them under the same path. Ray hands shards out from one queue. A worker that dies
+is noticed, and its shard is done by another.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tenacity import Retrying, stop_after_attempt
+
+from flows.planning.plan import Job
+from pipeline.config import RunConfig, Section
+from pipeline.errors import ConfigError, PseudoLabelError
+
+LOST_WORKERS = 3
+"""A shard that takes so many workers down with it fails."""
+
+_STORE_BYTES = 100_000_000
+"""Ray's object store: only names and states go through it."""
+
+_STARTS = 3
+"""Tries to start Ray on this machine."""
+
+
+Configured = TypeVar("Configured", bound=Section)
+
+
+class WorkerLostError(PseudoLabelError):
+    """Every worker that took a shard up died in the middle of it."""
+
+
+def check_runner(config: RunConfig) -> None:
+    """Raises ConfigError where Ray is asked for and not installed, or where a cluster's machines
+    would look for a path in different places.
+    """
+    if config.runner.kind == "local":
+        return
+    if find_spec("prefect_ray") is None or find_spec("ray") is None:
+        raise ConfigError(
+            "runner.kind is 'ray' and Ray is not installed; install it with `make setup-ray`, or"
+            " leave --runner out"
+        )
+    if config.runner.address is None:
+        return
+    for name, path in _paths_in(config):
+        if not path.is_absolute():
+            raise ConfigError(
+                f"{name} is {path}; expected an absolute path that every machine of the Ray cluster"
+                f" at {config.runner.address} sees; give one"
+            )
+
+
+def with_absolute_paths(section: Configured) -> Configured:
+    """A configuration that says the same in any working folder; ``demo:`` checkpoints stay."""
+    changes: dict[str, Any] = {}
+    for name, value in section:
+        if isinstance(value, Section):
+            changes[name] = with_absolute_paths(value)
+        elif (path := _path_of(name, value)) is not None:
+            changes[name] = type(value)(path.absolute())
+    return section.model_copy(update=changes)
+
+
+def _paths_in(section: Section, within: str = "") -> Iterator[tuple[str, Path]]:
+    """(name, path) of every field of a configuration that names a file or folder."""
+    for name, value in section:
+        if isinstance(value, Section):
+            yield from _paths_in(value, f"{within}{name}.")
+        elif (path := _path_of(name, value)) is not None:
+            yield f"{within}{name}", path
+
+
+def _path_of(name: str, value: object) -> Path | None:
+    if name == "checkpoint" and isinstance(value, str) and not value.startswith("demo:"):
+        return Path(value).expanduser()
+    return value if isinstance(value, Path) else None
+
+
+@contextmanager
+def ray_cluster(config: RunConfig) -> Iterator[None]:
+    """Joins the cluster of a configuration, or one that is started here and ends with the block. To
+    be called before Ray is imported.
+
+    Raises:
+        PseudoLabelError: the cluster does not answer, or does not start.
+    """
+    settings = _ray_settings(config)
+    import ray
+
+    address = config.runner.address
+    # Ray gives its own server half a minute, which is too little where all cores are busy.
+    starts = stop_after_attempt(_STARTS if address is None else 1)
+    try:
+        for attempt in Retrying(stop=starts, after=lambda state: ray.shutdown(), reraise=True):
+            with attempt:
+                ray.init(address, **settings)
+    except Exception as error:
+        said = last_line(error)
+        raise PseudoLabelError(
+            f"Ray did not start on this machine ({said}); expected it within {_STARTS} tries; see"
+            " whether cores and memory are free and run the same command again, or leave --runner"
+            " out"
+            if address is None
+            else f"the Ray cluster at {address} cannot be joined ({said}); expected one of Ray"
+            f" {ray.__version__} that runs; check runner.address"
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def last_line(error: Exception) -> str:
+    """The end of what an error says, where Ray has what came of it."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1][:500]
+
+
+def _ray_settings(config: RunConfig) -> dict[str, Any]:
+    """The arguments of ``ray.init``. A cluster that is started here listens on the loopback address
+    only.
+
+    On a CPU the number of threads of a matrix product decides how its sums are rounded, and Ray
+    gives a worker one: here workers have as many as this process, so that their results are equal.
+    Where together they are more than the cores, threads that spin while they wait would take what
+    the others need.
+    """
+    import torch
+
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if config.runner.address is None:
+        # Read when Ray is first imported. Not a cluster of machines: all of Ray's servers listen
+        # on the loopback address, which no argument of ray.init brings about.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    threads = {
+        "OMP_NUM_THREADS": str(torch.get_num_threads()),
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
+    settings: dict[str, Any] = {
+        "log_to_driver": False,
+        "logging_level": "ERROR",
+        "runtime_env": {"env_vars": threads},
+    }
+    if config.runner.address is None:
+        settings |= {
+            "num_cpus": worker_count(config),
+            "include_dashboard": False,
+            "object_store_memory": _STORE_BYTES,
+        }
+    return settings
+
+
+def worker_count(config: RunConfig) -> int:
+    """Workers of a cluster started here: as asked for, else one a GPU, else two."""
+    if config.runner.workers is not None:
+        return config.runner.workers
+    return _gpus(config) or 2
+
+
+def each_ended(
+    jobs: Sequence[Job],
+    submit: Callable[[Job], Any],
+    config: RunConfig,
+    say: Callable[[str], None],
+) -> Iterator[tuple[Job, Any]]:
+    """Submits all jobs and gives each as it ends, with its final Prefect state or, for a shard
+    that lost :data:`LOST_WORKERS` workers, a WorkerLostError.
+
+    Args:
+        submit: submits a job's task run and returns its future.
+        say: told of a lost worker.
+    """
+    import ray
+    from prefect_ray.context import remote_options
+
+    gpu = cluster_gives_gpus(config)
+    waiting: dict[Any, tuple[Job, Any, int]] = {}
+
+    def start(job: Job, lost: int) -> None:
+        # Ray's own retries would go on with a task run that Prefect holds to be running.
+        with remote_options(num_cpus=1, num_gpus=int(gpu), max_retries=0):
+            future = submit(job)
+        waiting[future.wrapped_future] = (job, future, lost)
+
+    for job in jobs:
+        start(job, lost=0)
+    while waiting:
+        [ended], _ = ray.wait(list(waiting), num_returns=1)
+        job, future, lost = waiting.pop(ended)
+        future.wait()
+        if not future.state.is_crashed():
+            yield job, future.state
+        elif lost + 1 == LOST_WORKERS:
+            yield (
+                job,
+                WorkerLostError(
+                    f"{job.name}: {LOST_WORKERS} workers died of it; expected one to end it; look"
+                    " at their memory and at Ray's logs, and try fewer --workers or smaller batches"
+                ),
+            )
+        else:
+            say(f"{job.name}: its worker was lost; another does it")
+            start(job, lost + 1)
+
+
+def cluster_gives_gpus(config: RunConfig) -> bool:
+    """Whether the device asked for may be a GPU and the cluster that Ray has joined has any."""
+    import ray
+
+    return _wants_gpu(config) and bool(ray.cluster_resources().get("GPU"))
+
+
+def _wants_gpu(config: RunConfig) -> bool:
+    return config.device == "auto" or config.device.startswith("cuda")
+
+
+def _gpus(config: RunConfig) -> int:
+    """GPUs of this machine that the device asked for may use."""
+    import torch
+
+    return torch.cuda.device_count() if _wants_gpu(config) else 0

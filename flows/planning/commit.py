@@ -1,0 +1,66 @@
+"""What is written before the first stage of a run: its shards, its configuration."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from flows.planning.plan import Plan
+from flows.planning.products import product_places
+from flows.planning.run_config import write_run_config
+from flows.planning.run_paths import ALL, RUN_STAGES, SHARD_STAGES, RunPaths
+from pipeline.config import RunConfig
+from pipeline.errors import StoreError
+from storage.run.layout import Layout, read_layout, write_layout
+from storage.run.ledger import Ledger
+
+
+def commit_plan(config: RunConfig, plan: Plan, again: Sequence[str]) -> None:
+    """Writes what a plan decided; to be called under the run's lock.
+
+    Shards of which the data set has nothing any more lose receipts and products. Stages that are
+    to be done again lose their receipts, so that a run that is interrupted goes on where it was.
+
+    Args:
+        again: stages.
+
+    Raises:
+        StoreError: no space is left, or the folder may not be written to.
+    """
+    paths, ledger = RunPaths(config.run_folder), Ledger(config.run_folder)
+    for shard in plan.retired:
+        _retire(paths, ledger, shard)
+    _lay_out(paths.folder, {shard.name: shard.videos for shard in plan.layout})
+    for stage in again:
+        names = [ALL] if stage in RUN_STAGES else [shard.name for shard in plan.shards]
+        for name in names:
+            ledger.withdraw(stage, name)
+    if plan.pending() or not paths.config.is_file():
+        write_run_config(paths.config, config)
+
+
+def _retire(paths: RunPaths, ledger: Ledger, shard: str) -> None:
+    for stage in SHARD_STAGES:
+        receipt = ledger.receipt(stage, shard)
+        ledger.withdraw(stage, shard)
+        ledger.failure_path(stage, shard).unlink(missing_ok=True)
+        for place in product_places(paths, stage, shard, receipt.videos if receipt else ()):
+            remove(place)
+
+
+def _lay_out(folder: Path, layout: Layout) -> None:
+    try:
+        stored = read_layout(folder)
+    except StoreError:
+        stored = {}
+    if stored != layout:
+        write_layout(folder, layout)
+
+
+def remove(place: Path) -> None:
+    """Removes a file or a folder, if it is there; of a symbolic link, the link alone."""
+    if place.is_dir() and not place.is_symlink():
+        shutil.rmtree(place)
+    else:
+        place.unlink(missing_ok=True)

@@ -1,0 +1,222 @@
+"""What the product of a stage depends on beside the products that it is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from flows.planning.run_paths import weights_of_student
+from flows.planning.shards import Shard
+from pipeline.config import (
+    EXECUTION,
+    GroundConfig,
+    RunConfig,
+    StudentEncodersConfig,
+    TrainingConfig,
+)
+from pipeline.errors import CheckpointError, InputError
+from pipeline.fingerprint import digest, file_digest
+from pipeline.ports import DatasetReader
+from stages.common.checkpoints import REMEDY, settings_files
+
+STAGE_VERSIONS: Mapping[str, int] = {
+    "augment": 2,
+    "ground": 1,
+    "segment": 2,
+    "fuse": 1,
+    "rank": 3,
+    "merge": 1,
+    "student": 3,
+    "evaluate": 1,
+    "report": 1,
+}
+"""Raised when a stage gives another result for the same configuration; here and not beside the work
+of a stage, which imports its models, for a plan needs none."""
+
+ENDPOINT_READING = 3
+"""Raised when an endpoint's answers are read otherwise; 2 reads them as a model's own, 3 puts the
+tokens of a letter together."""
+
+_STUDENT_PARTS: Mapping[str, tuple[str, ...]] = {
+    "lgcfs": ("lgcfs_weight",),
+    "mil": ("mil_weight",),
+    "blcl": ("blcl_weight", "blcl_threshold"),
+}
+"""Parts of the student's training, and the fields that count for nothing where a part is off."""
+
+_OF_WSRVOS = ("positives_a_clip", "negatives_a_clip", "wsrvos")
+_TRAINING_EXECUTION = ("workers", "parts_a_step", "checkpoint_every")
+_OF_VALIDATION = ("validate_split", "validate_videos", "patience")
+
+
+Weights = Callable[[str], str]
+"""Digest of a checkpoint by the name that the configuration gives it."""
+
+_NAMED_BY_DIGEST = frozenset(
+    {"checkpoint", "sha256", "file", "text_encoder", "adapter", "api_key_env"}
+)
+"""Fields of a section whose content counts, or nothing at all; not where it lies."""
+
+
+def base_of(stage: str, config: RunConfig, weights: Weights) -> dict[str, Any]:
+    """What a stage's products depend on beside its inputs; no path, device or batch size."""
+    base: dict[str, Any] = {"stage": stage, "version": STAGE_VERSIONS[stage]}
+    section = getattr(config, stage, None)
+    if section is not None:
+        base["config"] = {
+            name: value
+            for name, value in section.model_dump(mode="json").items()
+            if name not in EXECUTION | _NAMED_BY_DIGEST
+        }
+    if stage in _COMPLETE:
+        _COMPLETE[stage](base, config, weights)
+    return base
+
+
+def base_of_predictions(config: RunConfig, weights: Weights) -> dict[str, Any]:
+    """What the masks that a student predicts depend on beside its weights: its configuration, but
+    for what it was trained on, and the models that it was not trained with."""
+    base = base_of("student", _untaught(config), weights)
+    return {name: base[name] for name in ("config", "weights", "models") if name in base}
+
+
+def _augment(base: dict[str, Any], config: RunConfig, weights: Weights) -> None:
+    base["seed"] = config.seed
+    base["dataset"] = {"name": config.dataset.name, "split": config.dataset.split}
+    base["config"].pop("timeout_seconds")
+    if config.augment.source == "model":
+        base["weights"] = weights(config.augment.checkpoint)
+    if config.augment.source == "endpoint":
+        base["reading"] = ENDPOINT_READING
+    if config.augment.source == "file" and config.augment.file is not None:
+        base["file"] = _input_digest(config.augment.file)
+
+
+def _ground(base: dict[str, Any], config: RunConfig, weights: Weights) -> None:
+    if config.ground.every == 1:
+        # As before there were key frames.
+        del base["config"]["every"]
+    if config.ground.source == "model":
+        base |= _of_grounder(config.ground, weights)
+
+
+def _segment(base: dict[str, Any], config: RunConfig, weights: Weights) -> None:
+    base["weights"] = weights(config.segment.checkpoint)
+
+
+def _student(base: dict[str, Any], config: RunConfig, weights: Weights) -> None:
+    base["seed"] = config.seed
+    _leave_out_what_changes_nothing(base["config"])
+    if base["config"].pop("masks") is not None:
+        base["masks"] = _masks_digest(config.student.masks)
+    base["config"].pop("start")
+    if config.student.start is not None:
+        base["start"] = weights(str(weights_of_student(config.student.start)))
+    base["predict_split"] = config.dataset.predict_split
+    base["weights"] = _weights_of_encoders(config.student.encoders, weights)
+    if config.student.model == "groprompt":
+        # It takes the grounder, whether or not the run's boxes are the grounder's.
+        ground = base_of("ground", config, weights) | _of_grounder(config.ground, weights)
+        base["models"] = [ground, base_of("segment", config, weights)]
+
+
+_COMPLETE: Mapping[str, Callable[[dict[str, Any], RunConfig, Weights], None]] = {
+    "augment": _augment,
+    "ground": _ground,
+    "segment": _segment,
+    "student": _student,
+}
+"""Stage -> what adds to its base what its section does not say; the others add nothing."""
+
+
+def _of_grounder(config: GroundConfig, weights: Weights) -> dict[str, str]:
+    """Digests of the files that a grounder is made of."""
+    found = {"weights": weights(config.checkpoint)}
+    if config.text_encoder is not None:
+        found["text_encoder"] = _text_encoder_digest(config.text_encoder)
+    if config.adapter is not None:
+        found["adapter"] = weights(str(config.adapter))
+    return found
+
+
+def _untaught(config: RunConfig) -> RunConfig:
+    """A configuration without what its student was taught by, and how: its weights say that."""
+    changes = {"masks": None, "start": None, "training": TrainingConfig()}
+    student = config.student.model_copy(update=changes)
+    return config.model_copy(update={"student": student})
+
+
+def _text_encoder_digest(folder: Path) -> str:
+    """Of the tokenizer and sizes of BERT; its weights are in the grounder's checkpoint."""
+    try:
+        return digest([file_digest(path) for path in settings_files(folder)])
+    except OSError as error:
+        raise CheckpointError(
+            folder, error.strerror or str(error), "the folder of bert-base-uncased", REMEDY
+        ) from error
+
+
+def _masks_digest(path: Path | None) -> str:
+    """Of what a store's masks were made by."""
+    from storage.arrays.masks import MaskStore
+
+    assert path is not None, "asked for where there is a store"
+    store = MaskStore(path)
+    return digest({video: store.fingerprints(video) for video in store.videos()})
+
+
+def _weights_of_encoders(encoders: StudentEncodersConfig, weights: Weights) -> dict[str, str]:
+    """Digests of what a student's encoders start from; the demo's are the demo grounder's."""
+    found = {}
+    if "demo" in (encoders.backbone, encoders.text_encoder):
+        found["demo"] = weights("demo:ground")
+    if encoders.backbone_checkpoint is not None:
+        found["backbone"] = weights(str(encoders.backbone_checkpoint))
+    if encoders.text_encoder != "demo":
+        found["text"] = weights(str(encoders.text_encoder))
+    return found
+
+
+def _leave_out_what_changes_nothing(student: dict[str, Any]) -> None:
+    """Drops what only says how fast a student is trained, and what belongs to parts that are off,
+    so that a student without a part is the one that it was before there was such a part."""
+    unused = [name for part, names in _STUDENT_PARTS.items() if not student[part] for name in names]
+    if student["model"] != "wsrvos":
+        unused += _OF_WSRVOS
+    if student["model"] != "groprompt":
+        unused.append("groprompt")
+    if student["supervision"] != "flow":
+        unused.append("slvp")
+    if student["fusion"] == "both":
+        unused.append("fusion")
+    for name in unused:
+        del student[name]
+    # Where weights lie is nothing that a student follows from; what they are is in the digests.
+    student["encoders"] = {"backbone": student["encoders"]["backbone"]}
+    training = student["training"]
+    for name in _TRAINING_EXECUTION:
+        del training[name]
+    if not training["validate_every"]:
+        for name in _OF_VALIDATION:
+            del training[name]
+
+
+def _input_digest(path: Path) -> str:
+    try:
+        return file_digest(path)
+    except OSError as error:
+        raise InputError(
+            path, error.strerror or str(error), "a WSRVOS augmentation file", "check augment.file"
+        ) from error
+
+
+def texts_of_shard(reader: DatasetReader, shard: Shard) -> dict[str, Any]:
+    """The sentences of a shard; a video whose sentences cannot be read is noted as such."""
+    texts: dict[str, Any] = {}
+    for video in shard.videos:
+        try:
+            texts[video] = [(e.key.expression, e.text) for e in reader.expressions(video)]
+        except InputError as error:
+            texts[video] = str(error.found)
+    return texts

@@ -1,0 +1,333 @@
+"""What is to be done: the shards of a run, a fingerprint for every (stage, shard), which of them
+the ledger already holds, and why the others are to be done.
+
+Planning reads the data set's index, the ledger, and digests of weights; it imports no model
+library and no orchestrator, so that a run with nothing to do ends at once. It writes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol
+
+from flows.planning import reasons
+from flows.planning.fingerprints import base_of, texts_of_shard
+from flows.planning.products import READS, joined
+from flows.planning.run_paths import ALL, RUN_STAGES, SHARD_STAGES, STAGES, RunPaths
+from flows.planning.shards import Cut, Shard, cut_shards
+from flows.planning.weight_digests import WeightDigests
+from pipeline.config import RunConfig
+from pipeline.fingerprint import canonical_json, digest
+from pipeline.ports import DatasetReader
+from pipeline.types import Receipt
+
+State = Literal["done", "due", "waits"]
+
+
+class ReceiptBook(Protocol):
+    """What planning needs of the ledger."""
+
+    def receipt(self, stage: str, shard: str) -> Receipt | None: ...
+
+    def failure(self, stage: str, shard: str) -> Receipt | None: ...
+
+
+@dataclass(frozen=True)
+class Job:
+    """One stage on one shard.
+
+    Attributes:
+        fingerprint: of all that the product depends on.
+        state: ``done``: the ledger holds a receipt with that fingerprint, the product is there, and
+            so is all that it was made from. ``waits``: so it would be, but something that it was
+            made from is to be done again; it is due only if that comes out different. ``due``: the
+            rest.
+        reason: why it is not done; empty where it is.
+        basis: what the fingerprint was made of.
+        receipt: the one that the ledger holds, of whatever fingerprint; without its list of files.
+        failure: what happened the last time, where that was a failure.
+    """
+
+    stage: str
+    shard: Shard
+    fingerprint: str
+    state: State = "due"
+    reason: str = reasons.NO_RECEIPT
+    basis: Mapping[str, Any] = field(default_factory=dict)
+    receipt: Receipt | None = None
+    failure: Receipt | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.state == "done"
+
+    @property
+    def name(self) -> str:
+        """What its task run is called."""
+        return self.stage if self.shard.name == ALL else f"{self.stage} {self.shard.name}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The jobs of a run, by stage, in the order they are done.
+
+    Attributes:
+        shards: those that are worked on.
+        layout: all of the run.
+        finished_others: shards that are not worked on and are finished; stages of the whole run
+            cover them too.
+        stages: those to be done; jobs of the others are planned and left.
+        retired: shards of which the data set has no video any more.
+        along: videos that are worked on only because they share a shard with one asked for.
+        gone: videos that the ledger holds work on and the data set has no more.
+    """
+
+    shards: tuple[Shard, ...]
+    jobs: Mapping[str, tuple[Job, ...]]
+    layout: tuple[Shard, ...] = ()
+    finished_others: tuple[Shard, ...] = ()
+    stages: tuple[str, ...] = STAGES
+    retired: tuple[str, ...] = ()
+    along: int = 0
+    gone: tuple[str, ...] = ()
+
+    def pending(self, stage: str | None = None) -> tuple[Job, ...]:
+        """Jobs that are due, of one stage or of all that are to be done."""
+        stages = self.stages if stage is None else (stage,)
+        return tuple(j for name in stages for j in self.jobs.get(name, ()) if j.state == "due")
+
+    def job(self, stage: str, shard: str) -> Job:
+        """The job of that stage and shard."""
+        return next(job for job in self.jobs[stage] if job.shard.name == shard)
+
+    @property
+    def run_shards(self) -> tuple[Shard, ...]:
+        """What stages of the whole run cover, by name."""
+        return tuple(sorted((*self.shards, *self.finished_others), key=lambda item: item.name))
+
+    @property
+    def videos(self) -> int:
+        """Videos that are worked on."""
+        return sum(len(shard.videos) for shard in self.shards)
+
+
+def make_plan(
+    config: RunConfig,
+    reader: DatasetReader,
+    book: ReceiptBook,
+    weights: Callable[[str], str],
+    retry_set_aside: bool = False,
+    known: Mapping[str, Sequence[str]] | None = None,
+    again: Collection[str] = (),
+    stages: Sequence[str] = STAGES,
+) -> Plan:
+    """The plan of a run.
+
+    Args:
+        config: resolved.
+        reader: of the split to label.
+        book: the run's ledger.
+        weights: digest of a checkpoint, given its name or path.
+        retry_set_aside: shards with videos set aside are not done.
+        known: shard -> videos, as laid out before.
+        again: stages that are due even where they are done.
+        stages: those to be done.
+
+    Raises:
+        ConfigError: ``dataset.only_videos`` names a video that the data set lacks.
+    """
+    only = config.dataset.only_videos
+    cut = cut_shards(known or {}, reader.video_ids(), only, config.shard_videos)
+    return _Planner(config, reader, book, weights, retry_set_aside, again).plan(cut, stages)
+
+
+class _Planner:
+    """One pass over the ledger; every receipt is read once."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        reader: DatasetReader,
+        book: ReceiptBook,
+        weights: Callable[[str], str],
+        retry: bool,
+        again: Collection[str],
+    ) -> None:
+        self._config, self._reader, self._book = config, reader, book
+        self._retry, self._again = retry, again
+        self._paths = RunPaths(config.run_folder)
+        self._run_stages = tuple(_run_stages(config))
+        # Through JSON and back: the basis in a receipt is compared with it.
+        self._bases: dict[str, dict[str, Any]] = {
+            stage: json.loads(canonical_json(base_of(stage, config, weights)))
+            for stage in (*SHARD_STAGES, *self._run_stages)
+        }
+        self._jobs: dict[str, list[Job]] = {stage: [] for stage in STAGES}
+        self._aside: set[str] = set()
+
+    def plan(self, cut: Cut, stages: Sequence[str]) -> Plan:
+        """All jobs of the shards selected, and of the whole run."""
+        for shard in cut.selected:
+            self._shard_jobs(shard)
+        selected = {shard.name for shard in cut.selected}
+        others: dict[str, dict[str, Receipt]] = {}
+        for shard in cut.shards:
+            if shard.name not in selected:
+                receipts = self._receipts(shard.name)
+                if "rank" in receipts:
+                    others[shard.name] = receipts
+        finished = tuple(shard for shard in cut.shards if shard.name in others)
+        plan = Plan(
+            cut.selected,
+            {},
+            layout=cut.shards,
+            finished_others=finished,
+            stages=tuple(stages),
+            retired=cut.retired,
+            along=cut.along,
+            gone=tuple(
+                video
+                for shard, videos in cut.gone.items()
+                if self._receipts(shard)
+                for video in videos
+            ),
+        )
+        self._run_jobs(plan, others)
+        return replace(plan, jobs={stage: tuple(items) for stage, items in self._jobs.items()})
+
+    def _shard_jobs(self, shard: Shard) -> None:
+        texts = texts_of_shard(self._reader, shard)
+        made: dict[str, Job] = {}
+        aside: set[str] = set()
+        for stage in SHARD_STAGES:
+            inputs: dict[str, Any] = {name: made[name].fingerprint for name in READS[stage]}
+            basis = {**self._bases[stage], "inputs": inputs}
+            value = {**basis, "videos": shard.videos}
+            if stage == "augment":
+                value["inputs"] = {"texts": texts}
+                basis["texts"] = digest(texts)
+            asked = Job(stage, shard, digest(value), basis=basis)
+            made[stage] = self._judged(asked, [made[name] for name in READS[stage]], aside)
+            self._jobs[stage].append(made[stage])
+        self._aside |= aside
+
+    def _run_jobs(self, plan: Plan, others: Mapping[str, Mapping[str, Receipt]]) -> None:
+        for receipts in others.values():
+            self._aside.update(*(receipt.set_aside for receipt in receipts.values()))
+        shards = plan.run_shards
+        everything = Shard(ALL, tuple(video for shard in shards for video in shard.videos))
+        jobs = {stage: {job.shard.name: job for job in self._jobs[stage]} for stage in SHARD_STAGES}
+        ranked = [
+            jobs["rank"][shard.name].fingerprint
+            if shard.name in jobs["rank"]
+            else others[shard.name]["rank"].fingerprint
+            for shard in shards
+        ]
+        previous: dict[str, Any] = {"rank": ranked}
+        made = {stage: self._over_shards(stage, jobs[stage], others) for stage in SHARD_STAGES}
+        for stage in self._run_stages:
+            basis = {**self._bases[stage], "inputs": dict(previous)}
+            asked = Job(stage, everything, digest(basis), basis=_short(basis))
+            reads = [made[name] for name in READS[stage] if name in made]
+            made[stage] = self._judged(asked, reads, set(self._aside))
+            previous[stage] = asked.fingerprint
+            self._jobs[stage].append(made[stage])
+
+    def _over_shards(
+        self, stage: str, jobs: Mapping[str, Job], others: Mapping[str, Mapping[str, Receipt]]
+    ) -> Job:
+        """A stage's jobs taken as one: done where all are, with one digest of all products."""
+        receipts = {name: job.receipt for name, job in jobs.items()}
+        receipts.update((name, found.get(stage)) for name, found in others.items())
+        product = joined({name: r.product if r else "" for name, r in receipts.items()})
+        state: State = "done" if all(job.done for job in jobs.values()) else "waits"
+        return Job(
+            stage, Shard(ALL, ()), "", state, receipt=Receipt(stage, ALL, "", (), product=product)
+        )
+
+    def _judged(self, job: Job, inputs: Sequence[Job], aside: set[str]) -> Job:
+        receipt = self._receipt(job.stage, job.shard.name)
+        failure = self._book.failure(job.stage, job.shard.name) if receipt is None else None
+        if receipt is not None:
+            aside.update(receipt.set_aside)
+        state, reason = self._state(job, receipt, failure, inputs, aside)
+        return replace(job, state=state, reason=reason, receipt=receipt, failure=failure)
+
+    def _state(
+        self,
+        job: Job,
+        receipt: Receipt | None,
+        failure: Receipt | None,
+        inputs: Sequence[Job],
+        aside: set[str],
+    ) -> tuple[State, str]:
+        stage, videos = job.stage, job.shard.videos
+        if receipt is None:
+            return "due", reasons.NO_RECEIPT if failure is None else reasons.failed(failure)
+        if receipt.error is not None:
+            return "due", reasons.failed(receipt)
+        if stage in self._again:
+            return "due", reasons.asked_for(next(name for name in STAGES if name in self._again))
+        if receipt.fingerprint != job.fingerprint:
+            checkpoint = getattr(getattr(self._config, stage, None), "checkpoint", None)
+            return "due", reasons.what_changed(receipt, job.basis, videos, checkpoint)
+        if not self._paths.product(stage, job.shard.name).exists():
+            return "due", reasons.PRODUCT_MISSING
+        if self._retry and aside:
+            return "due", reasons.SET_ASIDE
+        # A video that was set aside before and is there now must go through.
+        if receipt.counts.get("videos", 0) != len(set(videos) - aside):
+            return "due", reasons.VIDEO_BACK
+        for item in inputs:
+            product = item.receipt.product if item.receipt else ""
+            if item.done and receipt.made_from.get(item.stage, "") != product:
+                return "due", reasons.came_out_different(item.stage)
+        for item in inputs:
+            if not item.done:
+                return "waits", reasons.follows(item.stage)
+        return "done", ""
+
+    def _receipts(self, shard: str) -> dict[str, Receipt]:
+        found = {stage: self._receipt(stage, shard) for stage in SHARD_STAGES}
+        return {stage: r for stage, r in found.items() if r is not None and r.error is None}
+
+    def _receipt(self, stage: str, shard: str) -> Receipt | None:
+        receipt = self._book.receipt(stage, shard)
+        # The list of files is most of a receipt; planning needs its digest alone.
+        return None if receipt is None else replace(receipt, files={})
+
+
+def still_holds(job: Job, inputs: Mapping[str, str]) -> bool:
+    """Whether a job that waited need not be done: what it was made from is what is there now."""
+    made_from = {} if job.receipt is None else job.receipt.made_from
+    return job.state == "waits" and all(
+        made_from.get(stage, "") == product for stage, product in inputs.items()
+    )
+
+
+def _short(basis: Mapping[str, Any]) -> dict[str, Any]:
+    """A basis with a digest in place of the fingerprints of all shards."""
+    inputs = {
+        name: digest(value) if isinstance(value, list) else value
+        for name, value in basis["inputs"].items()
+    }
+    return {**basis, "inputs": inputs}
+
+
+def _run_stages(config: RunConfig) -> Iterator[str]:
+    for stage in RUN_STAGES:
+        if stage != "student" or config.student.enabled:
+            yield stage
+
+
+__all__ = [
+    "Job",
+    "Plan",
+    "ReceiptBook",
+    "Shard",
+    "WeightDigests",
+    "make_plan",
+    "still_holds",
+]

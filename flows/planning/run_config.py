@@ -1,0 +1,42 @@
+"""``config.toml`` of a run, which vouches for its own bytes in its last line."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+from pipeline.config import RunConfig, dump_config
+from storage.files.atomic import replace_file
+from storage.files.checksums import bytes_digest
+
+_SEAL = "# checksum of the lines above: "
+
+
+def write_run_config(path: Path, config: RunConfig) -> None:
+    """Writes the resolved configuration. Raises StoreError if the disk is full."""
+    text = dump_config(config)
+    with replace_file(path, "w") as file:
+        file.write(f"{text}{_SEAL}{bytes_digest(text.encode())}\n")
+
+
+def run_config_problem(path: Path) -> str | None:
+    """What is wrong with the bytes of a configuration; None where nothing is.
+
+    One of before checksums were written passes.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return "missing; expected the configuration of the last run"
+    except OSError as error:
+        return f"not readable ({error.strerror})"
+    body, seal, found = content.rpartition(_SEAL.encode())
+    if seal and found == f"{bytes_digest(body)}\n".encode():
+        return None
+    try:
+        tomllib.loads(content.decode())
+    except ValueError as error:
+        return f"damaged ({error})"
+    # An earlier release wrote no comments: one that is there is a seal that is damaged.
+    sealed = any(line.startswith(b"#") for line in content.splitlines())
+    return "not as it was written; its checksum does not fit" if sealed else None

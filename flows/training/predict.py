@@ -1,0 +1,298 @@
+"""``pseudolabels predict``: a student's masks of a split, in the layout that servers take."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.console import Console
+
+from flows.context import Workshop
+from flows.planning.fingerprints import base_of_predictions
+from flows.planning.run_paths import WEIGHTS, RunPaths
+from flows.progress import reporter
+from flows.training.build import build_student
+from pipeline.config import RunConfig, load_config
+from pipeline.errors import ConfigError, InputError, PseudoLabelError
+from pipeline.fingerprint import digest, file_digest
+from pipeline.packed_masks import PackedMasks
+from pipeline.ports import DatasetReader
+from pipeline.types import Expression, PseudoMask, Status, VideoRef
+from storage.arrays.masks import MaskStore
+from storage.exports.streamed import MaskSink, open_sink
+from storage.files.atomic import replace_file
+
+if TYPE_CHECKING:
+    import torch
+
+    from stages.student.contract import Student
+    from stages.student.predict import Window
+
+NOTE = "predictions.json"
+"""What the masks of a folder were made by."""
+
+
+@dataclass(frozen=True)
+class How:
+    """How masks are predicted.
+
+    Attributes:
+        split: of the data set.
+        frames: of a window; the student sees no others with them.
+        online: no frame is looked at before its turn.
+        threshold: probability from which on a pixel is in a mask.
+    """
+
+    split: str
+    frames: int = 8
+    online: bool = False
+    threshold: float = 0.5
+
+
+def student_folder(config: RunConfig, name: str | None) -> Path:
+    """Where a student of a run is: one that `pseudolabels train` named, or the run's own."""
+    paths = RunPaths(config.run_folder)
+    return paths.student if name is None else paths.student_named(name)
+
+
+def load_student(folder: Path, config: RunConfig, device: torch.device) -> Student:
+    """A trained student, ready to predict.
+
+    Args:
+        folder: with ``model.safetensors`` and, where it is not the run's own student, the
+            ``config.toml`` that it was trained by.
+        config: of the run.
+
+    Raises:
+        ConfigError: there is no student.
+        CheckpointError: its weights do not fit its configuration.
+    """
+    from stages.common.weights import fill_model
+
+    weights = folder / WEIGHTS
+    if not weights.is_file():
+        named = sorted(item.parent.name for item in folder.parent.glob(f"*/{WEIGHTS}"))
+        raise ConfigError(
+            f"{weights}: missing; expected a student that has been trained; train one with"
+            f" `pseudolabels train`{', or name one of ' + ', '.join(named) if named else ''}"
+        )
+    student = build_student(config_of_student(folder, config), device)
+    fill_model(student, weights)
+    return student.to(device).eval()
+
+
+def config_of_student(folder: Path, config: RunConfig) -> RunConfig:
+    """What a student was trained by; the run's configuration, where it is the run's own."""
+    own = folder / "config.toml"
+    return load_config(own) if own.exists() else config
+
+
+def made_by(shop: Workshop, folder: Path, how: How) -> str:
+    """The fingerprint of the masks that a trained student predicts: digest of its weights, of the
+    configuration and models that predict with them, and of how.
+
+    Args:
+        folder: of the student.
+    """
+    config = config_of_student(folder, shop.config)
+    basis = base_of_predictions(config, shop.weight_digests().of_checkpoint)
+    return digest({"student": file_digest(folder / WEIGHTS), "basis": basis, "how": vars(how)})
+
+
+def predict(
+    config: RunConfig, name: str | None, to: Path, how: How, console: Console
+) -> dict[str, int]:
+    """Writes the masks of a split, window by window; memory does not grow with a video's length.
+
+    A video that is there already is left as it is, so that what was cut off goes on; one that
+    cannot be read is set aside, and the rest goes on.
+
+    Args:
+        config: of a run that has a student.
+        name: of the student; None for the run's own.
+        to: a folder, or a path that ends in ``.zip``; a path that ends in ``.zarr`` becomes a mask
+            store, whose weights are how sure the student is. A zip is written anew.
+
+    Returns:
+        Videos predicted, there before, and set aside.
+
+    Raises:
+        ConfigError: there is no such student, or the place holds masks that it did not make so.
+        StoreError: a store that is there cannot be read.
+        PseudoLabelError: every video was set aside.
+    """
+    shop = Workshop(config)
+    reader = shop.reader(how.split)
+    ids = list(reader.video_ids())
+    if not ids:
+        raise ConfigError(f"split {how.split!r} of {reader.name} holds no videos; give another")
+    folder = student_folder(config, name)
+    student = load_student(folder, config, shop.device)
+    fingerprint = made_by(shop, folder, how)
+    counts = {"predicted": 0, "there before": 0, "set aside": 0}
+    if to.suffix == ".zarr":
+        there = _vouch_store(to, shop.paths, fingerprint)
+        with reporter(console) as progress:
+            shop.progress = progress
+            stored = predict_split(shop, student, how, to, fingerprint, there)
+        counts = {name: stored[f"videos {name}"] for name in counts}
+        _check_any(counts, len(ids), how)
+        return counts
+    with open_sink(to, reader.name) as sink, reporter(console) as progress:
+        if to.suffix != ".zip":
+            _vouch(to, fingerprint, how)
+        progress.begin("predict", len(ids), "videos")
+        for video_id in ids:
+            try:
+                fresh = not sink.has(video_id)
+                if fresh:
+                    frames = _predict_video(student, reader, video_id, sink, how, shop.device)
+                counts["predicted" if fresh else "there before"] += 1
+                progress.advance(1, frames if fresh else 0)
+            except InputError as error:
+                counts["set aside"] += 1
+                progress.advance(1)
+                progress.say(f"[yellow]set aside[/yellow] {error}")
+        progress.end()
+        _check_any(counts, len(ids), how)
+    return counts
+
+
+def _check_any(counts: dict[str, int], videos: int, how: How) -> None:
+    if counts["set aside"] == videos:
+        raise PseudoLabelError(f"all {videos} videos of split {how.split!r} were set aside")
+
+
+def _predict_video(
+    student: Student,
+    reader: DatasetReader,
+    video_id: str,
+    sink: MaskSink,
+    how: How,
+    device: torch.device,
+) -> int:
+    video = reader.video(video_id)
+    expressions = reader.expressions(video_id)
+    names = [item.key.expression for item in expressions]
+    with sink.video(video_id) as add:
+        for part in _windows(student, reader, video, expressions, how, device):
+            for row, name in enumerate(names):
+                for place, frame in enumerate(part.frames):
+                    add(name, video.frames[frame], part.masks[row, place])
+    return len(video)
+
+
+def _windows(
+    student: Student,
+    reader: DatasetReader,
+    video: VideoRef,
+    expressions: Sequence[Expression],
+    how: How,
+    device: torch.device,
+) -> Iterator[Window]:
+    from stages.student.predict import predict_video
+
+    return predict_video(
+        student,
+        reader,
+        video,
+        [item.text for item in expressions],
+        device,
+        frames=how.frames,
+        online=how.online,
+        threshold=how.threshold,
+    )
+
+
+def _vouch(folder: Path, fingerprint: str, how: How) -> None:
+    """Refuses a folder with masks of another student, and notes whose those of this one are."""
+    note = folder / NOTE
+    if note.exists():
+        found = json.loads(note.read_text(encoding="utf-8"))
+        if found.get("made_by") == fingerprint:
+            return
+        raise ConfigError(
+            f"{folder}: holds the masks of another student, or of this one predicted otherwise"
+            f" ({NOTE}); expected its own, or an empty folder; give another --to, or remove it"
+        )
+    if (held := next((item.name for item in folder.iterdir()), None)) is not None:
+        raise ConfigError(f"{folder}: holds {held}; expected an empty folder; give another --to")
+    with replace_file(note, "w") as file:
+        json.dump({"made_by": fingerprint, **vars(how)}, file, indent=2)
+
+
+def _vouch_store(place: Path, paths: RunPaths, fingerprint: str) -> set[str]:
+    """Refuses a store with masks of another student, and the run's own; ids of the videos there."""
+    if place.resolve() in (paths.masks.resolve(), paths.predictions.resolve()):
+        raise ConfigError(
+            f"{place}: written by the run itself; expected a store for this student alone; give"
+            " another --to"
+        )
+    store = MaskStore(place)
+    videos = store.videos()
+    for video_id in videos:
+        if set(store.fingerprints(video_id)) - {fingerprint}:
+            raise ConfigError(
+                f"{place}: holds masks ({video_id}) of another student, or of this one predicted"
+                " otherwise; expected its own, or no store; give another --to, or remove it"
+            )
+    return set(videos)
+
+
+def predict_split(
+    shop: Workshop,
+    student: Student,
+    how: How,
+    place: Path,
+    fingerprint: str,
+    there: Collection[str] = (),
+) -> Counter[str]:
+    """Predicts the videos of a split into a mask store; one that cannot be read is set aside.
+
+    Args:
+        fingerprint: that the masks bear, as :func:`made_by` has it.
+        there: ids of videos that are left as they are.
+    """
+    reader, counts = shop.reader(how.split), Counter[str]()
+    ids = reader.video_ids()
+    store = MaskStore(place)
+    shop.progress.begin("student: predict", len(ids), "videos")
+    for video_id in ids:
+        try:
+            if video_id in there:
+                counts["videos there before"] += 1
+            else:
+                found = _whole_video(shop, student, how, reader.video(video_id), fingerprint)
+                store.write_video(*found)
+                counts["videos predicted"] += 1
+        except InputError as error:
+            shop.progress.say(f"set aside: {error}")
+            counts["videos set aside"] += 1
+        shop.progress.advance(1)
+    shop.progress.end()
+    return counts
+
+
+def _whole_video(
+    shop: Workshop, student: Student, how: How, video: VideoRef, fingerprint: str
+) -> tuple[VideoRef, list[str], list[PseudoMask]]:
+    reader = shop.reader(how.split)
+    expressions = reader.expressions(video.id)
+    shape = (len(expressions), len(video))
+    masks = [PackedMasks(len(video), video.height, video.width) for _ in expressions]
+    sure, seen = np.zeros(shape, np.float32), np.zeros(shape, np.bool_)
+    for part in _windows(student, reader, video, expressions, how, shop.device):
+        sure[:, part.frames], seen[:, part.frames] = part.sure, part.masks.any((2, 3))
+        for kept, mask in zip(masks, part.masks, strict=True):
+            kept.put(part.frames, mask)
+    status = np.where(seen, Status.PRESENT, Status.ABSENT).astype(np.uint8)
+    found = [
+        PseudoMask(item.key, masks[row], sure[row], status[row], fingerprint)
+        for row, item in enumerate(expressions)
+    ]
+    return video, [item.text for item in expressions], found

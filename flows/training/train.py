@@ -1,0 +1,198 @@
+"""Stage ``student`` of a run: trains on pseudo-masks, annotation or sentences, predicts a split."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from flows.context import Workshop
+from flows.planning.fingerprints import base_of
+from flows.planning.products import joined
+from flows.planning.run_paths import WEIGHTS
+from flows.training.build import clips_of, student_to_train
+from flows.training.curves import TensorBoard, curves_markdown, write_curves
+from flows.training.predict import How, made_by, predict_split
+from pipeline.fingerprint import digest
+from storage.files.atomic import explain_disk_errors, replace_file
+from storage.run.ledger import Ledger
+
+if TYPE_CHECKING:
+    import torch
+
+    from stages.student.contract import Student
+    from stages.student.training.fit import History
+    from stages.student.training.train import Step
+    from stages.student.training.world import World
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A student that has been trained, and what it was trained on.
+
+    Attributes:
+        student: with the weights that predict.
+        history: losses and measurements.
+        samples: (video, expression) pairs that taught it.
+    """
+
+    student: Student
+    history: History
+    samples: int
+
+
+def train_and_predict(shop: Workshop, split: str) -> Counter[str]:
+    """Trains the student of a run, writes its files, and predicts a split in place of what was
+    predicted before.
+
+    Args:
+        split: what is predicted; its masks are used nowhere.
+    """
+
+    def publish(history: History) -> None:
+        if shop.observer is not None:
+            from flows.orchestration import artifacts
+
+            name = shop.paths.folder.name
+            page = curves_markdown(history, f"Training of {name}")
+            shop.observer.tell(lambda: artifacts.curves_page(page, name))
+
+    trained = train_student(shop, shop.paths.student, publish=publish)
+    if shop.paths.predictions.exists():
+        with explain_disk_errors(shop.paths.predictions):
+            shutil.rmtree(shop.paths.predictions)
+    how = How(split)
+    fingerprint = made_by(shop, shop.paths.student, how)
+    counts = predict_split(shop, trained.student, how, shop.paths.predictions, fingerprint)
+    counts.update({"samples": trained.samples, "steps": len(trained.history.steps)})
+    (shop.paths.student / CHECKPOINT).unlink(missing_ok=True)
+    return counts
+
+
+CHECKPOINT = "checkpoint.pt"
+
+
+def train_student(
+    shop: Workshop,
+    folder: Path,
+    *,
+    world: World | None = None,
+    device: torch.device | None = None,
+    publish: Callable[[History], None] = lambda history: None,
+) -> Trained:
+    """Trains the student of a configuration, or goes on where it was cut off, and writes
+    ``model.safetensors``, ``losses.csv``, ``curves.png`` and TensorBoard's event files.
+
+    Args:
+        folder: where its files go; ``checkpoint.pt`` among them until the caller removes it.
+        world: the processes that train together; only the first writes.
+        device: this process's; None for the shop's.
+        publish: told the history with every checkpoint.
+
+    Raises:
+        PseudoLabelError: there is nothing to train on, or a file is damaged.
+    """
+    import torch
+    from safetensors.torch import save
+
+    from stages.student.training.fit import Checkpoints, fit
+    from stages.student.training.train import Trainer
+    from stages.student.training.world import ALONE
+
+    config, world, place = shop.config, world or ALONE, device or shop.device
+    student = config.student
+    clips = clips_of(shop)
+    torch.manual_seed(config.seed)
+    model = student_to_train(config, place)
+    trainer = Trainer(model, clips, student, device=place, world=world)
+    shop.progress.begin("student: train", student.steps, "steps")
+    if world.first:
+        folder.mkdir(parents=True, exist_ok=True)
+    with closing(_Told(shop, folder, publish, world.first)) as told:
+        history = fit(
+            trainer,
+            student.training,
+            checkpoints=Checkpoints(folder / CHECKPOINT, identity_of(shop), replace_file),
+            measure=measure_of(shop, place) if student.training.validate_every else None,
+            world=world,
+            device=place,
+            tell=told,
+        )
+    shop.progress.end(f"loss {np.mean(history.losses[-20:]):.3f}")
+    if world.first:
+        tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
+        with replace_file(folder / WEIGHTS) as file:
+            file.write(save(tensors))
+        write_curves(folder, history)
+        publish(history)
+    return Trained(model, history, clips.samples)
+
+
+class _Told:
+    """Tells of every step: the terminal, TensorBoard and, with the checkpoints, Prefect.
+
+    Args:
+        shop: whose progress is told.
+        folder: of the student's files.
+        publish: told the history now and then.
+        writes: whether this process is the one that writes.
+    """
+
+    def __init__(
+        self, shop: Workshop, folder: Path, publish: Callable[[History], None], writes: bool
+    ) -> None:
+        self._shop, self._folder, self._publish, self._writes = shop, folder, publish, writes
+        self._every = shop.config.student.training.checkpoint_every
+        self._board: TensorBoard | None = None
+
+    def __call__(self, step: Step, history: History) -> None:
+        if self._writes:
+            if self._board is None:
+                self._board = self._opened(step.number)
+            self._board.add(step, history)
+            if len(history.steps) % self._every == 0:
+                self._publish(history)
+        self._shop.progress.advance(1, step.frames)
+
+    def _opened(self, step: int) -> TensorBoard:
+        """TensorBoard's files, from this step on; what another training left goes."""
+        place = self._folder / "tensorboard"
+        if step == 0:
+            shutil.rmtree(place, ignore_errors=True)
+        self._shop.progress.advance(step)
+        return TensorBoard(place, step)
+
+    def close(self) -> None:
+        """Writes what is left."""
+        if self._board is not None:
+            self._board.close()
+
+
+def identity_of(shop: Workshop) -> str:
+    """Digest of all that a student follows from: its configuration, and the run's products."""
+    ledger = Ledger(shop.paths.folder)
+    made_from = {
+        stage: joined({receipt.shard: receipt.product for receipt in ledger.receipts(stage)})
+        for stage in ("augment", "rank")
+    }
+    basis = base_of("student", shop.config, shop.weight_digests().of_checkpoint)
+    return digest({"student": basis, "made_from": made_from})
+
+
+def measure_of(shop: Workshop, device: torch.device) -> Callable[[Student], float]:
+    """Measures J&F, in percent, on the first videos of the split that the configuration names.
+
+    Raises:
+        ConfigError: that split has no truth.
+    """
+    from flows.training.validation import Validation
+
+    config = shop.config.student.training
+    reader = shop.reader(config.validate_split)
+    return Validation(reader, config.validate_videos, device)

@@ -1,0 +1,97 @@
+"""Where weights are and which they are; imports no model library.
+
+``demo:NAME`` is a checkpoint that ships with the project; anything else is a path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from pipeline.errors import CheckpointError
+
+DEMO_FOLDER = Path(__file__).parents[1] / "demo" / "weights"
+DEMO_NAMES = ("ground", "segment", "captioner")
+REMEDY = "`pseudolabels doctor` lists the weights and where each comes from"
+
+_BLOCK = 1 << 22
+_SETTINGS = (".json", ".jinja", ".model", ".txt")
+
+
+def resolve_checkpoint(checkpoint: str) -> Path:
+    """The file or folder that a configuration's ``checkpoint`` names.
+
+    Raises:
+        CheckpointError: nothing is there.
+    """
+    scheme, _, name = checkpoint.partition(":")
+    if scheme == "demo":
+        if name not in DEMO_NAMES:
+            raise CheckpointError(
+                checkpoint, "no such demo model", f"one of {', '.join(DEMO_NAMES)}", REMEDY
+            )
+        path = DEMO_FOLDER / name
+        if not path.exists():
+            raise CheckpointError(path, "missing", "a demo model", "train it: `make demo-models`")
+        return path
+    path = Path(checkpoint).expanduser()
+    if not path.exists():
+        raise CheckpointError(path, "missing", "a checkpoint", REMEDY)
+    return path
+
+
+def weight_files(checkpoint: str) -> list[Path]:
+    """The weights of a checkpoint: the file itself, or the folder's safetensors in order.
+
+    Raises:
+        CheckpointError: there are none.
+    """
+    path = resolve_checkpoint(checkpoint)
+    files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
+    if not files:
+        raise CheckpointError(path, "no *.safetensors in it", "weights", REMEDY)
+    return files
+
+
+def settings_files(folder: Path) -> list[Path]:
+    """The settings, tokenizer and templates of a model's folder, in order; figures that were
+    measured of it change nothing."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix in _SETTINGS and path.is_file() and path.name != "figures.json"
+    )
+
+
+def checkpoint_files(checkpoint: str) -> list[Path]:
+    """All that a model's results follow from: its weights, and what lies beside them in a folder.
+
+    Raises:
+        CheckpointError: there are no weights.
+    """
+    path = resolve_checkpoint(checkpoint)
+    return weight_files(checkpoint) + (settings_files(path) if path.is_dir() else [])
+
+
+def weights_digest(checkpoint: str) -> str:
+    """sha256 of a checkpoint's weights, file after file. Raises CheckpointError as above."""
+    digest = hashlib.sha256()
+    for file in weight_files(checkpoint):
+        with file.open("rb") as stream:
+            while block := stream.read(_BLOCK):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def check_digest(checkpoint: str, expected: str | None) -> None:
+    """Refuses weights of another digest than the configuration names."""
+    if expected is None:
+        return
+    found = weights_digest(checkpoint)
+    if found != expected.lower():
+        raise CheckpointError(
+            resolve_checkpoint(checkpoint),
+            f"sha256 {found}",
+            f"sha256 {expected}",
+            "fetch the file again, or correct sha256 in the configuration",
+        )

@@ -1,0 +1,316 @@
+"""Draws clips of a data set's samples with what is known of their frames.
+
+What is drawn is a function of the seed and of the draw's number alone, whichever process draws it
+and whatever was drawn before; so several processes share an epoch without a sample twice, and
+training that goes on from a checkpoint sees what it would have seen.
+
+Letters: T frames of a clip, H W pixels.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from pipeline.config import ViewsConfig
+from pipeline.errors import InputError, PseudoLabelError
+from pipeline.ports import DatasetReader, Image
+from pipeline.types import Augmentation, FrameIndex, VideoRef
+from stages.student.data.supervision import FrameSupervision, SupervisionSource
+from stages.student.data.views import draw_view, names_a_place
+
+logger = logging.getLogger(__name__)
+
+_VIDEOS_KEPT = 4096
+"""Names of frames, no pixels: some 2 KB a video."""
+_DRAWS_TRIED = 100
+"""One after the other, none of which can be read, before training ends: not a few broken files, but
+the data set is gone."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Frames of one sample with what is known of them.
+
+    Attributes:
+        images: T frames uint8 [H, W, 3]. Clips of one draw share the tuple itself, which says that
+            their frames need to be encoded but once.
+        text: the sentence.
+        supervision: of each of the T frames.
+        positives: other sentences that say the same with the confidence of each, in (0, 1].
+        negatives: sentences that are not true of the object.
+        elsewhere: sentences that are not true of the object either, but of another one of the
+            video: the data set has them.
+    """
+
+    images: tuple[Image, ...]
+    text: str
+    supervision: tuple[FrameSupervision, ...]
+    positives: tuple[tuple[str, float], ...] = ()
+    negatives: tuple[str, ...] = ()
+    elsewhere: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """H and W."""
+        height, width = self.images[0].shape[:2]
+        return height, width
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """bool [T, H, W]; all False where a frame has no mask."""
+        empty = np.zeros(self.size, np.bool_)
+        return np.stack([empty if item.mask is None else item.mask for item in self.supervision])
+
+    @property
+    def weight(self) -> NDArray[np.float32]:
+        """float32 [T]; 0 where nothing is known."""
+        return np.array([item.weight for item in self.supervision], np.float32)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How much a draw holds.
+
+    Attributes:
+        frames: T; a clip has fewer where fewer frames are known.
+        expressions: sentences of a video that are drawn on the same frames.
+        positives, negatives: other sentences that come with each; the second of both kinds.
+        fill: whether frames of which nothing is known fill a clip up to T. They teach nothing of
+            their own, but LGCFS holds their filters to the truth of the others.
+    """
+
+    frames: int
+    expressions: int = 1
+    positives: int = 0
+    negatives: int = 0
+    fill: bool = False
+
+
+class Sentences(Protocol):
+    """Gives what the augment stage wrote of a video: expression id -> augmentation."""
+
+    def __call__(self, video_id: str) -> Mapping[str, Augmentation]: ...
+
+
+@dataclass(frozen=True)
+class _Others:
+    """What comes with a sentence; positives with their confidence."""
+
+    positives: Sequence[tuple[str, float]] = ()
+    negatives: Sequence[str] = ()
+    elsewhere: Sequence[str] = ()
+
+
+@dataclass
+class _Video:
+    """The samples of a video that teach anything: expression ids, weights and anchors [E, T]."""
+
+    id: str
+    expressions: list[str] = field(default_factory=list)
+    weights: list[NDArray[np.float32]] = field(default_factory=list)
+    anchors: list[NDArray[np.bool_]] = field(default_factory=list)
+
+
+class Clips:
+    """Clips by number. An epoch is ``len`` draws and holds every sample once.
+
+    Samples none of whose frames has any weight are left out. Instances pickle where reader and
+    source do, so that workers can draw.
+
+    Args:
+        reader: of the frames and sentences.
+        source: of what is known of them.
+        shape: how much a draw holds.
+        seed: of everything random.
+        views: how clips are varied.
+        sentences: of the positives and negatives; None for none.
+
+    Raises:
+        PseudoLabelError: no sample is left.
+    """
+
+    def __init__(
+        self,
+        reader: DatasetReader,
+        source: SupervisionSource,
+        shape: Shape,
+        *,
+        seed: int = 0,
+        views: ViewsConfig | None = None,
+        sentences: Sentences | None = None,
+    ) -> None:
+        self._reader, self._source, self._shape = reader, source, shape
+        self._seed, self._views, self._sentences = seed, views or ViewsConfig(), sentences
+        self._texts: dict[str, dict[str, str]] = {}
+        self._opened: OrderedDict[str, VideoRef] = OrderedDict()
+        self._broken: set[str] = set()
+        self._videos = _known_videos(source)
+        if not self._videos:
+            raise PseudoLabelError(
+                "no frame has supervision of any weight, so there is nothing to train on; expected"
+                " frames that are present or absent; of pseudo-masks the report says why they were"
+                " turned down; of a data set's own annotation, take another student.supervision"
+            )
+        self._draws = [
+            (row, start)
+            for row, video in enumerate(self._videos)
+            for start in range(0, len(video.expressions), shape.expressions)
+        ]
+
+    def __len__(self) -> int:
+        return len(self._draws)
+
+    @property
+    def samples(self) -> int:
+        """(video, expression) pairs that teach anything."""
+        return sum(len(video.expressions) for video in self._videos)
+
+    def __getitem__(self, number: int) -> list[Clip]:
+        """The clips of a draw: up to ``shape.expressions`` sentences of one video on one set of
+        random frames, in order, frames of more weight more often, all in one view; the frames stay
+        whole where a sentence says where in them its target is.
+
+        Where a file of it cannot be read, the next draw that can be, and a warning names the video
+        once: whoever draws it again is given the same.
+
+        Args:
+            number: from 0, going on from epoch to epoch.
+
+        Raises:
+            InputError: nor can a hundred draws after it.
+        """
+        tried = min(_DRAWS_TRIED, len(self))
+        for following in range(number, number + tried - 1):
+            video, rows, rng = self._draw(following)
+            try:
+                return self._clips(video, rows, rng)
+            except InputError as error:
+                if video.id not in self._broken:
+                    self._broken.add(video.id)
+                    logger.warning("other clips are drawn for those of %s: %s", video.id, error)
+        return self._clips(*self._draw(number + tried - 1))
+
+    def _draw(self, number: int) -> tuple[_Video, list[int], Generator]:
+        """The video of a draw, rows of its samples, and what draws the rest."""
+        epoch, place = divmod(number, len(self))
+        order = np.random.default_rng((self._seed, 1, epoch)).permutation(len(self))
+        row, start = self._draws[int(order[place])]
+        video = self._videos[row]
+        # The same in all draws of a video and epoch, so that together they hold each sample once.
+        shuffled = np.random.default_rng((self._seed, 2, epoch, row))
+        chosen = shuffled.permutation(len(video.expressions))
+        picked = [int(item) for item in chosen[start : start + self._shape.expressions]]
+        return video, picked, np.random.default_rng((self._seed, 3, number))
+
+    def _clips(self, video: _Video, rows: Sequence[int], rng: Generator) -> list[Clip]:
+        opened = self._open(video.id)
+        view = draw_view(self._views, (opened.height, opened.width), rng)
+        weight = np.mean([video.weights[row] for row in rows], axis=0)
+        anchor = np.mean([video.anchors[row] for row in rows], axis=0)
+        frames = self._pick(weight, anchor, rng)
+        texts = {name: self._text(video.id, name) for name in (video.expressions[r] for r in rows)}
+        told = {name: self._others(video.id, name, rng) for name in texts}
+        true = [*texts.values(), *(text for each in told.values() for text, _ in each.positives)]
+        if any(map(names_a_place, true)):
+            view = view.uncut()
+        shown = [view.of_image(self._reader.frame(opened, FrameIndex(index))) for index in frames]
+        images = tuple(shown)
+        clips = []
+        for expression, others in told.items():
+            known = self._source.frames(video.id, expression, frames)
+            size = opened.height, opened.width
+            clips.append(
+                Clip(
+                    images,
+                    view.of_text(texts[expression]),
+                    tuple(view.of_supervision(item, size) for item in known),
+                    tuple((view.of_text(text), sure) for text, sure in others.positives),
+                    tuple(view.of_text(text) for text in others.negatives),
+                    tuple(view.of_text(text) for text in others.elsewhere),
+                )
+            )
+        return clips
+
+    def _open(self, video_id: str) -> VideoRef:
+        """A video; opening one looks at every frame's header, so those of late are kept."""
+        if video_id not in self._opened:
+            self._opened[video_id] = self._reader.video(video_id)
+            if len(self._opened) > _VIDEOS_KEPT:
+                self._opened.popitem(last=False)
+        self._opened.move_to_end(video_id)
+        return self._opened[video_id]
+
+    def _pick(
+        self, weight: NDArray[np.float32], anchor: NDArray[np.float64], rng: Generator
+    ) -> list[int]:
+        """Frames of a clip, in order.
+
+        Args:
+            weight: [T], how often a frame is taken; 0 for never.
+            anchor: [T], how often a frame is the one that is always in; all 0 where none is.
+        """
+        wanted, picked = self._shape.frames, list[int]()
+        if anchor.any():
+            picked = [int(rng.choice(len(anchor), p=anchor / anchor.sum()))]
+        share = weight.astype(np.float64)
+        share[picked] = 0
+        count = min(wanted - len(picked), int((share > 0).sum()))
+        if count:
+            picked += rng.choice(len(share), count, replace=False, p=share / share.sum()).tolist()
+        if self._shape.fill and len(picked) < wanted:
+            unknown = np.flatnonzero(weight == 0)
+            more = min(wanted - len(picked), len(unknown))
+            picked += rng.choice(unknown, more, replace=False).tolist()
+        return sorted(picked)
+
+    def _text(self, video: str, expression: str) -> str:
+        return self._texts_of(video)[expression]
+
+    def _texts_of(self, video: str) -> Mapping[str, str]:
+        if video not in self._texts:
+            found = self._reader.expressions(video)
+            self._texts[video] = {item.key.expression: item.text for item in found}
+        return self._texts[video]
+
+    def _others(self, video: str, expression: str, rng: Generator) -> _Others:
+        """Some of the sample's positives beside the original, and some of its negatives."""
+        if self._sentences is None or not (self._shape.positives or self._shape.negatives):
+            return _Others()
+        found = self._sentences(video).get(expression)
+        if found is None:
+            return _Others()
+        positives = [(item.text, item.confidence) for item in found.positives[1:]]
+        negatives = [item.text for item in found.negatives]
+        true = [positives[row] for row in _some(len(positives), self._shape.positives, rng)]
+        picked = [negatives[row] for row in _some(len(negatives), self._shape.negatives, rng)]
+        said = {text.casefold() for text in self._texts_of(video).values()}
+        return _Others(
+            true,
+            [text for text in picked if text.casefold() not in said],
+            [text for text in picked if text.casefold() in said],
+        )
+
+
+def _some(total: int, count: int, rng: Generator) -> list[int]:
+    if not total:
+        return []
+    return sorted(rng.choice(total, min(count, total), replace=False).tolist())
+
+
+def _known_videos(source: SupervisionSource) -> list[_Video]:
+    videos: dict[str, _Video] = {}
+    for known in source.samples():
+        if known.weight.any():
+            found = videos.setdefault(known.video, _Video(known.video))
+            found.expressions.append(known.expression)
+            found.weights.append(known.weight)
+            found.anchors.append(known.anchor)
+    return list(videos.values())

@@ -1,0 +1,160 @@
+"""Varies a clip before a student is shown it: mirrored, enlarged and cut, other light.
+
+A view is drawn once a clip and taken of everything that belongs to it: frames, what is known of
+them, and the sentence. Letters: T frames, H W pixels, n boxes.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import cv2
+import numpy as np
+import torch
+from numpy.random import Generator
+from numpy.typing import NDArray
+from torchvision.transforms.v2 import functional as light
+
+from pipeline.config import ViewsConfig
+from pipeline.ports import Image
+from stages.student.data.supervision import FrameSupervision, of_boxes, of_flow, of_mask
+
+_MIRRORED = {"left": "right", "right": "left", "leftmost": "rightmost", "rightmost": "leftmost"}
+_SIDES = re.compile(r"\b(" + "|".join(_MIRRORED) + r")\b", re.IGNORECASE)
+_PLACE = re.compile(
+    r"\b(?:on|at|in) the (?:\w+ )??(?:left|right|top|bottom|middle|cent(?:er|re)|corner|edge)\b"
+    r"(?! of)"
+    r"|\b(?:left|right)(?:[ -]hand)? (?:side|corner)\b"
+    r"|\b(?:left|right|top|bottom)-?most\b|\b(?:upper|lower|lowest|highest)\b",
+    re.IGNORECASE,
+)
+Pixel = TypeVar("Pixel", np.uint8, np.float32)
+
+_GREY = (124, 116, 104)
+"""What ImageNet's mean is in 8 bits."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One way to show a clip.
+
+    Attributes:
+        mirrored: left to right; before the rest.
+        zoom: factor by which a frame is enlarged.
+        corner: x and y, in pixels, of the place of the frame that becomes its upper left corner.
+        brightness, contrast, saturation: factors; 1 changes nothing.
+    """
+
+    mirrored: bool = False
+    zoom: float = 1.0
+    corner: tuple[float, float] = (0.0, 0.0)
+    brightness: float = 1.0
+    contrast: float = 1.0
+    saturation: float = 1.0
+
+    def of_image(self, image: Image) -> Image:
+        """uint8 [H, W, 3] to the same shape."""
+        if self.mirrored:
+            image = np.ascontiguousarray(image[:, ::-1])
+        if self.zoom != 1:
+            image = self._warp(image, cv2.INTER_LINEAR, _GREY)
+        if (self.brightness, self.contrast, self.saturation) == (1, 1, 1):
+            return image
+        tensor = torch.from_numpy(image).permute(2, 0, 1)
+        tensor = light.adjust_brightness(tensor, self.brightness)
+        tensor = light.adjust_contrast(tensor, self.contrast)
+        tensor = light.adjust_saturation(tensor, self.saturation)
+        return np.ascontiguousarray(tensor.permute(1, 2, 0).numpy())
+
+    def of_supervision(self, known: FrameSupervision, size: tuple[int, int]) -> FrameSupervision:
+        """What is known of the frame as it is shown; a target that is cut off is absent.
+
+        Args:
+            size: H and W.
+        """
+        height, width = size
+        if self.mirrored:
+            known = known.mirrored(width)
+        if self.zoom == 1:
+            return known
+        if known.mask is not None:
+            mask = self._warp(known.mask.view(np.uint8), cv2.INTER_NEAREST, 0)
+            return of_mask(mask.view(np.bool_), known.weight)
+        if known.boxes is not None:
+            shift = np.array(self.corner * 2, np.float32)
+            moved = (known.boxes - shift) * np.float32(self.zoom)
+            inside = np.clip(moved, 0, np.array([width, height] * 2, np.float32))
+            seen = (inside[:, 2] > inside[:, 0]) & (inside[:, 3] > inside[:, 1])
+            return of_boxes(inside[seen])
+        if known.flow is not None:
+            moved = self._warp(known.flow, cv2.INTER_LINEAR, (np.nan, np.nan))
+            return of_flow(moved * np.float32(self.zoom))
+        return known
+
+    def of_text(self, text: str) -> str:
+        """The sentence that picks the same target out of the frame as it is shown."""
+        return mirror_sentence(text) if self.mirrored else text
+
+    def uncut(self) -> View:
+        """The same with the frame whole: what is left of its middle stays so."""
+        return replace(self, zoom=1.0, corner=(0.0, 0.0))
+
+    def _warp(
+        self, image: NDArray[Pixel], how: int, border: float | tuple[float, ...]
+    ) -> NDArray[Pixel]:
+        height, width = image.shape[:2]
+        # In pixels' centres: a pixel's own edge is half a pixel before it.
+        x, y = (0.5 * (self.zoom - 1) - self.zoom * corner for corner in self.corner)
+        matrix = np.array([[self.zoom, 0, x], [0, self.zoom, y]], np.float64)
+        found = cv2.warpAffine(
+            image,
+            matrix,
+            (width, height),
+            flags=how,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=border,
+        )
+        return np.asarray(found, image.dtype)
+
+
+def draw_view(config: ViewsConfig, size: tuple[int, int], rng: Generator) -> View:
+    """A random view; the same numbers are drawn whatever is switched on.
+
+    Args:
+        size: H and W of the frames.
+    """
+    flip, scale, x, y, *shades = rng.random(7)
+    low, high = config.zoom
+    zoom = float(low * (high / low) ** scale)
+    height, width = size
+    factors = [
+        float(1 + amount * (2 * share - 1))
+        for amount, share in zip(
+            (config.brightness, config.contrast, config.saturation), shades, strict=True
+        )
+    ]
+    return View(
+        config.mirror and bool(flip < 0.5),
+        zoom,
+        (float(x * width * (1 - 1 / zoom)), float(y * height * (1 - 1 / zoom))),
+        *factors,
+    )
+
+
+def names_a_place(text: str) -> bool:
+    """Whether a sentence says where in the frame its target is. A frame that is enlarged and cut
+    has other places; where things are of each other, and how they move, stays as it is."""
+    return _PLACE.search(text) is not None
+
+
+def mirror_sentence(text: str) -> str:
+    """The sentence for the mirrored frame: left and right change places."""
+
+    def other(match: re.Match[str]) -> str:
+        word = match.group()
+        swapped = _MIRRORED[word.lower()]
+        return swapped.capitalize() if word[0].isupper() else swapped
+
+    return _SIDES.sub(other, text)

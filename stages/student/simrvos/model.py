@@ -1,0 +1,317 @@
+"""SimRVOS (arXiv 2308.02162, eqs 1 to 5 and 19): one pass a frame, no box, no query.
+
+Letters: N frames (of several clips), L words, C channels, h w cells of a feature map, H W pixels.
+Maps are finest first; the paper's F_4 is the last of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stages.student.simrvos.blcl import ContrastiveFeatures
+
+DYNAMIC_CHANNELS = 8
+"""Channels between the two dynamic 1 x 1 convolutions."""
+
+
+class ImageEncoder(Protocol):
+    """Anything that gives feature maps of an image pyramid."""
+
+    @property
+    def channels(self) -> Sequence[int]: ...
+
+    def __call__(self, images: Tensor) -> Sequence[Tensor]:
+        """[N, 3, H, W], normalised, to maps [N, channels[i], h_i, w_i], finest first."""
+        ...
+
+
+@runtime_checkable
+class VideoEncoder(Protocol):
+    """An image encoder that looks at several frames at once, and so needs to know which follow
+    one another."""
+
+    @property
+    def channels(self) -> Sequence[int]: ...
+
+    def maps_of_clips(self, images: Tensor, lengths: Sequence[int]) -> Sequence[Tensor]:
+        """As :class:`ImageEncoder`; the N frames are clips of ``lengths``, one after the other."""
+        ...
+
+
+class TextEncoder(Protocol):
+    """A frozen encoder of sentences."""
+
+    channels: int
+
+    def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Words [N, L, channels] and which of them are words, bool [N, L]."""
+        ...
+
+
+def feature_maps(
+    encoder: ImageEncoder, images: Tensor, lengths: Sequence[int] | None = None
+) -> list[Tensor]:
+    """Maps of N frames, finest first.
+
+    Args:
+        images: [N, 3, H, W], normalised.
+        lengths: of the clips that the frames are, one after the other; None: they are one clip.
+    """
+    if isinstance(encoder, VideoEncoder):
+        return list(encoder.maps_of_clips(images, [len(images)] if lengths is None else lengths))
+    return list(encoder(images))
+
+
+@dataclass(frozen=True)
+class Fused:
+    """What the two cross-attentions give.
+
+    Attributes:
+        visual: [N, C, h, w], the paper's F-hat.
+        words: [N, L, C], the paper's R-hat.
+    """
+
+    visual: Tensor
+    words: Tensor
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """What a pass over N frames gives; training looks at more of it than the masks.
+
+    Attributes:
+        logits: [N, h_1, w_1], M of eq 5.
+        features: [N, C, h_1, w_1], what the filters are applied to: F_ENH, or F_FPN without BLCL.
+        theta: [N, n], each frame's dynamic filters.
+        sentence: [N, C], R^s.
+        contrast: [N, C, h_1, w_1], H; None of a student without BLCL.
+    """
+
+    logits: Tensor
+    features: Tensor
+    theta: Tensor
+    sentence: Tensor
+    contrast: Tensor | None
+
+
+class CrossAttention(nn.Module):
+    """One direction of eqs 1 and 2: x + softmax(f_q(x) f_k(y)^T / sqrt(C)) f_v(y)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.query = nn.Linear(channels, channels)
+        self.key = nn.Linear(channels, channels)
+        self.value = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor, y: Tensor, usable: Tensor | None = None) -> Tensor:
+        """x [N, n, C] looks at y [N, m, C]; ``usable`` bool [N, m] leaves padding out."""
+        scores = self.query(x) @ self.key(y).transpose(1, 2) / math.sqrt(x.shape[-1])
+        if usable is not None:
+            scores = scores.masked_fill(~usable[:, None], -1e4)
+        attended: Tensor = x + scores.softmax(-1) @ self.value(y)
+        return attended
+
+
+class FeaturePyramid(nn.Module):
+    """FPN (eq 4): the fused coarsest map, joined from above with the finer ones."""
+
+    def __init__(self, finer: Sequence[int], channels: int) -> None:
+        super().__init__()
+        self.lateral = nn.ModuleList(nn.Conv2d(count, channels, 1) for count in finer)
+        self.smooth = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(channels, channels, 3, padding=1),
+                nn.GroupNorm(8, channels),
+                nn.ReLU(inplace=True),
+            )
+            for _ in finer
+        )
+
+    def forward(self, fused: Tensor, finer: Sequence[Tensor]) -> Tensor:
+        """[N, C, h, w] and finer maps, finest first, to [N, C, h_1, w_1]."""
+        # Convolutions are a third faster over channels that lie side by side.
+        top, *finer = (
+            maps.contiguous(memory_format=torch.channels_last) for maps in (fused, *finer)
+        )
+        for lateral, smooth, source in reversed(
+            list(zip(self.lateral, self.smooth, finer, strict=True))
+        ):
+            upper = F.interpolate(top, source.shape[-2:], mode="bilinear", align_corners=False)
+            top = smooth(lateral(source) + upper)
+        return top
+
+
+class SimRVOS(nn.Module):
+    """Masks of the object that a sentence picks out, frame by frame.
+
+    Args:
+        image_encoder: gives two maps or more.
+        text_encoder: frozen; not a parameter of this module.
+        channels: C.
+        contrastive: whether it has the layers of BLCL, whose features enhance the pyramid's.
+        fusion: ``vision`` leaves eq 2 out, ``language`` eq 1: the frames, or the words, are not
+            changed by the others.
+    """
+
+    _text_encoder: TextEncoder
+
+    def __init__(
+        self,
+        image_encoder: ImageEncoder,
+        text_encoder: TextEncoder,
+        channels: int,
+        *,
+        contrastive: bool = False,
+        fusion: Literal["both", "vision", "language"] = "both",
+    ) -> None:
+        super().__init__()
+        self.image_encoder = image_encoder
+        object.__setattr__(self, "_text_encoder", text_encoder)
+        self.visual_in = nn.Conv2d(image_encoder.channels[-1], channels, 1)
+        self.text_in = nn.Linear(text_encoder.channels, channels)
+        self.to_visual = CrossAttention(channels) if fusion != "language" else None
+        self.to_words = CrossAttention(channels) if fusion != "vision" else None
+        self.word_weight = nn.Linear(channels, 1)
+        self.pyramid = FeaturePyramid(image_encoder.channels[:-1], channels)
+        self._filter_sizes = filter_sizes(channels)
+        self.filters = nn.Sequential(
+            nn.Linear(channels, channels),
+            nn.ReLU(inplace=True),
+            nn.Linear(channels, sum(self._filter_sizes)),
+        )
+        self._channels = channels
+        # Made last: what comes before starts from the same weights with it and without.
+        self.contrastive = ContrastiveFeatures(channels) if contrastive else None
+
+    def forward(self, images: Tensor, texts: Sequence[str]) -> Tensor:
+        """Mask logits [N, h_1, w_1] for normalised images [N, 3, H, W], one sentence a frame."""
+        return self.look(images, texts).logits
+
+    def look(
+        self,
+        images: Tensor,
+        texts: Sequence[str],
+        rows: Sequence[int] | None = None,
+        lengths: Sequence[int] | None = None,
+    ) -> Segmented:
+        """The same, with what led to the masks.
+
+        Args:
+            images: [M, 3, H, W]; each is encoded once, however many sentences it has.
+            texts: N sentences.
+            rows: the image of each sentence; None for one each, in order.
+            lengths: of the clips that the images are of, as of :func:`feature_maps`.
+        """
+        distinct = list(dict.fromkeys(texts))
+        with torch.no_grad():
+            words, usable = self._text_encoder(distinct)
+        said = torch.tensor([distinct.index(text) for text in texts], device=images.device)
+        words_NLC = self.text_in(words.to(images.device))[said]
+        usable = usable.to(images.device)[said]
+        maps = feature_maps(self.image_encoder, images, lengths)
+        if rows is not None:
+            maps = [item[torch.tensor(rows, device=images.device)] for item in maps]
+        fused = self.fuse(self.visual_in(maps[-1]), words_NLC, usable)
+        theta = self.dynamic_filters(fused.words, words_NLC, usable)
+        features, contrast = self.pyramid(fused.visual, maps[:-1]), None
+        if self.contrastive is not None:
+            contrast, features = self.contrastive(features)
+        sentence = sentence_of(words_NLC, usable)
+        return Segmented(self.segment(features, theta), features, theta, sentence, contrast)
+
+    def fuse(self, visual: Tensor, words: Tensor, usable: Tensor) -> Fused:
+        """Cross-attention both ways, each with its own parameters (eqs 1 and 2)."""
+        size = visual.shape[-2], visual.shape[-1]
+        cells = visual.flatten(2).transpose(1, 2) + _places(*size, self._channels, visual)
+        seen = cells if self.to_visual is None else self.to_visual(cells, words, usable)
+        said = words if self.to_words is None else self.to_words(words, cells)
+        return Fused(seen.transpose(1, 2).unflatten(2, size), said)
+
+    def dynamic_filters(self, fused_words: Tensor, words: Tensor, usable: Tensor) -> Tensor:
+        """theta [N, n] = MLP(R^s + sum_i lambda_i R-hat_i), lambda a softmax over words (eq 3)."""
+        sentence = sentence_of(words, usable)
+        weight = self.word_weight(fused_words)[..., 0].masked_fill(~usable, -1e4).softmax(-1)
+        theta: Tensor = self.filters(sentence + (weight[..., None] * fused_words).sum(1))
+        return theta
+
+    def segment(self, pyramid: Tensor, theta: Tensor) -> Tensor:
+        """M = conv(F_FPN; theta) (eq 5): two 1 x 1 convolutions, coordinates among the input.
+
+        Args:
+            pyramid: [N, C, h, w].
+            theta: [N, n], weights and biases of each frame's filters.
+
+        Returns:
+            Logits [N, h, w].
+        """
+        height, width = pyramid.shape[-2:]
+        cells = with_coordinates(pyramid).flatten(2)
+        weight_1, bias_1, weight_2, bias_2 = theta.split(self._filter_sizes, dim=1)
+        inner = weight_1.unflatten(1, (DYNAMIC_CHANNELS, -1)) @ cells / math.sqrt(cells.shape[1])
+        inner = (inner + bias_1[..., None]).relu()
+        flat = weight_2[:, None] @ inner + bias_2[..., None]
+        logits: Tensor = flat.unflatten(2, (height, width))[:, 0]
+        return logits
+
+
+def mask_losses(logits: Tensor, target: Tensor, dice_weight: float, focal_weight: float) -> Tensor:
+    """L_MASK = 5 Dice + 2 Focal (eq 19) of each frame.
+
+    Args:
+        logits: [N, H, W].
+        target: bool [N, H, W]; all False teaches background.
+
+    Returns:
+        [N].
+    """
+    wanted = target.to(logits.dtype)
+    chance = logits.sigmoid()
+    shared = (chance * wanted).sum((1, 2))
+    dice = 1 - (2 * shared + 1) / (chance.sum((1, 2)) + wanted.sum((1, 2)) + 1)
+    cross = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    right = torch.where(target, chance, 1 - chance)
+    balance = torch.where(target, 0.25, 0.75)
+    focal = (balance * (1 - right) ** 2 * cross).mean((1, 2)) * FOCAL_SCALE
+    return dice_weight * dice + focal_weight * focal
+
+
+FOCAL_SCALE = 10.0
+"""The focal term is a mean over all pixels, of which few are hard; this brings it near Dice."""
+
+
+def with_coordinates(pyramid: Tensor) -> Tensor:
+    """[N, C, h, w] to [N, C + 2, h, w]: each cell's x and y, from -1 to 1, after its features."""
+    count, _, height, width = pyramid.shape
+    x = torch.linspace(-1, 1, width, device=pyramid.device).expand(count, 1, height, width)
+    y = torch.linspace(-1, 1, height, device=pyramid.device)[:, None].expand_as(x)
+    return torch.cat([pyramid, x, y], dim=1)
+
+
+def filter_sizes(channels: int) -> list[int]:
+    """How theta is laid out: weights [8, C + 2] and biases [8], then weights [8] and a bias."""
+    inputs = channels + 2
+    return [inputs * DYNAMIC_CHANNELS, DYNAMIC_CHANNELS, DYNAMIC_CHANNELS, 1]
+
+
+def sentence_of(words: Tensor, usable: Tensor) -> Tensor:
+    """R^s [N, C], the mean of the words [N, L, C] that are words; 0 where none is."""
+    return (words * usable[..., None]).sum(1) / usable.sum(1, keepdim=True).clamp(min=1)
+
+
+def _places(height: int, width: int, channels: int, like: Tensor) -> Tensor:
+    """Sine embedding of the cells' positions, [1, h * w, C]."""
+    quarter = channels // 4
+    rate = torch.pi * 2 ** torch.linspace(-1, 3, quarter, device=like.device)
+    y = torch.linspace(0, 1, height, device=like.device)[:, None, None] * rate
+    x = torch.linspace(0, 1, width, device=like.device)[None, :, None] * rate
+    y, x = y.expand(height, width, quarter), x.expand(height, width, quarter)
+    table = torch.cat([y.sin(), y.cos(), x.sin(), x.cos()], dim=-1)
+    table = F.pad(table, (0, channels - table.shape[-1]))
+    return table.flatten(0, 1)[None].to(like.dtype)

@@ -1,0 +1,1 @@
+"""Zarr stores of masks, candidates and hypotheses."""

@@ -1,0 +1,224 @@
+"""Candidate masks of a shard: ``segment/<shard>.zarr`` (``docs/format.md``).
+
+A group a video. Letters: T frames, Q masks of the video over all its frames, n boxes asked for,
+h w cells of a low-resolution mask.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.types import Candidates
+from storage.arrays.zarr_arrays import StoredArray, write_array
+from storage.arrays.zarr_groups import (
+    ShardStoreWriter,
+    create_group,
+    explain_damage,
+    open_video,
+    read_array,
+)
+from storage.files.atomic import explain_disk_errors
+from storage.files.names import safe_name
+
+FORMAT = "pseudolabels.candidates"
+FORMAT_VERSION = 1
+
+_CHUNK_ROWS = 64
+
+HELD_BYTES = 128 * 2**20
+"""Logits of a video that are kept in memory while they are read frame by frame."""
+
+
+class CandidateWriter(ShardStoreWriter):
+    """Writes the candidates of a shard, a video at a time, each whole or as it comes."""
+
+    kind = FORMAT
+    version = FORMAT_VERSION
+
+    def write_video(self, video_id: str, candidates: Sequence[Candidates]) -> None:
+        """Adds a video: the candidates of each of its T frames; any of them may be empty."""
+        video = self.start_video(video_id)
+        video.append(candidates)
+        video.finish()
+
+    def start_video(self, video_id: str) -> CandidateStream:
+        """Begins a video whose frames come in parts; until it is finished it must not be read."""
+        safe_name(video_id, self._path, "video id")
+        with explain_disk_errors(self._path):
+            create_group(self._folder / video_id, {})
+        return CandidateStream(self._folder / video_id, self._path)
+
+    def remove_video(self, video_id: str) -> None:
+        """Takes a video out again that was begun."""
+        shutil.rmtree(self._folder / video_id)
+
+
+class CandidateStream:
+    """One video on its way to the disk; memory holds less than a chunk of its masks' logits."""
+
+    def __init__(self, folder: Path, path: Path) -> None:
+        self._folder, self._path = folder, path
+        self._held: list[NDArray[np.float16]] = []
+        self._small: list[Candidates] = []
+        self._masks = self._written = 0
+
+    def append(self, candidates: Sequence[Candidates]) -> None:
+        """Adds frames, in their order."""
+        for frame in candidates:
+            start = np.int32(self._masks)
+            none = np.zeros((0, 1, 1), np.float16)
+            rows = frame.box_row.astype(np.int32) + start
+            self._small.append(replace(frame, logits=none, box_row=rows))
+            self._masks += len(frame)
+            if len(frame):
+                self._held.append(frame.logits)
+        with explain_disk_errors(self._path):
+            self._flush(_CHUNK_ROWS)
+
+    def finish(self) -> None:
+        """Writes what is left."""
+        sizes = np.array([len(frame.predicted_iou) for frame in self._small], dtype=np.int32)
+        rows = [frame.box_row for frame in self._small]
+        box_count = np.array([len(frame_rows) for frame_rows in rows], dtype=np.int32)
+        with explain_disk_errors(self._path):
+            self._flush(1)
+            if not self._written:
+                write_array(self._folder / "logits", np.zeros((0, 1, 1), np.float16))
+            frames = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
+            write_array(self._folder / "frame", frames)
+            write_array(self._folder / "box_count", box_count)
+            write_array(self._folder / "box_row", _joined(rows, np.dtype(np.int32)))
+            for name in ("predicted_iou", "stability"):
+                values = [getattr(frame, name) for frame in self._small]
+                write_array(self._folder / name, _joined(values, np.dtype(np.float32)))
+
+    def _flush(self, multiple: int) -> None:
+        """Writes as many of the rows held as make a multiple of a number of rows."""
+        count = sum(map(len, self._held)) // multiple * multiple
+        if not count:
+            return
+        rows = np.concatenate(self._held).astype(np.float16, copy=False)
+        # A copy, for a view would keep what was written in memory.
+        self._held = [rows[count:].copy()] if len(rows) > count else []
+        write_array(self._folder / "logits", rows[:count], _CHUNK_ROWS, start=self._written)
+        self._written += count
+
+
+def read_candidates(path: Path, video_id: str) -> list[Candidates]:
+    """The candidates of each frame of a video.
+
+    Raises:
+        StoreError: the store or the video is missing, damaged or newer.
+    """
+    with explain_damage(f"{path}/{video_id}"):
+        video = _open_video(path, video_id)
+        logits = read_array(video / "logits", np.float16)
+        return [replace(item, logits=logits[part]) for part, item in _without_logits(video)]
+
+
+class StoredCandidates(Sequence[Candidates]):
+    """The candidates of each frame of a video, whose logits are read when a frame is asked for.
+
+    A :class:`pipeline.ports.KnowsBoxRows`. A video of usual length is read at once; of one with
+    more than ``held_bytes`` of logits memory holds the chunks that were read last, up to as many.
+
+    Raises:
+        StoreError: the store or the video is missing, damaged or newer; on opening, or when a
+            frame is asked for.
+    """
+
+    def __init__(self, path: Path, video_id: str, held_bytes: int = HELD_BYTES) -> None:
+        self._place = f"{path}/{video_id}"
+        with explain_damage(self._place):
+            video = _open_video(path, video_id)
+            self._logits = StoredArray(video / "logits")
+            self._frames = _without_logits(video)
+        self._chunk = self._logits.chunk_rows
+        size = self._logits.row_bytes
+        self._most = max(2, held_bytes // max(1, self._chunk * size))
+        self._whole: NDArray[np.float16] | None = None
+        if self._logits.shape[0] * size <= held_bytes:
+            self._whole = read_array(video / "logits", np.float16)
+        self._kept: OrderedDict[int, NDArray[np.float16]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    @property
+    def box_rows(self) -> list[NDArray[np.int32]]:
+        """For each frame the mask that answers each of its boxes; no logits are read."""
+        return [item.box_row for _, item in self._frames]
+
+    @overload
+    def __getitem__(self, index: int) -> Candidates: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Candidates]: ...
+    def __getitem__(self, index: int | slice) -> Candidates | list[Candidates]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        part, item = self._frames[index]
+        if self._whole is not None:
+            return replace(item, logits=self._whole[part])
+        if part.stop == part.start:
+            return replace(item, logits=np.zeros((0, *self._logits.shape[1:]), np.float16))
+        first, last = part.start // self._chunk, (part.stop - 1) // self._chunk
+        with explain_damage(self._place):
+            found = [self._rows(number) for number in range(first, last + 1)]
+        rows = found[0] if len(found) == 1 else np.concatenate(found)
+        start = part.start - first * self._chunk
+        return replace(item, logits=rows[start : start + part.stop - part.start])
+
+    def _rows(self, number: int) -> NDArray[np.float16]:
+        if number not in self._kept:
+            self._kept[number] = self._logits.read(number, number + 1)
+            if len(self._kept) > self._most:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(number)
+        return self._kept[number]
+
+
+def _open_video(path: Path, video_id: str) -> Path:
+    return open_video(path, video_id, FORMAT, FORMAT_VERSION, product="candidates", stage="segment")
+
+
+def _without_logits(video: Path) -> list[tuple[slice, Candidates]]:
+    """For each frame the rows of its logits, and all else of it."""
+    frame = read_array(video / "frame", np.int32)
+    predicted_iou = read_array(video / "predicted_iou", np.float32)
+    stability = read_array(video / "stability", np.float32)
+    box_count = read_array(video / "box_count", np.int32)
+    box_row = read_array(video / "box_row", np.int32)
+    starts = np.searchsorted(frame, np.arange(len(box_count) + 1)).tolist()
+    box_starts = np.concatenate([[0], np.cumsum(box_count)]).tolist()
+    none = np.zeros((0, 1, 1), np.float16)
+    return [
+        (
+            slice(low, high),
+            Candidates(
+                logits=none,
+                predicted_iou=predicted_iou[low:high],
+                stability=stability[low:high],
+                box_row=box_row[box_low:box_high] - np.int32(low),
+            ),
+        )
+        for (low, high), (box_low, box_high) in zip(
+            pairwise(starts), pairwise(box_starts), strict=True
+        )
+    ]
+
+
+def _joined(
+    arrays: Sequence[NDArray[np.generic]], dtype: np.dtype[np.generic]
+) -> NDArray[np.generic]:
+    if not arrays:
+        return np.zeros(0, dtype=dtype)
+    return np.concatenate(arrays).astype(dtype, copy=False)

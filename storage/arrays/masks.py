@@ -1,0 +1,280 @@
+"""Masks a video and expression: ``pseudomasks.zarr``, and the student's predictions.
+
+A group a video: ``masks`` bool [E, T, H, W], ``weight`` float32 [E, T], ``status`` uint8 [E, T].
+One shard holds an expression, in chunks of a frame, bits packed: a clip is read without the rest.
+Letters: E expressions, T frames, H W pixels.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from pipeline.errors import StoreError
+from pipeline.types import PseudoMask, VideoRef
+from storage.arrays.mask_shards import codecs_of, read_shard, write_shard
+from storage.arrays.zarr_arrays import (
+    array_document,
+    document_bytes,
+    group_document,
+    is_stored_as,
+    open_array,
+    read_document,
+    write_array,
+    write_document,
+)
+from storage.arrays.zarr_groups import (
+    check_kind,
+    child_names,
+    create_group,
+    explain_damage,
+    group_attributes,
+    open_group,
+    read_array,
+)
+from storage.files.atomic import explain_disk_errors, fresh_folder, replace_file
+from storage.files.names import is_safe_name, safe_name
+
+FORMAT = "pseudolabels.masks"
+FORMAT_VERSION = 1
+
+_OPEN_VIDEOS = 16
+
+
+class MaskStore:
+    """Masks on disk, written a video at a time and read a clip at a time.
+
+    Two processes may write different videos at once. A video appears whole, by a rename; one that
+    is written again replaces what was there. Opening reads nothing; a store that does not exist
+    yet is empty. Instances pickle, so that the workers of a data loader can have one each.
+
+    Args:
+        path: the store's folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._open: OrderedDict[str, _OpenVideo] = OrderedDict()
+
+    def write_video(
+        self, video: VideoRef, texts: Sequence[str], masks: Sequence[PseudoMask]
+    ) -> None:
+        """Writes all masks of a video.
+
+        Args:
+            video: whose frames the masks are of.
+            texts: the E sentences, in the order of the masks.
+            masks: E pseudo-masks [T, H, W] with T, H, W the video's; E may be 0.
+
+        Raises:
+            ValueError: a mask is of another shape, or two are of one expression.
+            StoreError: no space is left, or the folder may not be written to.
+        """
+        safe_name(video.id, self.path, "video id")
+        expressions = [safe_name(m.key.expression, self.path, "expression id") for m in masks]
+        shape = (len(video), video.height, video.width)
+        if len(texts) != len(masks) or len(set(expressions)) != len(masks):
+            raise ValueError(f"{video.id}: {len(texts)} texts for expressions {expressions}")
+        for item in masks:
+            if item.mask.shape != shape:
+                raise ValueError(f"{item.key}: mask {item.mask.shape}; expected {shape}")
+        self.ensure_root()
+        self._open.pop(video.id, None)
+        attributes = {
+            "format": FORMAT,
+            "FORMAT_VERSION": FORMAT_VERSION,
+            "frames": list(video.frames),
+            "expressions": expressions,
+            "texts": list(texts),
+            "size": [video.height, video.width],
+            "fingerprints": [item.fingerprint for item in masks],
+        }
+        place = self.path / video.id
+        with explain_disk_errors(place), fresh_folder(place, flush=True) as folder:
+            create_group(folder, attributes)
+            weight = np.zeros((len(masks), len(video)), dtype=np.float32)
+            status = np.zeros((len(masks), len(video)), dtype=np.uint8)
+            write_document(folder / "masks", _masks_document(len(masks), *shape))
+            for row, item in enumerate(masks):
+                weight[row], status[row] = item.weight, item.status
+                write_shard(_shard(folder, row), item.mask)
+            write_array(folder / "weight", weight)
+            write_array(folder / "status", status)
+
+    def read(
+        self, video_id: str, expression_id: str, frames: Sequence[int] | None = None
+    ) -> tuple[NDArray[np.bool_], NDArray[np.float32], NDArray[np.uint8]]:
+        """Masks of some frames, in the order asked for.
+
+        Args:
+            video_id: a video of the store.
+            expression_id: one of its expressions.
+            frames: positions in the video's frames; None for all.
+
+        Returns:
+            mask [T, H, W], weight [T], status [T]; a frame that was never written is unknown:
+            all False, weight 0, status 0.
+
+        Raises:
+            StoreError: the video or expression is not there, or its arrays are damaged.
+        """
+        video = self._video(video_id)
+        row = video.row(expression_id, self.path / video_id)
+        count = len(video.attributes["frames"])
+        positions = range(count) if frames is None else [int(frame) for frame in frames]
+        for frame in positions:
+            if not 0 <= frame < count:
+                raise IndexError(f"{video_id}: frame {frame} of {count}")
+        place = f"{self.path / video_id}/masks[{row}]"
+        with explain_damage(place):
+            mask = video.read(_shard(self.path / video_id, row), row, positions)
+        chosen = list(positions)
+        return mask, video.weight[row, chosen], video.status[row, chosen]
+
+    def quality(
+        self, video_id: str, expression_id: str
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """Weight [T] and status [T] of all frames; no mask is read. Raises StoreError as ``read``
+        does.
+        """
+        video = self._video(video_id)
+        row = video.row(expression_id, self.path / video_id)
+        return video.weight[row], video.status[row]
+
+    def videos(self) -> list[str]:
+        """Ids of the videos written, sorted."""
+        return child_names(self.path)
+
+    def samples(self) -> Iterator[tuple[str, str]]:
+        """(video, expression) pairs: videos sorted, expressions in the order written."""
+        for video_id in self.videos():
+            for expression in self.expressions(video_id):
+                yield video_id, expression
+
+    def frames(self, video_id: str) -> tuple[str, ...]:
+        """Frame names of a video, in order."""
+        return tuple(self._attributes(video_id)["frames"])
+
+    def expressions(self, video_id: str) -> tuple[str, ...]:
+        """Expression ids of a video, in the order written."""
+        return tuple(self._attributes(video_id)["expressions"])
+
+    def texts(self, video_id: str) -> tuple[str, ...]:
+        """The sentence of each expression of a video."""
+        return tuple(self._attributes(video_id)["texts"])
+
+    def fingerprints(self, video_id: str) -> tuple[str, ...]:
+        """The fingerprint of each expression's masks."""
+        return tuple(self._attributes(video_id)["fingerprints"])
+
+    def size(self, video_id: str) -> tuple[int, int]:
+        """(H, W) of a video's masks."""
+        height, width = self._attributes(video_id)["size"]
+        return int(height), int(width)
+
+    def __contains__(self, video_id: str) -> bool:
+        return (self.path / video_id / "zarr.json").is_file()
+
+    def remove_video(self, video_id: str) -> None:
+        """Removes a video, if it is there; a name that none can have is never there."""
+        self._open.pop(video_id, None)
+        if not is_safe_name(video_id):
+            return
+        shutil.rmtree(self.path / video_id, ignore_errors=True)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "_open": OrderedDict()}
+
+    def _attributes(self, video_id: str) -> dict[str, Any]:
+        if video_id not in self:
+            raise StoreError(
+                f"{self.path}: no video {video_id}; expected its masks; run rank again"
+            )
+        attributes = group_attributes(self.path / video_id)
+        check_kind(self.path / video_id, attributes, FORMAT, FORMAT_VERSION)
+        return attributes
+
+    def _video(self, video_id: str) -> _OpenVideo:
+        if video_id not in self._open:
+            if video_id not in self:
+                self._attributes(video_id)
+            self._open[video_id] = _OpenVideo(self.path / video_id)
+            if len(self._open) > _OPEN_VIDEOS:
+                self._open.popitem(last=False)
+        self._open.move_to_end(video_id)
+        return self._open[video_id]
+
+    def ensure_root(self) -> None:
+        """Makes the store, empty, where there is none. Raises StoreError if the disk is full."""
+        root = self.path / "zarr.json"
+        with explain_disk_errors(self.path):
+            if root.is_file():
+                try:
+                    attributes = group_attributes(self.path)
+                except StoreError:
+                    # It says the same of every store: a damaged one is written anew.
+                    root.unlink(missing_ok=True)
+                else:
+                    check_kind(self.path, attributes, FORMAT, FORMAT_VERSION)
+                    return
+            # Two writers may both come here; they write the same bytes.
+            document = group_document({"format": FORMAT, "FORMAT_VERSION": FORMAT_VERSION})
+            with replace_file(root) as file:
+                file.write(document_bytes(document))
+
+
+class _OpenVideo:
+    """One video's arrays; the small ones are in memory.
+
+    Args:
+        place: the video's folder.
+    """
+
+    def __init__(self, place: Path) -> None:
+        self.attributes = open_group(place, FORMAT, FORMAT_VERSION)
+        self.weight: NDArray[np.float32] = read_array(place / "weight", np.float32)
+        self.status: NDArray[np.uint8] = read_array(place / "status", np.uint8)
+        self._rows = {name: row for row, name in enumerate(self.attributes["expressions"])}
+        self._masks: zarr.Array[Any] | None = None
+        with explain_damage(f"{place}/masks"):
+            said = _masks_document(
+                len(self._rows), len(self.attributes["frames"]), *self.attributes["size"]
+            )
+            if not is_stored_as(read_document(place / "masks"), said):
+                self._masks = open_array(place / "masks")
+
+    def read(self, shard: Path, row: int, frames: Sequence[int]) -> NDArray[np.bool_]:
+        """Masks [T, H, W] of some frames of an expression."""
+        height, width = (int(side) for side in self.attributes["size"])
+        if self._masks is None:
+            return read_shard(shard, len(self.attributes["frames"]), frames, (height, width))
+        mask = np.zeros((len(frames), height, width), dtype=np.bool_)
+        for index, frame in enumerate(frames):
+            mask[index] = self._masks[row, frame]
+        return mask
+
+    def row(self, expression_id: str, place: Path) -> int:
+        if expression_id not in self._rows:
+            raise StoreError(
+                f"{place}: no expression {expression_id}; expected one of {list(self._rows)}"
+            )
+        return self._rows[expression_id]
+
+
+def _shard(video: Path, row: int) -> Path:
+    """Where the masks of an expression lie in the folder of a video."""
+    return video / "masks" / "c" / str(row) / "0" / "0" / "0"
+
+
+def _masks_document(expressions: int, frames: int, height: int, width: int) -> dict[str, Any]:
+    """What ``zarr.json`` says of the masks [E, T, H, W] of a video."""
+    shape = (expressions, frames, height, width)
+    shard = (1, *(max(1, side) for side in shape[1:]))
+    return array_document(shape, np.dtype(np.bool_), shard, codecs_of(height, width))

@@ -1,0 +1,130 @@
+"""Video files, decoded by frame index straight from the file.
+
+Letters: H W pixels.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import InputError
+from storage.files.images import MAX_PIXELS
+
+_OPEN_CLIPS = 4
+
+
+@dataclass(frozen=True)
+class ClipInfo:
+    """What the container says: frames, and their size in pixels."""
+
+    frames: int
+    height: int
+    width: int
+
+
+class ClipCache:
+    """The last few clips, open. Frames asked for in order are decoded once each.
+
+    A decoder serves one thread at a time; several may ask.
+    """
+
+    def __init__(self) -> None:
+        self._clips: OrderedDict[Path, _Clip] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def info(self, path: Path) -> ClipInfo:
+        """Size and number of frames; packets are counted, nothing is decoded."""
+        with self._lock:
+            return self._clip(path).info
+
+    def frame(self, path: Path, index: int) -> NDArray[np.uint8]:
+        """One frame as RGB uint8 [H, W, 3].
+
+        Raises:
+            InputError: the file is missing, broken or ends before the frame.
+        """
+        with self._lock:
+            return self._clip(path).frame(index)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Neither decoders nor locks travel to other processes.
+        return {}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__()  # type: ignore[misc]
+
+    def _clip(self, path: Path) -> _Clip:
+        if path not in self._clips:
+            self._clips[path] = _Clip(path)
+            if len(self._clips) > _OPEN_CLIPS:
+                self._clips.popitem(last=False)[1].close()
+        self._clips.move_to_end(path)
+        return self._clips[path]
+
+
+class _Clip:
+    """One open file. Frames are told apart by their time stamps, which packets give cheaply."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._next: int = 0
+        self._decoded: Iterator[Any] = iter(())
+        try:
+            self._container = av.open(str(path))
+        except FileNotFoundError as error:
+            raise self._broken("no such file", missing=True) from error
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            raise self._broken(f"not readable as a video ({error})") from error
+        if not self._container.streams.video:
+            raise self._broken("no video stream")
+        self._stream = self._container.streams.video[0]
+        height, width = self._stream.codec_context.height, self._stream.codec_context.width
+        if height * width > MAX_PIXELS:
+            raise self._broken(f"frames of {height} x {width} pixels")
+        try:
+            packets = self._container.demux(self._stream)
+            self._times = sorted(packet.pts for packet in packets if packet.pts is not None)
+            self._start_at(0)
+        except av.error.FFmpegError as error:
+            raise self._broken(f"not readable as a video ({error})") from error
+        self.info = ClipInfo(len(self._times), height, width)
+
+    def frame(self, index: int) -> NDArray[np.uint8]:
+        if not 0 <= index < len(self._times):
+            raise self._broken(f"{len(self._times)} frames, so no frame {index}")
+        try:
+            if index < self._next:
+                self._start_at(index)
+            time = self._times[index]
+            for frame in self._decoded:
+                if frame.pts is not None and frame.pts >= time:
+                    self._next = index + 1
+                    image: NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
+                    return image
+        except av.error.FFmpegError as error:
+            raise self._broken(f"frame {index} does not decode ({error})") from error
+        raise self._broken(f"ends before frame {index}")
+
+    def close(self) -> None:
+        self._container.close()
+
+    def _start_at(self, index: int) -> None:
+        """Decodes from the key frame at or before a frame."""
+        if self._times:
+            self._container.seek(self._times[index], stream=self._stream)
+        self._decoded = iter(self._container.decode(self._stream))
+        self._next = index
+
+    def _broken(self, found: str, missing: bool = False) -> InputError:
+        remedy = "restore the file"
+        return InputError(self._path, found, "a video file", remedy, missing=missing)

@@ -1,0 +1,1 @@
+"""Files that are written whole and read with care: JSON, CSV, images, checksums."""

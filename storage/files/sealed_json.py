@@ -1,0 +1,55 @@
+"""JSON files that notice a changed byte: the last key, ``checksum``, covers all text before it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from storage.files.atomic import replace_file
+from storage.files.checksums import bytes_digest
+
+_KEY = "checksum"
+
+
+def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
+    """Writes a JSON object whole, its checksum last.
+
+    Args:
+        values: at least one key, none of them ``checksum``.
+
+    Raises:
+        StoreError: no space is left, or the folder may not be written to.
+    """
+    if not values or _KEY in values:
+        raise ValueError(f"{path}: expected values, and no key {_KEY!r}")
+    body = json.dumps(values, indent=1, sort_keys=True, allow_nan=False).removesuffix("\n}")
+    with replace_file(path, "w") as file:
+        file.write(body + _tail(body.encode()))
+
+
+def read_sealed(path: Path) -> tuple[dict[str, Any], bool]:
+    """The object of a file, and whether it has a checksum; one that has none is not checked.
+
+    Raises:
+        OSError: as ``open`` does.
+        ValueError: not a JSON object, or its bytes are not those that were written.
+    """
+    content = path.read_bytes()
+    try:
+        values = json.loads(content)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"a JSON {type(values).__name__}, not an object")
+    if values.pop(_KEY, None) is None:
+        return values, False
+    body, _, _ = content.rpartition(f',\n "{_KEY}"'.encode())
+    if content != body + _tail(body).encode():
+        raise ValueError("its checksum does not fit its text")
+    return values, True
+
+
+def _tail(body: bytes) -> str:
+    return f',\n "{_KEY}": "{bytes_digest(body)}"\n}}\n'

@@ -1,0 +1,1 @@
+"""The ledger of a run, its lock and its layout of shards."""

@@ -1,0 +1,210 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows.commands import main
+from flows.commands.doctor import PUBLISHED, examine
+from pipeline.config import load_config
+from storage.run.ledger import Ledger
+from storage.run.lock import RunLock
+from tests.flows.conftest import Site
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def call(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str
+) -> tuple[int, str]:
+    monkeypatch.setattr(sys, "argv", ["pseudolabels", *arguments])
+    try:
+        main.main()
+        code = 0
+    except SystemExit as ended:
+        code = int(ended.code or 0)
+    shown = capsys.readouterr()
+    return code, " ".join((shown.out + shown.err).split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "part"),
+    [
+        (("run", "--dataset", "nosuch", "--root", "."), 1, "expected one of"),
+        (("run", "--dataset", "refytvos"), 2, "--root"),
+        (("run", "--dataset", "refytvos", "--root", "missing"), 1, "missing"),
+        (("run", "--config", "missing.toml"), 2, "missing.toml"),
+        (("run", "fuse.threshold=2"), 2, "fuse.threshold"),
+        (("run", "fuse.treshold=0.5"), 2, "fuse.treshold"),
+        (("run", "nonsense"), 2, "section.key=value"),
+        (("status", "--dataset", "refytvos", "--root", "missing"), 1, "missing"),
+        (("run", "--from-stage", "fus"), 2, "give one of augment"),
+        (("run", "--from-stage", "rank", "--to-stage", "fuse"), 2, "comes after"),
+        (("run", "--from-stage", "student", "student.enabled=false"), 2, "student.enabled"),
+        (("run", "--only-videos", "@missing.txt"), 2, "missing.txt"),
+        (("verify", "missing"), 1, "no such folder"),
+        (("verify", "."), 1, "no ledger"),
+        (("repair", "missing"), 1, "no such folder"),
+        (("digest", "missing"), 1, "no such folder"),
+        (("status", "missing"), 2, "no config.toml"),
+        (("report", "--dataset", "refytvos", "--root", "missing"), 1, "missing"),
+        (("report", "missing"), 2, "no config.toml"),
+    ],
+)
+def test_a_wrong_command_is_one_message(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    code: int,
+    part: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found, shown = call(monkeypatch, capsys, *arguments)
+    assert found == code
+    assert part in shown
+    assert "Traceback" not in shown
+
+
+def test_a_failed_run_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _, shown = call(monkeypatch, capsys, "run", "--dataset", "refytvos", "--root", "my data")
+    assert "go on with: pseudolabels run --dataset refytvos --root 'my data'" in shown
+
+
+def test_options_win_over_the_file_and_overrides_over_options(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text('out = "a"\nseed = 1\n[dataset]\nsplit = "test"\n')
+    config = main.resolve(file, "refdavis", Path('odd "name"'), None, None, ["seed=3"], seed=2)
+    assert str(config.out) == "a"
+    assert config.seed == 3
+    assert config.dataset.split == "test"
+    assert config.dataset.root == Path('odd "name"')
+
+
+def test_help_needs_no_heavy_library() -> None:
+    code = (
+        "import sys, flows.commands.main, flows.commands.run;"
+        "print([n for n in ('torch', 'transformers', 'prefect') if n in sys.modules])"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout
+    assert shown.strip() == "[]"
+
+
+def test_doctor_names_what_is_missing_and_where_it_comes_from(tmp_path: Path) -> None:
+    config = load_config(
+        None,
+        [
+            f'out="{tmp_path}"',
+            'segment.checkpoint="nosuch.pth"',
+            'student.start="gone.safetensors"',
+        ],
+    )
+    findings = {finding.name: finding for finding in examine(config)}
+    assert findings["torch"].well
+    assert not findings["gone.safetensors"].well
+    assert not findings["nosuch.pth"].well
+    assert findings["nosuch.pth"].needed
+    for item in PUBLISHED:
+        assert item.source in findings[item.file].words or findings[item.file].well
+    assert findings["memory"].words.endswith(("GiB", "needed"))
+
+
+def test_verify_repair_and_digest_of_a_run(
+    site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.run()
+    folder = str(site.folder)
+    code, shown = call(monkeypatch, capsys, "verify", folder)
+    assert (code, shown.endswith("All is as it was written.")) == (0, True)
+    _, digest = call(monkeypatch, capsys, "digest", folder)
+    assert len(digest) == 64
+    (site.folder / "fuse" / "00001.zarr" / "zarr.json").write_text("{}")
+    code, shown = call(monkeypatch, capsys, "verify", folder)
+    assert code == 1
+    assert "fuse/00001.zarr/zarr.json: 2 bytes; expected" in shown
+    assert f"pseudolabels repair {folder}" in shown
+    code, shown = call(monkeypatch, capsys, "repair", folder)
+    assert (code, "undone: fuse 00001" in shown) == (0, True)
+    code, shown = call(monkeypatch, capsys, "repair", folder)
+    assert (code, shown) == (0, "Nothing is wrong.")
+    site.run()
+    assert call(monkeypatch, capsys, "digest", folder) == (0, digest)
+
+
+def test_status_by_the_folder_says_what_is_left_and_who_is_at_work(
+    site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.run("ground.source=annotation", "segment.checkpoint=demo:segment")
+    Ledger(site.folder).withdraw("rank", "00001")
+    before = sorted(site.out.rglob("*"))
+    with RunLock(site.folder):
+        code, shown = call(monkeypatch, capsys, "status", str(site.folder), "fuse.threshold=0.5")
+    assert code == 0
+    assert "Running: process " in shown
+    assert ", at " in shown
+    assert "fuse: 2 of 2 shards, threshold 0.4 → 0.5" in shown
+    assert "rank: 2 of 2 shards: " not in shown
+    assert sorted(site.out.rglob("*")) == before
+
+
+@pytest.mark.parametrize("option", [(), ("--dry-run",)])
+def test_a_root_without_its_data_set_named_is_left_alone(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    option: tuple[str, ...],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    precious = tmp_path / "mevis" / "train" / "frame.jpg"
+    precious.parent.mkdir(parents=True)
+    precious.write_text("precious")
+    code, shown = call(monkeypatch, capsys, "run", "--root", str(tmp_path / "mevis"), *option)
+    assert (code, "with --dataset" in shown) == (2, True)
+    assert "go on with" not in shown
+    assert precious.read_text() == "precious"
+
+
+def test_a_dry_run_of_shapes_that_are_not_rendered_renders_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, shown = call(monkeypatch, capsys, "run", "--dry-run")
+    assert (code, "24 + 8 videos would be rendered" in shown) == (0, True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_report_by_the_folder_is_written_anew(
+    site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.run("ground.source=annotation", "segment.checkpoint=demo:segment")
+    page = site.folder / "report" / "index.html"
+    page.unlink()
+    code, shown = call(monkeypatch, capsys, "report", str(site.folder), "report.samples=1")
+    assert (code, "index.html" in shown) == (0, True), shown
+    assert page.is_file()
+
+
+def test_going_on_does_not_start_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["pseudolabels", "run", "--from-stage", "fuse", "--split", "train"]
+    monkeypatch.setattr(sys, "argv", words)
+    assert main.resume_command() == "pseudolabels run --split train"
+    assert main.resume_command(started=False) == " ".join(words)
+
+
+def test_status_of_a_run(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    from rich.console import Console
+
+    from flows.commands.terminal import show_plan, show_results
+
+    plan = site.run()
+    show_plan(Console(width=100), plan, site.folder)
+    show_results(Console(width=100), site.folder)
+    shown = capsys.readouterr().out
+    assert "augment" in shown
+    assert "J&F" in shown
+    assert "index.html" in shown

@@ -1,0 +1,417 @@
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flows.context import Workshop
+from flows.exchange.export import write_augmentations_of
+from flows.orchestration.labelling_flow import RunFailedError
+from flows.planning.plan import Plan
+from flows.planning.products import READS
+from flows.planning.run_paths import SHARD_STAGES
+from pipeline.errors import (
+    CheckpointError,
+    ConfigError,
+    EndpointError,
+    NoRoomError,
+    PseudoLabelError,
+    UnknownDatasetError,
+)
+from storage.arrays.masks import MaskStore
+from storage.run.layout import layout_path, read_layout
+from storage.run.ledger import Ledger
+from storage.tables import iter_quality, read_augmentations
+from tests.fakes.stages import FakeGrounder, FakeSegmenter, fake_fuse
+from tests.flows.conftest import Site
+
+
+def done(plan: Plan) -> set[tuple[str, str]]:
+    return {(job.stage, job.shard.name) for jobs in plan.jobs.values() for job in jobs if job.done}
+
+
+def pending(plan: Plan) -> set[str]:
+    return {job.stage for job in plan.pending()}
+
+
+def test_a_run_leaves_everything_behind(site: Site) -> None:
+    site.run()
+    store = MaskStore(site.folder / "pseudomasks.zarr")
+    assert len(list(store.samples())) == 8
+    rows = list(iter_quality(site.folder / "quality.parquet"))
+    assert len(rows) == 8 * 5
+    assert {row.frame_name for row in rows} == {f"{5 * t:05d}" for t in range(5)}
+    metrics = json.loads((site.folder / "metrics.json").read_text())
+    assert metrics["pseudo_masks"]["overall"]["J"] > 95
+    assert metrics["pseudo_masks"]["absent_frames_found"] == 100
+    assert metrics["student"] is None
+    page = (site.folder / "report" / "index.html").read_text()
+    assert "the blue square moving left" in page
+    assert "no box claims it" in page
+    assert "pseudo-masks" in site.shown
+    assert site.loaded.names == ["ground", "segment"]
+
+
+def test_a_second_run_does_nothing_and_a_changed_threshold_little(site: Site) -> None:
+    site.run()
+    site.loaded.names.clear()
+    assert not site.run().pending()
+    assert "is done" in site.shown
+    assert pending(site.run("fuse.threshold=0.5")) == {
+        "fuse",
+        "rank",
+        "merge",
+        "evaluate",
+        "report",
+    }
+    assert site.loaded.names == []
+    assert not site.run("fuse.threshold=0.5", "ground.batch_frames=1").pending()
+
+
+def test_a_second_run_imports_neither_torch_nor_prefect(site: Site) -> None:
+    site.run()
+    code = f"""
+import sys
+from pathlib import Path
+from rich.console import Console
+from flows.commands.run import run_all
+from tests.fakes.stages import fake_parts
+from pipeline.config import load_config
+config = load_config(Path({str(site.folder / "config.toml")!r}))
+plan = run_all(config, Console(), parts=fake_parts(Path({str(site.weights)!r})))
+assert not plan.pending()
+print([name for name in ("torch", "transformers", "prefect") if name in sys.modules])
+"""
+    root = Path(__file__).resolve().parents[3]
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True
+    ).stdout
+    assert shown.strip().endswith("[]")
+
+
+def test_a_broken_frame_sets_its_video_aside(site: Site) -> None:
+    frame = site.data / "train" / "JPEGImages" / "clip01" / "00010.jpg"
+    whole = frame.read_bytes()
+    frame.write_bytes(whole[:200])
+    site.run()
+    store = MaskStore(site.folder / "pseudomasks.zarr")
+    assert store.videos() == ["clip00", "clip02", "clip03"]
+    receipt = Ledger(site.folder).receipt("augment", "00000")
+    assert receipt is not None
+    assert "00010.jpg" in receipt.set_aside["clip01"]
+    assert "clip01" in site.shown
+    assert "00010.jpg" in (site.folder / "report" / "index.html").read_text()
+    frame.write_bytes(whole)
+    assert not site.run().pending()
+    site.run(retry_set_aside=True)
+    assert MaskStore(site.folder / "pseudomasks.zarr").videos() == [
+        f"clip{number:02d}" for number in range(4)
+    ]
+
+
+def test_one_failed_shard_does_not_stop_the_others(site: Site) -> None:
+    def fuse(augmentation, *arguments):  # type: ignore[no-untyped-def]
+        if augmentation.key.video == "clip01":
+            raise RuntimeError("out of luck")
+        return fake_fuse(augmentation, *arguments)
+
+    with pytest.raises(RunFailedError, match=r"1 of 2 shards.*\n.*fuse 00000.*out of luck"):
+        site.run(fuse=fuse)
+    ledger = Ledger(site.folder)
+    assert ledger.receipt("rank", "00000") is None
+    assert ledger.receipt("rank", "00001") is not None
+    assert ledger.receipt("merge", "all") is None
+    # What is done stays done; the rest is picked up.
+    plan = site.run()
+    assert [job.shard.name for job in plan.pending("fuse")] == ["00000"]
+    assert not plan.pending("ground")
+    assert len(MaskStore(site.folder / "pseudomasks.zarr").videos()) == 4
+
+
+def test_a_tolerated_failure_still_gives_a_report_and_is_not_done(site: Site) -> None:
+    def fuse(augmentation, *arguments):  # type: ignore[no-untyped-def]
+        if augmentation.key.video == "clip01":
+            raise RuntimeError("out of luck")
+        return fake_fuse(augmentation, *arguments)
+
+    site.run("maximum_failed_share=0.5", fuse=fuse)
+    assert (site.folder / "report" / "index.html").exists()
+    assert "out of luck" in site.shown
+    assert pending(site.run("maximum_failed_share=0.5")) >= {"fuse", "merge", "report"}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        CheckpointError("sam.pth", "truncated", "a whole file", "fetch it again"),
+        NoRoomError("segment/00000.zarr: no space left"),
+        EndpointError("http://host/v1 answered 401; put a valid key into OPENAI_API_KEY"),
+        UnknownDatasetError("nosuch", "no such data set", "one of a2d", "check --dataset"),
+    ],
+)
+def test_what_the_next_shard_would_meet_as_well_ends_the_run_at_once(
+    site: Site, error: PseudoLabelError
+) -> None:
+    calls = []
+
+    def segmenter(config, device):  # type: ignore[no-untyped-def]
+        calls.append(1)
+        raise error
+
+    with pytest.raises(type(error), match=str(error)):
+        site.run(segmenter=segmenter)
+    assert len(calls) == 1
+
+
+def test_what_can_pass_is_retried(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    import flows.orchestration.labelling_flow
+
+    quick = flows.orchestration.labelling_flow.shard_task.with_options(retry_delay_seconds=0)
+    monkeypatch.setattr(flows.orchestration.labelling_flow, "shard_task", quick)
+    failures = [ConnectionError("lost"), ConnectionError("lost")]
+
+    class Flaky(FakeSegmenter):
+        def decode(self, embedding, boxes):  # type: ignore[no-untyped-def]
+            if failures:
+                raise failures.pop()
+            return super().decode(embedding, boxes)
+
+    site.run(segmenter=lambda config, device: Flaky())
+    assert not failures
+
+
+def test_interrupted_work_has_no_receipt_and_goes_on(site: Site) -> None:
+    class Interrupted(FakeSegmenter):
+        def decode(self, embedding, boxes):  # type: ignore[no-untyped-def]
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        site.run(segmenter=lambda config, device: Interrupted())
+    assert Ledger(site.folder).receipts("segment") == []
+    plan = site.run()
+    assert not plan.pending("ground")
+    assert plan.pending("segment")
+
+
+def test_boxes_of_the_data_set_take_the_grounders_place(site: Site) -> None:
+    site.run("ground.source=annotation")
+    assert site.loaded.names == ["segment"]
+    metrics = json.loads((site.folder / "metrics.json").read_text())
+    assert metrics["pseudo_masks"]["overall"]["J"] > 95
+
+
+def test_a_runs_texts_go_out_as_a_file_and_come_in_again(site: Site) -> None:
+    site.run()
+    file = site.out / "texts.json"
+    assert write_augmentations_of(Workshop(site.config()), file) == 8
+    site.run("augment.source=file", f'augment.file="{file}"')
+    before = read_augmentations(site.folder / "augment" / "00000.parquet")
+    assert before["clip00"][0].provenance.model == "file"
+    assert before["clip00"][1].original == "the blue square moving left"
+    assert len(before["clip00"][1].positives) > 1
+
+
+def test_only_some_videos_and_masks_of_others_stay(site: Site) -> None:
+    site.run('dataset.only_videos=["clip02"]')
+    store = MaskStore(site.folder / "pseudomasks.zarr")
+    assert store.videos() == ["clip02"]
+    site.run()
+    assert len(store.videos()) == 4
+    assert read_layout(site.folder) == {
+        "00000": ("clip02",),
+        "00001": ("clip00", "clip01"),
+        "00002": ("clip03",),
+    }
+    some = ('dataset.only_videos=["clip00"]', "fuse.threshold=0.5")
+    assert {job.shard.name for job in site.run(*some).pending("rank")} == {"00001"}
+    assert "1 video comes along" in site.shown
+    assert len(store.videos()) == 4
+    rows = list(iter_quality(site.folder / "quality.parquet"))
+    assert {row.video for row in rows} == set(store.videos())
+    assert not site.run(*some).pending()
+    with pytest.raises(ConfigError, match="clip99"):
+        site.run('dataset.only_videos=["clip99"]')
+
+
+def test_another_shard_size_redoes_nothing_and_videos_that_are_gone_go_when_told(
+    site: Site,
+) -> None:
+    site.run()
+    assert not site.run("shard_videos=1").pending()
+    index = site.data / "meta_expressions" / "train" / "meta_expressions.json"
+    videos = json.loads(index.read_text())["videos"]
+    kept = {name: videos[name] for name in ("clip00", "clip01")}
+    index.write_text(json.dumps({"videos": kept}))
+    before = contents(site.out)
+    with pytest.raises(ConfigError, match=r"no video 'clip02', nor 1 others.*--forget-missing"):
+        site.run()
+    assert contents(site.out) == before
+    pending = {job.stage for job in site.run(forget_missing=True).pending()}
+    assert pending == {"merge", "evaluate", "report"}
+    assert "2 videos are gone from the data set, such as clip02" in site.shown
+    assert MaskStore(site.folder / "pseudomasks.zarr").videos() == ["clip00", "clip01"]
+    assert not (site.folder / "segment" / "00001.zarr").exists()
+    assert Ledger(site.folder).receipt("rank", "00001") is None
+    index.write_text(json.dumps({"videos": videos}))
+    assert {job.shard.name for job in site.run().pending("rank")} == {"00001"}
+    assert len(MaskStore(site.folder / "pseudomasks.zarr").videos()) == 4
+
+
+def test_a_run_without_a_layout_file_has_it_from_its_receipts(site: Site) -> None:
+    site.run()
+    before = read_layout(site.folder)
+    layout_path(site.folder).unlink()
+    assert not site.run("shard_videos=1").pending()
+    assert read_layout(site.folder) == before
+    layout_path(site.folder).write_text("broken")
+    assert not site.run("shard_videos=1").pending()
+    assert read_layout(site.folder) == before
+
+
+def contents(folder: Path) -> dict[str, tuple[int, bytes]]:
+    return {
+        path.relative_to(folder).as_posix(): (path.stat().st_mtime_ns, path.read_bytes())
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_a_dry_run_says_what_and_why_and_changes_nothing(site: Site) -> None:
+    site.run()
+    before = contents(site.out)
+    code = f"""
+import sys
+from pathlib import Path
+from rich.console import Console
+import flows.context
+from flows.commands.dry_run import explain
+from flows.planning.stage_selection import scope_of
+from tests.fakes.stages import fake_parts
+from pipeline.config import load_config
+config = load_config(Path({str(site.folder / "config.toml")!r}), sys.argv[1:])
+from functools import partial
+parts = fake_parts(Path({str(site.weights)!r}))
+flows.context.Workshop = partial(flows.context.Workshop, parts=parts)
+explain(config, Console(width=200), scope_of(config, None, None), False)
+print([name for name in ("torch", "transformers", "prefect") if name in sys.modules])
+"""
+
+    def explained(*overrides: str) -> list[str]:
+        return subprocess.run(
+            [sys.executable, "-c", code, *overrides],
+            capture_output=True,
+            text=True,
+            cwd=Path(__file__).resolve().parents[3],
+            check=True,
+        ).stdout.splitlines()
+
+    assert explained() == ["Nothing to do: everything is done.", "[]"]
+    assert explained("fuse.threshold=0.5") == [
+        "fuse: 2 of 2 shards, threshold 0.4 → 0.5",
+        "rank: 2 of 2 shards, follows fuse",
+        "merge: the whole run, follows rank",
+        "evaluate: the whole run, follows rank",
+        "report: the whole run, follows rank",
+        "[]",
+    ]
+    Ledger(site.folder).withdraw("ground", "00001")
+    before = contents(site.out)
+    shown = explained(f'out="{site.out}"')
+    assert shown[0] == "ground: 1 of 2 shards, no receipt"
+    assert shown[1] == "segment: 1 of 2 shards only if ground comes out different"
+    explained(f'out="{site.out / "new"}"')
+    assert contents(site.out) == before
+
+
+def test_from_a_stage_to_a_stage(site: Site) -> None:
+    plan = site.run(to_stage="segment")
+    assert {job.stage for job in plan.pending()} == {"augment", "ground", "segment"}
+    ledger = Ledger(site.folder)
+    assert len(ledger.receipts("segment")) == 2
+    assert not ledger.receipts("fuse")
+    assert not (site.folder / "pseudomasks.zarr").exists()
+    assert not site.run(to_stage="segment").pending()
+    assert "is done" in site.shown
+    # Stages before the first are done where they are not.
+    plan = site.run(from_stage="rank")
+    assert "fuse" in pending(plan)
+    before = {receipt.shard: receipt for receipt in ledger.receipts("fuse")}
+    site.loaded.names.clear()
+    plan = site.run(from_stage="fuse", to_stage="fuse")
+    assert pending(plan) == {"fuse"}
+    assert site.loaded.names == []
+    after = {receipt.shard: receipt for receipt in ledger.receipts("fuse")}
+    assert {name: receipt.product for name, receipt in after.items()} == {
+        name: receipt.product for name, receipt in before.items()
+    }
+    assert after != before
+    # It came out the same, byte for byte: nothing follows.
+    assert not site.run().pending()
+
+
+def test_work_done_again_with_the_same_result_ends_there(site: Site) -> None:
+    site.run()
+    before = contents(site.folder)
+    Ledger(site.folder).withdraw("ground", "00000")
+    site.loaded.names.clear()
+    plan = site.run()
+    assert [(job.stage, job.shard.name) for job in plan.pending()] == [("ground", "00000")]
+    assert site.loaded.names == ["ground"]
+    after = contents(site.folder)
+    changed = {name for name in before if before[name] != after[name]}
+    assert {name for name in changed if not name.startswith(("ledger", "config"))} == {
+        "ground/00000.parquet"
+    }
+    assert before["ground/00000.parquet"][1] == after["ground/00000.parquet"][1]
+
+
+def test_work_done_again_with_another_result_takes_what_follows_along(site: Site) -> None:
+    site.run()
+    Ledger(site.folder).withdraw("ground", "00000")
+
+    class Other(FakeGrounder):
+        def ground(self, embedding, texts):  # type: ignore[no-untyped-def]
+            found = super().ground(embedding, texts)
+            return [replace(item, xyxy=item.xyxy + 2) for item in found]
+
+    site.run(grounder=lambda config, device: Other())
+    ledger = Ledger(site.folder)
+    made = {stage: ledger.receipt(stage, "00000") for stage in SHARD_STAGES}
+    for stage in SHARD_STAGES[1:]:
+        assert made[stage] is not None
+        assert made[stage].made_from == {name: made[name].product for name in READS[stage]}
+    assert not site.run().pending()
+    masks, _, _ = MaskStore(site.folder / "pseudomasks.zarr").read("clip00", "0")
+    others, _, _ = MaskStore(site.folder / "pseudomasks.zarr").read("clip02", "0")
+    assert masks.any() and not np.array_equal(masks, others)
+
+
+def test_a_failure_leaves_a_note_until_it_is_mended(site: Site) -> None:
+    def fuse(augmentation, *arguments):  # type: ignore[no-untyped-def]
+        if augmentation.key.video == "clip01":
+            raise RuntimeError("out of <b>luck</b>")
+        return fake_fuse(augmentation, *arguments)
+
+    ledger = Ledger(site.folder)
+    for attempt in (1, 2):
+        site.run("maximum_failed_share=0.5", fuse=fuse)
+        note = ledger.failure("fuse", "00000")
+        assert note is not None
+        assert note.error == "RuntimeError: out of <b>luck</b>"
+        assert note.attempts == attempt
+        assert note.time.endswith("+00:00")
+        assert note.seconds >= 0
+        assert not ledger.is_done("fuse", "00000", note.fingerprint)
+        assert ledger.receipt("fuse", "00000") is None
+    assert ledger.is_done("fuse", "00001", ledger.receipts("fuse")[0].fingerprint)
+    assert "failed fuse 00000: RuntimeError: out of <b>luck</b> (2 attempts" in site.shown
+    page = (site.folder / "report" / "index.html").read_text()
+    assert "out of &lt;b&gt;luck" in page
+    plan = site.run()
+    assert plan.job("fuse", "00000").reason == "failed before: RuntimeError: out of <b>luck</b>"
+    assert {job.shard.name for job in plan.pending("fuse")} == {"00000"}
+    assert ledger.failure("fuse", "00000") is None
+    assert "Failed shards" not in (site.folder / "report" / "index.html").read_text()

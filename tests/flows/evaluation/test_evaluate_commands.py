@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from flows.evaluation.coco_queries import a2d_truth, evaluate_queries, jhmdb_truth
+from flows.evaluation.davis import evaluate_davis, evaluate_refdavis
+from flows.evaluation.expressions import evaluate_expressions
+from flows.evaluation.result import Result, present
+from pipeline.coco import encode_rle
+from pipeline.errors import InputError
+from pipeline.metrics import contour_accuracy, region_similarity
+from tests.storage.datasets import trees
+
+
+def write_png(path: Path, values: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(values.astype(np.uint8)).save(path)
+
+
+def submission(root: Path, expressions: dict[str, int], top: str = "Annotations") -> Path:
+    """The true masks as a submission: expression -> object."""
+    for name, number in expressions.items():
+        for frame, frame_name in enumerate(trees.FRAMES):
+            path = root / top / "clip" / name / f"{frame_name}.png"
+            write_png(path, 255 * trees.object_mask(number, frame))
+    return root
+
+
+@pytest.mark.parametrize("task", ["semi-supervised", "unsupervised"])
+@pytest.mark.parametrize("name", ["exact", "swap", "noisy", "drop_last"])
+def test_davis_figures_agree_with_the_official_code(real_data: Path, task, name) -> None:  # type: ignore[no-untyped-def]
+    folder = real_data / "metrics"
+    expected = json.loads((folder / "expected_rvos.json").read_text())["davis"][f"{task}/{name}"]
+    root = folder / "mock_davis"
+    result = evaluate_davis(root / f"res_{name}", root, task)
+    system, ids = ("matched", "matched") if task == "unsupervised" else ("fixed ids", "fixed")
+    got = result.systems[system]
+    assert result.problems == []
+    for key, value in got.items():
+        assert value == pytest.approx(expected[key], abs=1e-9), key
+    rows = [row for row in result.expressions if row["ids"] == ids]
+    for metric, values in expected["per_object"].items():
+        mine = {f"{row['sequence']}_{row['object']}": row[metric] for row in rows}
+        assert mine == pytest.approx(values, abs=1e-9)
+    if task == "unsupervised" and name == "swap":
+        assert result.systems["fixed ids"]["J&F"] == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("name", ["3q_random_scores", "1q_random_scores", "1q_const_score"])
+def test_a2d_figures_agree_with_the_official_code(real_data: Path, name: str) -> None:
+    folder = real_data / "metrics"
+    expected = json.loads((folder / "expected_rvos.json").read_text())["a2d"][name]
+    result = evaluate_queries(
+        folder / f"a2d_pred_{name}.json", "a2d", folder / f"a2d_gt_{name}.json", None
+    )
+    got = {
+        key.replace(" IoU", "_iou"): value for key, value in result.systems["predictions"].items()
+    }
+    assert got == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.fixture
+def davis(tmp_path: Path) -> Path:
+    """A DAVIS tree of one sequence with two objects, and a result that equals it."""
+    for frame in range(5):
+        ids = trees.index_mask(frame % 2)
+        for folder in ("Annotations/480p", "Annotations_unsupervised/480p", "result"):
+            trees.write_mask(tmp_path / folder / "clip" / f"{frame:05d}.png", ids)
+    sets = tmp_path / "ImageSets/2017/val.txt"
+    sets.parent.mkdir(parents=True)
+    sets.write_text("clip\n")
+    return tmp_path
+
+
+def test_a_missing_frame_counts_as_an_empty_one_and_is_named(davis: Path) -> None:
+    (davis / "result/clip/00002.png").unlink()
+    result = evaluate_davis(davis / "result", davis, "semi-supervised")
+    assert result.systems["fixed ids"]["J-Mean"] == pytest.approx(2 / 3)
+    assert result.problems == ["clip/00002: missing"]
+    # The first and the last frame do not count, so nobody misses them.
+    (davis / "result/clip/00000.png").unlink()
+    again = evaluate_davis(davis / "result", davis, "semi-supervised")
+    assert again.problems == ["clip/00002: missing"]
+
+
+def test_surplus_ids_missing_sequences_and_other_sizes_are_named(davis: Path) -> None:
+    ids = trees.index_mask(0)
+    ids[0, 0] = 9
+    trees.write_mask(davis / "result/clip/00001.png", ids)
+    trees.write_mask(davis / "result/clip/00002.png", ids[:-1])
+    result = evaluate_davis(davis / "result", davis, "semi-supervised")
+    assert "23 x 32" in result.problems[0]
+    assert "ids up to 9" in result.problems[1]
+    shutil.rmtree(davis / "result/clip")
+    (davis / "result/other").mkdir()
+    gone = evaluate_davis(davis / "result", davis, "unsupervised")
+    assert gone.systems["matched"]["J&F"] == 0
+    shown = "\n".join(gone.problems)
+    assert "other: not a video" in shown
+    assert "clip: missing, all 5 frames" in shown
+
+
+def test_refdavis_means_over_the_annotation_sets(tmp_path: Path) -> None:
+    root = trees.refdavis(tmp_path / "data", split="valid")
+    frames = [f"{frame:05d}" for frame in range(3)]
+    for name in range(8):
+        for frame, frame_name in enumerate(frames):
+            mask = trees.object_mask(1 + name // 4, frame)
+            # Annotation set 3 has the two objects swapped.
+            if name % 4 == 3:
+                mask = trees.object_mask(2 - name // 4, frame)
+            write_png(tmp_path / f"masks/clip/{name}/{frame_name}.png", 255 * mask)
+    result = evaluate_refdavis(tmp_path / "masks", root)
+    assert result.systems["matched, mean"]["J&F"] == 1
+    # Both are empty of object 2 in the last frame, where object 1 is.
+    assert result.systems["fixed ids, set 2"]["J&F"] == 1
+    assert result.systems["fixed ids, set 3"]["J&F"] == 0
+    assert result.systems["fixed ids, mean"]["J&F"] == pytest.approx(0.75)
+    for number in range(4):
+        for frame, frame_name in enumerate(frames):
+            path = tmp_path / f"labels/anno_{number}/clip/{frame_name}.png"
+            trees.write_mask(path, trees.index_mask(frame))
+    assert evaluate_refdavis(tmp_path / "labels", root).systems["fixed ids, mean"]["J&F"] == 1
+
+
+def test_a_submission_scores_over_frames_then_expressions(tmp_path: Path) -> None:
+    root = trees.refytvos(tmp_path / "data", "valid")
+    out = submission(tmp_path / "out", {"0": 1, "1": 1})
+    result = evaluate_expressions(out, "refytvos", root, "valid")
+    pairs = [(trees.object_mask(1, t), trees.object_mask(2, t)) for t in range(3)]
+    j = np.mean([1, np.mean([region_similarity(*pair) for pair in pairs])])
+    f = np.mean([1, np.mean([contour_accuracy(*pair) for pair in pairs])])
+    figures = result.systems["predictions"]
+    assert (figures["J"], figures["F"]) == (pytest.approx(j), pytest.approx(f))
+    assert figures["J&F"] == pytest.approx((j + f) / 2)
+    assert result.problems == []
+
+
+def test_what_a_submission_lacks_counts_zero_and_is_named(tmp_path: Path) -> None:
+    root = trees.refytvos(tmp_path / "data", "valid")
+    out = submission(tmp_path / "out", {"0": 1, "7": 1})
+    (out / "Annotations/clip/0/00005.png").unlink()
+    result = evaluate_expressions(out, "refytvos", root, "valid")
+    rows = {row["expression"]: row["J"] for row in result.expressions}
+    # Object 2 is gone in the last frame: an empty mask would have scored there, a missing one not.
+    assert rows == {"0": pytest.approx(2 / 3), "1": 0}
+    assert result.problems == [
+        "clip/7: not an expression of the video; left out",
+        "clip/0/00005: missing",
+        "clip/1: missing, all 3 frames",
+    ]
+
+
+def test_mevis_is_read_without_a_top_folder(tmp_path: Path) -> None:
+    root = trees.mevis(tmp_path / "data", "valid_u")
+    out = submission(tmp_path / "out", {"0": 1, "1": 2}, top="")
+    for frame, name in enumerate(trees.FRAMES):
+        both = trees.object_mask(1, frame) | trees.object_mask(2, frame)
+        write_png(out / "clip" / "2" / f"{name}.png", 255 * both)
+    result = evaluate_expressions(out, "mevis", root, "valid_u")
+    assert result.systems["predictions"]["J&F"] == 1
+
+
+def test_a_split_without_truth_says_so(tmp_path: Path) -> None:
+    root = trees.refytvos(tmp_path / "data", "valid", masks=False)
+    out = submission(tmp_path / "out", {"0": 1})
+    result = evaluate_expressions(out, "refytvos", root, "valid")
+    assert "2 expressions have no truth" in result.problems[-1]
+
+
+def a2d_with_tests(folder: Path) -> Path:
+    """A2D-Sentences whose one clip is of the test split."""
+    root = trees.a2d(folder)
+    sets = root / "Release/videoset.csv"
+    sets.write_text(sets.read_text().replace("3,3,0", "3,3,9").replace("3,3,1", "3,3,0"))
+    sets.write_text(sets.read_text().replace("3,3,9", "3,3,1"))
+    return root
+
+
+def test_queries_of_a2d_and_jhmdb_are_built_from_the_data_set(tmp_path: Path) -> None:
+    a2d = a2d_with_tests(tmp_path / "a2d")
+    truth = a2d_truth(a2d)
+    assert [row["id"] for row in truth["images"]] == [
+        f"v_clip_f_{frame}_i_{instance}"
+        for instance, frames in ((0, (1, 2, 3)), (1, (1, 2)))
+        for frame in frames
+    ]
+    rows = [
+        {"image_id": row["image_id"], "segmentation": row["segmentation"], "score": 1}
+        for row in truth["annotations"][1:]
+    ]
+    rows.append({"image_id": "v_none_f_1_i_0", "segmentation": rows[0]["segmentation"], "score": 1})
+    rows.append({"image_id": rows[0]["image_id"], "segmentation": {}, "score": 1})
+    small = encode_rle(np.ones((2, 2), bool))
+    rows.append({"image_id": rows[0]["image_id"], "segmentation": small, "score": 1})
+    (tmp_path / "pred.json").write_text(json.dumps([*rows, 3]))
+    result = evaluate_queries(tmp_path / "pred.json", "a2d", None, a2d)
+    assert result.systems["predictions"]["P@0.9"] == pytest.approx(4 / 5)
+    assert len(result.problems) == 5
+    jhmdb = trees.jhmdb(tmp_path / "jhmdb")
+    sample = ["clip", "Rename_Images/jump/clip/00002.png", "m.mat", 3, "a red man jumping"]
+    (jhmdb / "jhmdb_sentences_samples_metadata.json").write_text(json.dumps([sample]))
+    assert [row["id"] for row in jhmdb_truth(jhmdb)["images"]] == ["v_clip_f_2"]
+    assert [row["area"] for row in jhmdb_truth(jhmdb)["annotations"]] == [48]
+
+
+def test_a_truth_of_the_least_that_coco_asks_for_gives_the_same_figures(tmp_path: Path) -> None:
+    truth = a2d_truth(a2d_with_tests(tmp_path / "a2d"))
+    rows = [
+        {"image_id": row["image_id"], "segmentation": row["segmentation"], "score": 0.5}
+        for row in truth["annotations"][1:]
+    ]
+    (tmp_path / "pred.json").write_text(json.dumps(rows))
+
+    def figures(annotations: list[dict[str, object]], categories: list[object]) -> object:
+        path = tmp_path / "truth.json"
+        given = {"images": truth["images"], "annotations": annotations, "categories": categories}
+        path.write_text(json.dumps(given))
+        return evaluate_queries(tmp_path / "pred.json", "a2d", path, None).systems
+
+    least = [
+        {name: row[name] for name in ("id", "image_id", "segmentation")}
+        for row in truth["annotations"]
+    ]
+    whole = figures(truth["annotations"], truth["categories"])
+    assert figures(least, []) == whole
+    assert figures([row | {"category_id": 5} for row in least], [{"id": 5}]) == whole
+    least[0]["segmentation"] = {"size": [4, 4]}
+    with pytest.raises(InputError, match=r"truth\.json: annotation 1: not a COCO RLE"):
+        figures(least, [])
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1", '{"images": [], "annotations": []}'])
+def test_a_malformed_truth_is_one_message(tmp_path: Path, content: str) -> None:
+    (tmp_path / "truth.json").write_text(content)
+    (tmp_path / "pred.json").write_text("[]")
+    with pytest.raises(InputError, match=r"truth\.json"):
+        evaluate_queries(tmp_path / "pred.json", "a2d", tmp_path / "truth.json", None)
+
+
+def test_a_result_is_a_table_or_json_and_csv(tmp_path: Path) -> None:
+    result = Result(
+        "x", {"a": {"J": 0.5, "F": float("nan")}}, [{"v": 1}], [], ["p"] * 30, {"videos": 2}
+    )
+    table, document = io.StringIO(), io.StringIO()
+    present(result, Console(file=table, width=80), False, tmp_path)
+    present(result, Console(file=document, width=80), True, None)
+    assert "50.00" in table.getvalue()
+    assert "10 more" in table.getvalue()
+    shown = json.loads(document.getvalue())
+    assert shown["figures"] == {"a": {"J": 0.5, "F": None}}
+    assert len(shown["problems"]) == 30
+    with (tmp_path / "sequences.csv").open() as file:
+        assert list(csv.DictReader(file)) == [{"v": "1"}]
+    assert (tmp_path / "expressions.csv").read_text() == ""

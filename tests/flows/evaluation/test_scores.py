@@ -1,0 +1,109 @@
+import math
+
+import numpy as np
+
+from flows.evaluation.scores import SampleScore, baseline_masks, score_sample, summarise
+from pipeline.types import (
+    Augmentation,
+    Boxes,
+    Candidates,
+    Positive,
+    Provenance,
+    SampleKey,
+    Status,
+)
+
+U, P, A = Status.UNKNOWN, Status.PRESENT, Status.ABSENT
+
+
+def square(x: int, filled: bool = True) -> np.ndarray:
+    mask = np.zeros((20, 30), bool)
+    mask[5:15, x : x + 10] = filled
+    return mask
+
+
+EMPTY = square(0, False)
+
+
+def test_a_dropped_frame_leaves_the_mean_and_counts_as_a_miss_beside_it() -> None:
+    score = score_sample("place", [square(5), square(5)], [P, U], [square(5), square(5)])
+    assert score is not None
+    assert (score.j, score.f) == (1, 1)
+    assert (score.strict_j, score.strict_f) == (0.5, 0.5)
+    assert (score.frames, score.kept) == (2, 1)
+
+
+def test_a_dropped_frame_without_the_target_is_no_miss() -> None:
+    score = score_sample(None, [square(5), EMPTY], [P, U], [square(5), EMPTY])
+    assert score is not None
+    assert score.strict_j == 1
+    assert (score.empty, score.found_empty) == (1, 0)
+
+
+def test_an_absent_frame_counts_as_an_empty_mask() -> None:
+    # The stored mask of an absent frame is not looked at.
+    score = score_sample(None, [square(5), square(5)], [A, A], [EMPTY, square(5)])
+    assert score is not None
+    assert score.j == 0.5
+    assert (score.empty, score.found_empty) == (1, 1)
+
+
+def test_frames_without_truth_are_left_out_and_none_gives_none() -> None:
+    score = score_sample(None, [EMPTY, square(5)], [P, P], [None, square(5)])
+    assert score is not None
+    assert score.frames == 1
+    assert score_sample(None, [EMPTY], [P], [None]) is None
+
+
+def test_a_sample_with_no_kept_frame_has_no_figure_of_its_own() -> None:
+    score = score_sample("motion", [EMPTY], [U], [square(5)])
+    assert score is not None
+    assert math.isnan(score.j)
+    other = score_sample("motion", [square(5)], [P], [square(5)])
+    assert other is not None
+    figures = summarise([score, other])
+    assert figures is not None
+    assert figures["overall"] == {"J": 100.0, "F": 100.0, "J&F": 100.0}
+    assert figures["overall_with_dropped_as_misses"]["J"] == 50.0
+    assert figures["frames_kept"] == 50.0
+
+
+def test_means_go_over_frames_first_then_over_samples() -> None:
+    def score(j: float, frames: int, kind: str) -> SampleScore:
+        return SampleScore(kind, j, j / 2, j, j / 2, frames, frames, 0, 0)
+
+    figures = summarise([score(1, 1, "place"), score(0.5, 99, "motion")])
+    assert figures is not None
+    assert figures["overall"] == {"J": 75.0, "F": 37.5, "J&F": 56.25}
+    assert figures["by_kind"]["motion"] == {"J": 50.0, "F": 25.0, "J&F": 37.5}
+    assert figures["by_kind"]["relation"] is None
+    assert figures["absent_frames_found"] is None
+    assert summarise([]) is None
+
+
+def test_baseline_is_the_originals_best_box_in_every_frame() -> None:
+    key = SampleKey("shapes", "train", "v", "0")
+    augmentation = Augmentation(
+        key, (Positive("the star", 1), Positive("a star", 1)), (), Provenance("", "", "", 0)
+    )
+    boxes = Boxes(
+        np.zeros((3, 4), np.float32),
+        np.ones(3, np.float32),
+        np.array([0, 1, 1], np.int32),
+        np.array([0, 0, 1], np.int32),
+    )
+    none = np.zeros(0, np.int32)
+    nothing = Boxes(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), none, none)
+    logits = np.full((2, 5, 5), -1, np.float16)
+    logits[1, :, :2] = 1
+    found = Candidates(
+        logits, np.ones(2, np.float32), np.ones(2, np.float32), np.array([0, 1, 0], np.int32)
+    )
+    empty = Candidates(logits[:0], np.ones(0, np.float32), np.ones(0, np.float32), none)
+    masks, status = baseline_masks(
+        augmentation, ("a star", "the star"), [boxes, nothing], [found, empty], 10, 10
+    )
+    assert status.tolist() == [P, A]
+    assert masks[0, :, :4].all()
+    assert not masks[0, :, 5:].any()
+    assert not masks[1].any()

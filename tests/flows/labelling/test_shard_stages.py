@@ -1,0 +1,110 @@
+import json
+import weakref
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from flows.commands.run import plan_with
+from flows.context import Workshop
+from flows.labelling.shard_stages import do_shard
+from flows.planning.run_paths import SHARD_STAGES
+from pipeline.config import load_config
+from pipeline.errors import TooLargeError
+from storage.arrays.masks import MaskStore
+from storage.tables import ground_key_frames, read_ground
+from tests.fakes.dataset import write_dataset
+from tests.fakes.stages import FakeGrounder, FakeSegmenter, fake_fuse, fake_parts, fake_rank
+
+
+def test_a_video_that_does_not_fit_into_memory_is_set_aside(tmp_path: Path) -> None:
+    class Small(FakeSegmenter):
+        videos = 0
+
+        def embed(self, images: Any) -> object:
+            self.videos += 1
+            if self.videos == 1:
+                raise TooLargeError("segment.batch_frames", "no memory", "room", "take less")
+            return super().embed(images)
+
+    (tmp_path / "weights").write_bytes(b"w")
+    data, small = write_dataset(tmp_path / "data", 2), Small()
+    words = ["dataset.name=refytvos", f'dataset.root="{data}"', f'out="{tmp_path / "runs"}"']
+    parts = fake_parts(tmp_path / "weights", segmenter=lambda config, device: small)
+    shop = Workshop(load_config(None, [*words, "student.enabled=false"]), parts)
+    plan = plan_with(shop)
+    receipts = [do_shard(shop, plan.job(stage, "00000")) for stage in SHARD_STAGES]
+    assert "take less" in receipts[2].set_aside["clip00"]
+    assert MaskStore(shop.paths.masks).videos() == ["clip01"]
+
+
+def test_between_key_frames_boxes_are_filled_in_and_marked(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    class Counting(FakeGrounder):
+        def embed(self, images: Any) -> object:
+            seen.append(len(images))
+            return super().embed(images)
+
+    (tmp_path / "weights").write_bytes(b"w")
+    data = write_dataset(tmp_path / "data", 1)
+    found = {}
+    for every in (1, 2):
+        words = ["dataset.name=refytvos", f'dataset.root="{data}"', "student.enabled=false"]
+        words += [f'out="{tmp_path / str(every)}"', f"ground.every={every}"]
+        parts = fake_parts(tmp_path / "weights", grounder=lambda config, device: Counting())
+        shop = Workshop(load_config(None, words), parts)
+        plan = plan_with(shop)
+        receipts = [do_shard(shop, plan.job(stage, "00000")) for stage in SHARD_STAGES]
+        assert not any(receipt.set_aside for receipt in receipts)
+        path = shop.paths.part("ground", "00000")
+        found[every] = read_ground(path, "clip00")[1], ground_key_frames(path, "clip00")
+        assert MaskStore(shop.paths.masks).videos() == ["clip00"]
+    assert seen == [5, 3]
+    assert found[1][1] == (0, 1, 2, 3, 4)
+    assert found[2][1] == (0, 2, 4)
+    for frame, (one, other) in enumerate(zip(found[1][0], found[2][0], strict=True)):
+        red = one.text == 0
+        # The red square moves on a straight line; the fake finds it to the pixel.
+        assert np.allclose(one.xyxy[red], other.xyxy[other.text == 0], atol=1.01), frame
+
+
+@pytest.mark.parametrize("behind", [0, 1])
+def test_no_more_than_two_sentences_of_a_video_are_in_memory(tmp_path: Path, behind: int) -> None:
+    held: dict[str, list[int]] = {"fuse": [], "rank": []}
+    known: list[weakref.ref[Any]] = []
+
+    def note(stage: str, hypotheses: Any) -> None:
+        known.append(weakref.ref(hypotheses))
+        held[stage].append(sum(item() is not None for item in known))
+
+    def fuse(*arguments: Any) -> Any:
+        found = fake_fuse(*arguments)
+        note("fuse", found)
+        return found
+
+    def rank(hypotheses: Any, *arguments: Any) -> Any:
+        note("rank", hypotheses)
+        return fake_rank(hypotheses, *arguments)
+
+    (tmp_path / "weights").write_bytes(b"w")
+    data = write_dataset(tmp_path / "data", 1)
+    index = data / "meta_expressions" / "train" / "meta_expressions.json"
+    meta = json.loads(index.read_text())
+    said = {str(row): {"exp": f"the red square {row}", "obj_id": "1"} for row in range(9)}
+    meta["videos"]["clip00"]["expressions"] = said
+    index.write_text(json.dumps(meta))
+    words = ["dataset.name=refytvos", f'dataset.root="{data}"', f'out="{tmp_path / "runs"}"']
+    words += ["student.enabled=false", f"runner.writes_behind={behind}"]
+    shop = Workshop(
+        load_config(None, words), fake_parts(tmp_path / "weights", fuse=fuse, rank=rank)
+    )
+    plan = plan_with(shop)
+    for stage in SHARD_STAGES:
+        assert not do_shard(shop, plan.job(stage, "00000")).set_aside
+    assert {stage: len(counts) for stage, counts in held.items()} == {"fuse": 9, "rank": 9}
+    assert max(held["fuse"] + held["rank"]) <= 2
+    store = MaskStore(shop.paths.masks)
+    assert store.expressions("clip00") == tuple(said)
+    assert store.read("clip00", "8")[0].any()

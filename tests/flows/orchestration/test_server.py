@@ -1,0 +1,187 @@
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from flows.orchestration import server
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def process() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Starts processes that do nothing for a while, with words at the end of their command."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*words: str) -> subprocess.Popen[bytes]:
+        code = "import time; print('here', flush=True); time.sleep(60)"
+        item = subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.PIPE)
+        started.append(item)
+        assert item.stdout is not None
+        assert item.stdout.readline()
+        return item
+
+    yield start
+    for item in started:
+        item.kill()
+        item.communicate()
+
+
+@contextmanager
+def healthy() -> Iterator[str]:
+    """The address of something that says that it is well."""
+    with HTTPServer(("127.0.0.1", 0), Healthy) as fake:
+        thread = Thread(target=fake.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{fake.server_port}/api"
+        fake.shutdown()
+        thread.join()
+
+
+def record(home: Path, pid: int, url: str) -> Path:
+    path = home / "pseudolabels-server.json"
+    path.write_text(json.dumps({"pid": pid, "url": url}))
+    return path
+
+
+class Healthy(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"true")
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def test_the_users_own_server_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://elsewhere/api")
+    assert server.ensure() == "http://elsewhere/api"
+
+
+def test_a_healthy_server_is_used_again(home: Path) -> None:
+    with healthy() as url:
+        record(home, os.getpid(), url)
+        assert server.ensure() == url
+        assert server.Server(1, url).ui == url.removesuffix("/api")
+    assert server.running() is None
+
+
+def test_a_process_that_took_the_servers_number_is_left_alone(
+    home: Path, process: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    with healthy() as url:
+        port = url.split(":")[2].removesuffix("/api")
+        elsewhere = process("-m", "prefect", "server", "start", "--port", f"{port}0", "--no-late")
+        for other in (process(), process("prefect", "worker", "start"), elsewhere):
+            path = record(home, other.pid, url)
+            assert server.stop() is None
+            assert other.poll() is None
+            assert not path.exists()
+
+
+def test_the_server_that_was_started_here_is_ended(
+    home: Path,
+    process: Callable[..., subprocess.Popen[bytes]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ours = process("-m", "prefect", "server", "start", "--port", "4711", "--no-late-runs")
+    monkeypatch.setattr(server, "_started", [ours])
+    path = record(home, ours.pid, "http://127.0.0.1:4711/api")
+    assert server.stop() == server.Server(ours.pid, "http://127.0.0.1:4711/api")
+    assert ours.poll() is not None
+    assert not path.exists()
+
+
+def test_a_server_that_ends_by_itself_meanwhile_is_no_error(
+    home: Path,
+    process: Callable[..., subprocess.Popen[bytes]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gone = process()
+    gone.kill()
+    gone.wait()
+    monkeypatch.setattr(server, "_is_server", lambda known: True)
+    record(home, gone.pid, "http://127.0.0.1:4711/api")
+    assert server.stop() is None
+
+
+def test_the_command_line_starts_a_server_as_a_run_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from flows.commands import main
+
+    taken: list[str] = []
+
+    @contextmanager
+    def lock(seconds: float) -> Iterator[None]:
+        taken.append("locked")
+        yield
+        taken.append("free")
+
+    def start(seconds: float) -> server.Server:
+        taken.append("started")
+        return server.Server(1, "http://127.0.0.1:4711/api")
+
+    monkeypatch.setattr(server, "_one_at_a_time", lock)
+    monkeypatch.setattr(server, "start", start)
+    main.ui()
+    assert taken == ["locked", "started", "free"]
+    assert "http://127.0.0.1:4711" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"pid": "x", "url": 3}', '{"pid":1,"url":3}'])
+def test_a_broken_record_reads_as_no_server(home: Path, text: str) -> None:
+    (home / "pseudolabels-server.json").write_text(text)
+    assert server.running() is None
+    assert server.stop() is None
+
+
+def test_a_server_that_ends_is_an_error_with_its_log(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server.sys, "executable", "/bin/false")
+    with pytest.raises(server.ServerError, match=r"ended with code 1; see .*server\.log"):
+        server.start(5)
+    assert not (home / "pseudolabels-server.json").exists()
+
+
+def test_a_home_that_cannot_be_written_to_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "file" / "home"))
+    with pytest.raises(server.ServerError, match="set PREFECT_HOME"):
+        server.start(5)
+
+
+def test_a_taken_port_gives_way_to_a_free_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        monkeypatch.setattr(server, "PORT", taken.getsockname()[1])
+        assert server._free_port() != taken.getsockname()[1]
+
+
+def test_quiet_leaves_what_the_user_set() -> None:
+    environment = {"PREFECT_SERVER_ANALYTICS_ENABLED": "true"}
+    server.quiet(environment)
+    assert environment["PREFECT_SERVER_ANALYTICS_ENABLED"] == "true"
+    assert environment["DO_NOT_TRACK"] == "1"
+
+
+def test_nobody_listening_is_not_healthy() -> None:
+    assert not server.is_healthy("http://127.0.0.1:9/api", 0.5)
+    assert not server.is_healthy("nonsense", 0.5)

@@ -1,0 +1,27 @@
+from pathlib import Path
+
+from flows.planning.run_config import run_config_problem, write_run_config
+from pipeline.config import dump_config, load_config
+
+
+def test_a_configuration_reads_back_and_every_changed_byte_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    config = load_config(None, ["fuse.threshold=0.5", 'out="a # b"'])
+    write_run_config(path, config)
+    assert load_config(path) == config
+    assert run_config_problem(path) is None
+    content = path.read_bytes()
+    for place in range(len(content)):
+        changed = bytearray(content)
+        changed[place] ^= 1
+        path.write_bytes(bytes(changed))
+        assert run_config_problem(path) is not None, (place, content[place - 9 : place + 9])
+    path.write_bytes(content[:-1])
+    assert run_config_problem(path) is not None
+
+
+def test_one_of_an_earlier_release_passes_and_none_does_not(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    assert "missing" in (run_config_problem(path) or "")
+    path.write_text(dump_config(load_config(None)))
+    assert run_config_problem(path) is None

@@ -1,0 +1,292 @@
+"""The student's training by configuration: what it is taught by, and what stays as it was."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from flows.commands.run import plan_with
+from flows.context import Workshop
+from flows.labelling.run_stages import finish_stage
+from flows.planning.fingerprints import base_of, base_of_predictions
+from flows.training.build import build_student, supervision_of
+from flows.training.train import train_and_predict
+from pipeline.config import RunConfig, StudentConfig, load_config
+from pipeline.errors import ConfigError
+from pipeline.fingerprint import digest
+from pipeline.types import Receipt, Status
+from stages.student.data.clips import Clips, Shape
+from stages.student.training.train import Trainer
+from storage.arrays.masks import MaskStore
+from storage.datasets import open_dataset
+from storage.datasets.shapes import write_shapes
+from storage.run.ledger import Ledger
+from tests.fakes.truth import store_truth
+
+CPU = torch.device("cpu")
+
+
+def basis(*overrides: str) -> dict[str, Any]:
+    config = load_config(None, [f"student.{override}" for override in overrides])
+    return base_of("student", config, lambda name: name)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("lgcfs_weight=2.0", "mil_weight=3.0", "blcl_weight=0.5", "blcl_threshold=0.8"),
+        ("positives_a_clip=1", "negatives_a_clip=9"),
+        ("training.workers=2", "training.parts_a_step=2", "training.checkpoint_every=7"),
+        ("training.validate_videos=3", "training.patience=3"),
+        ("groprompt.heads=4", "groprompt.text_weight=1.0"),
+        ("slvp.window=21", "slvp.area_weight=1.0"),
+    ],
+)
+def test_what_changes_nothing_is_not_in_the_fingerprint(overrides: tuple[str, ...]) -> None:
+    assert digest(basis(*overrides)) == digest(basis())
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("model=groprompt",),
+        ("model=groprompt", "groprompt.text_weight=1.0"),
+        ("lgcfs=true",),
+        ("lgcfs=true", "lgcfs_weight=0.5"),
+        ("mil=true",),
+        ("mil=true", "mil_weight=0.5"),
+        ("blcl=true",),
+        ("blcl=true", "blcl_weight=0.5"),
+        ("blcl=true", "blcl_threshold=0.8"),
+        ("supervision='masks'",),
+        ("supervision='flow'",),
+        ("supervision='flow'", "slvp.area_weight=1.0"),
+        ("fusion='vision'",),
+        ("start='other.safetensors'",),
+        ("mil=true", "supervision='boxes'"),
+        ("frame_weights=false",),
+        ("model='wsrvos'",),
+        ("model='wsrvos'", "negatives_a_clip=9"),
+        ("views.zoom=[0.8, 1.4]",),
+        ("training.ema=0.99",),
+        ("training.validate_every=50",),
+        ("training.validate_every=50", "training.patience=3"),
+    ],
+)
+def test_what_is_on_is_in_the_fingerprint(overrides: tuple[str, ...]) -> None:
+    assert digest(basis(*overrides)) != digest(basis())
+    assert digest(basis(*overrides)) != digest(basis(*overrides[:-1]))
+
+
+@pytest.mark.parametrize("source", ["model", "annotation"])
+@pytest.mark.parametrize("override", ["checkpoint='b.pth'", "adapter='b.safetensors'"])
+def test_groprompt_follows_the_grounder_whatever_the_boxes_are(source: str, override: str) -> None:
+    words = ["student.model=groprompt", f"ground.source={source}", "ground.checkpoint=a.pth"]
+    found = [
+        base_of("student", load_config(None, [*words, *more]), lambda name: name)
+        for more in ((), (f"ground.{override}",))
+    ]
+    assert found[0] != found[1]
+    annotated = base_of(
+        "ground", load_config(None, ["ground.source=annotation"]), lambda name: name
+    )
+    assert "weights" not in annotated, "the data set's boxes need no grounder"
+
+
+def test_masks_follow_from_what_predicts_and_not_from_what_taught_it(tmp_path: Path) -> None:
+    def found(*overrides: str) -> dict[str, Any]:
+        return base_of_predictions(load_config(None, overrides), lambda name: name)
+
+    plain = found()
+    assert found(f"student.masks={str(tmp_path / 'gone.zarr')!r}", "student.start=gone") == plain
+    assert found("student.training.ema=0.9", "seed=3") == plain
+    for override in ("short_side=288", "channels=128", "wsrvos.heads=4"):
+        words = (f"student.{override}", "student.model=wsrvos")
+        assert found(*words) != found(words[1])
+    for override in ("ground.checkpoint=b", "segment.checkpoint=b", "ground.short_side=64"):
+        assert found("student.model=groprompt", override) != found("student.model=groprompt")
+        assert found(override) == plain
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (("supervision='boxes'",), "mil=true"),
+        (("supervision='first_mask_boxes'",), "mil=true"),
+        (("lgcfs=true", "frames_a_clip=1"), "frames_a_clip"),
+        (("supervision='text'",), "wsrvos"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(overrides: Sequence[str], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        basis(*overrides)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A rendered data set, and a store with its truth for pseudo-masks."""
+    folder = tmp_path_factory.mktemp("shapes")
+    write_shapes(folder / "data", 2, 1, 5)
+    reader = open_dataset("shapes", folder / "data", "train")
+    store_truth(reader, folder / "masks.zarr", weight=0.5)
+    return folder / "data", folder / "masks.zarr"
+
+
+REGIMES: dict[str, set[str]] = {
+    "pseudo_masks": {"mask", "absent"},
+    "masks": {"mask", "absent"},
+    "first_mask_boxes": {"mask", "boxes", "absent"},
+    "boxes": {"boxes", "absent"},
+    "first_mask": {"mask", "unknown"},
+}
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+def test_every_regime_shows_what_it_says_and_no_more(regime: Any, data: tuple[Path, Path]) -> None:
+    reader, masks = open_dataset("shapes", data[0], "train"), MaskStore(data[1])
+    config = StudentConfig(supervision=regime, mil=True)
+    source = supervision_of(config, reader, masks)
+    samples = list(source.samples())
+    assert [key[:2] for key in samples] == list(masks.samples())
+    kinds = set()
+    for video_id, expression, weight, _ in samples:
+        frames = source.frames(video_id, expression, range(len(weight)))
+        kinds |= {item.kind for item in frames}
+        assert [item.weight for item in frames] == weight.tolist()
+        with_mask = [t for t, item in enumerate(frames) if item.kind == "mask"]
+        truth, _, status = masks.read(video_id, expression)
+        present = np.flatnonzero(status == Status.PRESENT).tolist()
+        expected = {"first_mask": present[:1], "first_mask_boxes": present[:1], "boxes": []}
+        assert with_mask == expected.get(regime, present)
+        for t in with_mask:
+            np.testing.assert_array_equal(frames[t].mask, truth[t])
+        if regime in ("boxes", "first_mask_boxes"):
+            assert [t for t, item in enumerate(frames) if item.kind != "absent"] == present
+    assert kinds - {"absent"} == REGIMES[regime] - {"absent"} and kinds <= REGIMES[regime]
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+def test_every_regime_trains_with_everything_switched_on(
+    regime: Any, data: tuple[Path, Path]
+) -> None:
+    reader, masks = open_dataset("shapes", data[0], "train"), MaskStore(data[1])
+    config = StudentConfig(
+        supervision=regime,
+        lgcfs=True,
+        mil=True,
+        blcl=True,
+        steps=3,
+        clips_a_step=2,
+        frames_a_clip=3,
+        short_side=64,
+        backbone_learning_rate=1e-4,
+    )
+    source = supervision_of(config, reader, masks)
+    torch.manual_seed(0)
+    model = build_student(RunConfig(student=config), CPU)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    clips = Clips(reader, source, Shape(3, 2, fill=True))
+    losses = [step.loss for step in Trainer(model, clips, config, device=CPU).steps()]
+    assert len(losses) == 3 and np.isfinite(losses).all() and min(losses) > 0
+    changed = {name for name, value in model.state_dict().items() if (value != before[name]).any()}
+    parts = ("contrastive.contrast", "contrastive.enhance", "filters", "image_encoder")
+    assert all(any(name.startswith(f"network.{part}") for name in changed) for part in parts)
+
+
+def test_blcl_adds_layers_and_changes_no_other(data: tuple[Path, Path]) -> None:
+    states = []
+    for blcl in (False, True):
+        torch.manual_seed(0)
+        states.append(build_student(RunConfig(student=StudentConfig(blcl=blcl)), CPU))
+    plain, whole = (model.state_dict() for model in states)
+    assert {name.split(".")[1] for name in whole.keys() - plain.keys()} == {"contrastive"}
+    assert all(torch.equal(value, whole[name]) for name, value in plain.items())
+
+
+def test_the_stage_trains_by_its_configuration_and_predicts(
+    data: tuple[Path, Path], tmp_path: Path
+) -> None:
+    config = load_config(
+        None,
+        [
+            f"out={str(tmp_path)!r}",
+            f"dataset.root={str(data[0])!r}",
+            "device=cpu",
+            "student.supervision=first_mask_boxes",
+            *(f"student.{part}=true" for part in ("lgcfs", "mil", "blcl")),
+            *("student.steps=2", "student.clips_a_step=2", "student.short_side=64"),
+        ],
+    )
+    shop = Workshop(config)
+    shutil.copytree(data[1], shop.paths.masks)
+    counts = train_and_predict(shop, "valid")
+    samples = len(list(MaskStore(shop.paths.masks).samples()))
+    assert counts["steps"] == 2 and counts["samples"] == samples
+    assert counts["videos predicted"] == 1
+    weights = load_file(shop.paths.student / "model.safetensors")
+    assert any(name.startswith("network.contrastive.") for name in weights)
+    predictions = MaskStore(shop.paths.predictions)
+    reader = open_dataset("shapes", data[0], "valid")
+    assert predictions.videos() == list(reader.video_ids())
+
+
+def test_the_stage_keeps_nothing_that_another_student_predicted(
+    data: tuple[Path, Path], tmp_path: Path
+) -> None:
+    shutil.copytree(data[0], tmp_path / "data")
+    words = (
+        f"out={str(tmp_path)!r}",
+        f"dataset.root={str(tmp_path / 'data')!r}",
+        *("device=cpu", "student.steps=1", "student.clips_a_step=1", "student.short_side=32"),
+    )
+    shop = Workshop(load_config(None, words))
+    shutil.copytree(data[1], shop.paths.masks)
+    train_and_predict(shop, "valid")
+    assert train_and_predict(shop, "train")["videos predicted"] == 2
+    predictions = MaskStore(shop.paths.predictions)
+    assert predictions.videos() == ["train00000", "train00001"], "those of valid are gone"
+    second = load_config(None, [*words, f"student.masks={str(predictions.path)!r}"])
+    before = base_of("student", second, lambda name: name)
+    train_and_predict(Workshop(load_config(None, words)), "train")
+    assert base_of("student", second, lambda name: name) == before, "the same weights again"
+    train_and_predict(Workshop(load_config(None, [*words, "student.steps=2"])), "train")
+    assert base_of("student", second, lambda name: name) != before, "of another first student"
+    next((tmp_path / "data/train/JPEGImages/train00001").iterdir()).unlink()
+    source = f"student.masks={str(tmp_path / 'one.zarr')!r}"
+    shutil.copytree(shop.paths.masks / "train00000", tmp_path / "one.zarr" / "train00000")
+    counts = train_and_predict(Workshop(load_config(None, [*words, source])), "train")
+    assert counts["videos predicted"] == counts["videos set aside"] == 1
+    assert predictions.videos() == ["train00000"], "what is set aside has no older masks"
+
+
+def test_predictions_are_the_students_only_with_its_receipt(
+    data: tuple[Path, Path], tmp_path: Path
+) -> None:
+    words = (f"out={str(tmp_path)!r}", f"dataset.root={str(data[0])!r}", "device=cpu")
+    shop = Workshop(load_config(None, words))
+    shop.plan = plan_with(shop)
+    store_truth(open_dataset("shapes", data[0], "valid"), shop.paths.predictions, weight=1.0)
+    ledger, asked = Ledger(shop.paths.folder), shop.plan.job("student", "all").fingerprint
+
+    def measured() -> Any:
+        finish_stage(shop, "evaluate", "f")
+        return json.loads(shop.paths.metrics.read_text())["student"]
+
+    def shown() -> bool:
+        finish_stage(shop, "report", "f")
+        return "What the student predicts" in shop.paths.report.read_text()
+
+    assert measured() is None and not shown()
+    for fingerprint, known in (("another", False), (asked, True), (f"partial-{asked}", True)):
+        ledger.commit(Receipt("student", "all", fingerprint, ()))
+        found = measured()
+        assert (found is not None) == known == shown()
+    assert found["overall"]["J&F"] == 100

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import InputError
+from pipeline.types import Receipt
+from storage.run.ledger import Ledger
+
+RECEIPT = Receipt(
+    stage="fuse",
+    shard="00003",
+    fingerprint="abc",
+    videos=("a", "b"),
+    set_aside={"b": "broken"},
+    counts={"frames": 12, "boxes": 3.5},
+    seconds=1.25,
+)
+
+
+def test_receipts_read_back(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    assert ledger.receipt("fuse", "00003") is None
+    ledger.commit(RECEIPT)
+    ledger.commit(replace(RECEIPT, shard="00001"))
+    ledger.commit(replace(RECEIPT, stage="rank"))
+    assert ledger.receipt("fuse", "00003") == RECEIPT
+    assert [receipt.shard for receipt in ledger.receipts("fuse")] == ["00001", "00003"]
+    assert ledger.receipts("ground") == []
+
+
+def test_done_means_this_fingerprint_and_no_error(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    assert not ledger.is_done("fuse", "00003", "abc")
+    ledger.commit(RECEIPT)
+    assert ledger.is_done("fuse", "00003", "abc")
+    assert not ledger.is_done("fuse", "00003", "other")
+    ledger.commit(replace(RECEIPT, error="no space"))
+    assert not ledger.is_done("fuse", "00003", "abc")
+
+
+def test_a_withdrawn_receipt_is_gone(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.commit(RECEIPT)
+    ledger.withdraw("fuse", "00003")
+    ledger.withdraw("fuse", "00003")
+    assert ledger.receipt("fuse", "00003") is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"stage": "fuse", "videos": [], "x": 1}'])
+def test_a_receipt_that_cannot_be_read_does_not_exist(
+    tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.commit(RECEIPT)
+    (ledger.folder / "fuse" / "00003.json").write_text(text)
+    assert ledger.receipt("fuse", "00003") is None
+    assert ledger.receipts("fuse") == []
+    assert "done again" in caplog.text
+
+
+def test_names_that_climb_out_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="shard name"):
+        Ledger(tmp_path).receipt("fuse", "../x")
