@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from flows.commands.run import plan_of
-from flows.evaluation.scores import baseline_masks, evaluate, summarise
+from flows.context import Workshop
+from flows.evaluation.scores import evaluate, summarise
 from flows.planning.run_paths import RunPaths
 from pipeline.config import RunConfig, load_config
 from pipeline.types import Augmentation, Boxes, Candidates, Expression, VideoRef
+from stages.baseline import baseline_masks
 from stages.fuse import fuse
 from stages.rank import rank
 from storage.arrays.candidates import read_candidates
@@ -90,7 +91,7 @@ def systems(config: RunConfig) -> dict[str, System]:
 
 def score(config: RunConfig, chosen: System) -> dict[str, Any] | None:
     """Figures of one system over the run's finished videos, as in ``metrics.json``."""
-    plan, paths = plan_of(config), RunPaths(config.run_folder)
+    plan, paths = Workshop(config).make_plan(remember=False), RunPaths(config.run_folder)
     assert config.dataset.root is not None
     reader = open_dataset(config.dataset.name, config.dataset.root, config.dataset.split)
     scores = []

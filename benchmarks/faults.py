@@ -37,7 +37,7 @@ from flows.integrity.content_digest import content_digest
 from flows.integrity.repair import repair
 from flows.integrity.verify import Contents, verify
 from flows.orchestration import server
-from flows.planning.run_paths import STAGES
+from flows.planning.stages import STAGES
 from storage.run.ledger import Ledger
 from storage.run.lock import RunLock
 

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from benchmarks.data.videos import write_videos
 from flows.context import Workshop
-from flows.labelling.shard_stages import do_shard
+from flows.labelling.jobs import do_job
 from flows.planning.plan import Job
 from flows.planning.shards import Shard
 from pipeline.config import RunConfig, load_config
@@ -142,7 +142,7 @@ def measure(videos: int = 8, profile: bool = False) -> dict[str, Any]:
             if profile:
                 profiler.enable()
             for shard in shards:
-                do_shard(shop, Job(stage, shard, stage))
+                do_job(Job(stage, shard, stage), shop)
             profiler.disable()
             seconds[stage] = (time.process_time() - start) / videos
     if profile:

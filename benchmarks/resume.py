@@ -21,11 +21,11 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.run import plan_with
 from flows.context import Workshop
 from flows.planning.commit import commit_plan
-from flows.planning.products import READS, joined
-from flows.planning.run_paths import ALL, SHARD_STAGES, RunPaths
+from flows.planning.products import joined
+from flows.planning.run_paths import RunPaths
+from flows.planning.stages import ALL, SHARD_STAGES, STAGE
 from pipeline.config import RunConfig, load_config
 from pipeline.types import Receipt
 from storage.files.checksums import product_digest
@@ -80,14 +80,14 @@ def write_dataset(root: Path, videos: int) -> None:
 def write_run(config: RunConfig) -> None:
     """Receipts of all stages on all shards, and as much of the products as planning looks at."""
     shop = Workshop(config)
-    plan = plan_with(shop)
+    plan = shop.make_plan()
     commit_plan(config, plan, ())
     ledger, paths = Ledger(config.run_folder), RunPaths(config.run_folder)
     products: dict[str, dict[str, str]] = {}
     for stage, jobs in plan.jobs.items():
         for job in jobs:
             name, videos = job.shard.name, job.shard.videos
-            product = paths.product(stage, name)
+            product = STAGE[stage].product(paths, name)[0]
             _write_product(product, videos if product.suffix == ".zarr" else ())
             if stage == "rank":
                 _write_product(paths.masks, videos)
@@ -106,7 +106,7 @@ def write_run(config: RunConfig) -> None:
                     item: joined(products[item])
                     if name == ALL and item in SHARD_STAGES
                     else products[item][name]
-                    for item in READS[stage]
+                    for item in STAGE[stage].reads
                 },
                 files=files,
                 product=made,

@@ -20,12 +20,11 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from flows.commands.run import plan_with, prepare_dataset
 from flows.context import Workshop
-from flows.labelling.run_stages import finish_stage
-from flows.labelling.shard_stages import do_shard
+from flows.dataset import prepare_dataset
+from flows.labelling.jobs import do_job
 from flows.planning.plan import Plan
-from flows.planning.run_paths import ALL, SHARD_STAGES
+from flows.planning.stages import ALL, SHARD_STAGES
 from pipeline.config import RunConfig, load_config
 from pipeline.geometry import box_iou
 from pipeline.types import Boxes
@@ -49,17 +48,17 @@ Found = dict[str, tuple[tuple[str, ...], list[Boxes]]]
 def run(config: RunConfig) -> tuple[dict[str, float], Found, dict[str, Any]]:
     """CPU seconds of each stage that was due, the boxes, and the figures against truth."""
     shop = Workshop(config)
-    shop.plan = plan_with(shop)
+    shop.plan = shop.make_plan()
     seconds = dict.fromkeys(SHARD_STAGES, 0.0)
     for stage in SHARD_STAGES:
         for job in shop.plan.jobs[stage]:
             if not job.done:
                 start = time.process_time()
-                do_shard(shop, job)
+                do_job(job, shop)
                 seconds[stage] += time.process_time() - start
         shop.release()
     for stage in ("merge", "evaluate"):
-        finish_stage(shop, stage, shop.plan.job(stage, ALL).fingerprint)
+        do_job(shop.plan.job(stage, ALL), shop)
     metrics = json.loads(shop.paths.metrics.read_text())["pseudo_masks"]
     return seconds, _boxes(shop, shop.plan), metrics
 

@@ -33,11 +33,10 @@ from rich.console import Console
 from rich.table import Table
 from safetensors.torch import save
 
-from flows.commands.run import plan_of
 from flows.context import Workshop
-from flows.evaluation.scores import baseline_masks, evaluate, summarise
-from flows.planning.fingerprints import STAGE_VERSIONS, base_of
+from flows.evaluation.scores import evaluate, summarise
 from flows.planning.run_paths import RunPaths
+from flows.planning.stages import STAGE
 from flows.training.build import clips_of, student_to_train
 from flows.training.predict import How, predict_split
 from flows.training.train import identity_of
@@ -46,6 +45,7 @@ from pipeline.config import RunConfig, config_from, load_config
 from pipeline.fingerprint import digest
 from pipeline.packed_masks import PackedMasks
 from pipeline.types import Augmentation, Expression, PseudoMask, Status, VideoRef
+from stages.baseline import baseline_masks
 from stages.fuse import fuse
 from stages.rank import rank
 from stages.student.contract import Student
@@ -211,7 +211,7 @@ def key_of(config: RunConfig, row: Row, seed: int) -> str:
             "few": FEW if row.masks == "few" else None,
             "teacher": student(Row(WEAK)) if row.masks == "student" else None,
             "made": identity_of_masks(config, row.masks) if row.masks in made else None,
-            "evaluate": STAGE_VERSIONS["evaluate"],
+            "evaluate": STAGE["evaluate"].version,
         }
     )
 
@@ -279,7 +279,7 @@ def identity_of_masks(config: RunConfig, kind: str) -> str:
         stage: {item.shard: [item.fingerprint, item.product] for item in ledger.receipts(stage)}
         for stage in ("augment", "ground", "segment")
     }
-    how = [base_of(stage, config, weights) for stage in ("fuse", "rank")]
+    how = [STAGE[stage].basis(config, weights) for stage in ("fuse", "rank")]
     return digest({"kind": kind, "how": how, "made_from": made_from})
 
 
@@ -299,7 +299,7 @@ def other_masks(config: RunConfig, kind: str) -> Iterator[tuple[str, list[str], 
     """Video, sentences and masks, from the run's stored boxes and candidates."""
     paths, reader = RunPaths(config.run_folder), Workshop(config).reader()
     unranked = config.rank.model_copy(update={"enabled": False})
-    for shard in plan_of(config).shards:
+    for shard in Workshop(config).make_plan(remember=False).shards:
         ground = paths.part("ground", shard.name)
         augmentations = read_augmentations(paths.part("augment", shard.name))
         for video_id in ground_videos(ground):

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.planning.plan import Plan
+from flows.dataset import dataset_root
+from flows.planning.plan import Plan, make_plan
 from flows.planning.run_paths import RunPaths
+from flows.planning.stage_selection import Scope
+from flows.planning.stages import SHARD_STAGES
 from flows.planning.weight_digests import WeightDigests
 from flows.progress import Reporter, Silent
-from pipeline.config import RunConfig, load_config
-from pipeline.errors import ConfigError
+from pipeline.config import RunConfig
 from pipeline.ports import Captioner, DatasetReader, Grounder, Segmenter
 from pipeline.types import (
     Augmentation,
@@ -30,6 +31,8 @@ from pipeline.types import (
     SampleKey,
 )
 from stages.common.checkpoints import checkpoint_files
+from storage.run.layout import known_layout
+from storage.run.ledger import Ledger
 
 if TYPE_CHECKING:
     import torch
@@ -107,14 +110,14 @@ class Workshop:
         parts: the stages' ways in.
         progress: told of every video.
         plan: what there is to do; None in a process that only does single shards.
-        observer: the run's :class:`flows.orchestration.connection.Observer`; None outside a flow.
+        publish: shows a page of Markdown beside the run, given its name and its text.
     """
 
     config: RunConfig
     parts: Parts = field(default_factory=Parts)
     progress: Reporter = field(default_factory=Silent)
     plan: Plan | None = None
-    observer: Any = None
+    publish: Callable[[str, str], None] = lambda name, markdown: None
     _readers: dict[str, DatasetReader] = field(default_factory=dict)
     _loaded: tuple[str, Any] | None = None
     _device: Any = None
@@ -133,6 +136,40 @@ class Workshop:
                 self.config.dataset.name, dataset_root(self.config), name
             )
         return self._readers[name]
+
+    @property
+    def the_plan(self) -> Plan:
+        """The plan of a run that has one; stages of the whole run need it."""
+        assert self.plan is not None, "a run needs a plan"
+        return self.plan
+
+    def make_plan(
+        self, retry_set_aside: bool = False, scope: Scope | None = None, remember: bool = True
+    ) -> Plan:
+        """What the run has to do.
+
+        Args:
+            retry_set_aside: try skipped videos again.
+            scope: the stages to do, and those to do again; None for all.
+            remember: False writes nothing at all. Otherwise digests of weights are kept.
+        """
+        scope, folder = scope or Scope(), self.config.run_folder
+        return make_plan(
+            self.config,
+            self.reader(),
+            Ledger(folder),
+            self.weight_digests(remember).of_checkpoint,
+            retry_set_aside,
+            known_layout(folder, SHARD_STAGES),
+            scope.again,
+            scope.stages,
+        )
+
+    def finished_shards(self, stage: str = "rank") -> list[str]:
+        """Names of the run's shards that have a receipt of a stage."""
+        ledger = Ledger(self.config.run_folder)
+        shards = self.the_plan.run_shards
+        return [item.name for item in shards if ledger.receipt(stage, item.name) is not None]
 
     @property
     def device(self) -> Any:
@@ -201,43 +238,3 @@ class Workshop:
 
         dataset = self.config.dataset
         return read_augmentation_file(path, dataset.name, dataset.split)
-
-
-def dataset_root(config: RunConfig) -> Path:
-    """The data set's folder; ``shapes`` without one lies beside the runs.
-
-    Raises:
-        ConfigError: another data set has no root.
-    """
-    dataset, shapes = config.dataset, config.shapes
-    if dataset.root is not None:
-        return dataset.root
-    if dataset.name != "shapes":
-        raise ConfigError(
-            f"dataset {dataset.name!r} needs its folder: give --root DIR, or ROOT=DIR to make"
-        )
-    name = f"shapes-{shapes.train_videos}-{shapes.valid_videos}-seed{shapes.seed}"
-    return config.out / "data" / name
-
-
-_open: dict[str, Workshop] = {}
-
-
-@contextmanager
-def opened(workshop: Workshop) -> Iterator[Workshop]:
-    """Makes a workshop the one that tasks of its run find in this process."""
-    key = str(workshop.config.run_folder)
-    _open[key] = workshop
-    try:
-        yield workshop
-    finally:
-        workshop.release()
-        del _open[key]
-
-
-def workshop_of(run_folder: Path) -> Workshop:
-    """The workshop of a run: the open one, or, in another process, one from its config.toml."""
-    key = str(run_folder)
-    if key not in _open:
-        _open[key] = Workshop(load_config(RunPaths(run_folder).config))
-    return _open[key]

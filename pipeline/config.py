@@ -123,6 +123,11 @@ class AugmentConfig(Section):
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     batch_texts: int = Field(8, ge=1)
 
+    @property
+    def needs_frames(self) -> bool:
+        """Whether the captioner looks at frames."""
+        return self.source in ("model", "endpoint")
+
     @model_validator(mode="after")
     def _complete(self) -> AugmentConfig:
         if self.source == "endpoint" and not (self.endpoint and self.endpoint_model):

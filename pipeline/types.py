@@ -290,13 +290,10 @@ class Receipt:
         set_aside: video id -> reason, for the videos that could not be worked on.
         counts: figures of the work: frames, texts, boxes, masks.
         seconds: wall-clock time of the work.
-        error: why the stage failed on this shard; None when it is done.
         basis: what the fingerprint was made of, to say later what changed; plain JSON values.
         made_from: stage -> digest of its product that this one was made from.
         files: path in the run's folder -> size in bytes and digest, of every file of the product.
-        product: one digest of ``files``; empty where an earlier release wrote the receipt.
-        attempts: of a failure, how often this was tried.
-        time: of a failure, UTC in ISO 8601.
+        product: one digest of ``files``.
     """
 
     stage: str
@@ -306,13 +303,10 @@ class Receipt:
     set_aside: dict[str, str] = field(default_factory=dict)
     counts: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
-    error: str | None = None
     basis: dict[str, Any] = field(default_factory=dict)
     made_from: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     product: str = ""
-    attempts: int = 0
-    time: str = ""
 
     def __post_init__(self) -> None:
         texts = (self.stage, self.shard, self.fingerprint, *self.videos)
@@ -323,10 +317,43 @@ class Receipt:
             and all(isinstance(x, dict) for x in (self.basis, self.made_from, self.files))
             and all(isinstance(count, int | float) for count in self.counts.values())
             and isinstance(self.seconds, int | float)
-            and isinstance(self.error, str | None)
         )
         if not well:
             raise PseudoLabelError(
                 f"receipt of {self.stage!r} {self.shard!r}: a value of the wrong kind; expected"
                 " what docs/format.md says; run the stage again"
+            )
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A note that a stage failed on a shard. A receipt of the stage removes it.
+
+    Attributes:
+        stage, shard: what failed.
+        fingerprint: of the work that failed.
+        error: the error, as its type and its message.
+        seconds: wall-clock time until it failed.
+        attempts: how often work of this fingerprint has failed.
+        time: of the last failure, UTC in ISO 8601.
+    """
+
+    stage: str
+    shard: str
+    fingerprint: str
+    error: str
+    seconds: float = 0.0
+    attempts: int = 1
+    time: str = ""
+
+    def __post_init__(self) -> None:
+        texts = (self.stage, self.shard, self.fingerprint, self.error, self.time)
+        if not (
+            all(isinstance(text, str) for text in texts)
+            and isinstance(self.seconds, int | float)
+            and isinstance(self.attempts, int)
+        ):
+            raise PseudoLabelError(
+                f"failure of {self.stage!r} {self.shard!r}: a value of the wrong kind; expected"
+                " what docs/format.md says; remove the file"
             )

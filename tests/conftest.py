@@ -8,8 +8,13 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from flows.orchestration import server
+
 settings.register_profile("project", deadline=None, derandomize=True, max_examples=40)
 settings.load_profile("project")
+
+# Prefect reads its settings when it is first imported, which may be by any test module.
+server.quiet(os.environ)
 
 
 @pytest.fixture(scope="session")

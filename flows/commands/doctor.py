@@ -20,10 +20,9 @@ from rich.markup import escape
 
 from flows.orchestration import server
 from flows.planning.plan import WeightDigests
-from flows.planning.run_paths import weights_of_student
 from pipeline.config import RunConfig
 from pipeline.errors import CheckpointError
-from stages.common.checkpoints import DEMO_NAMES, weight_files
+from stages.common.checkpoints import DEMO_NAMES, weight_files, weights_of_student
 
 PACKAGES = (
     ("torch", "torch"),

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from flows.dataset import shapes_to_render
+from flows.labelling.opened_run import selection_lines
 from flows.planning.plan import Job, Plan
-from flows.planning.run_paths import SHARD_STAGES
 from flows.planning.stage_selection import Scope
+from flows.planning.stages import SHARD_STAGES
 from flows.planning.time_estimate import WORTH_SAYING, forecast, in_words, seconds_left
 from pipeline.config import RunConfig
 
@@ -20,14 +22,13 @@ def explain(config: RunConfig, console: Console, scope: Scope, retry_set_aside: 
     Raises:
         PseudoLabelError: the run could not start.
     """
-    from flows.commands.run import plan_with, shapes_to_render
     from flows.context import Workshop
 
     missing = shapes_to_render(config)
     if missing is not None:
         _say(console, f"shapes: {missing} would be rendered; then every stage, from the start")
         return
-    plan = plan_with(Workshop(config), retry_set_aside, scope, remember=False)
+    plan = Workshop(config).make_plan(retry_set_aside, scope, remember=False)
     for line in [*selection_lines(plan), *plan_lines(plan)]:
         _say(console, line)
 
@@ -43,24 +44,6 @@ def plan_lines(plan: Plan) -> list[str]:
     if not lines:
         return ["Nothing to do: everything is done."]
     return [*lines, *filter(None, [forecast(plan)])]
-
-
-def selection_lines(plan: Plan) -> list[str]:
-    """What is to be said of the videos selected, and of those that are gone."""
-    lines = []
-    if plan.gone:
-        words = "video is" if len(plan.gone) == 1 else "videos are"
-        lines.append(
-            f"{len(plan.gone)} {words} gone from the data set, such as {plan.gone[0]}: only with"
-            " --forget-missing, which removes what was made of them"
-        )
-    if plan.along:
-        words = "video comes" if plan.along == 1 else "videos come"
-        lines.append(
-            f"{plan.along} {words} along with those asked for: a shard is done as a whole, and"
-            " theirs is the same"
-        )
-    return lines
 
 
 def _stage_line(stage: str, jobs: Sequence[Job]) -> str | None:

@@ -9,13 +9,15 @@ from typing import Any
 
 from rich.console import Console
 
-from flows.commands.run import finish_again
-from flows.commands.terminal import FIGURES, figure, show_results
+from flows.commands.terminal import show_results
 from flows.context import Workshop
 from flows.evaluation.mask_sources import StoredMasks
+from flows.evaluation.metrics_table import FIGURES, figure
 from flows.evaluation.result import Result, by_video, present, write_csv
 from flows.evaluation.scores import SampleScore, left_out, score_each, summarise
 from flows.exchange.export import masks_of
+from flows.labelling.opened_run import do_stage_again
+from flows.progress import reporter
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
 from storage.exports import ExportSource
@@ -41,7 +43,8 @@ def evaluate_run(
     if source != "masks":
         present(measure_store(masks_of(shop, source), source), console, as_json, csv)
         return
-    finish_again(config, "evaluate", Console(stderr=True) if as_json else console)
+    with reporter(Console(stderr=True) if as_json else console) as progress:
+        do_stage_again(config, "evaluate", progress)
     if as_json:
         metrics = json.loads(shop.paths.metrics.read_text(encoding="utf-8"))
         console.file.write(json.dumps(metrics, indent=2) + "\n")

@@ -131,11 +131,11 @@ def status(
     out: OutOption = None,
 ) -> None:
     """Says what of a run is done, at work, failed, set aside and left. Changes nothing."""
-    from flows.commands.run import plan_of
     from flows.commands.status import show_status
+    from flows.context import Workshop
 
     resolved = resolve_run(arguments, config, dataset, root, split, out)
-    show_status(console, plan_of(resolved), resolved.run_folder)
+    show_status(console, Workshop(resolved).make_plan(remember=False), resolved.run_folder)
 
 
 @app.command()
@@ -148,10 +148,10 @@ def report(
     out: OutOption = None,
 ) -> None:
     """Writes the report anew from what a run has."""
-    from flows.commands.run import finish_again
+    from flows.commands.run import write_report_again
 
     resolved = resolve_run(arguments, config, dataset, root, split, out)
-    finish_again(resolved, "report", console)
+    write_report_again(resolved, console)
     show_results(console, resolved.run_folder)
 
 
@@ -165,9 +165,9 @@ def make_shapes(
     seed: Annotated[int, typer.Option(help="Of the videos.")] = 2026,
 ) -> None:
     """Renders the shapes data set."""
-    from flows.commands.run import render_shapes
+    from flows.dataset import render_shapes
 
-    render_shapes(out, videos, valid or max(1, videos // 3), seed, console)
+    render_shapes(out, videos, valid or max(1, videos // 3), seed, console.print)
 
 
 @app.command("demo-models")

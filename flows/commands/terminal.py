@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from flows.evaluation.metrics_table import FIGURES, SYSTEMS, figure
 from flows.planning.plan import Plan
-from flows.planning.run_paths import STAGES, RunPaths
+from flows.planning.run_paths import RunPaths
+from flows.planning.stages import STAGES
 from flows.timing import in_words
-
-SYSTEMS = {"pseudo_masks": "pseudo-masks", "baseline": "plain baseline", "student": "student"}
 
 
 def show_plan(console: Console, plan: Plan, run_folder: Path) -> None:
@@ -53,7 +53,7 @@ def show_plan(console: Console, plan: Plan, run_folder: Path) -> None:
     for job in (job for jobs in plan.jobs.values() for job in jobs):
         if job.failure is not None:
             console.print(
-                f"[red]failed[/red] {job.stage} {job.shard.name}: {escape(job.failure.error or '')}"
+                f"[red]failed[/red] {job.stage} {job.shard.name}: {escape(job.failure.error)}"
                 f" ({job.failure.attempts} attempts, {job.failure.time})",
                 soft_wrap=True,
                 highlight=False,
@@ -86,28 +86,6 @@ def _metrics_table(metrics: Mapping[str, Any]) -> Table:
         if any(cell != "–" for cell in cells):
             table.add_row(label, *cells, style="bold" if keys == ("overall", "J&F") else None)
     return table
-
-
-FIGURES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("J&F", ("overall", "J&F")),
-    ("J", ("overall", "J")),
-    ("F", ("overall", "F")),
-    ("J&F, appearance", ("by_kind", "appearance", "J&F")),
-    ("J&F, place", ("by_kind", "place", "J&F")),
-    ("J&F, motion", ("by_kind", "motion", "J&F")),
-    ("J&F, relation", ("by_kind", "relation", "J&F")),
-    ("frames kept", ("frames_kept",)),
-    ("J&F, dropped frames as misses", ("overall_with_dropped_as_misses", "J&F")),
-    ("absent frames found", ("absent_frames_found",)),
-)
-"""What is shown of a system: a label, and where metrics.json has it."""
-
-
-def figure(values: Any, keys: Sequence[str]) -> float | None:
-    """One figure of a system; None where there is none."""
-    for key in keys:
-        values = None if values is None else values.get(key)
-    return None if values is None else float(values)
 
 
 def _number(value: float | None) -> str:

@@ -15,7 +15,6 @@ from flows.context import Workshop
 from flows.orchestration.observed import prefect_server
 from flows.orchestration.ray_cluster import check_runner
 from flows.planning.run_config import write_run_config
-from flows.planning.run_paths import weights_of_student
 from flows.progress import reporter
 from flows.training.build import taught_by
 from flows.training.curves import curves_markdown
@@ -23,7 +22,7 @@ from flows.training.torchrun import started_by_torchrun, world_of_torchrun
 from flows.training.train import CHECKPOINT, Trained, train_student
 from pipeline.config import RunConfig
 from pipeline.errors import ConfigError
-from stages.common.checkpoints import weight_files
+from stages.common.checkpoints import weight_files, weights_of_student
 from storage.run.lock import RunLock
 
 if TYPE_CHECKING:
@@ -98,17 +97,17 @@ def _train_observed(shop: Workshop, folder: Path, console: Console) -> None:
     server is lost."""
     title = f"{shop.paths.folder.name} {folder.name}"
     with prefect_server(console) as api, reporter(console) as progress:
-        from flows.orchestration.connection import LOST, Observer
+        from flows.orchestration.connection import LOST, Connection
         from flows.orchestration.training_flow import training_flow
 
         shop.progress = progress
-        observer = Observer(api, progress.say)
+        connection = Connection(api, progress.say)
 
         def publish(history: History) -> None:
             from flows.orchestration import artifacts
 
             page = curves_markdown(history, f"Training of {title}")
-            observer.tell(lambda: artifacts.curves_page(page, title))
+            connection.tell(lambda: artifacts.curves_page(page, title))
 
         def work() -> Trained:
             return train_student(shop, folder, publish=publish)
@@ -117,6 +116,6 @@ def _train_observed(shop: Workshop, folder: Path, console: Console) -> None:
             training_flow(title, work)
         except LOST as error:
             logger.warning("the Prefect server was lost: %s", error)
-            observer.give_up()
+            connection.give_up()
             # From the last checkpoint, or to the end at once where all was done.
             work()

@@ -18,15 +18,7 @@ from numpy.typing import NDArray
 from pipeline.errors import InputError
 from pipeline.metrics import contour_accuracy, region_similarity
 from pipeline.ports import DatasetReader
-from pipeline.types import (
-    Augmentation,
-    Boxes,
-    Candidates,
-    Expression,
-    FrameIndex,
-    Status,
-    VideoRef,
-)
+from pipeline.types import Expression, FrameIndex, Status, VideoRef
 
 logger = logging.getLogger(__name__)
 
@@ -221,42 +213,6 @@ def evaluate_sample(
         found = empty, np.zeros(len(video), np.uint8)
     truths = (reader.truth(video, expression, FrameIndex(t)) for t in range(len(video)))
     return score_sample(expression.kind, *found, truths)
-
-
-def baseline_masks(
-    augmentation: Augmentation,
-    texts: Sequence[str],
-    boxes: Sequence[Boxes],
-    candidates: Sequence[Candidates],
-    height: int,
-    width: int,
-) -> tuple[Mask, NDArray[np.uint8]]:
-    """The plain baseline: the original expression's best box through the segmenter, every frame.
-
-    Args:
-        augmentation: of the sample; only its original is looked at.
-        texts: of the video's ground table.
-        boxes: of each of the T frames.
-        candidates: masks of those boxes.
-        height, width: H and W of the frames, in pixels.
-
-    Returns:
-        mask [T, H, W] and status [T]: present where there is a box, absent where there is none.
-    """
-    import torch  # not before there is something to evaluate: a finished run starts without it
-
-    from stages.common.mask_resolution import mask_above
-
-    masks = np.zeros((len(boxes), height, width), bool)
-    status = np.full(len(boxes), Status.ABSENT, np.uint8)
-    row = texts.index(augmentation.original)
-    for index, (found, decoded) in enumerate(zip(boxes, candidates, strict=True)):
-        best = np.flatnonzero((found.text == row) & (found.rank == 0))
-        if best.size:
-            logits = torch.from_numpy(decoded.logits[decoded.box_row[best[0]]])
-            masks[index] = mask_above(logits, height, width, 0.0).numpy()
-            status[index] = Status.PRESENT
-    return masks, status
 
 
 def _figures(pairs: Sequence[tuple[float, float]]) -> dict[str, float] | None:

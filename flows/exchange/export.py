@@ -9,11 +9,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from flows.commands.run import plan_with
 from flows.context import Workshop
+from flows.finished_results import own_masks, prediction_split, student_is_done
 from flows.planning.run_paths import RunPaths
 from flows.progress import reporter
-from flows.training.build import own_masks, prediction_split, student_is_done
 from pipeline.config import RunConfig
 from pipeline.errors import ConfigError, PseudoLabelError, StoreError
 from pipeline.ports import DatasetReader
@@ -79,7 +78,6 @@ class FinishedQuality(QualityByVideo):
         self._parts = {
             video: paths.part("rank", receipt.shard)
             for receipt in Ledger(paths.folder).receipts("rank")
-            if receipt.error is None
             for video in receipt.videos
         }
         self._part: Path | None = None
@@ -154,7 +152,7 @@ def masks_of(shop: Workshop, source: str) -> ExportSource:
 
 def _check_student(shop: Workshop) -> None:
     """Raises PseudoLabelError where no receipt stands for what the run's student predicted."""
-    plan = plan_with(shop, remember=False)
+    plan = shop.make_plan(remember=False)
     if student_is_done(shop.paths, plan):
         return
     why = [job.reason for job in plan.jobs.get("student", ())] or ["student.enabled is false"]

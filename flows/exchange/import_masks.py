@@ -13,8 +13,8 @@ from rich.markup import escape
 from flows.context import Workshop
 from flows.evaluation.result import SHOWN_PROBLEMS, Result, mean, present
 from flows.evaluation.scores import in_each, left_out
+from flows.finished_results import own_masks
 from flows.progress import reporter
-from flows.training.build import own_masks
 from pipeline.config import RunConfig
 from pipeline.errors import InputError, PseudoLabelError
 from pipeline.fingerprint import digest

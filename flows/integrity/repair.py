@@ -8,8 +8,8 @@ from pathlib import Path
 
 from flows.integrity.verify import Contents, Problem, verify
 from flows.planning.commit import remove
-from flows.planning.products import product_places
-from flows.planning.run_paths import SHARD_STAGES, RunPaths
+from flows.planning.run_paths import RunPaths
+from flows.planning.stages import SHARD_STAGES, STAGE
 from storage.run.layout import known_layout, layout_of_receipts, layout_path, write_layout
 from storage.run.ledger import Ledger
 
@@ -61,7 +61,7 @@ def repair(
         ledger.withdraw(stage, shard)
         # A shard that is not laid out may claim a video that another shard has by now.
         mine = [video for video in videos if video not in kept]
-        for place in product_places(paths, stage, shard, mine):
+        for place in STAGE[stage].product(paths, shard, mine):
             remove(place)
     leftovers = tuple(p.place for p in problems if p.place is not None)
     for place in leftovers:

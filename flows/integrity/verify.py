@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flows.planning.products import product_places
 from flows.planning.run_config import run_config_problem
-from flows.planning.run_paths import ALL, RUN_STAGES, SHARD_STAGES, STAGES, RunPaths
+from flows.planning.run_paths import RunPaths
+from flows.planning.stages import ALL, RUN_STAGES, SHARD_STAGES, STAGE, STAGES
 from pipeline.errors import InputError, RunLockedError, StoreError
 from storage.arrays.zarr_groups import group_attributes
 from storage.files.atomic import PARTIAL_SUFFIX
@@ -164,14 +164,14 @@ def _products(
         if receipt is None:
             continue
         if not receipt.files:
-            if not paths.product(stage, shard).exists():
-                yield Problem(paths.product(stage, shard), "missing", stage, shard)
+            if not (product := STAGE[stage].product(paths, shard)[0]).exists():
+                yield Problem(product, "missing", stage, shard)
             continue
         for name, mark in receipt.files.items():
             what = _file_problem(paths.folder / name, mark, progress)
             if what is not None:
                 yield Problem(paths.folder / name, what, stage, shard)
-        for place in product_places(paths, stage, shard, receipt.videos):
+        for place in STAGE[stage].product(paths, shard, receipt.videos):
             for file in walk_files(place):
                 name = file.relative_to(paths.folder).as_posix()
                 if name not in receipt.files and not file.name.endswith(PARTIAL_SUFFIX):
@@ -205,7 +205,7 @@ def _leftovers(
             if path not in expected and not path.name.endswith(PARTIAL_SUFFIX):
                 yield Problem(path, "a product without a receipt", place=path)
     for stage in RUN_STAGES:
-        path = paths.product(stage, ALL)
+        path = STAGE[stage].product(paths, ALL)[0]
         if (stage, ALL) not in known and path.exists():
             yield Problem(path, "a product without a receipt", place=path)
     covered = {v for (s, _), ids in found.videos.items() if s == "rank" for v in ids}

@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
+from flows.context import Workshop
+from flows.planning.receipts import Outcome
+from flows.planning.shards import Shard
 from flows.timing import FRAMES, WRITES, Meter
 from pipeline.errors import InputError
 from pipeline.ports import DatasetReader, Image
@@ -221,3 +224,24 @@ class WriteBehind(Generic[Key]):
         if problem is not None and not isinstance(problem, Exception):
             raise problem
         self._ended(key, problem)
+
+
+def feed_of(
+    shop: Workshop,
+    shard: Shard,
+    outcome: Outcome,
+    pick: Callable[[VideoRef], Sequence[FrameIndex]],
+    size: int,
+    meter: Meter,
+) -> FrameFeed:
+    """The frames of those videos of a shard that no earlier stage skipped.
+
+    Args:
+        pick: the frames of a video that are wanted.
+        size: frames of a batch.
+    """
+    videos = [video for video in shard.videos if video not in outcome.skipped_before]
+    runner = shop.config.runner
+    return FrameFeed(
+        shop.reader(), videos, pick, size, runner.decode_workers, runner.batches_ahead, meter
+    )

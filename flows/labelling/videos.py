@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
 
 from flows.context import Workshop
 from flows.labelling.memory import give_back
 from flows.labelling.prefetch import WriteBehind
-from flows.planning.receipts import Work
+from flows.planning.receipts import Outcome
 from flows.planning.shards import Shard
 from flows.timing import Meter
 from pipeline.errors import InputError, UnusableAnswerError
-from pipeline.types import VideoRef
+from pipeline.types import Status, VideoRef
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +44,7 @@ class Done:
 def each_video(
     shop: Workshop,
     shard: Shard,
-    skip: Collection[str],
-    outcome: Work,
+    outcome: Outcome,
     work: Callable[[VideoRef, Later], Done],
     meter: Meter,
     video_of: Callable[[str], VideoRef] | None = None,
@@ -69,7 +72,7 @@ def each_video(
     runner = shop.config.runner
     with WriteBehind[tuple[str, Done] | None](runner.writes_behind, ended, meter) as behind:
         for video_id in shard.videos:
-            if video_id in skip:
+            if video_id in outcome.skipped_before:
                 shop.progress.advance(1)
                 continue
             counted = _Counted(shop)
@@ -87,7 +90,7 @@ def each_video(
         outcome.seconds[kind] = round(seconds, 6)
 
 
-def _set_aside(outcome: Work, video_id: str, error: Exception) -> None:
+def _set_aside(outcome: Outcome, video_id: str, error: Exception) -> None:
     """Sets a video aside; raises again what is no fault of the video."""
     if not isinstance(error, InputError | UnusableAnswerError):
         raise error
@@ -120,3 +123,16 @@ class _Counted:
     def close(self) -> None:
         self._shop.progress = self._real
         self._real.advance(1 - self._done)
+
+
+def count_frames(counts: Counter[str], status: NDArray[np.uint8], reasons: Sequence[str]) -> None:
+    """Counts the frames of one expression by status, and by reason those without a mask.
+
+    Args:
+        status: of each frame, values of :class:`pipeline.types.Status`.
+        reasons: of each frame; empty where there is none.
+    """
+    for value, reason in zip(status, reasons, strict=True):
+        counts[Status(value).name.lower()] += 1
+        if value != Status.PRESENT and reason:
+            counts[f"turned down: {reason}"] += 1

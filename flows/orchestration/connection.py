@@ -10,10 +10,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import httpx
 from prefect.exceptions import PrefectException
+from prefect.settings import PREFECT_API_URL
 
 from flows.orchestration import server
 
@@ -30,7 +31,7 @@ LOST = (httpx.HTTPError, ConnectionError)
 T = TypeVar("T")
 
 
-class Observer:
+class Connection:
     """Whether Prefect can be talked to.
 
     Args:
@@ -42,8 +43,6 @@ class Observer:
 
     Attributes:
         lost: the server is gone for good; nothing asks for it again.
-        outcome: what the flow's work came to, kept apart from what Prefect makes of it: its
-            result, its error, or None before its end.
     """
 
     def __init__(
@@ -55,11 +54,19 @@ class Observer:
         pause: float = 0.5,
     ) -> None:
         self.lost = False
-        self.outcome: Any = None
         self._api, self._say = api, say
         self._healthy, self._restart, self._pause = healthy, restart, pause
         # Its background services would tell the terminal of events that they cannot send.
         logging.getLogger("prefect.events.clients").setLevel(logging.CRITICAL)
+
+    @classmethod
+    def of_settings(cls, say: Callable[[str], None]) -> Connection:
+        """The connection to the server that Prefect's settings name.
+
+        Without an address Prefect runs a server inside this process, which is always there.
+        """
+        api = PREFECT_API_URL.value()
+        return cls(api, say) if api else cls("", say, healthy=lambda api: True)
 
     def present(self) -> bool:
         """Whether the server answers, if need be after it was started again."""

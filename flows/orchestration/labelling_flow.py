@@ -1,431 +1,277 @@
-"""The Prefect flow: a task run for every (stage, shard), named so; the ledger decides what is
-done, Prefect observes and retries. Where its server is lost, the same work goes on without it.
+"""The Prefect flow ``pseudolabels``: a task run for every (stage, shard).
 
-Arguments are names, paths and digests. A process holds one model: shards of a stage go one after
-the other, or to the workers of ``ray_cluster.py``, so a model is loaded once and freed before the
-next stage.
+The ledger decides what is done; Prefect shows it. A task run calls the same function that a run
+without Prefect calls, and retries are in that function. If the server is lost, the run goes on
+without it.
 """
 
 from __future__ import annotations
 
-import errno
 import logging
 import signal
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
-from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
-from rich.markup import escape
 
-from flows.context import Workshop, workshop_of
-from flows.labelling.run_stages import finish_stage, finished_shards, sample_markdown
-from flows.labelling.shard_stages import do_shard
+from flows.context import Workshop
+from flows.labelling.executor import InProcess, Summary, execute
+from flows.labelling.jobs import attempt, do_job
+from flows.labelling.opened_run import opened_run
 from flows.orchestration import artifacts, signals
-from flows.orchestration.connection import LOST, Observer
-from flows.planning.plan import Job, Plan, Shard, still_holds
-from flows.planning.products import inputs_now
-from flows.planning.receipts import note_failure
-from flows.planning.run_paths import ALL, RUN_STAGES, SHARD_STAGES, STAGES, RunPaths
-from pipeline.errors import (
-    CheckpointError,
-    ConfigError,
-    EndpointError,
-    NoRoomError,
-    PseudoLabelError,
-    UnknownDatasetError,
-)
-from pipeline.types import Receipt
+from flows.orchestration.connection import LOST, Connection
+from flows.planning.plan import Job
+from flows.planning.run_paths import RunPaths
+from flows.planning.stage_selection import scope_of
+from flows.planning.stages import SHARD_STAGES, STAGES
+from pipeline.config import load_config
 from storage.run.ledger import Ledger
 
 logger = logging.getLogger(__name__)
 
-FATAL = (CheckpointError, ConfigError, EndpointError, NoRoomError, UnknownDatasetError)
-"""What the next shard would meet as well."""
-
-_PASSING = frozenset(
-    {errno.EIO, errno.EAGAIN, errno.EBUSY, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR}
-)
+UNCACHED: dict[str, Any] = {"persist_result": False, "cache_policy": NO_CACHE}
+"""The ledger decides what is done, so Prefect keeps no results."""
 
 
-class RunFailedError(PseudoLabelError):
-    """More of the run failed than ``maximum_failed_share`` allows; what is done stays done."""
-
-
-@dataclass
-class Summary:
-    """What a run did.
-
-    Attributes:
-        failed: (stage, shard) -> the error, in words.
-        flow_run: id of the Prefect flow run.
-    """
-
-    failed: dict[tuple[str, str], str] = field(default_factory=dict)
-    flow_run: str = ""
-
-
-def can_pass(task: Any, run: Any, state: State[Any]) -> bool:
-    """Whether the same work may succeed the next time: a lost connection, a disk that stalls.
-
-    Input that is at fault, a full disk or a bug stay what they are.
-    """
-    return _passes(state.result(raise_on_failure=False))
-
-
-def _passes(error: object) -> bool:
-    if isinstance(error, PseudoLabelError):
-        return False
-    if isinstance(error, ConnectionError | TimeoutError):
-        return True
-    return isinstance(error, OSError) and error.errno in _PASSING
-
-
-@task(
-    persist_result=False,
-    cache_policy=NO_CACHE,
-    retries=2,
-    retry_delay_seconds=[2, 20],
-    retry_condition_fn=can_pass,
-)
-def shard_task(
-    stage: str,
-    shard: str,
-    videos: tuple[str, ...],
-    run_folder: str,
-    fingerprint: str,
-    basis: Mapping[str, Any],
-) -> None:
-    """One stage on one shard; what came of it is in its receipt."""
-    job = Job(stage, Shard(shard, tuple(videos)), fingerprint, basis=basis)
-    do_shard(workshop_of(Path(run_folder)), job)
-
-
-@task(
-    persist_result=False,
-    cache_policy=NO_CACHE,
-    retries=1,
-    retry_delay_seconds=5,
-    retry_condition_fn=can_pass,
-)
-def run_task(stage: str, run_folder: str, fingerprint: str) -> None:
-    """One stage on the whole run."""
-    finish_stage(workshop_of(Path(run_folder)), stage, fingerprint)
-
-
-@flow(name="pseudolabels", persist_result=False, log_prints=False, validate_parameters=False)
-def pseudolabels(run_folder: str, plan_digest: str) -> Summary:
-    """Does what the plan of an open workshop has pending.
+class PrefectTasks:
+    """A launcher that does each job in this process, as a task run of the flow around it.
 
     Args:
-        run_folder: of a workshop that is open in this process, with a plan.
-        plan_digest: names the plan, for the UI.
-
-    Raises:
-        RunFailedError: too large a share of the shards failed, or a stage of the whole run did.
+        shop: of the run.
+        connection: to the Prefect server.
     """
-    shop = workshop_of(Path(run_folder))
-    observer: Observer = shop.observer
-    # Prefect's own handler of SIGTERM takes the flow for cancelled and tells nobody how to go on.
-    signals.install_handlers()
-    try:
-        summary = all_stages(shop, observer)
-    except BaseException as error:
-        # Prefect may fail to write down how the flow ended, and raise that in its place.
-        observer.outcome = error
-        raise
-    observer.outcome = summary
-    return summary
 
-
-def run_observed(shop: Workshop, api: str, plan_digest: str) -> Summary:
-    """Runs the flow; where Prefect cannot be told how it begins or ends, what is pending is done
-    without it.
-
-    Args:
-        shop: open in this process, with a plan.
-        api: of the Prefect server.
-        plan_digest: names the plan, for the UI.
-
-    Raises:
-        RunFailedError: as the flow.
-    """
-    observer = shop.observer = Observer(api, shop.progress.say)
-    folder = shop.config.run_folder
-    try:
-        with _task_runner(shop) as runner:
-            summary: Summary = pseudolabels.with_options(
-                flow_run_name=folder.name, task_runner=runner
-            )(str(folder), plan_digest)
-        return summary
-    except TerminationSignal as error:
-        raise signals.Stopped(signal.SIGTERM) from error
-    except LOST as error:
-        logger.warning("the Prefect server was lost: %s", error)
-        if isinstance(observer.outcome, BaseException):
-            raise observer.outcome from error
-        if isinstance(observer.outcome, Summary):
-            return observer.outcome
-        observer.give_up()
-        return all_stages(shop, observer)
-
-
-@contextmanager
-def _task_runner(shop: Workshop) -> Iterator[Any]:
-    """What hands out the flow's tasks: None for Prefect's own, or a Ray cluster as long as the
-    block lasts."""
-    if shop.config.runner.kind == "local":
-        yield None
-        return
-    from flows.orchestration.ray_cluster import ray_cluster
-
-    with ray_cluster(shop.config):
-        from prefect_ray import RayTaskRunner
-
-        yield RayTaskRunner()
-
-
-def all_stages(shop: Workshop, observer: Observer) -> Summary:
-    """All stages of a plan, as task runs of the flow around it while there is a server, and
-    plainly where there is none.
-
-    Raises:
-        RunFailedError: as the flow.
-    """
-    assert shop.plan is not None, "a run needs a plan"
-    run = _Run(shop, shop.plan, observer)
-    for stage in SHARD_STAGES:
-        if stage in shop.plan.stages:
-            run.shard_stage(stage)
-    run.check_share()
-    for stage in RUN_STAGES:
-        if stage in shop.plan.stages:
-            run.run_stage(stage)
-    run.publish()
-    run.check_run_stages()
-    return run.summary
-
-
-class _Run:
-    """One pass over a plan."""
-
-    def __init__(self, shop: Workshop, plan: Plan, observer: Observer) -> None:
-        self._shop, self._plan, self._observer = shop, plan, observer
-        self._paths = RunPaths(shop.config.run_folder)
-        self._name = self._paths.folder.name
+    def __init__(self, shop: Workshop, connection: Connection) -> None:
+        self._shop, self._connection = shop, connection
+        self._name = shop.config.run_folder.name
         self._states: dict[tuple[str, str], State[Any]] = {}
-        self.summary = Summary(flow_run=_flow_run_id())
+        self._shown: artifacts.StageProgress | None = None
+        shop.publish = self._publish
 
-    def shard_stage(self, stage: str) -> None:
-        """Does the pending shards of a stage; one that failed in an earlier stage waits."""
-        jobs = self._plan.jobs[stage]
-        failed_before = {shard for _, shard in self.summary.failed}
-        left = [job for job in jobs if not job.done and job.shard.name not in failed_before]
-        todo = [job for job in left if not self._holds(job, ())]
-        total = _videos(jobs)
-        done = _videos(job for job in jobs if job.done) + _videos(left) - _videos(todo)
-        self._shop.progress.begin(stage, total, "videos")
-        self._shop.progress.advance(done)
-        shown = None
-        if todo:
-            shown = self._observer.tell(
-                lambda: artifacts.StageProgress(self._name, stage, total, done)
-            )
-        for job, error in self._shards_ended(todo):
-            if self._went_well(job, error):
-                self._tell_set_aside(job)
-                self._advance(shown, job)
-        self._shop.release()
-        self._shop.progress.end("" if todo else "done before")
+    def ended(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Exception | None]]:
+        for job in jobs:
+            yield job, self._done_here(job)
 
-    def _advance(self, shown: artifacts.StageProgress | None, job: Job) -> None:
+    def stage_begins(self, stage: str, videos: int, done: int) -> None:
+        self._shown = self._connection.tell(
+            lambda: artifacts.StageProgress(self._name, stage, videos, done)
+        )
+
+    def videos_done(self, count: int) -> None:
+        shown = self._shown
         if shown is not None:
-            self._observer.tell(lambda: shown.advance(len(job.shard.videos)))
+            self._connection.tell(lambda: shown.advance(count))
 
-    def _tell_set_aside(self, job: Job) -> None:
-        receipt = Ledger(self._paths.folder).receipt(job.stage, job.shard.name)
-        for video, reason in (receipt.set_aside if receipt else {}).items():
-            self._shop.progress.say(f"[yellow]set aside[/yellow] {escape(video)}: {escape(reason)}")
+    def run_ends(self) -> None:
+        """Shows the stage table, samples and the report's address."""
+        from flows.report.samples import markdown_page
 
-    def run_stage(self, stage: str) -> None:
-        """Does a stage of the whole run if it is pending and the one before it did not fail."""
-        jobs = self._plan.jobs.get(stage, ())
-        if not jobs or (jobs[0].done and not self.summary.failed):
-            return
-        [job] = jobs
-        if any(failed in RUN_STAGES and failed != "student" for failed, _ in self.summary.failed):
-            return
-        if not self.summary.failed and self._holds(job, finished_shards(self._shop)):
-            return
-        fingerprint = job.fingerprint
-        if self.summary.failed:
-            # What lacks shards must be done again once they are there.
-            fingerprint = f"partial-{fingerprint}"
-        arguments = (stage, str(self._paths.folder), fingerprint)
-        self._went_well(job, self._do(run_task, job, arguments))
-
-    def _holds(self, job: Job, shards: Sequence[str]) -> bool:
-        """Whether a job that waited for what it was made from need not be done after all."""
-        if job.state != "waits":
-            return False
-        planned = [stage for stage in STAGES if self._plan.jobs.get(stage)]
-        ledger = Ledger(self._paths.folder)
-        return still_holds(job, inputs_now(ledger, job.stage, job.shard.name, planned, shards))
-
-    def check_share(self) -> None:
-        """Raises RunFailedError where too many shards failed."""
-        failed = {shard for stage, shard in self.summary.failed if stage in SHARD_STAGES}
-        share = len(failed) / max(1, len(self._plan.shards))
-        if failed and share > self._shop.config.maximum_failed_share:
-            raise RunFailedError(
-                f"{len(failed)} of {len(self._plan.shards)} shards failed:\n{self._failures()}"
-            )
-
-    def check_run_stages(self) -> None:
-        """Raises RunFailedError where a stage of the whole run failed."""
-        if any(stage in RUN_STAGES for stage, _ in self.summary.failed):
-            raise RunFailedError(self._failures())
-
-    def publish(self) -> None:
-        """Puts figures, samples and the report's address into the UI."""
-        ledger = Ledger(self._paths.folder)
-        names: Mapping[str, list[str]] = {
-            stage: [job.shard.name for job in self._plan.jobs.get(stage, ())] for stage in STAGES
-        }
+        tell, paths = self._connection.tell, self._shop.paths
+        ledger, jobs = Ledger(paths.folder), self._shop.the_plan.jobs
         receipts = [
             receipt
             for stage in STAGES
-            for name in names[stage]
-            if (receipt := ledger.receipt(stage, name)) is not None
+            for job in jobs.get(stage, ())
+            if (receipt := ledger.receipt(stage, job.shard.name)) is not None
         ]
-        tell = self._observer.tell
         tell(lambda: artifacts.stage_table(receipts, self._name))
-        page = sample_markdown(self._shop)
-        if page:
+        if page := markdown_page(self._shop):
             tell(lambda: artifacts.samples_page(page, self._name))
-        if self._paths.report.exists():
-            tell(lambda: artifacts.report_link(self._paths.report, self._name))
+        if paths.report.exists():
+            tell(lambda: artifacts.report_link(paths.report, self._name))
 
-    def _shards_ended(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Any]]:
-        """Does jobs of one stage; gives each as it ends, with None or its error."""
-        if self._shop.config.runner.kind == "local" or not self._observer.present():
-            for job in jobs:
-                yield job, self._do(shard_task, job, self._shard_arguments(job))
-            return
-        from flows.orchestration.ray_cluster import WorkerLostError, each_ended
+    def _publish(self, name: str, markdown: str) -> None:
+        self._connection.tell(lambda: artifacts.curves_page(markdown, name))
 
-        def submit(job: Job) -> Any:
-            work: Any = shard_task.with_options(name=job.stage, task_run_name=job.name)
-            return work.submit(*self._shard_arguments(job), wait_for=self._before(job))
+    def _done_here(self, job: Job) -> Exception | None:
+        if not self._connection.present():
+            return attempt(job, self._shop)
 
-        for job, state in each_ended(jobs, submit, self._shop.config, self._shop.progress.say):
-            if isinstance(state, WorkerLostError):
-                asked = Receipt(
-                    job.stage,
-                    job.shard.name,
-                    job.fingerprint,
-                    job.shard.videos,
-                    basis=dict(job.basis),
-                )
-                note_failure(Ledger(self._paths.folder), asked, state)
-                yield job, state
-                continue
-            error = self._noted(job, state)
-            if isinstance(error, LOST):
-                # The worker could not tell Prefect; the ledger knows whether the work was done.
-                done = Ledger(self._paths.folder).is_done(
-                    job.stage, job.shard.name, job.fingerprint
-                )
-                error = None if done else self._do(shard_task, job, self._shard_arguments(job))
-            yield job, error
+        @task(name=job.stage, task_run_name=job.name, **UNCACHED)
+        def work() -> None:
+            do_job(job, self._shop)
 
-    def _shard_arguments(self, job: Job) -> tuple[Any, ...]:
-        folder, shard = str(self._paths.folder), job.shard
-        return job.stage, shard.name, shard.videos, folder, job.fingerprint, job.basis
+        return self._noted(job, work(return_state=True, wait_for=self._before(job)))
 
-    def _do(self, work: Any, job: Job, arguments: tuple[Any, ...]) -> Any:
-        """Does a job in this process; None, or its error."""
-        if not self._observer.present():
-            return _plainly(work, arguments)
-        return self._as_task(work, job, arguments)
-
-    def _went_well(self, job: Job, error: Any) -> bool:
-        """Whether a job was done; why not goes into the summary."""
-        if error is None:
-            return True
-        if isinstance(error, FATAL):
-            raise error
-        self.summary.failed[job.stage, job.shard.name] = _in_words(error)
-        self._shop.progress.say(f"[red]{job.name} failed:[/red] {escape(_in_words(error))}")
-        return False
-
-    def _as_task(self, work: Any, job: Job, arguments: tuple[Any, ...]) -> Any:
-        """None, or the error that the task run ended with."""
-        state: State[Any] = work.with_options(name=job.stage, task_run_name=job.name)(
-            *arguments, return_state=True, wait_for=self._before(job)
-        )
-        return self._noted(job, state)
-
-    def _noted(self, job: Job, state: State[Any]) -> Any:
-        """None for a job that completed, which later ones follow; else its error."""
+    def _noted(self, job: Job, state: State[Any]) -> Exception | None:
+        """None for a job that completed, else its error."""
         if state.is_completed():
             self._states[job.stage, job.shard.name] = state
             return None
-        return state.result(raise_on_failure=False)
+        error = state.result(raise_on_failure=False)
+        return error if isinstance(error, Exception) else RuntimeError(state.message)
 
     def _before(self, job: Job) -> list[State[Any]]:
-        """States that the job follows; they make the edges of the run graph."""
+        """States that the job follows. They make the edges of the run graph."""
         place = STAGES.index(job.stage)
         if job.stage in SHARD_STAGES:
             earlier = [self._states.get((stage, job.shard.name)) for stage in STAGES[:place]]
-            found = [state for state in earlier if state is not None]
-            return found[-1:]
+            return [state for state in earlier if state is not None][-1:]
         for stage in reversed(STAGES[:place]):
             found = [state for (name, _), state in self._states.items() if name == stage]
             if found:
                 return found
         return []
 
-    def _failures(self) -> str:
-        return "\n".join(
-            f"  {stage} {'' if shard == ALL else shard}: {error}"
-            for (stage, shard), error in self.summary.failed.items()
-        )
+
+@flow(name="pseudolabels", persist_result=False, log_prints=False)
+def pseudolabels(
+    dataset: str = "shapes",
+    root: str | None = None,
+    split: str = "train",
+    out: str = "runs",
+    config: str | None = None,
+    overrides: list[str] | None = None,
+    from_stage: str | None = None,
+    to_stage: str | None = None,
+) -> dict[str, str]:
+    """Makes the pseudo-masks of a data set. Does only what is not done yet.
+
+    Args:
+        dataset: a reader's name, such as ``refytvos``.
+        root: the data set's folder.
+        split: the split to label.
+        out: the folder that holds runs.
+        config: a TOML file; without one the demo models.
+        overrides: settings, such as ``rank.threshold=0.4``.
+        from_stage: do this stage and what follows again.
+        to_stage: stop after this stage.
+
+    Returns:
+        ``<stage> <shard>`` -> error, of what failed and was tolerated.
+
+    Raises:
+        PseudoLabelError: the run cannot start, or too much of it failed.
+    """
+    # Prefect sends a flow's function by value to Ray's workers, so it holds nothing but this call.
+    return _label(dataset, root, split, out, config, overrides or (), from_stage, to_stage)
 
 
-def _plainly(work: Any, arguments: tuple[Any, ...]) -> Exception | None:
-    """Does a task's work without Prefect, tried again as the task would be; None, or its error."""
-    given = work.retry_delay_seconds
-    delays = given if isinstance(given, list) else [given]
-    for attempt in range(work.retries + 1):
+def _label(
+    dataset: str,
+    root: str | None,
+    split: str,
+    out: str,
+    config: str | None,
+    overrides: Sequence[str],
+    from_stage: str | None,
+    to_stage: str | None,
+) -> dict[str, str]:
+    given = _given.get()
+    if given is not None:
+        return _failures(given.run())
+    described = {"dataset.name": dataset, "dataset.split": split, "out": out}
+    if root is not None:
+        described["dataset.root"] = root
+    words = [f"{name}={_quoted(value)}" for name, value in described.items()]
+    resolved = load_config(Path(config) if config else None, [*words, *overrides])
+    say = logger.info
+    with opened_run(resolved, say, scope=scope_of(resolved, from_stage, to_stage)) as shop:
+        if not shop.the_plan.pending():
+            return {}
+        return _failures(_execute(shop, Connection.of_settings(say)))
+
+
+@dataclass
+class _Given:
+    """A run that this process has open, and what the flow over it came to.
+
+    Prefect may fail to write down how a flow ended, and raise that in place of how it ended.
+    """
+
+    shop: Workshop
+    connection: Connection
+    ended: Summary | BaseException | None = None
+
+    def run(self) -> Summary:
+        # Prefect's own handler of SIGTERM takes the flow for cancelled and tells nobody how to
+        # go on.
+        signals.install_handlers()
         try:
-            work.fn(*arguments)
-            return None
-        except Exception as error:  # noqa: BLE001 - every error of a shard goes into the summary
-            if attempt == work.retries or not _passes(error):
-                return error
-            time.sleep(delays[min(attempt, len(delays) - 1)])
-    return None
+            self.ended = _execute(self.shop, self.connection)
+        except BaseException as error:
+            self.ended = error
+            raise
+        return self.ended
 
 
-def _videos(jobs: Iterable[Job]) -> int:
-    return sum(len(job.shard.videos) for job in jobs)
+_given: ContextVar[_Given | None] = ContextVar("_given", default=None)
+"""The open run for the flow that this context calls. A flow of its own opens one by itself."""
 
 
-def _in_words(error: Any) -> str:
-    """An error for the terminal; one of ours says all in its message."""
-    if isinstance(error, PseudoLabelError):
-        return str(error)
-    return f"{type(error).__name__}: {error}"
+def run_with_prefect(shop: Workshop, api: str) -> Summary:
+    """Does what is pending as a run of the flow :func:`pseudolabels`.
+
+    If the server cannot be told how the flow begins or ends, the work is done without it.
+
+    Args:
+        shop: of a run that is open, with a plan.
+        api: address of the Prefect server's API.
+
+    Raises:
+        RunFailedError: as :func:`flows.labelling.executor.execute`.
+    """
+    given = _Given(shop, Connection(api, shop.progress.say))
+    dataset, paths = shop.config.dataset, RunPaths(shop.config.run_folder)
+    token = _given.set(given)
+    try:
+        pseudolabels.with_options(flow_run_name=paths.folder.name)(
+            dataset=dataset.name,
+            root=None if dataset.root is None else str(dataset.root),
+            split=dataset.split,
+            out=str(shop.config.out),
+            config=str(paths.config),
+            to_stage=shop.the_plan.stages[-1],
+        )
+    except TerminationSignal as error:
+        raise signals.Stopped(signal.SIGTERM) from error
+    except LOST as error:
+        logger.warning("the Prefect server was lost: %s", error)
+        if given.ended is None:
+            given.connection.give_up()
+            return execute(shop, InProcess(shop))
+    finally:
+        _given.reset(token)
+    assert given.ended is not None, "the flow has ended"
+    if isinstance(given.ended, BaseException):
+        raise given.ended
+    return given.ended
 
 
-def _flow_run_id() -> str:
-    context = FlowRunContext.get()
-    return "" if context is None or context.flow_run is None else str(context.flow_run.id)
+def _execute(shop: Workshop, connection: Connection) -> Summary:
+    with _launcher(shop, connection) as launcher:
+        return execute(shop, launcher)
+
+
+@contextmanager
+def _launcher(shop: Workshop, connection: Connection) -> Iterator[PrefectTasks]:
+    """What does the jobs: this process, or a Ray cluster for as long as the block lasts."""
+    if shop.config.runner.kind == "local":
+        yield PrefectTasks(shop, connection)
+        return
+    from flows.orchestration.ray_cluster import ray_cluster
+
+    with ray_cluster(shop.config):
+        # Ray may be imported only now.
+        from prefect_ray import RayTaskRunner
+
+        from flows.orchestration.ray_tasks import RayTasks
+
+        with RayTaskRunner() as runner:
+            yield RayTasks(shop, connection, runner)
+
+
+def _failures(summary: Summary) -> dict[str, str]:
+    return {f"{stage} {shard}": error for (stage, shard), error in summary.failed.items()}
+
+
+def _quoted(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

@@ -1,15 +1,9 @@
-"""Shards on the workers of a Ray cluster, through prefect-ray: the same task runs, elsewhere.
-
-A worker holds one shard and one stage's model at a time, reads the run's ``config.toml``, and
-commits to the same ledger; so the run's folder and the data set must lie where every machine of
-the cluster sees them under the same path. Ray hands shards out from one queue. A worker that dies
-is noticed, and its shard is done by another.
-"""
+"""The Ray cluster of a run: joined, or started on this machine."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,12 +11,8 @@ from typing import Any, TypeVar
 
 from tenacity import Retrying, stop_after_attempt
 
-from flows.planning.plan import Job
 from pipeline.config import RunConfig, Section
 from pipeline.errors import ConfigError, PseudoLabelError
-
-LOST_WORKERS = 3
-"""A shard that takes so many workers down with it fails."""
 
 _STORE_BYTES = 100_000_000
 """Ray's object store: only names and states go through it."""
@@ -32,10 +22,6 @@ _STARTS = 3
 
 
 Configured = TypeVar("Configured", bound=Section)
-
-
-class WorkerLostError(PseudoLabelError):
-    """Every worker that took a shard up died in the middle of it."""
 
 
 def check_runner(config: RunConfig) -> None:
@@ -164,52 +150,6 @@ def worker_count(config: RunConfig) -> int:
     if config.runner.workers is not None:
         return config.runner.workers
     return _gpus(config) or 2
-
-
-def each_ended(
-    jobs: Sequence[Job],
-    submit: Callable[[Job], Any],
-    config: RunConfig,
-    say: Callable[[str], None],
-) -> Iterator[tuple[Job, Any]]:
-    """Submits all jobs and gives each as it ends, with its final Prefect state or, for a shard
-    that lost :data:`LOST_WORKERS` workers, a WorkerLostError.
-
-    Args:
-        submit: submits a job's task run and returns its future.
-        say: told of a lost worker.
-    """
-    import ray
-    from prefect_ray.context import remote_options
-
-    gpu = cluster_gives_gpus(config)
-    waiting: dict[Any, tuple[Job, Any, int]] = {}
-
-    def start(job: Job, lost: int) -> None:
-        # Ray's own retries would go on with a task run that Prefect holds to be running.
-        with remote_options(num_cpus=1, num_gpus=int(gpu), max_retries=0):
-            future = submit(job)
-        waiting[future.wrapped_future] = (job, future, lost)
-
-    for job in jobs:
-        start(job, lost=0)
-    while waiting:
-        [ended], _ = ray.wait(list(waiting), num_returns=1)
-        job, future, lost = waiting.pop(ended)
-        future.wait()
-        if not future.state.is_crashed():
-            yield job, future.state
-        elif lost + 1 == LOST_WORKERS:
-            yield (
-                job,
-                WorkerLostError(
-                    f"{job.name}: {LOST_WORKERS} workers died of it; expected one to end it; look"
-                    " at their memory and at Ray's logs, and try fewer --workers or smaller batches"
-                ),
-            )
-        else:
-            say(f"{job.name}: its worker was lost; another does it")
-            start(job, lost + 1)
 
 
 def cluster_gives_gpus(config: RunConfig) -> bool:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flows.planning.plan import Plan
-from flows.planning.products import product_places
 from flows.planning.run_config import write_run_config
-from flows.planning.run_paths import ALL, RUN_STAGES, SHARD_STAGES, RunPaths
+from flows.planning.run_paths import RunPaths
+from flows.planning.stages import ALL, SHARD_STAGES, STAGE
 from pipeline.config import RunConfig
 from pipeline.errors import StoreError
 from storage.run.layout import Layout, read_layout, write_layout
@@ -33,7 +33,7 @@ def commit_plan(config: RunConfig, plan: Plan, again: Sequence[str]) -> None:
         _retire(paths, ledger, shard)
     _lay_out(paths.folder, {shard.name: shard.videos for shard in plan.layout})
     for stage in again:
-        names = [ALL] if stage in RUN_STAGES else [shard.name for shard in plan.shards]
+        names = [ALL] if STAGE[stage].over == "run" else [shard.name for shard in plan.shards]
         for name in names:
             ledger.withdraw(stage, name)
     if plan.pending() or not paths.config.is_file():
@@ -45,7 +45,7 @@ def _retire(paths: RunPaths, ledger: Ledger, shard: str) -> None:
         receipt = ledger.receipt(stage, shard)
         ledger.withdraw(stage, shard)
         ledger.failure_path(stage, shard).unlink(missing_ok=True)
-        for place in product_places(paths, stage, shard, receipt.videos if receipt else ()):
+        for place in STAGE[stage].product(paths, shard, receipt.videos if receipt else ()):
             remove(place)
 
 

@@ -6,33 +6,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from flows.planning.run_paths import weights_of_student
 from flows.planning.shards import Shard
 from pipeline.config import (
     EXECUTION,
     GroundConfig,
     RunConfig,
+    Section,
     StudentEncodersConfig,
     TrainingConfig,
 )
 from pipeline.errors import CheckpointError, InputError
 from pipeline.fingerprint import digest, file_digest
 from pipeline.ports import DatasetReader
-from stages.common.checkpoints import REMEDY, settings_files
-
-STAGE_VERSIONS: Mapping[str, int] = {
-    "augment": 2,
-    "ground": 1,
-    "segment": 2,
-    "fuse": 1,
-    "rank": 3,
-    "merge": 1,
-    "student": 3,
-    "evaluate": 1,
-    "report": 1,
-}
-"""Raised when a stage gives another result for the same configuration; here and not beside the work
-of a stage, which imports its models, for a plan needs none."""
+from stages.common.checkpoints import REMEDY, settings_files, weights_of_student
 
 ENDPOINT_READING = 3
 """Raised when an endpoint's answers are read otherwise; 2 reads them as a model's own, 3 puts the
@@ -59,75 +45,77 @@ _NAMED_BY_DIGEST = frozenset(
 """Fields of a section whose content counts, or nothing at all; not where it lies."""
 
 
-def base_of(stage: str, config: RunConfig, weights: Weights) -> dict[str, Any]:
-    """What a stage's products depend on beside its inputs; no path, device or batch size."""
-    base: dict[str, Any] = {"stage": stage, "version": STAGE_VERSIONS[stage]}
-    section = getattr(config, stage, None)
-    if section is not None:
-        base["config"] = {
-            name: value
-            for name, value in section.model_dump(mode="json").items()
-            if name not in EXECUTION | _NAMED_BY_DIGEST
-        }
-    if stage in _COMPLETE:
-        _COMPLETE[stage](base, config, weights)
-    return base
+def settings(section: Section) -> dict[str, Any]:
+    """The settings of a section that change a result."""
+    return {
+        name: value
+        for name, value in section.model_dump(mode="json").items()
+        if name not in EXECUTION | _NAMED_BY_DIGEST
+    }
 
 
-def base_of_predictions(config: RunConfig, weights: Weights) -> dict[str, Any]:
-    """What the masks that a student predicts depend on beside its weights: its configuration, but
-    for what it was trained on, and the models that it was not trained with."""
-    base = base_of("student", _untaught(config), weights)
-    return {name: base[name] for name in ("config", "weights", "models") if name in base}
+def augment_basis(config: RunConfig, weights: Weights) -> dict[str, Any]:
+    """What augmentations depend on. Raises InputError if the augmentation file cannot be read."""
+    section = config.augment
+    basis: dict[str, Any] = {
+        "config": settings(section),
+        "seed": config.seed,
+        "dataset": {"name": config.dataset.name, "split": config.dataset.split},
+    }
+    basis["config"].pop("timeout_seconds")
+    if section.source == "model":
+        basis["weights"] = weights(section.checkpoint)
+    if section.source == "endpoint":
+        basis["reading"] = ENDPOINT_READING
+    if section.source == "file" and section.file is not None:
+        basis["file"] = _input_digest(section.file)
+    return basis
 
 
-def _augment(base: dict[str, Any], config: RunConfig, weights: Weights) -> None:
-    base["seed"] = config.seed
-    base["dataset"] = {"name": config.dataset.name, "split": config.dataset.split}
-    base["config"].pop("timeout_seconds")
-    if config.augment.source == "model":
-        base["weights"] = weights(config.augment.checkpoint)
-    if config.augment.source == "endpoint":
-        base["reading"] = ENDPOINT_READING
-    if config.augment.source == "file" and config.augment.file is not None:
-        base["file"] = _input_digest(config.augment.file)
-
-
-def _ground(base: dict[str, Any], config: RunConfig, weights: Weights) -> None:
-    if config.ground.every == 1:
-        # As before there were key frames.
-        del base["config"]["every"]
+def ground_basis(config: RunConfig, weights: Weights) -> dict[str, Any]:
+    """What boxes depend on. Raises CheckpointError if weights are missing."""
+    basis: dict[str, Any] = {"config": settings(config.ground)}
     if config.ground.source == "model":
-        base |= _of_grounder(config.ground, weights)
+        basis |= _of_grounder(config.ground, weights)
+    return basis
 
 
-def _segment(base: dict[str, Any], config: RunConfig, weights: Weights) -> None:
-    base["weights"] = weights(config.segment.checkpoint)
+def segment_basis(config: RunConfig, weights: Weights) -> dict[str, Any]:
+    """What candidate masks depend on. Raises CheckpointError if weights are missing."""
+    return {"config": settings(config.segment), "weights": weights(config.segment.checkpoint)}
 
 
-def _student(base: dict[str, Any], config: RunConfig, weights: Weights) -> None:
-    base["seed"] = config.seed
-    _leave_out_what_changes_nothing(base["config"])
-    if base["config"].pop("masks") is not None:
-        base["masks"] = _masks_digest(config.student.masks)
-    base["config"].pop("start")
-    if config.student.start is not None:
-        base["start"] = weights(str(weights_of_student(config.student.start)))
-    base["predict_split"] = config.dataset.predict_split
-    base["weights"] = _weights_of_encoders(config.student.encoders, weights)
-    if config.student.model == "groprompt":
-        # It takes the grounder, whether or not the run's boxes are the grounder's.
-        ground = base_of("ground", config, weights) | _of_grounder(config.ground, weights)
-        base["models"] = [ground, base_of("segment", config, weights)]
+def student_basis(config: RunConfig, weights: Weights) -> dict[str, Any]:
+    """What a student and its predictions depend on.
+
+    Raises:
+        CheckpointError: weights are missing.
+    """
+    student = config.student
+    basis: dict[str, Any] = {"config": settings(student), "seed": config.seed}
+    _leave_out_what_changes_nothing(basis["config"])
+    if basis["config"].pop("masks") is not None:
+        basis["masks"] = _masks_digest(student.masks)
+    basis["config"].pop("start")
+    if student.start is not None:
+        basis["start"] = weights(str(weights_of_student(student.start)))
+    basis["predict_split"] = config.dataset.predict_split
+    basis["weights"] = _weights_of_encoders(student.encoders, weights)
+    if student.model == "groprompt":
+        # It starts from the grounder, whether or not the run's boxes are the grounder's.
+        ground = ground_basis(config, weights) | _of_grounder(config.ground, weights)
+        basis["models"] = [ground, segment_basis(config, weights)]
+    return basis
 
 
-_COMPLETE: Mapping[str, Callable[[dict[str, Any], RunConfig, Weights], None]] = {
-    "augment": _augment,
-    "ground": _ground,
-    "segment": _segment,
-    "student": _student,
-}
-"""Stage -> what adds to its base what its section does not say; the others add nothing."""
+def prediction_basis(config: RunConfig, weights: Weights) -> dict[str, Any]:
+    """What predicted masks depend on beside the student's weights.
+
+    The student's configuration without what it was trained on, and the models that it uses but
+    does not train.
+    """
+    basis = student_basis(_untaught(config), weights)
+    return {name: basis[name] for name in ("config", "weights", "models") if name in basis}
 
 
 def _of_grounder(config: GroundConfig, weights: Weights) -> dict[str, str]:

@@ -8,20 +8,21 @@ library and no orchestrator, so that a run with nothing to do ends at once. It w
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from flows.planning import reasons
-from flows.planning.fingerprints import base_of, texts_of_shard
-from flows.planning.products import READS, joined
-from flows.planning.run_paths import ALL, RUN_STAGES, SHARD_STAGES, STAGES, RunPaths
+from flows.planning.fingerprints import texts_of_shard
+from flows.planning.products import joined
+from flows.planning.run_paths import RunPaths
 from flows.planning.shards import Cut, Shard, cut_shards
+from flows.planning.stages import ALL, SHARD_STAGES, STAGE, STAGES
 from flows.planning.weight_digests import WeightDigests
 from pipeline.config import RunConfig
 from pipeline.fingerprint import canonical_json, digest
 from pipeline.ports import DatasetReader
-from pipeline.types import Receipt
+from pipeline.types import Failure, Receipt
 
 State = Literal["done", "due", "waits"]
 
@@ -31,7 +32,7 @@ class ReceiptBook(Protocol):
 
     def receipt(self, stage: str, shard: str) -> Receipt | None: ...
 
-    def failure(self, stage: str, shard: str) -> Receipt | None: ...
+    def failure(self, stage: str, shard: str) -> Failure | None: ...
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Job:
     reason: str = reasons.NO_RECEIPT
     basis: Mapping[str, Any] = field(default_factory=dict)
     receipt: Receipt | None = None
-    failure: Receipt | None = None
+    failure: Failure | None = None
 
     @property
     def done(self) -> bool:
@@ -143,6 +144,19 @@ def make_plan(
     return _Planner(config, reader, book, weights, retry_set_aside, again).plan(cut, stages)
 
 
+@dataclass(frozen=True)
+class _Input:
+    """A product that a job reads: whether it is done, and its digest."""
+
+    stage: str
+    done: bool
+    product: str
+
+    @classmethod
+    def of(cls, job: Job) -> _Input:
+        return cls(job.stage, job.done, job.receipt.product if job.receipt else "")
+
+
 class _Planner:
     """One pass over the ledger; every receipt is read once."""
 
@@ -158,10 +172,12 @@ class _Planner:
         self._config, self._reader, self._book = config, reader, book
         self._retry, self._again = retry, again
         self._paths = RunPaths(config.run_folder)
-        self._run_stages = tuple(_run_stages(config))
+        self._run_stages = tuple(
+            stage.name for stage in STAGE.values() if stage.over == "run" and stage.is_on(config)
+        )
         # Through JSON and back: the basis in a receipt is compared with it.
         self._bases: dict[str, dict[str, Any]] = {
-            stage: json.loads(canonical_json(base_of(stage, config, weights)))
+            stage: json.loads(canonical_json(STAGE[stage].basis(config, weights)))
             for stage in (*SHARD_STAGES, *self._run_stages)
         }
         self._jobs: dict[str, list[Job]] = {stage: [] for stage in STAGES}
@@ -202,14 +218,15 @@ class _Planner:
         made: dict[str, Job] = {}
         aside: set[str] = set()
         for stage in SHARD_STAGES:
-            inputs: dict[str, Any] = {name: made[name].fingerprint for name in READS[stage]}
+            inputs: dict[str, Any] = {name: made[name].fingerprint for name in STAGE[stage].reads}
             basis = {**self._bases[stage], "inputs": inputs}
             value = {**basis, "videos": shard.videos}
             if stage == "augment":
                 value["inputs"] = {"texts": texts}
                 basis["texts"] = digest(texts)
             asked = Job(stage, shard, digest(value), basis=basis)
-            made[stage] = self._judged(asked, [made[name] for name in READS[stage]], aside)
+            reads = [_Input.of(made[name]) for name in STAGE[stage].reads]
+            made[stage] = self._judged(asked, reads, aside)
             self._jobs[stage].append(made[stage])
         self._aside |= aside
 
@@ -230,24 +247,22 @@ class _Planner:
         for stage in self._run_stages:
             basis = {**self._bases[stage], "inputs": dict(previous)}
             asked = Job(stage, everything, digest(basis), basis=_short(basis))
-            reads = [made[name] for name in READS[stage] if name in made]
-            made[stage] = self._judged(asked, reads, set(self._aside))
+            reads = [made[name] for name in STAGE[stage].reads if name in made]
+            job = self._judged(asked, reads, set(self._aside))
+            made[stage] = _Input.of(job)
             previous[stage] = asked.fingerprint
-            self._jobs[stage].append(made[stage])
+            self._jobs[stage].append(job)
 
     def _over_shards(
         self, stage: str, jobs: Mapping[str, Job], others: Mapping[str, Mapping[str, Receipt]]
-    ) -> Job:
-        """A stage's jobs taken as one: done where all are, with one digest of all products."""
+    ) -> _Input:
+        """The products of a stage for all shards, taken as one input."""
         receipts = {name: job.receipt for name, job in jobs.items()}
         receipts.update((name, found.get(stage)) for name, found in others.items())
         product = joined({name: r.product if r else "" for name, r in receipts.items()})
-        state: State = "done" if all(job.done for job in jobs.values()) else "waits"
-        return Job(
-            stage, Shard(ALL, ()), "", state, receipt=Receipt(stage, ALL, "", (), product=product)
-        )
+        return _Input(stage, all(job.done for job in jobs.values()), product)
 
-    def _judged(self, job: Job, inputs: Sequence[Job], aside: set[str]) -> Job:
+    def _judged(self, job: Job, inputs: Sequence[_Input], aside: set[str]) -> Job:
         receipt = self._receipt(job.stage, job.shard.name)
         failure = self._book.failure(job.stage, job.shard.name) if receipt is None else None
         if receipt is not None:
@@ -259,21 +274,19 @@ class _Planner:
         self,
         job: Job,
         receipt: Receipt | None,
-        failure: Receipt | None,
-        inputs: Sequence[Job],
+        failure: Failure | None,
+        inputs: Sequence[_Input],
         aside: set[str],
     ) -> tuple[State, str]:
         stage, videos = job.stage, job.shard.videos
         if receipt is None:
             return "due", reasons.NO_RECEIPT if failure is None else reasons.failed(failure)
-        if receipt.error is not None:
-            return "due", reasons.failed(receipt)
         if stage in self._again:
             return "due", reasons.asked_for(next(name for name in STAGES if name in self._again))
         if receipt.fingerprint != job.fingerprint:
             checkpoint = getattr(getattr(self._config, stage, None), "checkpoint", None)
             return "due", reasons.what_changed(receipt, job.basis, videos, checkpoint)
-        if not self._paths.product(stage, job.shard.name).exists():
+        if not STAGE[stage].product(self._paths, job.shard.name)[0].exists():
             return "due", reasons.PRODUCT_MISSING
         if self._retry and aside:
             return "due", reasons.SET_ASIDE
@@ -281,8 +294,7 @@ class _Planner:
         if receipt.counts.get("videos", 0) != len(set(videos) - aside):
             return "due", reasons.VIDEO_BACK
         for item in inputs:
-            product = item.receipt.product if item.receipt else ""
-            if item.done and receipt.made_from.get(item.stage, "") != product:
+            if item.done and receipt.made_from.get(item.stage, "") != item.product:
                 return "due", reasons.came_out_different(item.stage)
         for item in inputs:
             if not item.done:
@@ -291,7 +303,7 @@ class _Planner:
 
     def _receipts(self, shard: str) -> dict[str, Receipt]:
         found = {stage: self._receipt(stage, shard) for stage in SHARD_STAGES}
-        return {stage: r for stage, r in found.items() if r is not None and r.error is None}
+        return {stage: r for stage, r in found.items() if r is not None}
 
     def _receipt(self, stage: str, shard: str) -> Receipt | None:
         receipt = self._book.receipt(stage, shard)
@@ -314,12 +326,6 @@ def _short(basis: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in basis["inputs"].items()
     }
     return {**basis, "inputs": inputs}
-
-
-def _run_stages(config: RunConfig) -> Iterator[str]:
-    for stage in RUN_STAGES:
-        if stage != "student" or config.student.enabled:
-            yield stage
 
 
 __all__ = [

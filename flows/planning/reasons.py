@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.types import Receipt
+from pipeline.types import Failure, Receipt
 
 NO_RECEIPT = "no receipt"
 PRODUCT_MISSING = "product missing"
@@ -37,9 +37,9 @@ def came_out_different(stage: str) -> str:
     return f"follows {stage}, which came out different"
 
 
-def failed(failure: Receipt) -> str:
+def failed(failure: Failure) -> str:
     """What a failure says, on one line."""
-    text = " ".join((failure.error or "").split())
+    text = " ".join(failure.error.split())
     return f"failed before: {text if len(text) <= _LONGEST else text[: _LONGEST - 1] + '…'}"
 
 
@@ -55,8 +55,6 @@ def what_changed(
         checkpoint: the stage's weights, by name.
     """
     before = receipt.basis
-    if not before:
-        return "made otherwise, by a release that did not record how"
     changes: list[str] = []
     if before.get("version") != basis.get("version"):
         changes.append(f"stage version {before.get('version')} → {basis.get('version')}")

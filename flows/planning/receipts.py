@@ -1,20 +1,21 @@
-"""How a product gets its receipt: withdrawn first, written last; a failure leaves a note."""
+"""How a product gets its receipt: the old one is removed first, the new one is written last."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
+from flows.planning.plan import Job
 from flows.planning.products import inputs_now, marks_of
 from flows.planning.run_paths import RunPaths
+from flows.planning.stages import STAGE
 from pipeline.errors import StoreError
-from pipeline.types import Receipt
+from pipeline.types import Failure, Receipt
 from storage.files.checksums import product_digest
 from storage.run.ledger import Ledger
 
@@ -22,15 +23,18 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass
-class Work:
-    """What is filled in while a stage works.
+class Outcome:
+    """What a job comes to. The work of the stage fills it in.
 
     Attributes:
-        set_aside: video -> why it could not be worked on.
-        counts: figures of the work.
-        seconds: where its time went (``flows/timing.py``).
+        skipped_before: video -> reason, for the videos that an earlier stage skipped.
+        set_aside: video -> reason, for the videos that this stage skipped.
+        counts: how many frames, texts, boxes and so on.
+        seconds: where the time went (``flows/timing.py``).
+        receipt: once it is committed.
     """
 
+    skipped_before: Mapping[str, str] = field(default_factory=dict)
     set_aside: dict[str, str] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -40,69 +44,62 @@ class Work:
 @contextmanager
 def receipted(
     paths: RunPaths,
-    stage: str,
-    shard: str,
-    fingerprint: str,
-    videos: Sequence[str],
-    basis: Mapping[str, Any],
-    reads: tuple[Collection[str], Collection[str]],
-) -> Iterator[Work]:
-    """Commits the receipt of the work in the block when it ends without an error.
+    job: Job,
+    outcome: Outcome,
+    stages: Collection[str],
+    shards: Collection[str] = (),
+) -> Iterator[None]:
+    """Commits the receipt of the work in the block if it ends without an error.
 
     Args:
-        basis: what the fingerprint was made of.
-        reads: the run's stages and, for a stage of the whole run, its finished shards.
+        stages: names of the stages that the run has.
+        shards: for a stage of the whole run, the finished shards.
 
     Raises:
         Exception: what the block raises, once it is noted in the ledger.
     """
-    ledger = Ledger(paths.folder)
-    made_from = inputs_now(ledger, stage, shard, *reads)
-    ledger.withdraw(stage, shard)
-    started, work = time.monotonic(), Work()
-    asked = Receipt(stage, shard, fingerprint, tuple(videos), basis=dict(basis))
+    ledger, stage, shard = Ledger(paths.folder), STAGE[job.stage], job.shard
+    made_from = inputs_now(ledger, stage, shard.name, stages, shards)
+    ledger.withdraw(job.stage, shard.name)
+    started = time.monotonic()
     try:
-        yield work
+        yield
     except Exception as error:
-        note_failure(ledger, asked, error, time.monotonic() - started)
+        note_failure(ledger, job, error, time.monotonic() - started)
         raise
-    files = marks_of(paths, stage, shard, videos)
-    work.receipt = Receipt(
-        stage,
-        shard,
-        fingerprint,
-        tuple(videos),
-        set_aside=work.set_aside,
-        counts={
-            name: float(count) for name, count in sorted({**work.counts, **work.seconds}.items())
-        },
+    files = marks_of(paths, stage, shard.name, shard.videos)
+    counts = {**outcome.counts, **outcome.seconds}
+    outcome.receipt = Receipt(
+        job.stage,
+        shard.name,
+        job.fingerprint,
+        shard.videos,
+        set_aside=outcome.set_aside,
+        counts={name: float(count) for name, count in sorted(counts.items())},
         seconds=time.monotonic() - started,
-        basis=dict(basis),
+        basis=dict(job.basis),
         made_from=made_from,
         files=files,
         product=product_digest(files),
     )
-    ledger.commit(work.receipt)
+    ledger.commit(outcome.receipt)
 
 
-def note_failure(ledger: Ledger, asked: Receipt, error: Exception, seconds: float = 0.0) -> None:
-    """Notes in the ledger that the work that a receipt was to be for failed."""
-    before = ledger.failure(asked.stage, asked.shard)
-    tried = before.attempts if before and before.fingerprint == asked.fingerprint else 0
+def note_failure(ledger: Ledger, job: Job, error: Exception, seconds: float = 0.0) -> None:
+    """Notes in the ledger that a job failed."""
+    before = ledger.failure(job.stage, job.shard.name)
+    tried = before.attempts if before and before.fingerprint == job.fingerprint else 0
+    failure = Failure(
+        job.stage,
+        job.shard.name,
+        job.fingerprint,
+        error=f"{type(error).__name__}: {error}",
+        seconds=seconds,
+        attempts=tried + 1,
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
     try:
-        ledger.fail(
-            Receipt(
-                asked.stage,
-                asked.shard,
-                asked.fingerprint,
-                asked.videos,
-                seconds=seconds,
-                basis=asked.basis,
-                error=f"{type(error).__name__}: {error}",
-                attempts=tried + 1,
-                time=datetime.now(UTC).isoformat(timespec="seconds"),
-            )
-        )
+        ledger.fail(failure)
     except (StoreError, OSError) as other:
-        # The disk that is full may be what failed: the note is a help, the missing receipt counts.
-        logger.warning("%s %s: its failure is not noted (%s)", asked.stage, asked.shard, other)
+        # The disk that is full may be what failed. The note only helps; the missing receipt counts.
+        logger.warning("%s: its failure is not noted (%s)", job.name, other)

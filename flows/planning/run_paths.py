@@ -5,25 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-SHARD_STAGES = ("augment", "ground", "segment", "fuse", "rank")
-"""Stages that work on one shard of videos, in order."""
-
-RUN_STAGES = ("merge", "student", "evaluate", "report")
-"""Stages that work on the whole run, in order; their one shard is ``ALL``."""
-
-STAGES = SHARD_STAGES + RUN_STAGES
-ALL = "all"
-
-WEIGHTS = "model.safetensors"
-"""Of a student, in its folder."""
-
-_SUFFIX = {
-    "augment": ".parquet",
-    "ground": ".parquet",
-    "segment": ".zarr",
-    "fuse": ".zarr",
-    "rank": ".parquet",
-}
+from flows.planning.stages import STAGE
 
 
 @dataclass(frozen=True)
@@ -38,21 +20,7 @@ class RunPaths:
 
     def part(self, stage: str, shard: str) -> Path:
         """The product of a stage for one shard."""
-        return self.folder / stage / f"{shard}{_SUFFIX[stage]}"
-
-    def product(self, stage: str, shard: str) -> Path:
-        """What must be there for the stage's receipt to count."""
-        match stage:
-            case "merge":
-                return self.quality
-            case "student":
-                return self.student
-            case "evaluate":
-                return self.metrics
-            case "report":
-                return self.report
-            case _:
-                return self.part(stage, shard)
+        return self.folder / stage / f"{shard}{STAGE[stage].suffix}"
 
     @property
     def config(self) -> Path:
@@ -90,8 +58,3 @@ class RunPaths:
     @property
     def report(self) -> Path:
         return self.folder / "report" / "index.html"
-
-
-def weights_of_student(place: Path) -> Path:
-    """The file of a student's weights, which its folder stands for as well."""
-    return place / WEIGHTS if place.is_dir() else place

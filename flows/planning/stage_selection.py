@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.planning.run_paths import STAGES
+from flows.planning.stages import STAGES
 from pipeline.config import RunConfig
 from pipeline.errors import ConfigError
 

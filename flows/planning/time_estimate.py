@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flows.planning.plan import Job, Plan
-from flows.planning.run_paths import SHARD_STAGES
+from flows.planning.stages import SHARD_STAGES
 
 WORTH_SAYING = 10.0
 """Seconds; of less nobody needs to be told."""

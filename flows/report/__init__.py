@@ -9,12 +9,12 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from flows.commands.terminal import FIGURES, SYSTEMS, figure
 from flows.context import Workshop
+from flows.evaluation.metrics_table import FIGURES, SYSTEMS, figure
+from flows.finished_results import FinishedMasks, prediction_split, student_is_done
 from flows.report.charts import BINS, histogram_bars, shares
 from flows.report.gather import cards, pick_samples, read_metrics, read_quality, read_work
 from flows.report.stage_table import SHARES
-from flows.training.build import FinishedMasks, prediction_split, student_is_done
 from pipeline.config import dump_config
 from storage.arrays.masks import MaskStore
 from storage.files.atomic import replace_file

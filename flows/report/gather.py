@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from flows.context import Workshop
-from flows.labelling.stage_inputs import pick_frames
-from flows.planning.run_paths import ALL, SHARD_STAGES, STAGES
+from flows.planning.stages import ALL, SHARD_STAGES, STAGES
 from flows.report.charts import Histogram
 from flows.report.draw import TRUE, jpeg_url, overlay, predicted_frame
 from flows.report.stage_table import stage_rows
@@ -20,7 +19,15 @@ from flows.timing import KINDS
 from pipeline.errors import InputError, StoreError
 from pipeline.metrics import region_similarity
 from pipeline.ports import DatasetReader
-from pipeline.types import Augmentation, Expression, FrameIndex, FrameQuality, Receipt, Status
+from pipeline.sampling import pick_frames
+from pipeline.types import (
+    Augmentation,
+    Expression,
+    Failure,
+    FrameIndex,
+    FrameQuality,
+    Status,
+)
 from storage.arrays.masks import MaskStore
 from storage.run.ledger import Ledger
 from storage.tables import iter_quality, read_augmentations
@@ -98,9 +105,8 @@ def read_quality(shop: Workshop, samples: Sequence[tuple[str, str]]) -> Quality:
     found = Quality(new_histograms())
     wanted = set(samples)
     for receipt in Ledger(shop.paths.folder).receipts("rank"):
-        if receipt.error is None:
-            for row in iter_quality(shop.paths.part("rank", receipt.shard)):
-                _add_row(found, row, (row.video, row.expression) in wanted)
+        for row in iter_quality(shop.paths.part("rank", receipt.shard)):
+            _add_row(found, row, (row.video, row.expression) in wanted)
     return found
 
 
@@ -236,7 +242,7 @@ class Work:
     set_aside: list[tuple[str, str, str]]
     left_out: list[tuple[str, int]]
     texts: dict[str, int]
-    failed: list[Receipt] = field(default_factory=list)
+    failed: list[Failure] = field(default_factory=list)
 
 
 def read_work(shop: Workshop) -> Work:

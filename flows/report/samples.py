@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from flows.context import Workshop
+from flows.finished_results import FinishedMasks
 from flows.report.gather import cards, pick_samples
-from flows.training.build import FinishedMasks
 
 SAMPLES = 6
 FRAMES = 4

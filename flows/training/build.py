@@ -1,24 +1,18 @@
-"""What a student is made of by its configuration: its encoders, what it is shown, whose masks; and
-whether what it predicted counts.
-"""
+"""Builds the student of a configuration: its encoders, its clips, and the masks it learns from."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from rich.markup import escape
+from typing import TYPE_CHECKING
 
 from flows.context import Workshop
-from flows.planning.plan import Plan
-from flows.planning.run_paths import ALL, RunPaths, weights_of_student
+from flows.finished_results import own_masks
 from flows.training.sentences import StoredSentences
 from pipeline.config import RunConfig, StudentConfig
-from pipeline.errors import ConfigError, InputError
+from pipeline.errors import ConfigError
 from pipeline.ports import DatasetReader, MaskSource
+from stages.common.checkpoints import weights_of_student
 from storage.arrays.masks import MaskStore
 from storage.datasets.weak import WeakView
-from storage.run.ledger import Ledger
-from storage.run.lock_holder import lock_holder
 
 if TYPE_CHECKING:
     import torch
@@ -99,89 +93,6 @@ def masks_to_train_on(shop: Workshop) -> MaskStore:
             " `pseudolabels predict --to STORE.zarr` a student's"
         )
     return store
-
-
-class FinishedMasks(MaskStore):
-    """The masks of a run that receipts of ``rank`` stand for; others are as if they were not there.
-    A folder without a ledger is no run's, and all its masks count.
-
-    Args:
-        paths: of the run.
-    """
-
-    def __init__(self, paths: RunPaths) -> None:
-        super().__init__(paths.masks)
-        ledger = Ledger(paths.folder)
-        finished = [receipt for receipt in ledger.receipts("rank") if receipt.error is None]
-        self._finished = {video for receipt in finished for video in receipt.videos}
-        if not ledger.folder.is_dir():
-            self._finished.update(super().videos())
-
-    def videos(self) -> list[str]:
-        return [video for video in super().videos() if video in self._finished]
-
-    def __contains__(self, video_id: str) -> bool:
-        return video_id in self._finished and super().__contains__(video_id)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_finished": self._finished}
-
-
-def own_masks(shop: Workshop) -> FinishedMasks:
-    """The masks that a run has finished; says so where there are others, or another process writes
-    to the run.
-    """
-    store, paths = FinishedMasks(shop.paths), shop.paths
-    total = len(MaskStore(paths.masks).videos())
-    if (left_out := total - len(store.videos())) > 0:
-        shop.progress.say(
-            f"{escape(str(paths.masks))}: {left_out} of {total} videos are left out, whose masks"
-            " the run has not finished; `pseudolabels run` finishes them"
-        )
-    # A stage of a run has a plan, and holds the lock itself.
-    if shop.plan is None and (holder := lock_holder(paths.folder)) is not None:
-        shop.progress.say(
-            f"{escape(str(paths.folder))}: a run writes here ({escape(holder)}); its masks may"
-            " change while they are read"
-        )
-    return store
-
-
-def prediction_split(shop: Workshop) -> str:
-    """The split that the student predicts: the one asked for, else ``valid`` where there is one,
-    else the labelled one.
-
-    Raises:
-        InputError: there is a ``valid``, and it is damaged.
-    """
-    asked = shop.config.dataset.predict_split
-    if asked is not None:
-        return asked
-    try:
-        if shop.reader("valid").video_ids():
-            return "valid"
-    except InputError as error:
-        if not _is_absent(error, "valid"):
-            raise
-    return shop.config.dataset.split
-
-
-def _is_absent(error: InputError, split: str) -> bool:
-    """Whether a reader did not open for want of the split, rather than for a damaged one: its files
-    are not there, or the data set has no split of that name."""
-    return error.missing or error.found == f"split {split!r}"
-
-
-def student_is_done(paths: RunPaths, plan: Plan) -> bool:
-    """Whether the ledger holds the student's receipt of a plan, of all shards or of some; without
-    it, predictions that are there are of a student that failed or of another configuration.
-    """
-    ledger = Ledger(paths.folder)
-    return any(
-        ledger.is_done("student", ALL, fingerprint)
-        for job in plan.jobs.get("student", ())
-        for fingerprint in (job.fingerprint, f"partial-{job.fingerprint}")
-    )
 
 
 def supervision_of(

@@ -13,8 +13,8 @@ import numpy as np
 from rich.console import Console
 
 from flows.context import Workshop
-from flows.planning.fingerprints import base_of_predictions
-from flows.planning.run_paths import WEIGHTS, RunPaths
+from flows.planning.fingerprints import prediction_basis
+from flows.planning.run_paths import RunPaths
 from flows.progress import reporter
 from flows.training.build import build_student
 from pipeline.config import RunConfig, load_config
@@ -23,6 +23,7 @@ from pipeline.fingerprint import digest, file_digest
 from pipeline.packed_masks import PackedMasks
 from pipeline.ports import DatasetReader
 from pipeline.types import Expression, PseudoMask, Status, VideoRef
+from stages.common.checkpoints import WEIGHTS
 from storage.arrays.masks import MaskStore
 from storage.exports.streamed import MaskSink, open_sink
 from storage.files.atomic import replace_file
@@ -100,7 +101,7 @@ def made_by(shop: Workshop, folder: Path, how: How) -> str:
         folder: of the student.
     """
     config = config_of_student(folder, shop.config)
-    basis = base_of_predictions(config, shop.weight_digests().of_checkpoint)
+    basis = prediction_basis(config, shop.weight_digests().of_checkpoint)
     return digest({"student": file_digest(folder / WEIGHTS), "basis": basis, "how": vars(how)})
 
 

@@ -6,7 +6,8 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from flows.planning.run_paths import SHARD_STAGES, RunPaths
+from flows.planning.run_paths import RunPaths
+from flows.planning.stages import SHARD_STAGES
 from pipeline.types import Augmentation
 from storage.run.layout import known_layout
 from storage.run.ledger import Ledger

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from flows.context import Workshop
-from flows.planning.fingerprints import base_of
+from flows.planning.fingerprints import student_basis
 from flows.planning.products import joined
-from flows.planning.run_paths import WEIGHTS
 from flows.training.build import clips_of, student_to_train
 from flows.training.curves import TensorBoard, curves_markdown, write_curves
 from flows.training.predict import How, made_by, predict_split
 from pipeline.fingerprint import digest
+from stages.common.checkpoints import WEIGHTS
 from storage.files.atomic import explain_disk_errors, replace_file
 from storage.run.ledger import Ledger
 
@@ -56,12 +56,8 @@ def train_and_predict(shop: Workshop, split: str) -> Counter[str]:
     """
 
     def publish(history: History) -> None:
-        if shop.observer is not None:
-            from flows.orchestration import artifacts
-
-            name = shop.paths.folder.name
-            page = curves_markdown(history, f"Training of {name}")
-            shop.observer.tell(lambda: artifacts.curves_page(page, name))
+        name = shop.paths.folder.name
+        shop.publish(name, curves_markdown(history, f"Training of {name}"))
 
     trained = train_student(shop, shop.paths.student, publish=publish)
     if shop.paths.predictions.exists():
@@ -181,7 +177,7 @@ def identity_of(shop: Workshop) -> str:
         stage: joined({receipt.shard: receipt.product for receipt in ledger.receipts(stage)})
         for stage in ("augment", "rank")
     }
-    basis = base_of("student", shop.config, shop.weight_digests().of_checkpoint)
+    basis = student_basis(shop.config, shop.weight_digests().of_checkpoint)
     return digest({"student": basis, "made_from": made_from})
 
 

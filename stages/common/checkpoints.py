@@ -12,6 +12,9 @@ from pipeline.errors import CheckpointError
 
 DEMO_FOLDER = Path(__file__).parents[1] / "demo" / "weights"
 DEMO_NAMES = ("ground", "segment", "captioner")
+WEIGHTS = "model.safetensors"
+"""The file of a student's weights, in its folder."""
+
 REMEDY = "`pseudolabels doctor` lists the weights and where each comes from"
 
 _BLOCK = 1 << 22
@@ -95,3 +98,8 @@ def check_digest(checkpoint: str, expected: str | None) -> None:
             f"sha256 {expected}",
             "fetch the file again, or correct sha256 in the configuration",
         )
+
+
+def weights_of_student(place: Path) -> Path:
+    """The file of a student's weights, given the file or the student's folder."""
+    return place / WEIGHTS if place.is_dir() else place

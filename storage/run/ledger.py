@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-from pipeline.types import Receipt
+from pipeline.types import Failure, Receipt
 from storage.files.names import safe_name
 from storage.files.sealed_json import read_sealed, write_sealed
 
 logger = logging.getLogger(__name__)
 
 _FAILURE = ".failed.json"
-_FIELDS = frozenset(field.name for field in fields(Receipt))
-_NEW = ("basis", "made_from", "files", "product", "attempts", "time")
+Note = TypeVar("Note", Receipt, Failure)
 
 
 class Ledger:
@@ -34,45 +33,41 @@ class Ledger:
 
     def receipt(self, stage: str, shard: str) -> Receipt | None:
         """The receipt of a stage on a shard; None if there is none, or none that can be read."""
-        return _read_receipt(self._path(stage, shard))
+        return _read_if_there(self._path(stage, shard), Receipt)
 
     def commit(self, receipt: Receipt) -> None:
         """Writes a receipt over whatever was there. Raises StoreError if the disk is full."""
-        write_sealed(self._path(receipt.stage, receipt.shard), _values(receipt))
+        write_sealed(self._path(receipt.stage, receipt.shard), asdict(receipt))
         self.failure_path(receipt.stage, receipt.shard).unlink(missing_ok=True)
 
     def withdraw(self, stage: str, shard: str) -> None:
         """Removes a receipt, if there is one; to be done before its product is replaced."""
         self._path(stage, shard).unlink(missing_ok=True)
 
-    def fail(self, receipt: Receipt) -> None:
-        """Notes that a stage failed on a shard; beside its receipt, never over it.
-
-        Args:
-            receipt: with an error. A later :meth:`commit` removes the note.
+    def fail(self, failure: Failure) -> None:
+        """Notes that a stage failed on a shard, beside its receipt. A later :meth:`commit` removes
+        the note.
         """
-        if receipt.error is None:
-            raise ValueError(f"{receipt.stage} {receipt.shard}: a failure needs an error")
-        write_sealed(self.failure_path(receipt.stage, receipt.shard), _values(receipt))
+        write_sealed(self.failure_path(failure.stage, failure.shard), asdict(failure))
 
-    def failure(self, stage: str, shard: str) -> Receipt | None:
+    def failure(self, stage: str, shard: str) -> Failure | None:
         """The note of a failure; None if there is none that can be read."""
-        return _read_receipt(self.failure_path(stage, shard))
+        return _read_if_there(self.failure_path(stage, shard), Failure)
 
-    def failures(self, stage: str) -> list[Receipt]:
+    def failures(self, stage: str) -> list[Failure]:
         """All notes of failures of a stage, by shard."""
         paths = sorted((self.folder / stage).glob(f"*{_FAILURE}"))
-        found = (_read_receipt(path) for path in paths if not path.name.startswith("."))
-        return [receipt for receipt in found if receipt is not None]
+        found = (_read_if_there(path, Failure) for path in paths if not path.name.startswith("."))
+        return [failure for failure in found if failure is not None]
 
     def is_done(self, stage: str, shard: str, fingerprint: str) -> bool:
-        """Whether the stage has a receipt without an error and with this fingerprint."""
+        """Whether the stage has a receipt with this fingerprint."""
         receipt = self.receipt(stage, shard)
-        return receipt is not None and receipt.error is None and receipt.fingerprint == fingerprint
+        return receipt is not None and receipt.fingerprint == fingerprint
 
     def receipts(self, stage: str) -> list[Receipt]:
         """All receipts of a stage, by shard."""
-        found = (_read_receipt(path) for path in self.receipt_paths(stage))
+        found = (_read_if_there(path, Receipt) for path in self.receipt_paths(stage))
         return [receipt for receipt in found if receipt is not None]
 
     def receipt_paths(self, stage: str) -> Iterator[Path]:
@@ -92,38 +87,38 @@ class Ledger:
 
 
 def read_receipt(path: Path) -> Receipt:
-    """The receipt in a file; keys that this release does not know are passed over.
+    """The receipt in a file.
 
     Raises:
         OSError: as ``open`` does.
         ValueError: not a receipt, or its bytes are not those that were written.
     """
+    return _read(path, Receipt)
+
+
+def _read(path: Path, kind: type[Note]) -> Note:
     values, sealed = read_sealed(path)
-    if not sealed and values.keys() & {"files", "product"}:
+    if not sealed:
         raise ValueError("its checksum is gone")
+    names = {field.name for field in fields(kind)}
     try:
-        known = {name: value for name, value in values.items() if name in _FIELDS}
-        receipt = Receipt(**{**known, "videos": tuple(values["videos"])})
+        if "videos" in names:
+            values = {**values, "videos": tuple(values["videos"])}
+        note = kind(**{name: value for name, value in values.items() if name in names})
     except (KeyError, TypeError) as error:
-        raise ValueError(f"not a receipt ({error})") from error
+        raise ValueError(f"not a {kind.__name__.lower()} ({error})") from error
     expected = (path.parent.name, path.name.removesuffix(_FAILURE).removesuffix(".json"))
-    if (receipt.stage, receipt.shard) != expected:
-        raise ValueError(f"of {receipt.stage} {receipt.shard}, and lies at {'/'.join(expected)}")
-    return receipt
+    if (note.stage, note.shard) != expected:
+        raise ValueError(f"of {note.stage} {note.shard}, and lies at {'/'.join(expected)}")
+    return note
 
 
-def _read_receipt(path: Path) -> Receipt | None:
+def _read_if_there(path: Path, kind: type[Note]) -> Note | None:
     try:
-        return read_receipt(path)
+        return _read(path, kind)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:
         # Without a receipt the work is done again, which is always right.
         logger.warning("%s: no readable receipt (%s); its shard is done again", path, error)
         return None
-
-
-def _values(receipt: Receipt) -> dict[str, Any]:
-    """What is written of a receipt: empty fields of later releases are left out."""
-    values = {name: getattr(receipt, name) for name in _FIELDS}
-    return {name: value for name, value in values.items() if value or name not in _NEW}

@@ -20,7 +20,6 @@ from typing import Any
 import torch
 from PIL import Image
 
-from flows.commands.run import plan_with
 from pipeline.config import load_config
 from pipeline.errors import PseudoLabelError, UnusableAnswerError
 from stages.augment.parse import MAXIMUM_CHARACTERS, parse_answer
@@ -395,7 +394,7 @@ def broken_receipts(site: Site) -> None:
     else:
         key = site.pick("videos", "counts", "set_aside", "fingerprint", "error")
         path.write_text(json.dumps({**values, key: site.random.choice((3, True, [3], {"a": []}))}))
-    plan = plan_with(shop)
+    plan = shop.make_plan()
     assert [job.shard.name for job in plan.pending("segment")] == ["00000"]
     assert not plan.pending("ground")
 

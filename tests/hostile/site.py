@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from flows.commands.run import plan_with
 from flows.context import Workshop
-from flows.labelling.run_stages import finish_stage
-from flows.labelling.shard_stages import do_shard
-from flows.planning.run_paths import SHARD_STAGES
+from flows.labelling.jobs import do_job
+from flows.planning.stages import SHARD_STAGES
 from pipeline.config import load_config
 from pipeline.errors import InputError, PseudoLabelError
 from pipeline.types import FrameIndex
@@ -114,11 +113,11 @@ def set_aside(site: Site) -> dict[str, str]:
 def label(site: Site, *last: str) -> dict[str, str]:
     """All stages on the data set with stand-ins for the models; video -> why it was set aside."""
     shop = site.shop()
-    shop.plan = plan_with(shop)
+    shop.plan = shop.make_plan()
     reasons: dict[str, str] = {}
     for shard in shop.plan.shards:
         for stage in SHARD_STAGES:
-            reasons.update(do_shard(shop, shop.plan.job(stage, shard.name)).set_aside)
+            reasons.update(do_job(shop.plan.job(stage, shard.name), shop).set_aside)
     for stage in last:
-        finish_stage(shop, stage, "x")
+        do_job(replace(shop.the_plan.job(stage, "all"), fingerprint="x"), shop)
     return reasons

@@ -9,10 +9,9 @@ import pytest
 
 from flows.context import Workshop
 from flows.exchange.export import write_augmentations_of
-from flows.orchestration.labelling_flow import RunFailedError
+from flows.labelling.executor import RunFailedError
 from flows.planning.plan import Plan
-from flows.planning.products import READS
-from flows.planning.run_paths import SHARD_STAGES
+from flows.planning.stages import SHARD_STAGES, STAGE
 from pipeline.errors import (
     CheckpointError,
     ConfigError,
@@ -167,10 +166,7 @@ def test_what_the_next_shard_would_meet_as_well_ends_the_run_at_once(
 
 
 def test_what_can_pass_is_retried(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    import flows.orchestration.labelling_flow
-
-    quick = flows.orchestration.labelling_flow.shard_task.with_options(retry_delay_seconds=0)
-    monkeypatch.setattr(flows.orchestration.labelling_flow, "shard_task", quick)
+    monkeypatch.setattr("flows.labelling.jobs.RETRY_SECONDS", (0, 0))
     failures = [ConnectionError("lost"), ConnectionError("lost")]
 
     class Flaky(FakeSegmenter):
@@ -382,7 +378,7 @@ def test_work_done_again_with_another_result_takes_what_follows_along(site: Site
     made = {stage: ledger.receipt(stage, "00000") for stage in SHARD_STAGES}
     for stage in SHARD_STAGES[1:]:
         assert made[stage] is not None
-        assert made[stage].made_from == {name: made[name].product for name in READS[stage]}
+        assert made[stage].made_from == {name: made[name].product for name in STAGE[stage].reads}
     assert not site.run().pending()
     masks, _, _ = MaskStore(site.folder / "pseudomasks.zarr").read("clip00", "0")
     others, _, _ = MaskStore(site.folder / "pseudomasks.zarr").read("clip02", "0")

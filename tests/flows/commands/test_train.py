@@ -22,12 +22,11 @@ from safetensors.torch import load_file
 
 from benchmarks.students import FirstVideos
 from flows.commands import train as train_module
-from flows.commands.run import plan_of
 from flows.commands.train import train_run
 from flows.context import Workshop
-from flows.labelling.shard_stages import do_shard
+from flows.labelling.jobs import do_job
 from flows.orchestration import ray_training
-from flows.planning.fingerprints import base_of
+from flows.planning.fingerprints import ground_basis
 from flows.planning.plan import Job
 from flows.training.build import clips_of, masks_to_train_on
 from flows.training.curves import curves_markdown, write_curves
@@ -177,8 +176,8 @@ def test_text_alone_needs_sentences_and_no_mask(
     )
     with pytest.raises(ConfigError, match=r"shapes-train: no sentences; .*--to-stage augment"):
         train_run(config, None, QUIET)
-    for shard in plan_of(config).shards:
-        do_shard(Workshop(config), Job("augment", shard, "test"))
+    for shard in Workshop(config).make_plan(remember=False).shards:
+        do_job(Job("augment", shard, "test"), Workshop(config))
     assert train_run(config, None, QUIET).is_dir()
     assert not caplog.messages
     lost = sorted((site / "data" / "train" / "JPEGImages" / "train00001").iterdir())[3]
@@ -239,7 +238,6 @@ def test_masks_that_the_run_has_not_finished_teach_nothing(site: Path) -> None:
     config, told = config_of(site), Told()
     ledger = Ledger(config.run_folder)
     ledger.commit(Receipt("rank", "00000", "f", ("train00000",)))
-    ledger.commit(Receipt("rank", "00001", "f", ("train00001",), error="from an early release"))
     store = masks_to_train_on(Workshop(config, progress=told))
     assert store.videos() == ["train00000"] and {v for v, _ in store.samples()} == {"train00000"}
     assert "train00001" not in store and "train00001" not in pickle.loads(pickle.dumps(store))
@@ -316,7 +314,7 @@ def test_groprompt_learns_from_boxes_and_adapts_the_grounder_of_the_next_run(sit
     layer = "layers.0.linear1.weight"
     assert torch.equal(adapted[f"transformer.decoder.{layer}"], learnt[f"decoder.{layer}"])
     bases = [
-        base_of("ground", config_of(site, *more), lambda checkpoint: checkpoint)
+        ground_basis(config_of(site, *more), lambda checkpoint: checkpoint)
         for more in ((), (f"ground.adapter={str(adapter)!r}",))
     ]
     assert bases[1] == bases[0] | {"adapter": str(adapter)}

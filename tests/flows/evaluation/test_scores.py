@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 
-from flows.evaluation.scores import SampleScore, baseline_masks, score_sample, summarise
+from flows.evaluation.scores import SampleScore, score_sample, summarise
 from pipeline.types import (
     Augmentation,
     Boxes,
@@ -12,6 +12,7 @@ from pipeline.types import (
     SampleKey,
     Status,
 )
+from stages.baseline import baseline_masks
 
 U, P, A = Status.UNKNOWN, Status.PRESENT, Status.ABSENT
 

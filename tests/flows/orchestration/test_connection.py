@@ -1,7 +1,7 @@
 import httpx
 import pytest
 
-from flows.orchestration.connection import CHECKS, Observer
+from flows.orchestration.connection import CHECKS, Connection
 from flows.orchestration.server import ServerError
 
 
@@ -23,20 +23,20 @@ class World:
             raise self.restarts
         return self.restarts
 
-    def observer(self) -> Observer:
-        return Observer("http://here/api", self.said.append, self.healthy, self.restart, pause=0)
+    def connection(self) -> Connection:
+        return Connection("http://here/api", self.said.append, self.healthy, self.restart, pause=0)
 
 
 def test_a_server_that_is_only_slow_is_no_lost_server() -> None:
     world = World([False] * (CHECKS - 1) + [True])
-    assert world.observer().present()
+    assert world.connection().present()
     assert world.restarted == 0
 
 
 def test_our_own_server_is_started_again_and_the_run_says_so() -> None:
     world = World([], restarts=True)
-    observer = world.observer()
-    assert observer.present()
+    connection = world.connection()
+    assert connection.present()
     assert world.restarted == 1
     [line] = world.said
     assert "http://here went away; it was started again" in line
@@ -45,12 +45,12 @@ def test_our_own_server_is_started_again_and_the_run_says_so() -> None:
 @pytest.mark.parametrize("restarts", [False, ServerError("port 4200 is taken")])
 def test_without_a_server_the_run_goes_on_and_says_so_once(restarts: bool | Exception) -> None:
     world = World([], restarts)
-    observer = world.observer()
+    connection = world.connection()
     calls: list[int] = []
     for _ in range(3):
-        assert not observer.present()
-        assert observer.tell(lambda: calls.append(1)) is None
-    observer.give_up()
+        assert not connection.present()
+        assert connection.tell(lambda: calls.append(1)) is None
+    connection.give_up()
     assert calls == []
     assert world.restarted == 1
     [line] = world.said
@@ -60,13 +60,13 @@ def test_without_a_server_the_run_goes_on_and_says_so_once(restarts: bool | Exce
 
 def test_a_picture_that_prefect_does_not_take_stops_nothing() -> None:
     world = World([True, True])
-    observer = world.observer()
+    connection = world.connection()
 
     def lose() -> None:
         raise httpx.ConnectError("refused")
 
-    assert observer.tell(lose) is None
-    assert observer.tell(lambda: 3) == 3
+    assert connection.tell(lose) is None
+    assert connection.tell(lambda: 3) == 3
     assert world.said == []
 
 
@@ -75,4 +75,4 @@ def test_errors_of_our_own_are_not_taken_for_the_servers() -> None:
         raise KeyError("a bug")
 
     with pytest.raises(KeyError):
-        World([True]).observer().tell(wrong)
+        World([True]).connection().tell(wrong)

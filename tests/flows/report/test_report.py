@@ -3,7 +3,6 @@ import re
 import numpy as np
 import pytest
 
-from flows.commands.run import plan_with
 from flows.context import Workshop
 from flows.report.charts import BINS, Histogram, histogram_bars, shares
 from flows.report.draw import jpeg_url, overlay, predicted_frame
@@ -76,7 +75,7 @@ def test_the_page_is_whole_safe_and_needs_nothing_else(hostile: Site) -> None:
     assert '<html lang="en">' in page
     assert not re.search(r"<img(?![^>]* alt=)", page)
     shop = Workshop(hostile.config(), fake_parts(hostile.weights))
-    shop.plan = plan_with(shop)
+    shop.plan = shop.make_plan()
     markdown = markdown_page(shop)
     assert r"\<script\>" in markdown
     assert "data:image/jpeg" in markdown

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flows.context import Workshop
-from flows.training.build import prediction_split
+from flows.finished_results import prediction_split
 from pipeline.config import load_config
 from pipeline.errors import InputError
 from tests.storage.datasets import trees

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from flows.commands.run import plan_with
 from flows.context import Workshop
-from flows.labelling.run_stages import finish_stage
-from flows.planning.fingerprints import base_of, base_of_predictions
+from flows.labelling.jobs import do_job
+from flows.planning.fingerprints import ground_basis, prediction_basis, student_basis
 from flows.training.build import build_student, supervision_of
 from flows.training.train import train_and_predict
 from pipeline.config import RunConfig, StudentConfig, load_config
@@ -36,7 +36,7 @@ CPU = torch.device("cpu")
 
 def basis(*overrides: str) -> dict[str, Any]:
     config = load_config(None, [f"student.{override}" for override in overrides])
-    return base_of("student", config, lambda name: name)
+    return student_basis(config, lambda name: name)
 
 
 @pytest.mark.parametrize(
@@ -91,19 +91,17 @@ def test_what_is_on_is_in_the_fingerprint(overrides: tuple[str, ...]) -> None:
 def test_groprompt_follows_the_grounder_whatever_the_boxes_are(source: str, override: str) -> None:
     words = ["student.model=groprompt", f"ground.source={source}", "ground.checkpoint=a.pth"]
     found = [
-        base_of("student", load_config(None, [*words, *more]), lambda name: name)
+        student_basis(load_config(None, [*words, *more]), lambda name: name)
         for more in ((), (f"ground.{override}",))
     ]
     assert found[0] != found[1]
-    annotated = base_of(
-        "ground", load_config(None, ["ground.source=annotation"]), lambda name: name
-    )
+    annotated = ground_basis(load_config(None, ["ground.source=annotation"]), lambda name: name)
     assert "weights" not in annotated, "the data set's boxes need no grounder"
 
 
 def test_masks_follow_from_what_predicts_and_not_from_what_taught_it(tmp_path: Path) -> None:
     def found(*overrides: str) -> dict[str, Any]:
-        return base_of_predictions(load_config(None, overrides), lambda name: name)
+        return prediction_basis(load_config(None, overrides), lambda name: name)
 
     plain = found()
     assert found(f"student.masks={str(tmp_path / 'gone.zarr')!r}", "student.start=gone") == plain
@@ -254,11 +252,11 @@ def test_the_stage_keeps_nothing_that_another_student_predicted(
     predictions = MaskStore(shop.paths.predictions)
     assert predictions.videos() == ["train00000", "train00001"], "those of valid are gone"
     second = load_config(None, [*words, f"student.masks={str(predictions.path)!r}"])
-    before = base_of("student", second, lambda name: name)
+    before = student_basis(second, lambda name: name)
     train_and_predict(Workshop(load_config(None, words)), "train")
-    assert base_of("student", second, lambda name: name) == before, "the same weights again"
+    assert student_basis(second, lambda name: name) == before, "the same weights again"
     train_and_predict(Workshop(load_config(None, [*words, "student.steps=2"])), "train")
-    assert base_of("student", second, lambda name: name) != before, "of another first student"
+    assert student_basis(second, lambda name: name) != before, "of another first student"
     next((tmp_path / "data/train/JPEGImages/train00001").iterdir()).unlink()
     source = f"student.masks={str(tmp_path / 'one.zarr')!r}"
     shutil.copytree(shop.paths.masks / "train00000", tmp_path / "one.zarr" / "train00000")
@@ -272,16 +270,16 @@ def test_predictions_are_the_students_only_with_its_receipt(
 ) -> None:
     words = (f"out={str(tmp_path)!r}", f"dataset.root={str(data[0])!r}", "device=cpu")
     shop = Workshop(load_config(None, words))
-    shop.plan = plan_with(shop)
+    shop.plan = shop.make_plan()
     store_truth(open_dataset("shapes", data[0], "valid"), shop.paths.predictions, weight=1.0)
     ledger, asked = Ledger(shop.paths.folder), shop.plan.job("student", "all").fingerprint
 
     def measured() -> Any:
-        finish_stage(shop, "evaluate", "f")
+        do_job(replace(shop.the_plan.job("evaluate", "all"), fingerprint="f"), shop)
         return json.loads(shop.paths.metrics.read_text())["student"]
 
     def shown() -> bool:
-        finish_stage(shop, "report", "f")
+        do_job(replace(shop.the_plan.job("report", "all"), fingerprint="f"), shop)
         return "What the student predicts" in shop.paths.report.read_text()
 
     assert measured() is None and not shown()

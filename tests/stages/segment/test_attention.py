@@ -85,11 +85,11 @@ def test_the_option_chooses(small_sam: Any, tmp_path: Path) -> None:
 
 
 def test_a_fingerprint_does_not_tell_them_apart() -> None:
-    from flows.planning.fingerprints import base_of
+    from flows.planning.fingerprints import segment_basis
     from pipeline.config import load_config
 
     both = [load_config(None, [f"segment.attention={name}"]) for name in ("sdpa", "explicit")]
-    first, second = (digest(base_of("segment", config, lambda _: "x")) for config in both)
+    first, second = (digest(segment_basis(config, lambda _: "x")) for config in both)
     assert both[0] != both[1] and first == second
 
 

@@ -31,14 +31,12 @@ def test_receipts_read_back(tmp_path: Path) -> None:
     assert ledger.receipts("ground") == []
 
 
-def test_done_means_this_fingerprint_and_no_error(tmp_path: Path) -> None:
+def test_done_means_this_fingerprint(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     assert not ledger.is_done("fuse", "00003", "abc")
     ledger.commit(RECEIPT)
     assert ledger.is_done("fuse", "00003", "abc")
     assert not ledger.is_done("fuse", "00003", "other")
-    ledger.commit(replace(RECEIPT, error="no space"))
-    assert not ledger.is_done("fuse", "00003", "abc")
 
 
 def test_a_withdrawn_receipt_is_gone(tmp_path: Path) -> None:

@@ -6,10 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flows.commands.run import plan_with
 from flows.context import Workshop
-from flows.labelling.shard_stages import do_shard
-from flows.planning.run_paths import SHARD_STAGES
+from flows.labelling.jobs import do_job
+from flows.planning.stages import SHARD_STAGES
 from pipeline.config import load_config
 from pipeline.errors import TooLargeError
 from storage.arrays.masks import MaskStore
@@ -33,8 +32,8 @@ def test_a_video_that_does_not_fit_into_memory_is_set_aside(tmp_path: Path) -> N
     words = ["dataset.name=refytvos", f'dataset.root="{data}"', f'out="{tmp_path / "runs"}"']
     parts = fake_parts(tmp_path / "weights", segmenter=lambda config, device: small)
     shop = Workshop(load_config(None, [*words, "student.enabled=false"]), parts)
-    plan = plan_with(shop)
-    receipts = [do_shard(shop, plan.job(stage, "00000")) for stage in SHARD_STAGES]
+    plan = shop.make_plan()
+    receipts = [do_job(plan.job(stage, "00000"), shop) for stage in SHARD_STAGES]
     assert "take less" in receipts[2].set_aside["clip00"]
     assert MaskStore(shop.paths.masks).videos() == ["clip01"]
 
@@ -55,8 +54,8 @@ def test_between_key_frames_boxes_are_filled_in_and_marked(tmp_path: Path) -> No
         words += [f'out="{tmp_path / str(every)}"', f"ground.every={every}"]
         parts = fake_parts(tmp_path / "weights", grounder=lambda config, device: Counting())
         shop = Workshop(load_config(None, words), parts)
-        plan = plan_with(shop)
-        receipts = [do_shard(shop, plan.job(stage, "00000")) for stage in SHARD_STAGES]
+        plan = shop.make_plan()
+        receipts = [do_job(plan.job(stage, "00000"), shop) for stage in SHARD_STAGES]
         assert not any(receipt.set_aside for receipt in receipts)
         path = shop.paths.part("ground", "00000")
         found[every] = read_ground(path, "clip00")[1], ground_key_frames(path, "clip00")
@@ -100,9 +99,9 @@ def test_no_more_than_two_sentences_of_a_video_are_in_memory(tmp_path: Path, beh
     shop = Workshop(
         load_config(None, words), fake_parts(tmp_path / "weights", fuse=fuse, rank=rank)
     )
-    plan = plan_with(shop)
+    plan = shop.make_plan()
     for stage in SHARD_STAGES:
-        assert not do_shard(shop, plan.job(stage, "00000")).set_aside
+        assert not do_job(plan.job(stage, "00000"), shop).set_aside
     assert {stage: len(counts) for stage, counts in held.items()} == {"fuse": 9, "rank": 9}
     assert max(held["fuse"] + held["rank"]) <= 2
     store = MaskStore(shop.paths.masks)

@@ -1,13 +1,5 @@
 import numpy as np
-import pytest
 
-from flows.labelling.stage_inputs import (
-    annotated_boxes,
-    others_of,
-    pick_frames,
-    texts_of,
-    with_siblings,
-)
 from pipeline.types import (
     Augmentation,
     Expression,
@@ -18,6 +10,8 @@ from pipeline.types import (
     SampleKey,
     VideoRef,
 )
+from stages.ground.annotated import annotated_boxes
+from stages.ground.queries import texts_of
 
 ORIGIN = Provenance("", "", "", 0)
 
@@ -31,14 +25,6 @@ def augmentation(expression: Expression, *more: str) -> Augmentation:
     return Augmentation(expression.key, positives, (Negative("a cat", "category"),), ORIGIN)
 
 
-@pytest.mark.parametrize(
-    ("frames", "count", "picked"),
-    [(10, 4, [0, 3, 6, 9]), (3, 4, [0, 1, 2]), (1, 4, [0]), (0, 4, []), (9, 1, [0])],
-)
-def test_frames_are_evenly_spread(frames: int, count: int, picked: list[int]) -> None:
-    assert pick_frames(frames, count) == picked
-
-
 def test_texts_are_each_asked_once_in_order() -> None:
     first, second = sentence(0, "a dog"), sentence(1, "a cat")
     assert texts_of([augmentation(first, "one dog"), augmentation(second)]) == [
@@ -46,27 +32,6 @@ def test_texts_are_each_asked_once_in_order() -> None:
         "one dog",
         "a cat",
     ]
-
-
-def test_others_are_known_to_be_about_other_objects() -> None:
-    mine = sentence(0, "a dog", "1")
-    others = [sentence(1, "the dog", "1"), sentence(2, "a cat", "2"), sentence(3, "an elk")]
-    assert others_of(mine, [mine, *others]) == ["a cat"]
-    assert others_of(others[2], [mine, *others]) == []
-
-
-def test_siblings_come_after_the_original_and_are_no_negatives() -> None:
-    mine = sentence(0, "a dog", "1")
-    expressions = [mine, sentence(1, "a cat", "1"), sentence(2, "an elk", "2")]
-    found = with_siblings(augmentation(mine, "one dog", "some dog"), expressions, 3)
-    assert [item.text for item in found.positives] == ["a dog", "a cat", "one dog"]
-    assert found.negatives == ()
-
-
-def test_nothing_is_a_sibling_where_objects_are_not_known() -> None:
-    mine = sentence(0, "a dog")
-    before = augmentation(mine, "one dog")
-    assert with_siblings(before, [mine, sentence(1, "a cat")], 6) == before
 
 
 def test_annotated_boxes_answer_every_positive() -> None:

@@ -1,0 +1,69 @@
+"""The data set of a run: where it is, and rendering ``shapes`` where it is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline.config import RunConfig
+from pipeline.errors import ConfigError
+
+
+def dataset_root(config: RunConfig) -> Path:
+    """The data set's folder. ``shapes`` without one lies beside the runs.
+
+    Raises:
+        ConfigError: another data set has no root.
+    """
+    dataset, shapes = config.dataset, config.shapes
+    if dataset.root is not None:
+        return dataset.root
+    if dataset.name != "shapes":
+        raise ConfigError(
+            f"dataset {dataset.name!r} needs its folder: give --root DIR, or ROOT=DIR to make"
+        )
+    name = f"shapes-{shapes.train_videos}-{shapes.valid_videos}-seed{shapes.seed}"
+    return config.out / "data" / name
+
+
+def prepare_dataset(config: RunConfig, say: Callable[[str], None]) -> None:
+    """Renders ``shapes`` if its folder is missing.
+
+    Raises:
+        ConfigError: a data set without a root, or something else is in the folder of ``shapes``.
+    """
+    root = dataset_root(config)
+    if shapes_to_render(config) is not None:
+        shapes = config.shapes
+        render_shapes(root, shapes.train_videos, shapes.valid_videos, shapes.seed, say)
+
+
+def shapes_to_render(config: RunConfig) -> str | None:
+    """What has to be rendered of ``shapes``, in words; None if nothing has.
+
+    Raises:
+        ConfigError: something else is in its folder.
+    """
+    root = dataset_root(config)
+    if config.dataset.name != "shapes" or (root / "meta_expressions").is_dir():
+        return None
+    if root.is_dir() and any(root.iterdir()):
+        raise ConfigError(
+            f"{root}: what is in this folder is no shapes data set (no meta_expressions); name the"
+            " data set that it holds with --dataset, or give another --root"
+        )
+    return f"{config.shapes.train_videos} + {config.shapes.valid_videos} videos"
+
+
+def render_shapes(out: Path, train: int, valid: int, seed: int, say: Callable[[str], None]) -> None:
+    """Renders the shapes data set into a folder.
+
+    Args:
+        train, valid: number of videos of each split.
+        say: told before and after, a line each.
+    """
+    from storage.datasets.shapes import write_shapes
+
+    say(f"Rendering shapes: {train} + {valid} videos")
+    write_shapes(out, train, valid, seed)
+    say(f"shapes: {train} videos to train on, {valid} to validate on, in {out}")

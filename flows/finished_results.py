@@ -1,0 +1,101 @@
+"""Results of a run that a receipt stands for: finished masks and predictions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.markup import escape
+
+from flows.context import Workshop
+from flows.planning.plan import Plan
+from flows.planning.run_paths import RunPaths
+from flows.planning.stages import ALL
+from pipeline.errors import InputError
+from storage.arrays.masks import MaskStore
+from storage.run.ledger import Ledger
+from storage.run.lock_holder import lock_holder
+
+
+class FinishedMasks(MaskStore):
+    """The masks of a run that have a receipt of ``rank``; other masks are ignored.
+
+    In a folder without a ledger, which is not a run, all masks count.
+
+    Args:
+        paths: of the run.
+    """
+
+    def __init__(self, paths: RunPaths) -> None:
+        super().__init__(paths.masks)
+        ledger = Ledger(paths.folder)
+        self._finished = {video for receipt in ledger.receipts("rank") for video in receipt.videos}
+        if not ledger.folder.is_dir():
+            self._finished.update(super().videos())
+
+    def videos(self) -> list[str]:
+        return [video for video in super().videos() if video in self._finished]
+
+    def __contains__(self, video_id: str) -> bool:
+        return video_id in self._finished and super().__contains__(video_id)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_finished": self._finished}
+
+
+def own_masks(shop: Workshop) -> FinishedMasks:
+    """The finished masks of a run.
+
+    Tells the progress if the run has unfinished masks, or if another process writes to the run.
+    """
+    store, paths = FinishedMasks(shop.paths), shop.paths
+    total = len(MaskStore(paths.masks).videos())
+    if (left_out := total - len(store.videos())) > 0:
+        shop.progress.say(
+            f"{escape(str(paths.masks))}: {left_out} of {total} videos are left out, whose masks"
+            " the run has not finished; `pseudolabels run` finishes them"
+        )
+    # A stage of a run has a plan, and holds the lock itself.
+    if shop.plan is None and (holder := lock_holder(paths.folder)) is not None:
+        shop.progress.say(
+            f"{escape(str(paths.folder))}: a run writes here ({escape(holder)}); its masks may"
+            " change while they are read"
+        )
+    return store
+
+
+def prediction_split(shop: Workshop) -> str:
+    """The split that the student predicts: the one asked for, else ``valid`` where there is one,
+    else the labelled one.
+
+    Raises:
+        InputError: there is a ``valid``, and it is damaged.
+    """
+    asked = shop.config.dataset.predict_split
+    if asked is not None:
+        return asked
+    try:
+        if shop.reader("valid").video_ids():
+            return "valid"
+    except InputError as error:
+        if not _is_absent(error, "valid"):
+            raise
+    return shop.config.dataset.split
+
+
+def _is_absent(error: InputError, split: str) -> bool:
+    """Whether a reader did not open for want of the split, rather than for a damaged one: its files
+    are not there, or the data set has no split of that name."""
+    return error.missing or error.found == f"split {split!r}"
+
+
+def student_is_done(paths: RunPaths, plan: Plan) -> bool:
+    """Whether the ledger holds the student's receipt for a plan, over all shards or over some.
+
+    Predictions without that receipt belong to a failed student or to another configuration.
+    """
+    ledger = Ledger(paths.folder)
+    return any(
+        ledger.is_done("student", ALL, fingerprint)
+        for job in plan.jobs.get("student", ())
+        for fingerprint in (job.fingerprint, f"partial-{job.fingerprint}")
+    )

@@ -1,0 +1,48 @@
+"""Stage ``augment`` on a shard: positives and hard negatives for every expression."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import partial
+
+from flows.context import Workshop
+from flows.labelling.videos import Done, Later, each_video
+from flows.planning.plan import Job
+from flows.planning.receipts import Outcome
+from flows.timing import BUSY, FRAMES, Meter
+from pipeline.sampling import pick_frames
+from pipeline.types import Augmentation, VideoRef
+from stages.augment.siblings import others_of, with_siblings
+from storage.tables import write_augmentations
+
+
+def run(job: Job, shop: Workshop, outcome: Outcome) -> None:
+    """Writes the augmentations of a shard."""
+    config, reader, captioner = shop.config.augment, shop.reader(), shop.captioner()
+    before = Counter(getattr(captioner, "left_out", {}))
+    written: list[Augmentation] = []
+    meter = Meter()
+
+    def work(video: VideoRef, later: Later) -> Done:
+        expressions = reader.expressions(video.id)
+        with meter.measure(FRAMES):
+            picked = pick_frames(len(video), config.frames) if config.needs_frames else []
+            images = [reader.frame(video, index) for index in picked]
+        requests = [(video, images, item, others_of(item, expressions)) for item in expressions]
+        with meter.measure(BUSY):
+            augmentations = captioner.augment(requests)
+        if config.siblings:
+            augmentations = [
+                with_siblings(item, expressions, config.positives) for item in augmentations
+            ]
+        counts = {
+            "expressions": len(expressions),
+            "positives": sum(len(item.positives) for item in augmentations),
+            "negatives": sum(len(item.negatives) for item in augmentations),
+        }
+        return Done(len(images), partial(written.extend, augmentations), counts)
+
+    each_video(shop, job.shard, outcome, work, meter)
+    for reason, count in (Counter(getattr(captioner, "left_out", {})) - before).items():
+        outcome.counts[f"left out: {reason}"] += count
+    write_augmentations(shop.paths.part("augment", job.shard.name), written)

@@ -1,0 +1,202 @@
+"""Goes over a plan: every stage in order, its shards, then the stages of the whole run.
+
+Where and how a job is done is a :class:`Launcher`'s business: in this process, as a Prefect task
+run, or on a Ray worker. All of them call :func:`flows.labelling.jobs.do_job`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from rich.markup import escape
+
+from flows.context import Workshop
+from flows.labelling.jobs import attempt
+from flows.planning.plan import Job, Plan, still_holds
+from flows.planning.products import inputs_now
+from flows.planning.stages import ALL, RUN_STAGES, SHARD_STAGES, STAGE, STAGES
+from pipeline.errors import (
+    CheckpointError,
+    ConfigError,
+    EndpointError,
+    NoRoomError,
+    PseudoLabelError,
+    UnknownDatasetError,
+)
+from storage.run.ledger import Ledger
+
+FATAL = (CheckpointError, ConfigError, EndpointError, NoRoomError, UnknownDatasetError)
+"""Errors that the next shard would meet as well."""
+
+
+class RunFailedError(PseudoLabelError):
+    """More of the run failed than ``maximum_failed_share`` allows. Finished work is kept."""
+
+
+@dataclass
+class Summary:
+    """What a run did.
+
+    Attributes:
+        failed: (stage, shard) -> the error, in words.
+    """
+
+    failed: dict[tuple[str, str], str] = field(default_factory=dict)
+
+
+class Launcher(Protocol):
+    """Does jobs somewhere, and shows how they get on."""
+
+    def ended(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Exception | None]]:
+        """Does jobs of one stage; gives each as it ends, with None or its error."""
+        ...
+
+    def stage_begins(self, stage: str, videos: int, done: int) -> None:
+        """A stage begins that has so many videos, of which some were done before."""
+        ...
+
+    def videos_done(self, count: int) -> None:
+        """So many more videos of the stage are done."""
+        ...
+
+    def run_ends(self) -> None:
+        """All stages have been gone over."""
+        ...
+
+
+class InProcess:
+    """A launcher that does the jobs here, one after the other."""
+
+    def __init__(self, shop: Workshop) -> None:
+        self._shop = shop
+
+    def ended(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Exception | None]]:
+        for job in jobs:
+            yield job, attempt(job, self._shop)
+
+    def stage_begins(self, stage: str, videos: int, done: int) -> None: ...
+
+    def videos_done(self, count: int) -> None: ...
+
+    def run_ends(self) -> None: ...
+
+
+def execute(shop: Workshop, launcher: Launcher) -> Summary:
+    """Does what the plan of a run has pending.
+
+    Raises:
+        RunFailedError: too large a share of the shards failed, or a stage of the whole run did.
+        PseudoLabelError: an error that every further shard would meet.
+    """
+    run = _Execution(shop, shop.the_plan, launcher)
+    for stage in SHARD_STAGES:
+        if stage in shop.the_plan.stages:
+            run.shard_stage(stage)
+    run.check_share()
+    for stage in RUN_STAGES:
+        if stage in shop.the_plan.stages:
+            run.run_stage(stage)
+    launcher.run_ends()
+    run.check_run_stages()
+    return run.summary
+
+
+class _Execution:
+    """One pass over a plan."""
+
+    def __init__(self, shop: Workshop, plan: Plan, launcher: Launcher) -> None:
+        self._shop, self._plan, self._launcher = shop, plan, launcher
+        self._ledger = Ledger(shop.config.run_folder)
+        self.summary = Summary()
+
+    def shard_stage(self, stage: str) -> None:
+        """Does the pending shards of a stage. A shard that failed in an earlier stage waits."""
+        jobs, progress = self._plan.jobs[stage], self._shop.progress
+        failed_before = {shard for _, shard in self.summary.failed}
+        left = [job for job in jobs if not job.done and job.shard.name not in failed_before]
+        todo = [job for job in left if not self._holds(job, ())]
+        total = _videos(jobs)
+        done = _videos(job for job in jobs if job.done) + _videos(left) - _videos(todo)
+        progress.begin(stage, total, "videos")
+        progress.advance(done)
+        if todo:
+            self._launcher.stage_begins(stage, total, done)
+        for job, error in self._launcher.ended(todo):
+            if self._went_well(job, error):
+                self._tell_skipped(job)
+                self._launcher.videos_done(len(job.shard.videos))
+        self._shop.release()
+        progress.end("" if todo else "done before")
+
+    def run_stage(self, stage: str) -> None:
+        """Does a stage of the whole run if it is pending and no earlier one failed."""
+        jobs, failed = self._plan.jobs.get(stage, ()), self.summary.failed
+        if not jobs or (jobs[0].done and not failed):
+            return
+        [job] = jobs
+        # A run without a student still has masks to measure and to report.
+        if any(name in RUN_STAGES and name != "student" for name, _ in failed):
+            return
+        if not failed and self._holds(job, self._shop.finished_shards()):
+            return
+        if failed:
+            # What lacks shards must be done again once they are there.
+            job = replace(job, fingerprint=f"partial-{job.fingerprint}")
+        for item, error in self._launcher.ended([job]):
+            self._went_well(item, error)
+
+    def check_share(self) -> None:
+        """Raises RunFailedError if too many shards failed."""
+        failed = {shard for stage, shard in self.summary.failed if stage in SHARD_STAGES}
+        share = len(failed) / max(1, len(self._plan.shards))
+        if failed and share > self._shop.config.maximum_failed_share:
+            raise RunFailedError(
+                f"{len(failed)} of {len(self._plan.shards)} shards failed:\n{self._failures()}"
+            )
+
+    def check_run_stages(self) -> None:
+        """Raises RunFailedError if a stage of the whole run failed."""
+        if any(stage in RUN_STAGES for stage, _ in self.summary.failed):
+            raise RunFailedError(self._failures())
+
+    def _holds(self, job: Job, shards: Sequence[str]) -> bool:
+        """Whether a job that waited for its inputs need not be done after all."""
+        if job.state != "waits":
+            return False
+        planned = [stage for stage in STAGES if self._plan.jobs.get(stage)]
+        now = inputs_now(self._ledger, STAGE[job.stage], job.shard.name, planned, shards)
+        return still_holds(job, now)
+
+    def _went_well(self, job: Job, error: Exception | None) -> bool:
+        """Whether a job was done. If not, the reason goes into the summary."""
+        if error is None:
+            return True
+        if isinstance(error, FATAL):
+            raise error
+        self.summary.failed[job.stage, job.shard.name] = in_words(error)
+        self._shop.progress.say(f"[red]{job.name} failed:[/red] {escape(in_words(error))}")
+        return False
+
+    def _tell_skipped(self, job: Job) -> None:
+        receipt = self._ledger.receipt(job.stage, job.shard.name)
+        for video, reason in (receipt.set_aside if receipt else {}).items():
+            self._shop.progress.say(f"[yellow]set aside[/yellow] {escape(video)}: {escape(reason)}")
+
+    def _failures(self) -> str:
+        return "\n".join(
+            f"  {stage} {'' if shard == ALL else shard}: {error}"
+            for (stage, shard), error in self.summary.failed.items()
+        )
+
+
+def in_words(error: Exception) -> str:
+    """An error as a person reads it. One of ours says all in its message."""
+    if isinstance(error, PseudoLabelError):
+        return str(error)
+    return f"{type(error).__name__}: {error}"
+
+
+def _videos(jobs: Iterable[Job]) -> int:
+    return sum(len(job.shard.videos) for job in jobs)

@@ -1,0 +1,106 @@
+"""Does one job of a plan, and tries again if the cause of a failure can pass."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from importlib import import_module
+from typing import Any
+
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_chain
+from tenacity.wait import wait_fixed
+
+from flows.context import Workshop
+from flows.planning.plan import Job
+from flows.planning.receipts import Outcome, receipted
+from flows.planning.stages import ALL, SHARD_STAGES, STAGES
+from pipeline.errors import PseudoLabelError
+from pipeline.types import Receipt
+from storage.run.ledger import Ledger
+
+logger = logging.getLogger(__name__)
+
+RETRY_SECONDS = (2, 20)
+"""Waits before the second and the third attempt."""
+
+_PASSING = frozenset(
+    {errno.EIO, errno.EAGAIN, errno.EBUSY, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR}
+)
+
+
+def can_pass(error: BaseException) -> bool:
+    """Whether the same work may succeed next time: a lost connection, a disk that stalls.
+
+    Wrong input, a full disk or a bug do not go away.
+    """
+    if isinstance(error, PseudoLabelError):
+        return False
+    if isinstance(error, ConnectionError | TimeoutError):
+        return True
+    return isinstance(error, OSError) and error.errno in _PASSING
+
+
+def do_job(job: Job, shop: Workshop) -> Receipt:
+    """Does one stage on one shard, or on the whole run, and commits its receipt last.
+
+    Raises:
+        Exception: what the last attempt raises. The ledger notes it, and has no receipt.
+    """
+    waits = wait_chain(*(wait_fixed(seconds) for seconds in RETRY_SECONDS))
+    attempts = Retrying(
+        retry=retry_if_exception(can_pass),
+        stop=stop_after_attempt(1 + len(RETRY_SECONDS)),
+        wait=waits,
+        before_sleep=lambda state: _log_retry(job, state),
+        reraise=True,
+    )
+    return attempts(_do_once, job, shop)
+
+
+def attempt(job: Job, shop: Workshop) -> Exception | None:
+    """Does a job; None, or the error that it ended with."""
+    try:
+        do_job(job, shop)
+    except Exception as error:  # noqa: BLE001 - every error of a job goes into the run's summary
+        return error
+    return None
+
+
+def _do_once(job: Job, shop: Workshop) -> Receipt:
+    outcome = Outcome(skipped_before=_skipped_before(job, shop))
+    stages, shards = list(SHARD_STAGES), list[str]()
+    if job.shard.name == ALL:
+        stages = [name for name in STAGES if shop.the_plan.jobs.get(name)]
+        shards = shop.finished_shards()
+    with receipted(shop.paths, job, outcome, stages, shards):
+        # Imported now, because it loads models; a plan needs none.
+        work: Any = import_module(f"flows.labelling.{job.stage}")
+        try:
+            work.run(job, shop, outcome)
+        finally:
+            if job.shard.name == ALL:
+                shop.release()
+        if job.shard.name == ALL:
+            outcome.counts["videos"] = len(job.shard.videos) - len(outcome.skipped_before)
+    assert outcome.receipt is not None, "committed at the end of the block"
+    return outcome.receipt
+
+
+def _skipped_before(job: Job, shop: Workshop) -> dict[str, str]:
+    """Videos that an earlier stage skipped, with the reason; of the whole run for its stages."""
+    ledger = Ledger(shop.config.run_folder)
+    if job.shard.name == ALL:
+        stages, shards = SHARD_STAGES, [shard.name for shard in shop.the_plan.run_shards]
+    else:
+        stages, shards = SHARD_STAGES[: SHARD_STAGES.index(job.stage)], [job.shard.name]
+    reasons: dict[str, str] = {}
+    for stage in stages:
+        for shard in shards:
+            receipt = ledger.receipt(stage, shard)
+            reasons.update(receipt.set_aside if receipt else {})
+    return reasons
+
+
+def _log_retry(job: Job, state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    logger.warning("%s: attempt %d failed (%s)", job.name, state.attempt_number, error)

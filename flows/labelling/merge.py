@@ -1,0 +1,27 @@
+"""Stage ``merge`` of a run: one quality table, and a mask store without leftovers."""
+
+from __future__ import annotations
+
+from flows.context import Workshop
+from flows.planning.plan import Job
+from flows.planning.receipts import Outcome
+from storage.arrays.masks import MaskStore
+from storage.run.ledger import Ledger
+from storage.tables import merge_quality
+
+
+def run(job: Job, shop: Workshop, outcome: Outcome) -> None:
+    """Joins the quality tables of the shards and removes masks that have no receipt.
+
+    Such masks are of videos that the data set no longer has, or of a ``rank`` that failed.
+    """
+    names = shop.finished_shards()
+    rows = merge_quality([shop.paths.part("rank", name) for name in names], shop.paths.quality)
+    receipts = Ledger(shop.config.run_folder).receipts("rank")
+    kept = {video for receipt in receipts for video in receipt.videos}
+    store = MaskStore(shop.paths.masks)
+    store.ensure_root()
+    stale = [video for video in store.videos() if video not in kept]
+    for video in stale:
+        store.remove_video(video)
+    outcome.counts.update({"rows": rows, "videos removed": len(stale)})

@@ -1,0 +1,131 @@
+"""Opens a run: takes its lock, prepares the data set, works out the plan and writes it down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from flows.context import Parts, Workshop
+from flows.dataset import dataset_root, prepare_dataset
+from flows.labelling.jobs import do_job
+from flows.planning.commit import commit_plan
+from flows.planning.plan import Plan
+from flows.planning.stage_selection import Scope
+from flows.planning.stages import ALL
+from flows.progress import Reporter
+from pipeline.config import RunConfig
+from pipeline.errors import ConfigError, PseudoLabelError
+from storage.files.atomic import sweep
+from storage.run.ledger import Ledger
+from storage.run.lock import RunLock
+
+Say = Callable[[str], None]
+
+
+@contextmanager
+def opened_run(
+    config: RunConfig,
+    say: Say,
+    *,
+    retry_set_aside: bool = False,
+    parts: Parts | None = None,
+    scope: Scope | None = None,
+    forget_missing: bool = False,
+) -> Iterator[Workshop]:
+    """A run under its lock, with a plan that is written down. Frees models at the end.
+
+    Args:
+        config: resolved.
+        say: told a line now and then.
+        retry_set_aside: try skipped videos again.
+        parts: the stages' ways in; None for the real ones.
+        scope: the stages to do, and those to do again; None for all.
+        forget_missing: remove what was made of videos that the data set no longer has.
+
+    Raises:
+        ConfigError: the data set has no videos, or has lost some that were worked on.
+        RunLockedError: another process works on the run.
+    """
+    shop, scope = Workshop(config, parts or Parts()), scope or Scope()
+    with RunLock(config.run_folder, say):
+        prepare_dataset(config, say)
+        sweep(config.run_folder)
+        shop.plan = plan = shop.make_plan(retry_set_aside, scope)
+        if not plan.videos:
+            raise ConfigError(
+                f"{dataset_root(config)}: split {config.dataset.split!r} holds no videos; give"
+                " another --split or --root"
+            )
+        if plan.gone and not forget_missing:
+            raise ConfigError(_what_is_gone(config, plan))
+        for line in (*_stand_ins(config), *selection_lines(plan)):
+            say(line)
+        commit_plan(config, plan, scope.again)
+        try:
+            yield shop
+        finally:
+            shop.release()
+
+
+def do_stage_again(
+    config: RunConfig, stage: str, progress: Reporter, parts: Parts | None = None
+) -> None:
+    """Does one stage of the whole run again, whether or not it is done.
+
+    Raises:
+        PseudoLabelError: the run has no masks yet.
+    """
+    shop = Workshop(config, parts or Parts(), progress)
+    with RunLock(config.run_folder):
+        shop.plan = plan = shop.make_plan()
+        if not any(Ledger(config.run_folder).receipts("rank")):
+            raise PseudoLabelError(
+                f"{config.run_folder}: no masks yet; expected a run; make it with"
+                " `pseudolabels run`"
+            )
+        complete = all(job.done for name in ("rank", "merge") for job in plan.jobs[name])
+        job = plan.job(stage, ALL)
+        fingerprint = job.fingerprint if complete else f"partial-{job.fingerprint}"
+        do_job(replace(job, fingerprint=fingerprint), shop)
+
+
+def selection_lines(plan: Plan) -> list[str]:
+    """Lines about videos that a run takes along or has lost, if there are any."""
+    lines = []
+    if plan.gone:
+        words = "video is" if len(plan.gone) == 1 else "videos are"
+        lines.append(
+            f"{len(plan.gone)} {words} gone from the data set, such as {plan.gone[0]}:"
+            " --forget-missing removes what was made of them"
+        )
+    if plan.along:
+        words = "video comes" if plan.along == 1 else "videos come"
+        lines.append(f"{plan.along} {words} along with those asked for: a shard is done as a whole")
+    return lines
+
+
+def _what_is_gone(config: RunConfig, plan: Plan) -> str:
+    first, others = plan.gone[0], len(plan.gone) - 1
+    return (
+        f"{dataset_root(config)}: split {config.dataset.split!r} has no video {first!r}"
+        + f", nor {others} others" * bool(others)
+        + f", of which {config.run_folder} holds work; expected every video that was worked on;"
+        " check --root and that the data are all there, give another --out, or add"
+        " --forget-missing, which removes what was made of them"
+    )
+
+
+def _stand_ins(config: RunConfig) -> list[str]:
+    """A warning where demo models run on anything but what they were trained on."""
+    used = {"ground": config.ground.checkpoint, "segment": config.segment.checkpoint}
+    if config.ground.source == "annotation":
+        del used["ground"]
+    stages = [stage for stage, checkpoint in used.items() if checkpoint.startswith("demo:")]
+    if not stages or config.dataset.name == "shapes":
+        return []
+    return [
+        f"Warning: {' and '.join(stages)} use demo models, which know rendered shapes alone and"
+        f" never saw a photograph. Expect poor masks of {config.dataset.name}. For published"
+        " weights see configs/published.toml and `pseudolabels doctor`."
+    ]
