@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import flows.commands.run
+import flows.labelling.opened_run
 from flows.commands import main as command_line
 from flows.orchestration import server
 from pipeline.types import Boxes, Candidates
@@ -67,7 +67,7 @@ def main() -> None:
         grounder=lambda config, device: Grounder(),
         segmenter=lambda config, device: Segmenter(),
     )
-    flows.commands.run.Parts = lambda: parts  # type: ignore[assignment,misc]
+    flows.labelling.opened_run.Parts = lambda: parts  # type: ignore[assignment,misc]
     command_line.main()
 
 

@@ -245,8 +245,8 @@ def test_a_run_goes_out_in_every_format_and_is_measured_by_its_folder(
     assert json.loads(shown)["counts"] == {"videos": 4, "expressions": 8}
     assert as_others_see_it["J"] > 0
     assert len((tmp_path / "csv/expressions.csv").read_text().splitlines()) == 9
-    again = partial(evaluate_run.finish_again, parts=fake_parts(site.weights, site.loaded))
-    monkeypatch.setattr(evaluate_run, "finish_again", again)
+    again = partial(evaluate_run.do_stage_again, parts=fake_parts(site.weights, site.loaded))
+    monkeypatch.setattr(evaluate_run, "do_stage_again", again)
     code, shown = cli("evaluate", "run", moved, "--csv", tables)
     assert code == 0, shown
     assert "J&F" in shown

@@ -1,4 +1,3 @@
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -130,20 +129,6 @@ def test_a_receipt_that_is_not_of_its_place_or_of_no_shard_is_found(run: Path) -
     repair(run, Contents())
     assert problems(run) == []
     assert len(MaskStore(run / "pseudomasks.zarr").videos()) == 4
-
-
-def test_receipts_of_an_earlier_release_are_no_fault(run: Path) -> None:
-    for path in (run / "ledger").rglob("0000*.json"):
-        values = json.loads(path.read_text())
-        for name in ("checksum", "files", "product", "made_from", "basis"):
-            values.pop(name, None)
-        path.write_text(json.dumps(values))
-    found = Contents()
-    assert list(verify(run, found)) == []
-    assert found.unchecked == 10
-    shutil.rmtree(run / "fuse" / "00000.zarr")
-    [problem] = problems(run)
-    assert problem.what == "missing"
 
 
 def test_only_the_folder_of_an_idle_run_is_verified(run: Path, tmp_path: Path) -> None:
