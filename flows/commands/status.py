@@ -9,7 +9,7 @@ from rich.console import Console
 from flows.commands.dry_run import plan_lines
 from flows.commands.terminal import show_plan, show_results
 from flows.planning.plan import Plan
-from storage.run.lock_holder import lock_holder
+from storage.run.lock import lock_holder
 
 
 def show_status(console: Console, plan: Plan, folder: Path) -> None:

@@ -25,7 +25,7 @@ from stages.consensus import VERSION, Consensus, Tracks, consensus
 from storage.arrays.masks import MaskStore
 from storage.files.atomic import fresh_folder
 from storage.predictions import PredictionTree
-from storage.run.lock import RunLock
+from storage.run.lock import RunLock, check_held
 from storage.tables import write_quality
 
 RUN = "run"
@@ -78,6 +78,7 @@ def import_predictions(config: RunConfig, folders: Sequence[Path], console: Cons
                 f" {reader.name} {reader.split}; expected <video>/<frame>.png or"
                 " <video>/<expression>/<frame>.png; check the folders and --dataset"
             )
+        check_held(config.run_folder)
     _show(tally, trees, place, reader, console)
     return place
 

@@ -20,7 +20,7 @@ from storage.files.checksums import mark_file, product_digest, walk_files
 from storage.files.sealed_json import read_sealed
 from storage.run.layout import layout_path, read_layout
 from storage.run.ledger import Ledger, read_receipt
-from storage.run.lock_holder import lock_holder
+from storage.run.lock import lock_holder
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ from pipeline.errors import (
     CheckpointError,
     ConfigError,
     EndpointError,
+    LockLostError,
     NoRoomError,
     PseudoLabelError,
     UnknownDatasetError,
@@ -47,7 +48,14 @@ from storage.run.ledger import Ledger
 
 logger = logging.getLogger(__name__)
 
-FATAL = (CheckpointError, ConfigError, EndpointError, NoRoomError, UnknownDatasetError)
+FATAL = (
+    CheckpointError,
+    ConfigError,
+    EndpointError,
+    LockLostError,
+    NoRoomError,
+    UnknownDatasetError,
+)
 """What the next shard would meet as well."""
 
 _PASSING = frozenset(

@@ -18,7 +18,7 @@ from pipeline.ports import DatasetReader, MaskSource
 from storage.arrays.masks import MaskStore
 from storage.datasets.weak import WeakView
 from storage.run.ledger import Ledger
-from storage.run.lock_holder import lock_holder
+from storage.run.lock import lock_holder
 
 if TYPE_CHECKING:
     import torch

@@ -1,6 +1,7 @@
 """The ledger: which stage is done on which shard.
 
-A receipt is written last, whole and atomically; a product without one does not exist.
+A receipt is written last, whole and atomically; a product without one does not exist. A process
+that lost the lock of its run may neither write nor withdraw one.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 from pipeline.types import Receipt
 from storage.files.names import safe_name
 from storage.files.sealed_json import read_sealed, write_sealed
+from storage.run.lock import check_held
 
 logger = logging.getLogger(__name__)
 
@@ -25,11 +27,14 @@ _NEW = ("basis", "made_from", "files", "product", "attempts", "time")
 class Ledger:
     """The receipts of a run, ``<run>/ledger/<stage>/<shard>.json``.
 
+    Whatever changes the ledger raises LockLostError in a process that lost the lock of its run.
+
     Args:
         run_folder: the run's folder; it need not exist yet.
     """
 
     def __init__(self, run_folder: Path) -> None:
+        self._run_folder = run_folder
         self.folder = run_folder / "ledger"
 
     def receipt(self, stage: str, shard: str) -> Receipt | None:
@@ -38,11 +43,13 @@ class Ledger:
 
     def commit(self, receipt: Receipt) -> None:
         """Writes a receipt over whatever was there. Raises StoreError if the disk is full."""
+        check_held(self._run_folder)
         write_sealed(self._path(receipt.stage, receipt.shard), _values(receipt))
         self.failure_path(receipt.stage, receipt.shard).unlink(missing_ok=True)
 
     def withdraw(self, stage: str, shard: str) -> None:
         """Removes a receipt, if there is one; to be done before its product is replaced."""
+        check_held(self._run_folder)
         self._path(stage, shard).unlink(missing_ok=True)
 
     def fail(self, receipt: Receipt) -> None:
@@ -53,6 +60,7 @@ class Ledger:
         """
         if receipt.error is None:
             raise ValueError(f"{receipt.stage} {receipt.shard}: a failure needs an error")
+        check_held(self._run_folder)
         write_sealed(self.failure_path(receipt.stage, receipt.shard), _values(receipt))
 
     def failure(self, stage: str, shard: str) -> Receipt | None:
