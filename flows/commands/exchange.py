@@ -40,7 +40,7 @@ def export(
     split: SplitOption = None,
     runs: Annotated[Path | None, typer.Option(help="Folder that holds runs.")] = None,
     source: FromOption = "masks",
-    overwrite: Annotated[bool, typer.Option(help="Replace what is at the path.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace an earlier export at the path.")] = False,
 ) -> None:
     """Writes the masks of a run for other trainers, viewers and servers."""
     from flows.exchange.export import export_run

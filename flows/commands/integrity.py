@@ -92,15 +92,9 @@ def _reading(what: str, found: Contents) -> Iterator[Callable[[int], None]]:
 
 
 def _summary(found: Contents) -> str:
-    text = (
+    return (
         f"{len(found.videos)} receipts, {found.files} files, {found.size / 1e6:.1f} MB looked at."
     )
-    if found.unchecked:
-        text += (
-            f" {found.unchecked} receipts are of a release that recorded no checksums: of their"
-            " products only the presence was looked at."
-        )
-    return text
 
 
 def _short(path: Path, folder: Path) -> str:

@@ -10,6 +10,7 @@ from rich.markup import escape
 from flows.commands.dry_run import selection_lines
 from flows.commands.terminal import show_plan, show_results
 from flows.context import Parts, Workshop, dataset_root, opened
+from flows.integrity.leftovers import partials_of_run
 from flows.orchestration.observed import prefect_server
 from flows.orchestration.ray_cluster import check_runner
 from flows.planning.commit import commit_plan
@@ -19,7 +20,7 @@ from flows.planning.stage_selection import Scope
 from flows.progress import reporter
 from pipeline.config import RunConfig
 from pipeline.errors import ConfigError, PseudoLabelError
-from storage.files.atomic import sweep
+from storage.files.atomic import remove_partials
 from storage.run.layout import known_layout
 from storage.run.ledger import Ledger
 from storage.run.lock import RunLock
@@ -53,7 +54,7 @@ def run_all(
     folder = config.run_folder
     with RunLock(folder, lambda text: console.print(text, highlight=False, markup=False)):
         prepare_dataset(config, console)
-        sweep(folder)
+        remove_partials(partials_of_run(folder))
         shop.plan = plan_with(shop, retry_set_aside, scope)
         if not shop.plan.videos:
             raise ConfigError(

@@ -24,6 +24,7 @@ from flows.training.train import CHECKPOINT, Trained, train_student
 from pipeline.config import RunConfig
 from pipeline.errors import ConfigError
 from stages.common.checkpoints import weight_files
+from storage.files.atomic import sweep
 from storage.run.lock import RunLock
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def train_run(config: RunConfig, name: str | None, console: Console) -> Path:
         _train_with_torchrun(shop, folder, console)
         return folder
     with RunLock(folder, lambda text: console.print(text, highlight=False, markup=False)):
+        sweep(folder)
         write_run_config(folder / "config.toml", config)
         if config.runner.kind == "ray":
             from flows.orchestration.ray_training import train_on_ray
@@ -83,6 +85,7 @@ def _train_with_torchrun(shop: Workshop, folder: Path, console: Console) -> None
             return
         with RunLock(folder), reporter(console) as progress:
             shop.progress = progress
+            sweep(folder)
             write_run_config(folder / "config.toml", shop.config)
             train_student(shop, folder, world=world, device=device)
             _finish(folder, console)

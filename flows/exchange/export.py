@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from flows.commands.run import plan_with
 from flows.context import Workshop
+from flows.exchange.destination import check_destination, claimed
 from flows.planning.run_paths import RunPaths
 from flows.progress import reporter
 from flows.training.build import own_masks, prediction_split, student_is_done
@@ -19,7 +20,7 @@ from pipeline.errors import ConfigError, PseudoLabelError, StoreError
 from pipeline.ports import DatasetReader
 from pipeline.types import Augmentation, FrameIndex, SampleKey
 from storage.arrays.masks import MaskStore
-from storage.exports import EXPORTS, ExportReport, ExportSource
+from storage.exports import EXPORTS, FOLDERS, ExportReport, ExportSource
 from storage.exports.source import Quality, QualityByVideo
 from storage.run.ledger import Ledger
 from storage.tables import read_augmentations
@@ -37,26 +38,23 @@ def export_run(
         path: what is written: a file or a folder, as the format has it.
         console: for what was written.
         source: ``masks``, ``student``, ``consensus`` or the path of a mask store.
-        overwrite: replace what is at the path.
+        overwrite: replace an earlier export at the path.
 
     Raises:
-        ConfigError: the format is none, or something is at the path already.
+        ConfigError: the format is none, or what is at the path may not be replaced.
+        RunLockedError: another process writes to the path.
         PseudoLabelError: there is nothing to export, or it does not fit the data set.
     """
     if to not in EXPORTS and to != "wsrvos":
         names = ", ".join(sorted([*EXPORTS, "wsrvos"]))
         raise ConfigError(f"--to {to}: no such format; expected one of {names}")
-    empty = path.is_dir() and not any(path.iterdir())
-    if path.exists() and not empty and not overwrite:
-        raise ConfigError(
-            f"{path}: something is there already; expected a free path; give another, or"
-            " --overwrite to replace it"
-        )
+    place = check_destination(path, to in FOLDERS, overwrite)
     shop = Workshop(config, progress=reporter(console))
-    if to == "wsrvos":
-        report = ExportReport({"samples": write_augmentations_of(shop, path)})
-    else:
-        report = EXPORTS[to](masks_of(shop, source), path)
+    with claimed(place):
+        if to == "wsrvos":
+            report = ExportReport({"samples": write_augmentations_of(shop, place)})
+        else:
+            report = EXPORTS[to](masks_of(shop, source), place)
     figures = ", ".join(f"{count} {name}" for name, count in report.counts.items())
     console.print(f"{path}: {figures}", highlight=False, soft_wrap=True, markup=False)
     for note in report.notes[:SHOWN_NOTES]:

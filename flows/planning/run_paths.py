@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from storage.run.lock import LOCK_FILES
+
 SHARD_STAGES = ("augment", "ground", "segment", "fuse", "rank")
 """Stages that work on one shard of videos, in order."""
 
@@ -12,6 +14,14 @@ RUN_STAGES = ("merge", "student", "evaluate", "report")
 """Stages that work on the whole run, in order; their one shard is ``ALL``."""
 
 STAGES = SHARD_STAGES + RUN_STAGES
+
+OWN_NAMES = frozenset(
+    {"config.toml", "pseudomasks.zarr", "quality.parquet", "metrics.json", "ledger"}
+    | {*SHARD_STAGES, "report", "student", "students", "consensus"}
+    | LOCK_FILES
+)
+"""All that a run has in its folder, by name."""
+
 ALL = "all"
 
 WEIGHTS = "model.safetensors"

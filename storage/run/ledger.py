@@ -21,7 +21,6 @@ logger = logging.getLogger(__name__)
 
 _FAILURE = ".failed.json"
 _FIELDS = frozenset(field.name for field in fields(Receipt))
-_NEW = ("basis", "made_from", "files", "product", "attempts", "time")
 
 
 class Ledger:
@@ -106,9 +105,7 @@ def read_receipt(path: Path) -> Receipt:
         OSError: as ``open`` does.
         ValueError: not a receipt, or its bytes are not those that were written.
     """
-    values, sealed = read_sealed(path)
-    if not sealed and values.keys() & {"files", "product"}:
-        raise ValueError("its checksum is gone")
+    values = read_sealed(path)
     try:
         known = {name: value for name, value in values.items() if name in _FIELDS}
         receipt = Receipt(**{**known, "videos": tuple(values["videos"])})
@@ -132,6 +129,4 @@ def _read_receipt(path: Path) -> Receipt | None:
 
 
 def _values(receipt: Receipt) -> dict[str, Any]:
-    """What is written of a receipt: empty fields of later releases are left out."""
-    values = {name: getattr(receipt, name) for name in _FIELDS}
-    return {name: value for name, value in values.items() if value or name not in _NEW}
+    return {name: getattr(receipt, name) for name in _FIELDS}

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -134,6 +135,20 @@ def test_verify_repair_and_digest_of_a_run(
     assert (code, shown) == (0, "Nothing is wrong.")
     site.run()
     assert call(monkeypatch, capsys, "digest", folder) == (0, digest)
+
+
+@pytest.mark.parametrize("command", ["repair", "report", "verify"])
+def test_what_another_process_writes_to_is_left_alone(
+    site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    site.run()
+    page = site.folder / "report" / "index.html"
+    page.unlink()
+    with RunLock(site.folder):
+        code, shown = call(monkeypatch, capsys, command, str(site.folder))
+    assert (code, f"process {os.getpid()}" in shown) == (1, True), shown
+    assert not page.exists()
+    assert Ledger(site.folder).receipt("report", "all") is not None
 
 
 def test_status_by_the_folder_says_what_is_left_and_who_is_at_work(
