@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from flows.console import say
 from flows.planning.plan import Job, Plan
 from flows.planning.run_paths import SHARD_STAGES
 from flows.planning.stage_selection import Scope
@@ -25,11 +26,11 @@ def explain(config: RunConfig, console: Console, scope: Scope, retry_set_aside: 
 
     missing = shapes_to_render(config)
     if missing is not None:
-        _say(console, f"shapes: {missing} would be rendered; then every stage, from the start")
+        say(console, f"shapes: {missing} would be rendered; then every stage, from the start")
         return
     plan = plan_with(Workshop(config), retry_set_aside, scope, remember=False)
     for line in [*selection_lines(plan), *plan_lines(plan)]:
-        _say(console, line)
+        say(console, line)
 
 
 def plan_lines(plan: Plan) -> list[str]:
@@ -87,7 +88,3 @@ def _stage_line(stage: str, jobs: Sequence[Job]) -> str | None:
 
 def _names(waits: Sequence[Job]) -> str:
     return ", ".join(dict.fromkeys(job.reason.removeprefix("follows ") for job in waits))
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, soft_wrap=True, markup=False)

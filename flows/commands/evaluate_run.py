@@ -11,6 +11,7 @@ from rich.console import Console
 
 from flows.commands.run import finish_again
 from flows.commands.terminal import FIGURES, figure, show_results
+from flows.console import Output, write
 from flows.context import Workshop
 from flows.evaluation.mask_sources import StoredMasks
 from flows.evaluation.result import Result, by_video, present, write_csv
@@ -41,10 +42,10 @@ def evaluate_run(
     if source != "masks":
         present(measure_store(masks_of(shop, source), source), console, as_json, csv)
         return
-    finish_again(config, "evaluate", Console(stderr=True) if as_json else console)
+    finish_again(config, "evaluate", Output(stderr=True) if as_json else console)
     if as_json:
         metrics = json.loads(shop.paths.metrics.read_text(encoding="utf-8"))
-        console.file.write(json.dumps(metrics, indent=2) + "\n")
+        write(console, json.dumps(metrics, indent=2) + "\n")
     else:
         show_results(console, config.run_folder)
     if csv is not None:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from flows.commands.options import (
     ConfigOption,
@@ -18,10 +17,11 @@ from flows.commands.options import (
     SplitOption,
     resolve_run,
 )
+from flows.console import Output
 
 FORMATS = ("ytvos", "coco", "submission", "wsrvos", "fiftyone", "parquet")
 
-console = Console()
+console = Output()
 
 
 def register(app: typer.Typer) -> None:

@@ -18,8 +18,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from flows.commands import dataset as dataset_commands
 from flows.commands import evaluate as evaluate_commands
@@ -39,6 +37,7 @@ from flows.commands.options import (
     resolve_run,
 )
 from flows.commands.terminal import show_results
+from flows.console import Output, make_printable, say
 from flows.orchestration import server, signals
 from flows.planning.stage_selection import scope_of, videos_asked_for
 from pipeline.config import load_config
@@ -55,8 +54,8 @@ app.add_typer(server_app, name="server")
 app.add_typer(evaluate_commands.app, name="evaluate")
 app.add_typer(dataset_commands.app, name="dataset")
 
-console = Console()
-errors = Console(stderr=True)
+console = Output()
+errors = Output(stderr=True)
 
 
 @app.command()
@@ -114,10 +113,7 @@ def run(
         _print_error(error)
         if not isinstance(error, ConfigError):
             started = not isinstance(error, RunLockedError | FileError)
-            errors.print(
-                f"What is done stays done; go on with:\n  {resume_command(started)}",
-                soft_wrap=True,
-            )
+            say(errors, f"What is done stays done; go on with:\n  {resume_command(started)}")
         raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from None
 
 
@@ -204,18 +200,18 @@ def server_start() -> None:
     """Starts the local Prefect server, or says where it runs."""
     configured = os.environ.get("PREFECT_API_URL")
     if configured:
-        console.print(f"PREFECT_API_URL is set: {configured}", highlight=False)
+        say(console, f"PREFECT_API_URL is set: {configured}")
         return
     with console.status("Starting the Prefect server"):
         url = server.ensure()
-    console.print(f"Prefect UI: {url.removesuffix('/api')}", highlight=False)
+    say(console, f"Prefect UI: {url.removesuffix('/api')}")
 
 
 @server_app.command("stop")
 def server_stop() -> None:
     """Ends the local Prefect server."""
     ended = server.stop()
-    console.print("No local server runs." if ended is None else f"Ended the server at {ended.ui}.")
+    say(console, "No local server runs." if ended is None else f"Ended the server at {ended.ui}.")
 
 
 @app.command()
@@ -230,8 +226,7 @@ student_commands.register(app)
 
 
 def _say_interrupted() -> None:
-    text = f"\nInterrupted. What is done stays done; go on with:\n  {resume_command()}"
-    errors.print(text, highlight=False, markup=False, soft_wrap=True)
+    say(errors, f"\nInterrupted. What is done stays done; go on with:\n  {resume_command()}")
 
 
 def resume_command(started: bool = True) -> str:
@@ -252,6 +247,7 @@ def resume_command(started: bool = True) -> str:
 
 def main() -> None:
     """Runs the command line; errors of ours end it with a message."""
+    make_printable()
     server.quiet(os.environ)
     # A log line that Prefect's server does not take is no news for the terminal.
     logging.raiseExceptions = False
@@ -282,8 +278,7 @@ def _exit_code() -> int:
 
 
 def _print_error(error: Exception) -> None:
-    text = f"[bold red]error:[/bold red] {escape(str(error))}"
-    errors.print(text, highlight=False, soft_wrap=True)
+    say(errors, error, "bold red", label="error:")
 
 
 if __name__ == "__main__":

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 
 from flows.commands.dry_run import selection_lines
 from flows.commands.terminal import show_plan, show_results
+from flows.console import say
 from flows.context import Parts, Workshop, dataset_root, opened
 from flows.integrity.leftovers import partials_of_run
 from flows.orchestration.observed import prefect_server
@@ -52,7 +53,7 @@ def run_all(
     check_runner(config)
     shop = Workshop(config, parts or Parts())
     folder = config.run_folder
-    with RunLock(folder, lambda text: console.print(text, highlight=False, markup=False)):
+    with RunLock(folder, partial(say, console)):
         prepare_dataset(config, console)
         remove_partials(partials_of_run(folder))
         shop.plan = plan_with(shop, retry_set_aside, scope)
@@ -65,11 +66,11 @@ def run_all(
             raise ConfigError(_what_is_gone(config, shop.plan))
         _warn_of_stand_ins(config, console)
         for line in selection_lines(shop.plan):
-            console.print(line, highlight=False, soft_wrap=True)
+            say(console, line)
         commit_plan(config, shop.plan, scope.again)
         pending = shop.plan.pending()
         if not pending:
-            console.print(f"Everything in {folder} is done.", highlight=False, soft_wrap=True)
+            say(console, f"Everything in {folder} is done.")
         else:
             _run_flow(shop, console)
     show_plan(console, shop.plan if not pending else plan_with(shop), folder)
@@ -95,13 +96,12 @@ def _warn_of_stand_ins(config: RunConfig, console: Console) -> None:
         del used["ground"]
     stages = [stage for stage, checkpoint in used.items() if checkpoint.startswith("demo:")]
     if stages and config.dataset.name != "shapes":
-        console.print(
+        say(
+            console,
             f"{' and '.join(stages)}: demo models, trained on rendered shapes alone; they never"
             f" saw a photograph, so expect poor masks of {config.dataset.name}. For published"
             " weights see configs/published.toml and `pseudolabels doctor`.",
-            style="yellow",
-            highlight=False,
-            soft_wrap=True,
+            "yellow",
         )
 
 
@@ -189,11 +189,7 @@ def render_shapes(out: Path, train: int, valid: int, seed: int, console: Console
 
     with console.status(f"Rendering {train} + {valid} videos of shapes"):
         write_shapes(out, train, valid, seed)
-    console.print(
-        f"shapes: {train} videos to train on, {valid} to validate on, in {out}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    say(console, f"shapes: {train} videos to train on, {valid} to validate on, in {out}")
 
 
 def _run_flow(shop: Workshop, console: Console) -> None:
@@ -211,7 +207,7 @@ def _run_flow(shop: Workshop, console: Console) -> None:
             shop.progress = progress
             summary = run_observed(shop, api, _name_of(plan))
     for (stage, shard), error in summary.failed.items():
-        console.print(f"[red]failed[/red] {stage} {shard}: {escape(error)}")
+        say(console, f"{stage} {shard}: {error}", "red", label="failed")
 
 
 def _name_of(plan: Plan) -> str:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from flows.commands.options import (
     ConfigOption,
@@ -17,10 +16,11 @@ from flows.commands.options import (
     SplitOption,
     resolve_run,
 )
+from flows.console import Output, say
 from flows.orchestration import signals
 
-console = Console()
-errors = Console(stderr=True)
+console = Output()
+errors = Output(stderr=True)
 
 
 def register(app: typer.Typer) -> None:
@@ -113,9 +113,8 @@ def predict(
     how = How(of, frames, online, threshold)
     counts = write_predictions(resolved, student, to, how, console)
     told = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-    console.print(f"{to}: videos {told}", highlight=False, soft_wrap=True)
+    say(console, f"{to}: videos {told}")
 
 
 def _say_interrupted() -> None:
-    text = "\nInterrupted. The same command goes on from the last checkpoint."
-    errors.print(text, highlight=False, markup=False, soft_wrap=True)
+    say(errors, "\nInterrupted. The same command goes on from the last checkpoint.")

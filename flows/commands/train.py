@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import logging
 import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from flows.console import say
 from flows.context import Workshop
 from flows.orchestration.observed import prefect_server
 from flows.orchestration.ray_cluster import check_runner
@@ -65,7 +67,7 @@ def train_run(config: RunConfig, name: str | None, console: Console) -> Path:
     if started_by_torchrun():
         _train_with_torchrun(shop, folder, console)
         return folder
-    with RunLock(folder, lambda text: console.print(text, highlight=False, markup=False)):
+    with RunLock(folder, partial(say, console)):
         sweep(folder)
         write_run_config(folder / "config.toml", config)
         if config.runner.kind == "ray":
@@ -93,7 +95,7 @@ def _train_with_torchrun(shop: Workshop, folder: Path, console: Console) -> None
 
 def _finish(folder: Path, console: Console) -> None:
     (folder / CHECKPOINT).unlink(missing_ok=True)
-    console.print(f"Student: {folder}", highlight=False, soft_wrap=True)
+    say(console, f"Student: {folder}")
 
 
 def _train_observed(shop: Workshop, folder: Path, console: Console) -> None:

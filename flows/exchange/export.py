@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 
 from flows.commands.run import plan_with
+from flows.console import say
 from flows.context import Workshop
 from flows.exchange.destination import check_destination, claimed
 from flows.planning.run_paths import RunPaths
@@ -56,11 +56,11 @@ def export_run(
         else:
             report = EXPORTS[to](masks_of(shop, source), place)
     figures = ", ".join(f"{count} {name}" for name, count in report.counts.items())
-    console.print(f"{path}: {figures}", highlight=False, soft_wrap=True, markup=False)
+    say(console, f"{path}: {figures}")
     for note in report.notes[:SHOWN_NOTES]:
-        console.print(f"[yellow]note[/yellow] {escape(note)}", highlight=False, soft_wrap=True)
+        say(console, note, "yellow", label="note")
     if len(report.notes) > SHOWN_NOTES:
-        console.print(f"… and {len(report.notes) - SHOWN_NOTES} notes more")
+        say(console, f"… and {len(report.notes) - SHOWN_NOTES} notes more")
     return report
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
 
+from flows.console import say
 from flows.context import Workshop
 from flows.evaluation.result import SHOWN_PROBLEMS, Result, mean, present
 from flows.evaluation.scores import in_each, left_out
@@ -236,7 +236,7 @@ def _show(
         title = f"{reader.name}, {reader.split}: mean J, unknown frames as empty"
         present(Result(title, systems, problems=problems, counts=counts), console, False, None)
     else:
-        console.print(f"{tally.fused} of {tally.samples} samples have masks", highlight=False)
+        say(console, f"{tally.fused} of {tally.samples} samples have masks")
         for problem in problems[:SHOWN_PROBLEMS]:
-            console.print(f"[yellow]{escape(problem)}[/yellow]", highlight=False, soft_wrap=True)
-    console.print(f"{place}: see `--from consensus`", highlight=False, soft_wrap=True)
+            say(console, problem, "yellow")
+    say(console, f"{place}: see `--from consensus`")

@@ -7,8 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from rich.markup import escape
-
 from flows.context import Workshop
 from flows.evaluation.mask_sources import BaselineMasks, StoredMasks
 from flows.evaluation.scores import SampleScore, left_out, score_each, summarise
@@ -117,7 +115,7 @@ def _evaluate(shop: Workshop) -> Counter[str]:
             if isinstance(found, InputError):
                 line = left_out(video, found)
                 if line not in told:
-                    shop.progress.say(f"[yellow]{escape(line)}[/yellow]")
+                    shop.progress.say(line, "yellow")
                 told.add(line)
             else:
                 scores += [score for _, score in found]

@@ -23,7 +23,6 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
-from rich.markup import escape
 
 from flows.context import Workshop, workshop_of
 from flows.labelling.run_stages import finish_stage, finished_shards, sample_markdown
@@ -260,7 +259,7 @@ class _Run:
     def _tell_set_aside(self, job: Job) -> None:
         receipt = Ledger(self._paths.folder).receipt(job.stage, job.shard.name)
         for video, reason in (receipt.set_aside if receipt else {}).items():
-            self._shop.progress.say(f"[yellow]set aside[/yellow] {escape(video)}: {escape(reason)}")
+            self._shop.progress.say(f"set aside {video}: {reason}", "yellow")
 
     def run_stage(self, stage: str) -> None:
         """Does a stage of the whole run if it is pending and the one before it did not fail."""
@@ -371,7 +370,7 @@ class _Run:
         if isinstance(error, FATAL):
             raise error
         self.summary.failed[job.stage, job.shard.name] = _in_words(error)
-        self._shop.progress.say(f"[red]{job.name} failed:[/red] {escape(_in_words(error))}")
+        self._shop.progress.say(f"{job.name} failed: {_in_words(error)}", "red")
         return False
 
     def _as_task(self, work: Any, job: Job, arguments: tuple[Any, ...]) -> Any:

@@ -6,8 +6,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
-
 from flows.context import Workshop
 from flows.planning.plan import Plan
 from flows.planning.run_paths import ALL, RunPaths, weights_of_student
@@ -135,13 +133,13 @@ def own_masks(shop: Workshop) -> FinishedMasks:
     total = len(MaskStore(paths.masks).videos())
     if (left_out := total - len(store.videos())) > 0:
         shop.progress.say(
-            f"{escape(str(paths.masks))}: {left_out} of {total} videos are left out, whose masks"
+            f"{paths.masks}: {left_out} of {total} videos are left out, whose masks"
             " the run has not finished; `pseudolabels run` finishes them"
         )
     # A stage of a run has a plan, and holds the lock itself.
     if shop.plan is None and (holder := lock_holder(paths.folder)) is not None:
         shop.progress.say(
-            f"{escape(str(paths.folder))}: a run writes here ({escape(holder)}); its masks may"
+            f"{paths.folder}: a run writes here ({holder}); its masks may"
             " change while they are read"
         )
     return store

@@ -170,7 +170,7 @@ def _predict_to(
             except InputError as error:
                 counts["set aside"] += 1
                 progress.advance(1)
-                progress.say(f"[yellow]set aside[/yellow] {error}")
+                progress.say(f"set aside: {error}", "yellow")
         progress.end()
         _check_any(counts, len(ids), how)
     return counts
@@ -279,7 +279,7 @@ def predict_split(
                 store.write_video(*found)
                 counts["videos predicted"] += 1
         except InputError as error:
-            shop.progress.say(f"set aside: {error}")
+            shop.progress.say(f"set aside: {error}", "yellow")
             counts["videos set aside"] += 1
         shop.progress.advance(1)
     shop.progress.end()

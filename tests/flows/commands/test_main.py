@@ -10,6 +10,7 @@ from flows.commands.doctor import PUBLISHED, examine
 from pipeline.config import load_config
 from storage.run.ledger import Ledger
 from storage.run.lock import RunLock
+from tests.fakes.dataset import write_dataset
 from tests.flows.conftest import Site
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -73,6 +74,21 @@ def test_a_failed_run_says_how_to_go_on(
     monkeypatch.chdir(tmp_path)
     _, shown = call(monkeypatch, capsys, "run", "--dataset", "refytvos", "--root", "my data")
     assert "go on with: pseudolabels run --dataset refytvos --root 'my data'" in shown
+
+
+def test_paths_that_look_like_markup_are_printed_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    place = ("--dataset", "refytvos", "--root", "nowhere/[no] such")
+    _, shown = call(monkeypatch, capsys, "run", *place)
+    assert "go on with: pseudolabels run --dataset refytvos --root 'nowhere/[no] such'" in shown
+    write_dataset(tmp_path / "[old] clips", 1)
+    place = ("--dataset", "refytvos", "--root", "[old] clips")
+    code, shown = call(monkeypatch, capsys, "dataset", "show", *place, "--sheet", "a[/b].png")
+    assert (code, "1 videos: a[/b].png" in shown) == (0, True), shown
+    code, shown = call(monkeypatch, capsys, "run", *place, "--out", "[x]", "device=nosuch")
+    assert "[old] clips" in shown and "Traceback" not in shown
 
 
 def test_options_win_over_the_file_and_overrides_over_options(tmp_path: Path) -> None:
