@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from flows.commands.preflight import check_before_start
 from flows.console import say
 from flows.planning.plan import Job, Plan
 from flows.planning.run_paths import SHARD_STAGES
@@ -28,7 +29,9 @@ def explain(config: RunConfig, console: Console, scope: Scope, retry_set_aside: 
     if missing is not None:
         say(console, f"shapes: {missing} would be rendered; then every stage, from the start")
         return
-    plan = plan_with(Workshop(config), retry_set_aside, scope, remember=False)
+    shop = Workshop(config)
+    plan = plan_with(shop, retry_set_aside, scope, remember=False)
+    check_before_start(shop, plan)
     for line in [*selection_lines(plan), *plan_lines(plan)]:
         say(console, line)
 

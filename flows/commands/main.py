@@ -40,7 +40,7 @@ from flows.commands.terminal import show_results
 from flows.console import Output, make_printable, say
 from flows.orchestration import server, signals
 from flows.planning.stage_selection import scope_of, videos_asked_for
-from pipeline.config import load_config
+from pipeline.config import MAX_SEED, load_config
 from pipeline.errors import ConfigError, FileError, PseudoLabelError, RunLockedError
 
 app = typer.Typer(
@@ -67,7 +67,9 @@ def run(
     split: SplitOption = None,
     out: OutOption = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=MAX_SEED, help="Of everything random.")
+    ] = None,
     retry_set_aside: Annotated[
         bool, typer.Option(help="Try videos again that were set aside.")
     ] = False,
@@ -158,7 +160,7 @@ def make_shapes(
     valid: Annotated[
         int | None, typer.Option(min=1, help="Videos to validate on; a third as many by default.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the videos.")] = 2026,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the videos.")] = 2026,
 ) -> None:
     """Renders the shapes data set."""
     from flows.commands.run import render_shapes
@@ -173,7 +175,7 @@ def demo_models(
     ] = None,
     only: Annotated[list[str] | None, typer.Option(help="ground, segment or captioner.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    seed: Annotated[int, typer.Option(help="Of weights and videos.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of weights and videos.")] = 0,
 ) -> None:
     """Trains the demo models on shapes and prints their figures on unseen videos."""
     from flows.commands.demo_models import train_demo_models
@@ -248,6 +250,7 @@ def resume_command(started: bool = True) -> str:
 def main() -> None:
     """Runs the command line; errors of ours end it with a message."""
     make_printable()
+    sys.argv[1:] = map(_with_home, sys.argv[1:])
     server.quiet(os.environ)
     # A log line that Prefect's server does not take is no news for the terminal.
     logging.raiseExceptions = False
@@ -260,6 +263,15 @@ def main() -> None:
         answers = server.is_healthy(os.environ.get("PREFECT_API_URL", ""))
         signals.end_within(20.0 if answers else 1.0, code, after_main=True)
     sys.exit(code)
+
+
+def _with_home(word: str) -> str:
+    """A word of the command with the home folder in ``--option=~/path``, which a shell leaves."""
+    option, separator, value = word.partition("=")
+    if not (option.startswith("--") and value.startswith("~")):
+        return word
+    # Where no home folder is known the word stays, and what reads it says so.
+    return f"{option}{separator}{os.path.expanduser(value)}"  # noqa: PTH111
 
 
 def _exit_code() -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from flows.commands.dry_run import selection_lines
+from flows.commands.preflight import check_before_start
 from flows.commands.terminal import show_plan, show_results
 from flows.console import say
 from flows.context import Parts, Workshop, dataset_root, opened
@@ -19,6 +20,7 @@ from flows.planning.plan import Plan, make_plan
 from flows.planning.run_paths import ALL, SHARD_STAGES
 from flows.planning.stage_selection import Scope
 from flows.progress import reporter
+from flows.training.build import prediction_split
 from pipeline.config import RunConfig
 from pipeline.errors import ConfigError, PseudoLabelError
 from storage.files.atomic import remove_partials
@@ -64,10 +66,11 @@ def run_all(
             )
         if shop.plan.gone and not forget_missing:
             raise ConfigError(_what_is_gone(config, shop.plan))
+        check_before_start(shop, shop.plan)
         _warn_of_stand_ins(config, console)
         for line in selection_lines(shop.plan):
             say(console, line)
-        commit_plan(config, shop.plan, scope.again)
+        commit_plan(shop.config, shop.plan, scope.again)
         pending = shop.plan.pending()
         if not pending:
             say(console, f"Everything in {folder} is done.")
@@ -122,6 +125,7 @@ def plan_with(
         scope: the stages to do, and those to do again.
         remember: False writes nothing at all; the digests of weights are kept otherwise.
     """
+    shop.config = _with_predict_split(shop)
     folder = shop.config.run_folder
     return make_plan(
         shop.config,
@@ -133,6 +137,16 @@ def plan_with(
         scope.again,
         scope.stages,
     )
+
+
+def _with_predict_split(shop: Workshop) -> RunConfig:
+    """A configuration that names the split that the student predicts. What is predicted must be
+    measured on the same split, also once the data set has another."""
+    config = shop.config
+    if not config.student.enabled or config.dataset.predict_split is not None:
+        return config
+    dataset = config.dataset.model_copy(update={"predict_split": prediction_split(shop)})
+    return config.model_copy(update={"dataset": dataset})
 
 
 def finish_again(

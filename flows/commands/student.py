@@ -14,6 +14,7 @@ from flows.commands.options import (
     RootOption,
     RunArguments,
     SplitOption,
+    given,
     resolve_run,
 )
 from flows.console import Output, say
@@ -66,7 +67,7 @@ def train(
         ("runner.workers", workers),
     ):
         if value is not None:
-            words.append(f"{key}={value}")
+            words.append(given(key, value))
     resolved = resolve_run(words, config, dataset, root, split, out)
     try:
         with signals.stoppable(_say_interrupted):
@@ -108,7 +109,7 @@ def predict(
     from flows.training.predict import How
     from flows.training.predict import predict as write_predictions
 
-    words = [*(arguments or ()), *([f"device={device}"] if device else [])]
+    words = [*(arguments or ()), *([given("device", device)] if device else [])]
     resolved = resolve_run(words, config, dataset, root, split, out)
     how = How(of, frames, online, threshold)
     counts = write_predictions(resolved, student, to, how, console)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from flows.commands.preflight import check_device, check_student
 from flows.console import say
 from flows.context import Workshop
 from flows.orchestration.observed import prefect_server
@@ -60,6 +61,9 @@ def train_run(config: RunConfig, name: str | None, console: Console) -> Path:
         # What is left out is said here: Ray's workers have no terminal.
         shop.progress = reporter(console)
     taught_by(shop)
+    if not started_by_torchrun():
+        check_device(shop)
+    check_student(shop)
     if config.student.start is not None:
         weight_files(str(weights_of_student(config.student.start)))
     check_runner(config)

@@ -7,10 +7,16 @@ import pytest
 
 from flows.commands import main
 from flows.commands.doctor import PUBLISHED, examine
+from flows.commands.options import resolve_run
+from flows.commands.run import plan_with
+from flows.context import Workshop
+from flows.planning.run_config import write_run_config
 from pipeline.config import load_config
+from pipeline.errors import ConfigError
 from storage.run.ledger import Ledger
 from storage.run.lock import RunLock
 from tests.fakes.dataset import write_dataset
+from tests.fakes.stages import fake_parts
 from tests.flows.conftest import Site
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -87,8 +93,78 @@ def test_paths_that_look_like_markup_are_printed_whole(
     place = ("--dataset", "refytvos", "--root", "[old] clips")
     code, shown = call(monkeypatch, capsys, "dataset", "show", *place, "--sheet", "a[/b].png")
     assert (code, "1 videos: a[/b].png" in shown) == (0, True), shown
-    code, shown = call(monkeypatch, capsys, "run", *place, "--out", "[x]", "device=nosuch")
-    assert "[old] clips" in shown and "Traceback" not in shown
+
+
+@pytest.mark.parametrize(
+    ("setting", "code", "words"),
+    [
+        ("device=gpu", 2, "no device"),
+        ("device=cuda:99", 2, "not on this machine"),
+        ("seed=99999999999999999999", 2, "seed"),
+        ("dataset.predict_split=nosuch", 1, "nosuch"),
+        ("student.masks=nowhere.zarr", 2, "no masks"),
+        ("student.training.validate_every=5", 1, "valid"),
+        ("student.channels=20", 2, "multiple of 8"),
+    ],
+)
+def test_settings_that_a_late_stage_would_refuse_are_refused_before_the_first(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    setting: str,
+    code: int,
+    words: str,
+) -> None:
+    monkeypatch.setattr("flows.orchestration.server.ensure", lambda: pytest.fail("it started"))
+    data, out = write_dataset(tmp_path / "data", 1), tmp_path / "runs"
+    place = ("--dataset", "refytvos", "--root", str(data), "--out", str(out))
+    for option in ((), ("--dry-run",)):
+        found, shown = call(monkeypatch, capsys, "run", *place, *option, setting)
+        assert (found, words in shown) == (code, True), shown
+        assert not list(out.rglob("layout.json"))
+
+
+def test_the_home_folder_is_put_into_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_dataset(tmp_path / "data", 1)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    given = ("--dataset", "refytvos", "--root=~/data")
+    code, shown = call(monkeypatch, capsys, "dataset", "show", *given, "--sheet=~/sheet.png")
+    assert code == 0, shown
+    assert (tmp_path / "sheet.png").is_file()
+    code, shown = call(monkeypatch, capsys, "run", "--dry-run", *given, "out=~/runs")
+    assert (code, "augment: 1 of 1 shards" in shown) == (0, True), shown
+    assert not (tmp_path / "~").exists()
+
+
+def test_a_run_is_found_by_its_folder_whatever_its_name(tmp_path: Path) -> None:
+    folder = tmp_path / "lr=0.1" / "refytvos-train"
+    config = load_config(None, ["dataset.name=refytvos", "fuse.threshold=0.7"])
+    write_run_config(folder / "config.toml", config)
+    found = resolve_run([str(folder), "seed=3"], None, None, None, None, None)
+    assert (found.run_folder, found.fuse.threshold, found.seed) == (folder, 0.7, 3)
+    with pytest.raises(ConfigError, match=r"no config\.toml"):
+        resolve_run([str(tmp_path / "lr=0.2")], None, None, None, None, None)
+    assert resolve_run(["seed=3"], None, None, None, None, None).seed == 3
+
+
+def test_the_split_that_is_predicted_is_fixed_with_the_plan(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    config = site.config("student.enabled=true")
+
+    def planned() -> tuple[str | None, str]:
+        shop = Workshop(config, fake_parts(site.weights))
+        plan = plan_with(shop, remember=False)
+        return shop.config.dataset.predict_split, plan.job("student", "all").fingerprint
+
+    before = planned()
+    write_dataset(site.data, 1, "valid")
+    after = planned()
+    assert (before[0], after[0]) == ("train", "valid")
+    # So predictions of the one are never measured on the other.
+    assert before[1] != after[1]
 
 
 def test_options_win_over_the_file_and_overrides_over_options(tmp_path: Path) -> None:
