@@ -20,6 +20,7 @@ from flows.planning.stages import SHARD_STAGES
 from flows.planning.weight_digests import WeightDigests
 from flows.progress import Reporter, Silent
 from pipeline.config import RunConfig
+from pipeline.errors import InputError
 from pipeline.ports import Captioner, DatasetReader, Grounder, Segmenter
 from pipeline.types import (
     Augmentation,
@@ -153,6 +154,7 @@ class Workshop:
             scope: the stages to do, and those to do again; None for all.
             remember: False writes nothing at all. Otherwise digests of weights are kept.
         """
+        self.config = self._with_prediction_split()
         scope, folder = scope or Scope(), self.config.run_folder
         return make_plan(
             self.config,
@@ -164,6 +166,37 @@ class Workshop:
             scope.again,
             scope.stages,
         )
+
+    def prediction_split(self) -> str:
+        """The split that the student predicts.
+
+        The one asked for; else ``valid`` if the data set has one; else the labelled one.
+
+        Raises:
+            InputError: there is a ``valid``, and it is damaged.
+        """
+        asked = self.config.dataset.predict_split
+        if asked is not None:
+            return asked
+        try:
+            if self.reader("valid").video_ids():
+                return "valid"
+        except InputError as error:
+            # Absent, not damaged: its files are not there, or there is no split of that name.
+            if not error.missing and error.found != "split 'valid'":
+                raise
+        return self.config.dataset.split
+
+    def _with_prediction_split(self) -> RunConfig:
+        """The configuration with the split that the student predicts.
+
+        What was predicted is measured on that split, also after the data set gets another.
+        """
+        config = self.config
+        if not config.student.enabled or config.dataset.predict_split is not None:
+            return config
+        dataset = config.dataset.model_copy(update={"predict_split": self.prediction_split()})
+        return config.model_copy(update={"dataset": dataset})
 
     def finished_shards(self, stage: str = "rank") -> list[str]:
         """Names of the run's shards that have a receipt of a stage."""

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.markup import escape
-
 from flows.context import Workshop
 from flows.planning.plan import Plan
 from flows.planning.run_paths import RunPaths
 from flows.planning.stages import ALL
-from pipeline.errors import InputError
 from storage.arrays.masks import MaskStore
 from storage.run.ledger import Ledger
-from storage.run.lock_holder import lock_holder
+from storage.run.lock import lock_holder
 
 
 class FinishedMasks(MaskStore):
@@ -51,41 +48,16 @@ def own_masks(shop: Workshop) -> FinishedMasks:
     total = len(MaskStore(paths.masks).videos())
     if (left_out := total - len(store.videos())) > 0:
         shop.progress.say(
-            f"{escape(str(paths.masks))}: {left_out} of {total} videos are left out, whose masks"
+            f"{paths.masks}: {left_out} of {total} videos are left out, whose masks"
             " the run has not finished; `pseudolabels run` finishes them"
         )
     # A stage of a run has a plan, and holds the lock itself.
     if shop.plan is None and (holder := lock_holder(paths.folder)) is not None:
         shop.progress.say(
-            f"{escape(str(paths.folder))}: a run writes here ({escape(holder)}); its masks may"
+            f"{paths.folder}: a run writes here ({holder}); its masks may"
             " change while they are read"
         )
     return store
-
-
-def prediction_split(shop: Workshop) -> str:
-    """The split that the student predicts: the one asked for, else ``valid`` where there is one,
-    else the labelled one.
-
-    Raises:
-        InputError: there is a ``valid``, and it is damaged.
-    """
-    asked = shop.config.dataset.predict_split
-    if asked is not None:
-        return asked
-    try:
-        if shop.reader("valid").video_ids():
-            return "valid"
-    except InputError as error:
-        if not _is_absent(error, "valid"):
-            raise
-    return shop.config.dataset.split
-
-
-def _is_absent(error: InputError, split: str) -> bool:
-    """Whether a reader did not open for want of the split, rather than for a damaged one: its files
-    are not there, or the data set has no split of that name."""
-    return error.missing or error.found == f"split {split!r}"
 
 
 def student_is_done(paths: RunPaths, plan: Plan) -> bool:

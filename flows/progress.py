@@ -18,6 +18,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from flows.console import plain, say
+
 LINE_SECONDS = 10.0
 """Pause between the lines of one stage where there is no terminal."""
 
@@ -37,7 +39,7 @@ class Reporter(Protocol):
         """The current stage has ended."""
         ...
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, style: str = "") -> None:
         """A line that stays."""
         ...
 
@@ -51,7 +53,7 @@ class Silent:
 
     def end(self, note: str = "") -> None: ...
 
-    def say(self, text: str) -> None: ...
+    def say(self, text: str, style: str = "") -> None: ...
 
 
 class Bars:
@@ -60,16 +62,16 @@ class Bars:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._progress = Progress(
-            SpinnerColumn(finished_text="[green]✓"),
-            TextColumn("[bold]{task.description:<9}"),
+            SpinnerColumn(finished_text=plain("✓", "green")),
+            TextColumn("{task.description:<9}", style="bold", markup=False),
             BarColumn(bar_width=32),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]}"),
-            TextColumn("[cyan]{task.fields[rate]}"),
+            TextColumn("{task.fields[unit]}", markup=False),
+            TextColumn("{task.fields[rate]}", style="cyan", markup=False),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(compact=True),
-            TextColumn("[dim]{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", style="dim", markup=False),
             console=console,
         )
         self._task: TaskID | None = None
@@ -105,8 +107,8 @@ class Bars:
             self._progress.stop_task(self._task)
         self._task = None
 
-    def say(self, text: str) -> None:
-        self._progress.console.print(text)
+    def say(self, text: str, style: str = "") -> None:
+        say(self._progress.console, text, style)
 
 
 class Lines:
@@ -151,12 +153,12 @@ class Lines:
             self._print(f"{self._done:g} of {self._total:g} {self._unit}", f"{took:.1f} s", note)
         self._stage = ""
 
-    def say(self, text: str) -> None:
-        self._console.print(text, highlight=False)
+    def say(self, text: str, style: str = "") -> None:
+        say(self._console, text, style)
 
     def _print(self, *parts: str) -> None:
         shown = [part for part in (*parts[:1], str(self._rate), *parts[1:]) if part]
-        self._console.print(f"{self._stage:<9} {', '.join(shown)}", highlight=False, markup=False)
+        say(self._console, f"{self._stage:<9} {', '.join(shown)}")
 
 
 class _Rate:

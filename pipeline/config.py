@@ -6,14 +6,24 @@ What a section holds is what its stage's result depends on, except for the field
 
 from __future__ import annotations
 
+import difflib
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from pipeline.errors import ConfigError
 
@@ -26,14 +36,32 @@ EXECUTION = frozenset(
 _PLAIN_NAME = re.compile(r"\w[\w .+-]{0,99}")
 
 
-def _path_without_null(value: Path) -> Path:
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:[0-9]{1,3})?")
+
+MAX_SEED = (1 << 32) - 1
+"""Every generator of random numbers takes seeds from 0 to this."""
+
+
+def _users_path(value: Path) -> Path:
+    """A path with the user's home folder in place of ``~``."""
     if "\0" in str(value):
         raise ValueError("holds a null character; expected a path")
-    return value
+    try:
+        return value.expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{value}: {error}; give the whole path, or set HOME") from error
+
+
+def _checkpoint(value: str) -> str:
+    return str(_users_path(Path(value))) if value.startswith("~") else value
+
+
+UsersPath = Annotated[Path, AfterValidator(_users_path)]
+Checkpoint = Annotated[str, AfterValidator(_checkpoint)]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DatasetConfig(Section):
@@ -51,7 +79,7 @@ class DatasetConfig(Section):
     """
 
     name: str = "shapes"
-    root: Path | None = None
+    root: UsersPath | None = None
     split: str = "train"
     predict_split: str | None = None
     only_videos: tuple[str, ...] = ()
@@ -63,18 +91,13 @@ class DatasetConfig(Section):
             raise ValueError(f"{value[:80]!r} is no plain name: letters, digits, - _ . and spaces")
         return value
 
-    @field_validator("root")
-    @classmethod
-    def _no_null(cls, value: Path | None) -> Path | None:
-        return None if value is None else _path_without_null(value)
-
 
 class ShapesConfig(Section):
     """What is rendered when ``dataset.name`` is ``shapes`` and its root is missing."""
 
     train_videos: int = Field(24, ge=1)
     valid_videos: int = Field(8, ge=1)
-    seed: int = 2026
+    seed: int = Field(2026, ge=0, le=MAX_SEED)
 
 
 class AugmentConfig(Section):
@@ -109,9 +132,9 @@ class AugmentConfig(Section):
     siblings: bool = True
     frames: int = Field(4, ge=1)
     minimum_similarity: float = Field(0.5, ge=0, le=1)
-    checkpoint: str = "demo:captioner"
+    checkpoint: Checkpoint = "demo:captioner"
     sha256: str | None = None
-    file: Path | None = None
+    file: UsersPath | None = None
     endpoint: str | None = None
     endpoint_model: str | None = None
     api_key_env: str = "OPENAI_API_KEY"
@@ -127,6 +150,24 @@ class AugmentConfig(Section):
     def needs_frames(self) -> bool:
         """Whether the captioner looks at frames."""
         return self.source in ("model", "endpoint")
+
+    @field_validator("endpoint")
+    @classmethod
+    def _no_secrets(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("expected an address that begins with http:// or https://")
+        if "@" in parts.netloc or parts.query or parts.fragment:
+            # The value itself is not said: it is what must not be written anywhere.
+            raise ValueError(
+                "the address holds a user name, a password or a query, which would be stored with"
+                " the run and shown in its report; give the plain address, up to and with /v1, and"
+                " put the key into the environment variable OPENAI_API_KEY, or the one that"
+                " augment.api_key_env names"
+            )
+        return value
 
     @model_validator(mode="after")
     def _complete(self) -> AugmentConfig:
@@ -164,11 +205,11 @@ class GroundConfig(Section):
     """
 
     source: Literal["model", "annotation"] = "model"
-    checkpoint: str = "demo:ground"
+    checkpoint: Checkpoint = "demo:ground"
     sha256: str | None = None
     backbone: Literal["demo", "swin_T_224_1k", "swin_B_384_22k"] = "demo"
-    text_encoder: Path | None = None
-    adapter: Path | None = None
+    text_encoder: UsersPath | None = None
+    adapter: UsersPath | None = None
     runner_ups: int = Field(2, ge=0)
     score: Literal["mean", "max"] = "mean"
     joint: int = Field(8, ge=1, le=32)
@@ -198,7 +239,7 @@ class SegmentConfig(Section):
         batch_pairs: boxes in one pass of the decoder.
     """
 
-    checkpoint: str = "demo:segment"
+    checkpoint: Checkpoint = "demo:segment"
     sha256: str | None = None
     model: Literal["demo", "vit_b", "vit_l", "vit_h"] = "demo"
     merge_iou: float = Field(0.95, gt=0, le=1)
@@ -329,8 +370,8 @@ class StudentEncodersConfig(Section):
     """
 
     backbone: Literal["demo", "resnet50", "resnet101", "video-swin-t"] = "demo"
-    backbone_checkpoint: Path | None = None
-    text_encoder: Literal["demo"] | Path = Field("demo", union_mode="left_to_right")
+    backbone_checkpoint: UsersPath | None = None
+    text_encoder: Literal["demo"] | UsersPath = Field("demo", union_mode="left_to_right")
 
     @model_validator(mode="after")
     def _goes_together(self) -> StudentEncodersConfig:
@@ -484,7 +525,7 @@ class StudentConfig(Section):
     supervision: Literal[
         "pseudo_masks", "masks", "first_mask_boxes", "boxes", "first_mask", "text", "flow"
     ] = "pseudo_masks"
-    masks: Path | None = None
+    masks: UsersPath | None = None
     frame_weights: bool = True
     initialise: Literal["demo", "scratch"] = "demo"
     steps: int = Field(400, ge=1)
@@ -496,7 +537,7 @@ class StudentConfig(Section):
     short_side: int = Field(144, ge=32)
     channels: int = Field(64, ge=16)
     fusion: Literal["both", "vision", "language"] = "both"
-    start: Path | None = None
+    start: UsersPath | None = None
     learning_rate: float = Field(1e-3, gt=0)
     backbone_learning_rate: float = Field(0.0, ge=0)
     weight_decay: float = Field(5e-4, ge=0)
@@ -534,6 +575,13 @@ class StudentConfig(Section):
             raise ValueError(
                 f"supervision {self.supervision!r} with mil off: boxes teach by MIL alone; set"
                 " mil=true, or supervision='first_mask' to leave the boxes out"
+            )
+        if self.model != "groprompt" and self.channels % 8:
+            raise ValueError(f"channels {self.channels}; expected a multiple of 8")
+        if self.model == "wsrvos" and self.channels % self.wsrvos.heads:
+            raise ValueError(
+                f"channels {self.channels} with wsrvos.heads {self.wsrvos.heads}; expected a"
+                " multiple of the heads; change one of them"
             )
         if self.lgcfs and self.frames_a_clip < 2:
             raise ValueError(
@@ -585,8 +633,8 @@ class RunConfig(Section):
         maximum_failed_share: the flow fails where a larger share of the shards failed.
     """
 
-    out: Path = Path("runs")
-    seed: int = 0
+    out: UsersPath = Path("runs")
+    seed: int = Field(0, ge=0, le=MAX_SEED)
     device: str = "auto"
     shard_videos: int = Field(4, ge=1)
     maximum_failed_share: float = Field(0.0, ge=0, le=1)
@@ -601,10 +649,12 @@ class RunConfig(Section):
     report: ReportConfig = ReportConfig()
     runner: RunnerConfig = RunnerConfig()
 
-    @field_validator("out")
+    @field_validator("device")
     @classmethod
-    def _no_null(cls, value: Path) -> Path:
-        return _path_without_null(value)
+    def _device(cls, value: str) -> str:
+        if not _DEVICE.fullmatch(value):
+            raise ValueError(f"{value!r} is no device; expected auto, cpu, cuda, cuda:N or mps")
+        return value
 
     @property
     def run_folder(self) -> Path:
@@ -646,10 +696,37 @@ def config_from(values: Mapping[str, Any], source: str) -> RunConfig:
         return RunConfig.model_validate(values)
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
-            for item in error.errors()
+            _problem(item["loc"], item["type"], item["msg"]) for item in error.errors()
         )
-        raise ConfigError(f"{source}: {problems}") from error
+        # The values are left out of the chain too: one of them may be a secret.
+        raise ConfigError(f"{source}: {problems}") from None
+
+
+def _problem(place: Sequence[int | str], kind: str, message: str) -> str:
+    name = ".".join(map(str, place))
+    if kind != "extra_forbidden":
+        return f"{name}: {message.removeprefix('Value error, ')}"
+    return f"{name}: no such setting{_did_you_mean(name)}"
+
+
+def _did_you_mean(name: str) -> str:
+    """The settings that a wrong name is most like, in words; empty where it is like none."""
+    every = list(_settings(RunConfig))
+    near = difflib.get_close_matches(name, every, 3, 0.8)
+    # The right name in the wrong section, or in none.
+    last = name.rpartition(".")[2]
+    near = near or [setting for setting in every if setting.rpartition(".")[2] == last][:3]
+    near = near or difflib.get_close_matches(name, every, 1, 0.6)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def _settings(section: type[Section], within: str = "") -> Iterator[str]:
+    """The full name of every section and setting."""
+    for name, info in section.model_fields.items():
+        yield within + name
+        kind = info.annotation
+        if isinstance(kind, type) and issubclass(kind, Section):
+            yield from _settings(kind, f"{within}{name}.")
 
 
 def dump_config(config: RunConfig) -> str:

@@ -15,6 +15,7 @@
     ├── StoreError            a product on disk is missing or damaged
     │   └── NoRoomError       the disk is full, or may not be written to
     └── RunLockedError        another run writes to the same output
+        └── LockLostError     this one was silent for too long, and another took over
 
 An ``InputError`` or an ``UnusableAnswerError`` sets its video aside and the run goes on; every
 other error ends the stage.
@@ -104,3 +105,7 @@ class NoRoomError(StoreError):
 
 class RunLockedError(PseudoLabelError):
     """Another run holds the lock of the same output folder."""
+
+
+class LockLostError(RunLockedError):
+    """The process held the lock of an output folder, and another has it by now."""

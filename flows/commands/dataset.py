@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+
+from flows.console import Output, add_row, grid, plain, say, write
 
 if TYPE_CHECKING:
     from storage.datasets.check import DatasetCheck
 
 app = typer.Typer(no_args_is_help=True, help="Check a data set, or show what is in it.")
-console = Console()
+console = Output()
 
 SHOWN_FINDINGS = 50
 
@@ -41,16 +40,16 @@ def check(
 
     reader = open_dataset(dataset, root, split)
     total, done = len(reader.video_ids()), 0
-    with Console(stderr=True).status("") as status:
+    with Output(stderr=True).status("") as status:
 
         def advance(video_id: str) -> None:
             nonlocal done
             done += 1
-            status.update(f"{done} of {total} videos: {escape(video_id)}")
+            status.update(plain(f"{done} of {total} videos: {video_id}"))
 
         found = check_dataset(reader, not quick, advance)
     if as_json:
-        console.file.write(json.dumps(_document(found), indent=2) + "\n")
+        write(console, json.dumps(_document(found), indent=2) + "\n")
     else:
         _show_check(found, f"{dataset} {split}")
     if any(item.kind != "odd" for item in found.findings):
@@ -71,45 +70,39 @@ def show(
     from storage.datasets.statistics import dataset_statistics
 
     reader = open_dataset(dataset, root, split)
-    table = Table(title=f"{dataset} {split}", title_justify="left", show_header=False)
+    table = grid(("", "left"), ("", "left"), title=f"{dataset} {split}", header=False)
     for name, value in dataset_statistics(reader).rows():
-        table.add_row(name, value)
+        add_row(table, name, value)
     console.print(table)
     path = sheet or Path(f"{dataset}-{split}.png")
     count = write_contact_sheet(reader, path, videos)
     if count:
-        console.print(f"Contact sheet of {count} videos: {path}", highlight=False, soft_wrap=True)
+        say(console, f"Contact sheet of {count} videos: {path}")
     else:
-        console.print("No video could be read, so there is no contact sheet; see `dataset check`.")
+        say(console, "No video could be read, so there is no contact sheet; see `dataset check`.")
 
 
 def _show_check(found: DatasetCheck, title: str) -> None:
     from pipeline.costs import labelling_costs
 
-    table = Table(title=title, title_justify="left", header_style="bold")
-    for name in ("", "here", "published"):
-        table.add_column(name, justify="right" if name else "left")
+    table = grid(("", "left"), ("here", "right"), ("published", "right"), title=title)
     for name, count in found.counts.items():
         published = found.published.get(name)
-        table.add_row(name, f"{count:,}", "" if published is None else f"{published:,}")
+        add_row(table, name, f"{count:,}", "" if published is None else f"{published:,}")
     console.print(table)
     for item in found.findings[:SHOWN_FINDINGS]:
         colour = "yellow" if item.kind == "odd" else "red"
-        words = f"[{colour}]{item.kind}[/{colour}] {escape(item.path)}: {escape(item.words)}"
-        console.print(words, highlight=False, soft_wrap=True)
+        say(console, f"{item.path}: {item.words}", colour, label=item.kind)
     if len(found.findings) > SHOWN_FINDINGS:
-        console.print(f"… and {len(found.findings) - SHOWN_FINDINGS} more; --json has them all")
+        say(console, f"… and {len(found.findings) - SHOWN_FINDINGS} more; --json has them all")
     if not found.findings:
-        console.print("Nothing is missing, broken or odd.")
-    table = Table(
-        title="Labelling cost at 79 s a mask and 7 s a box",
-        title_justify="left",
-        header_style="bold",
-    )
-    for name in ("", "masks", "boxes", "hours", "times less"):
-        table.add_column(name, justify="right" if name else "left")
+        say(console, "Nothing is missing, broken or odd.")
+    names = ("masks", "boxes", "hours", "times less")
+    title = "Labelling cost at 79 s a mask and 7 s a box"
+    table = grid(("", "left"), *((name, "right") for name in names), title=title)
     for cost in labelling_costs(found.shown):
-        table.add_row(
+        add_row(
+            table,
             cost.name,
             f"{cost.masks:,}",
             f"{cost.boxes:,}",
@@ -118,7 +111,7 @@ def _show_check(found: DatasetCheck, title: str) -> None:
         )
     console.print(table)
     if not found.counts["masks"]:
-        console.print("Without truth every frame is taken to show its target.")
+        say(console, "Without truth every frame is taken to show its target.")
 
 
 def _document(found: DatasetCheck) -> dict[str, object]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from flows.console import say
 from pipeline.errors import ConfigError, UnusableAnswerError
 from stages.common.checkpoints import DEMO_FOLDER, DEMO_NAMES
 from storage.files.atomic import fresh_folder
@@ -84,7 +85,7 @@ def _train_one(
 ) -> dict[str, Any]:
     import torch
 
-    console.print(f"Training the demo model {name!r} on {device}", highlight=False)
+    say(console, f"Training the demo model {name!r} on {device}")
     torch.manual_seed(seed)
     began = time.monotonic()
     folder = (out or DEMO_FOLDER) / name
@@ -93,7 +94,7 @@ def _train_one(
         figures = _TRAIN[name](partial, seed, device, STEPS | steps)
         figures["seed"], figures["minutes"] = seed, round((time.monotonic() - began) / 60, 1)
         (partial / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
-    console.print_json(data=figures)
+    say(console, json.dumps(figures, indent=2))
     return figures
 
 
@@ -187,4 +188,4 @@ class _ConsoleHandler(logging.Handler):
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._console.print(f"  {record.getMessage()}", highlight=False, soft_wrap=True)
+        say(self._console, f"  {record.getMessage()}")

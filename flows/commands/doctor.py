@@ -16,8 +16,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 
+from flows.console import say
 from flows.orchestration import server
 from flows.planning.plan import WeightDigests
 from pipeline.config import RunConfig
@@ -162,13 +162,14 @@ def examine(config: RunConfig) -> list[Finding]:
 def show(findings: list[Finding], console: Console) -> None:
     """The findings, group by group; lines are left whole, so that addresses can be copied."""
     for group in dict.fromkeys(finding.group for finding in findings):
-        console.print(f"\n[bold]{escape(group)}")
+        say(console, f"\n{group}", "bold")
         mine = [finding for finding in findings if finding.group == group]
         width = max(len(finding.name) for finding in mine)
         for finding in mine:
-            mark = "[green]✓" if finding.well else ("[red]✗" if finding.needed else "[dim]–")
-            line = f" {mark}[/] {escape(finding.name):<{width}}  {escape(finding.words)}"
-            console.print(line, soft_wrap=True, highlight=False)
+            mark, style = (
+                ("✓", "green") if finding.well else ("✗", "red") if finding.needed else ("–", "dim")
+            )
+            say(console, f"{finding.name:<{width}}  {finding.words}", style, label=f" {mark}")
 
 
 def _packages() -> Iterator[Finding]:

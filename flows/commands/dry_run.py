@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from flows.console import say
 from flows.dataset import shapes_to_render
 from flows.labelling.opened_run import selection_lines
+from flows.labelling.preflight import check_before_start
 from flows.planning.plan import Job, Plan
 from flows.planning.stage_selection import Scope
 from flows.planning.stages import SHARD_STAGES
@@ -26,11 +28,13 @@ def explain(config: RunConfig, console: Console, scope: Scope, retry_set_aside: 
 
     missing = shapes_to_render(config)
     if missing is not None:
-        _say(console, f"shapes: {missing} would be rendered; then every stage, from the start")
+        say(console, f"shapes: {missing} would be rendered; then every stage, from the start")
         return
-    plan = Workshop(config).make_plan(retry_set_aside, scope, remember=False)
+    shop = Workshop(config)
+    plan = shop.make_plan(retry_set_aside, scope, remember=False)
+    check_before_start(shop, plan)
     for line in [*selection_lines(plan), *plan_lines(plan)]:
-        _say(console, line)
+        say(console, line)
 
 
 def plan_lines(plan: Plan) -> list[str]:
@@ -70,7 +74,3 @@ def _stage_line(stage: str, jobs: Sequence[Job]) -> str | None:
 
 def _names(waits: Sequence[Job]) -> str:
     return ", ".join(dict.fromkeys(job.reason.removeprefix("follows ") for job in waits))
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, soft_wrap=True, markup=False)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from flows.commands.options import (
     ConfigOption,
@@ -18,10 +17,11 @@ from flows.commands.options import (
     SplitOption,
     resolve_run,
 )
+from flows.console import Output
 from pipeline.errors import ConfigError
 
 app = typer.Typer(no_args_is_help=True, help="Measure masks against truth.")
-console = Console()
+console = Output()
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON in place of the table.")]
 CsvOption = Annotated[

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from flows.commands.terminal import show_results
+from flows.console import Output, write
 from flows.context import Workshop
 from flows.evaluation.mask_sources import StoredMasks
 from flows.evaluation.metrics_table import FIGURES, figure
@@ -43,11 +44,11 @@ def evaluate_run(
     if source != "masks":
         present(measure_store(masks_of(shop, source), source), console, as_json, csv)
         return
-    with reporter(Console(stderr=True) if as_json else console) as progress:
+    with reporter(Output(stderr=True) if as_json else console) as progress:
         do_stage_again(config, "evaluate", progress)
     if as_json:
         metrics = json.loads(shop.paths.metrics.read_text(encoding="utf-8"))
-        console.file.write(json.dumps(metrics, indent=2) + "\n")
+        write(console, json.dumps(metrics, indent=2) + "\n")
     else:
         show_results(console, config.run_folder)
     if csv is not None:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from flows.commands.options import (
     ConfigOption,
@@ -18,10 +17,11 @@ from flows.commands.options import (
     SplitOption,
     resolve_run,
 )
+from flows.console import Output
 
 FORMATS = ("ytvos", "coco", "submission", "wsrvos", "fiftyone", "parquet")
 
-console = Console()
+console = Output()
 
 
 def register(app: typer.Typer) -> None:
@@ -40,7 +40,7 @@ def export(
     split: SplitOption = None,
     runs: Annotated[Path | None, typer.Option(help="Folder that holds runs.")] = None,
     source: FromOption = "masks",
-    overwrite: Annotated[bool, typer.Option(help="Replace what is at the path.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace an earlier export at the path.")] = False,
 ) -> None:
     """Writes the masks of a run for other trainers, viewers and servers."""
     from flows.exchange.export import export_run

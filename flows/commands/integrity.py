@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+from flows.console import Output, say
 
 if TYPE_CHECKING:
     from flows.integrity.verify import Contents
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")]
 
-console = Console()
-errors = Console(stderr=True)
+console = Output()
+errors = Output(stderr=True)
 
 
 def register(app: typer.Typer) -> None:
@@ -75,13 +76,13 @@ def digest(folder: RunFolder) -> None:
 
     with errors.status("Reading masks and tables"):
         value = content_digest(folder)
-    typer.echo(value)
+    _say(value)
 
 
 @contextmanager
 def _reading(what: str, found: Contents) -> Iterator[Callable[[int], None]]:
     """A bar of bytes read on the terminal, for as long as the block lasts."""
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn())
     with Progress(*columns, TransferSpeedColumn(), console=errors, transient=True) as bar:
         task = bar.add_task(what, total=None)
 
@@ -92,15 +93,9 @@ def _reading(what: str, found: Contents) -> Iterator[Callable[[int], None]]:
 
 
 def _summary(found: Contents) -> str:
-    text = (
+    return (
         f"{len(found.videos)} receipts, {found.files} files, {found.size / 1e6:.1f} MB looked at."
     )
-    if found.unchecked:
-        text += (
-            f" {found.unchecked} receipts are of a release that recorded no checksums: of their"
-            " products only the presence was looked at."
-        )
-    return text
 
 
 def _short(path: Path, folder: Path) -> str:
@@ -108,4 +103,4 @@ def _short(path: Path, folder: Path) -> str:
 
 
 def _say(text: str) -> None:
-    console.print(text, highlight=False, soft_wrap=True, markup=False)
+    say(console, text)

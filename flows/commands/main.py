@@ -18,8 +18,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from flows.commands import dataset as dataset_commands
 from flows.commands import evaluate as evaluate_commands
@@ -39,9 +37,10 @@ from flows.commands.options import (
     resolve_run,
 )
 from flows.commands.terminal import show_results
+from flows.console import Output, make_printable, say
 from flows.orchestration import server, signals
 from flows.planning.stage_selection import scope_of, videos_asked_for
-from pipeline.config import load_config
+from pipeline.config import MAX_SEED, load_config
 from pipeline.errors import ConfigError, FileError, PseudoLabelError, RunLockedError
 
 app = typer.Typer(
@@ -55,8 +54,8 @@ app.add_typer(server_app, name="server")
 app.add_typer(evaluate_commands.app, name="evaluate")
 app.add_typer(dataset_commands.app, name="dataset")
 
-console = Console()
-errors = Console(stderr=True)
+console = Output()
+errors = Output(stderr=True)
 
 
 @app.command()
@@ -68,7 +67,9 @@ def run(
     split: SplitOption = None,
     out: OutOption = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=MAX_SEED, help="Of everything random.")
+    ] = None,
     retry_set_aside: Annotated[
         bool, typer.Option(help="Try videos again that were set aside.")
     ] = False,
@@ -114,10 +115,7 @@ def run(
         _print_error(error)
         if not isinstance(error, ConfigError):
             started = not isinstance(error, RunLockedError | FileError)
-            errors.print(
-                f"What is done stays done; go on with:\n  {resume_command(started)}",
-                soft_wrap=True,
-            )
+            say(errors, f"What is done stays done; go on with:\n  {resume_command(started)}")
         raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from None
 
 
@@ -162,7 +160,7 @@ def make_shapes(
     valid: Annotated[
         int | None, typer.Option(min=1, help="Videos to validate on; a third as many by default.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the videos.")] = 2026,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the videos.")] = 2026,
 ) -> None:
     """Renders the shapes data set."""
     from flows.dataset import render_shapes
@@ -177,7 +175,7 @@ def demo_models(
     ] = None,
     only: Annotated[list[str] | None, typer.Option(help="ground, segment or captioner.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    seed: Annotated[int, typer.Option(help="Of weights and videos.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of weights and videos.")] = 0,
 ) -> None:
     """Trains the demo models on shapes and prints their figures on unseen videos."""
     from flows.commands.demo_models import train_demo_models
@@ -204,18 +202,18 @@ def server_start() -> None:
     """Starts the local Prefect server, or says where it runs."""
     configured = os.environ.get("PREFECT_API_URL")
     if configured:
-        console.print(f"PREFECT_API_URL is set: {configured}", highlight=False)
+        say(console, f"PREFECT_API_URL is set: {configured}")
         return
     with console.status("Starting the Prefect server"):
         url = server.ensure()
-    console.print(f"Prefect UI: {url.removesuffix('/api')}", highlight=False)
+    say(console, f"Prefect UI: {url.removesuffix('/api')}")
 
 
 @server_app.command("stop")
 def server_stop() -> None:
     """Ends the local Prefect server."""
     ended = server.stop()
-    console.print("No local server runs." if ended is None else f"Ended the server at {ended.ui}.")
+    say(console, "No local server runs." if ended is None else f"Ended the server at {ended.ui}.")
 
 
 @app.command()
@@ -230,8 +228,7 @@ student_commands.register(app)
 
 
 def _say_interrupted() -> None:
-    text = f"\nInterrupted. What is done stays done; go on with:\n  {resume_command()}"
-    errors.print(text, highlight=False, markup=False, soft_wrap=True)
+    say(errors, f"\nInterrupted. What is done stays done; go on with:\n  {resume_command()}")
 
 
 def resume_command(started: bool = True) -> str:
@@ -252,6 +249,8 @@ def resume_command(started: bool = True) -> str:
 
 def main() -> None:
     """Runs the command line; errors of ours end it with a message."""
+    make_printable()
+    sys.argv[1:] = map(_with_home, sys.argv[1:])
     server.quiet(os.environ)
     # A log line that Prefect's server does not take is no news for the terminal.
     logging.raiseExceptions = False
@@ -264,6 +263,15 @@ def main() -> None:
         answers = server.is_healthy(os.environ.get("PREFECT_API_URL", ""))
         signals.end_within(20.0 if answers else 1.0, code, after_main=True)
     sys.exit(code)
+
+
+def _with_home(word: str) -> str:
+    """A word of the command with the home folder in ``--option=~/path``, which a shell leaves."""
+    option, separator, value = word.partition("=")
+    if not (option.startswith("--") and value.startswith("~")):
+        return word
+    # Where no home folder is known the word stays, and what reads it says so.
+    return f"{option}{separator}{os.path.expanduser(value)}"  # noqa: PTH111
 
 
 def _exit_code() -> int:
@@ -282,8 +290,7 @@ def _exit_code() -> int:
 
 
 def _print_error(error: Exception) -> None:
-    text = f"[bold red]error:[/bold red] {escape(str(error))}"
-    errors.print(text, highlight=False, soft_wrap=True)
+    say(errors, error, "bold red", label="error:")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,9 @@ import typer
 from flows.planning.run_paths import RunPaths
 from pipeline.config import RunConfig, load_config
 from pipeline.errors import ConfigError
+
+_SETTING = re.compile(r"\s*[\w.]+\s*=")
+"""How ``section.key=value`` begins."""
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", help="TOML file; the demo models without one.")
@@ -58,8 +62,8 @@ def resolve(
         "runner.kind": runner,
         "runner.workers": workers,
     }
-    given = [f"{name}={_toml(value)}" for name, value in options.items() if value is not None]
-    return load_config(config, [*given, *(overrides or ())])
+    chosen = [given(name, value) for name, value in options.items() if value is not None]
+    return load_config(config, [*chosen, *(overrides or ())])
 
 
 def resolve_run(
@@ -73,13 +77,14 @@ def resolve_run(
     """The configuration of a run, by its folder or by the options that made it.
 
     Args:
-        arguments: overrides, and before them, with no ``=`` in it, the run's folder or none.
+        arguments: overrides, and before them the run's folder or none. A word is a folder where
+            there is such a folder, whatever letters are in its name, or where it sets nothing.
 
     Raises:
         ConfigError: the folder holds no run.
     """
     words = list(arguments or ())
-    if not words or "=" in words[0]:
+    if not words or not _is_folder(words[0]):
         return resolve(config, dataset, root, split, out, words)
     folder, overrides = Path(words[0]), words[1:]
     stored = RunPaths(folder).config
@@ -98,6 +103,15 @@ def resolve_run(
             " name; name it so again"
         )
     return found
+
+
+def _is_folder(word: str) -> bool:
+    return not _SETTING.match(word) or Path(word).is_dir()
+
+
+def given(name: str, value: object) -> str:
+    """The override that an option stands for."""
+    return f"{name}={_toml(value)}"
 
 
 def _toml(value: object) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from rich.console import Console
-from rich.markup import escape
 
 from flows.commands.terminal import show_plan, show_results
+from flows.console import say
 from flows.context import Parts, Workshop
 from flows.labelling.opened_run import do_stage_again, opened_run
 from flows.orchestration.observed import prefect_server
@@ -41,13 +43,9 @@ def run_all(
         PseudoLabelError: the run cannot start, or too much of it failed.
     """
     check_runner(config)
-
-    def say(line: str) -> None:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-
     with opened_run(
         config,
-        say,
+        partial(say, console),
         retry_set_aside=retry_set_aside,
         parts=parts,
         scope=scope,
@@ -57,7 +55,7 @@ def run_all(
         if pending:
             _run_flow(shop, console)
         else:
-            say(f"Everything in {config.run_folder} is done.")
+            say(console, f"Everything in {config.run_folder} is done.")
     show_plan(console, shop.make_plan() if pending else shop.the_plan, config.run_folder)
     show_results(console, config.run_folder)
     return shop.the_plan
@@ -82,4 +80,4 @@ def _run_flow(shop: Workshop, console: Console) -> None:
         shop.progress = progress
         summary = run_with_prefect(shop, api)
     for (stage, shard), error in summary.failed.items():
-        console.print(f"[red]failed[/red] {stage} {shard}: {escape(error)}")
+        say(console, f"{stage} {shard}: {error}", "red", label="failed")

@@ -8,26 +8,23 @@ from rich.console import Console
 
 from flows.commands.dry_run import plan_lines
 from flows.commands.terminal import show_plan, show_results
+from flows.console import say
 from flows.planning.plan import Plan
-from storage.run.lock_holder import lock_holder
+from storage.run.lock import lock_holder
 
 
 def show_status(console: Console, plan: Plan, folder: Path) -> None:
     """Prints the state of a run; writes nothing."""
     show_plan(console, plan, folder)
     if plan.finished_others:
-        _say(console, f"{len(plan.finished_others)} finished shards are of videos not asked for.")
+        say(console, f"{len(plan.finished_others)} finished shards are of videos not asked for.")
     holder = lock_holder(folder)
     if holder is not None:
         at_work = next((job.stage for stage in plan.stages for job in plan.pending(stage)), None)
-        _say(console, f"Running: {holder}" + (f", at {at_work}." if at_work else "."))
+        say(console, f"Running: {holder}" + (f", at {at_work}." if at_work else "."))
     left = plan_lines(plan) if plan.pending() else []
     if left:
-        _say(console, "Left to do:")
+        say(console, "Left to do:")
     for line in left:
-        _say(console, f"  {line}")
+        say(console, f"  {line}")
     show_results(console, folder)
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, soft_wrap=True, markup=False)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from flows.commands.options import (
     ConfigOption,
@@ -15,12 +14,14 @@ from flows.commands.options import (
     RootOption,
     RunArguments,
     SplitOption,
+    given,
     resolve_run,
 )
+from flows.console import Output, say
 from flows.orchestration import signals
 
-console = Console()
-errors = Console(stderr=True)
+console = Output()
+errors = Output(stderr=True)
 
 
 def register(app: typer.Typer) -> None:
@@ -66,7 +67,7 @@ def train(
         ("runner.workers", workers),
     ):
         if value is not None:
-            words.append(f"{key}={value}")
+            words.append(given(key, value))
     resolved = resolve_run(words, config, dataset, root, split, out)
     try:
         with signals.stoppable(_say_interrupted):
@@ -108,14 +109,13 @@ def predict(
     from flows.training.predict import How
     from flows.training.predict import predict as write_predictions
 
-    words = [*(arguments or ()), *([f"device={device}"] if device else [])]
+    words = [*(arguments or ()), *([given("device", device)] if device else [])]
     resolved = resolve_run(words, config, dataset, root, split, out)
     how = How(of, frames, online, threshold)
     counts = write_predictions(resolved, student, to, how, console)
     told = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-    console.print(f"{to}: videos {told}", highlight=False, soft_wrap=True)
+    say(console, f"{to}: videos {told}")
 
 
 def _say_interrupted() -> None:
-    text = "\nInterrupted. The same command goes on from the last checkpoint."
-    errors.print(text, highlight=False, markup=False, soft_wrap=True)
+    say(errors, "\nInterrupted. The same command goes on from the last checkpoint.")

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from flows.console import add_row, grid, say
 from flows.evaluation.metrics_table import FIGURES, SYSTEMS, figure
 from flows.planning.plan import Plan
 from flows.planning.run_paths import RunPaths
@@ -20,16 +20,15 @@ from flows.timing import in_words
 
 def show_plan(console: Console, plan: Plan, run_folder: Path) -> None:
     """A row a stage: shards done and left, seconds and where they went, videos set aside."""
-    table = Table(title=str(run_folder), title_justify="left", header_style="bold")
-    for name, side in (
+    table = grid(
         ("stage", "left"),
         ("done", "right"),
         ("left", "right"),
         ("frames", "right"),
         ("seconds", "right"),
         ("of them", "left"),
-    ):
-        table.add_column(name, justify="right" if side == "right" else "left")
+        title=str(run_folder),
+    )
     set_aside: dict[str, str] = {}
     for stage in STAGES:
         jobs = plan.jobs.get(stage, ())
@@ -39,25 +38,22 @@ def show_plan(console: Console, plan: Plan, run_folder: Path) -> None:
         for receipt in receipts:
             set_aside.update(receipt.set_aside)
         done = sum(job.done for job in jobs)
-        table.add_row(
+        add_row(
+            table,
             stage,
-            str(done),
-            str(len(jobs) - done),
+            done,
+            len(jobs) - done,
             f"{sum(receipt.counts.get('frames', 0) for receipt in receipts):.0f}",
             f"{sum(receipt.seconds for receipt in receipts):.1f}",
             in_words(receipts),
         )
     console.print(table)
     for video, reason in sorted(set_aside.items()):
-        console.print(f"[yellow]set aside[/yellow] {escape(video)}: {escape(reason)}")
+        say(console, f"{video}: {reason}", "yellow", label="set aside")
     for job in (job for jobs in plan.jobs.values() for job in jobs):
         if job.failure is not None:
-            console.print(
-                f"[red]failed[/red] {job.stage} {job.shard.name}: {escape(job.failure.error)}"
-                f" ({job.failure.attempts} attempts, {job.failure.time})",
-                soft_wrap=True,
-                highlight=False,
-            )
+            said = f"{job.failure.error} ({job.failure.attempts} attempts, {job.failure.time})"
+            say(console, f"{job.stage} {job.shard.name}: {said}", "red", label="failed")
 
 
 def show_results(console: Console, run_folder: Path) -> None:
@@ -70,21 +66,22 @@ def show_results(console: Console, run_folder: Path) -> None:
     if any(metrics.get(name) for name in SYSTEMS):
         console.print(_metrics_table(metrics))
     elif metrics:
-        console.print("The data set has no truth to measure against.")
+        say(console, "The data set has no truth to measure against.")
     if paths.report.exists():
-        console.print(f"Report: {paths.report}", highlight=False, soft_wrap=True)
+        say(console, f"Report: {paths.report}")
 
 
 def _metrics_table(metrics: Mapping[str, Any]) -> Table:
     systems = [name for name in SYSTEMS if metrics.get(name)]
-    table = Table(title="Against truth, in percent", title_justify="left", header_style="bold")
-    table.add_column("")
-    for name in systems:
-        table.add_column(SYSTEMS[name], justify="right")
+    table = grid(
+        ("", "left"),
+        *((SYSTEMS[name], "right") for name in systems),
+        title="Against truth, in percent",
+    )
     for label, keys in FIGURES:
         cells = [_number(figure(metrics[name], keys)) for name in systems]
         if any(cell != "–" for cell in cells):
-            table.add_row(label, *cells, style="bold" if keys == ("overall", "J&F") else None)
+            add_row(table, label, *cells, style="bold" if keys == ("overall", "J&F") else None)
     return table
 
 

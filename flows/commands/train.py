@@ -6,12 +6,15 @@ from __future__ import annotations
 
 import logging
 import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from flows.console import say
 from flows.context import Workshop
+from flows.labelling.preflight import check_device, check_student
 from flows.orchestration.observed import prefect_server
 from flows.orchestration.ray_cluster import check_runner
 from flows.planning.run_config import write_run_config
@@ -23,6 +26,7 @@ from flows.training.train import CHECKPOINT, Trained, train_student
 from pipeline.config import RunConfig
 from pipeline.errors import ConfigError
 from stages.common.checkpoints import weight_files, weights_of_student
+from storage.files.atomic import sweep
 from storage.run.lock import RunLock
 
 if TYPE_CHECKING:
@@ -56,6 +60,9 @@ def train_run(config: RunConfig, name: str | None, console: Console) -> Path:
         # What is left out is said here: Ray's workers have no terminal.
         shop.progress = reporter(console)
     taught_by(shop)
+    if not started_by_torchrun():
+        check_device(shop)
+    check_student(shop)
     if config.student.start is not None:
         weight_files(str(weights_of_student(config.student.start)))
     check_runner(config)
@@ -63,7 +70,8 @@ def train_run(config: RunConfig, name: str | None, console: Console) -> Path:
     if started_by_torchrun():
         _train_with_torchrun(shop, folder, console)
         return folder
-    with RunLock(folder, lambda text: console.print(text, highlight=False, markup=False)):
+    with RunLock(folder, partial(say, console)):
+        sweep(folder)
         write_run_config(folder / "config.toml", config)
         if config.runner.kind == "ray":
             from flows.orchestration.ray_training import train_on_ray
@@ -82,6 +90,7 @@ def _train_with_torchrun(shop: Workshop, folder: Path, console: Console) -> None
             return
         with RunLock(folder), reporter(console) as progress:
             shop.progress = progress
+            sweep(folder)
             write_run_config(folder / "config.toml", shop.config)
             train_student(shop, folder, world=world, device=device)
             _finish(folder, console)
@@ -89,7 +98,7 @@ def _train_with_torchrun(shop: Workshop, folder: Path, console: Console) -> None
 
 def _finish(folder: Path, console: Console) -> None:
     (folder / CHECKPOINT).unlink(missing_ok=True)
-    console.print(f"Student: {folder}", highlight=False, soft_wrap=True)
+    say(console, f"Student: {folder}")
 
 
 def _train_observed(shop: Workshop, folder: Path, console: Console) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from flows.console import add_row, grid, say, write
 from storage.files.atomic import replace_file
 
 Row = Mapping[str, Any]
@@ -58,19 +58,19 @@ def present(result: Result, console: Console, as_json: bool, csv_folder: Path | 
             "counts": dict(result.counts),
             "problems": list(result.problems),
         }
-        console.file.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
+        write(console, json.dumps(document, indent=2, allow_nan=False) + "\n")
         return
-    console.print(f"{result.title}, in percent", style="bold", highlight=False, soft_wrap=True)
+    say(console, f"{result.title}, in percent", "bold")
     console.print(_table(result))
     if result.counts:
         counted = ", ".join(f"{count} {name}" for name, count in result.counts.items())
-        console.print(counted, highlight=False)
+        say(console, counted)
     for problem in result.problems[:SHOWN_PROBLEMS]:
-        console.print(f"[yellow]{escape(problem)}[/yellow]", highlight=False, soft_wrap=True)
+        say(console, problem, "yellow")
     if len(result.problems) > SHOWN_PROBLEMS:
-        console.print(f"… and {len(result.problems) - SHOWN_PROBLEMS} more; --json has them all")
+        say(console, f"… and {len(result.problems) - SHOWN_PROBLEMS} more; --json has them all")
     if csv_folder is not None:
-        console.print(f"By sequence and expression: {csv_folder}", highlight=False, soft_wrap=True)
+        say(console, f"By sequence and expression: {csv_folder}")
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:
@@ -114,13 +114,10 @@ def _table(result: Result) -> Table:
     turned = len(across) > MAX_COLUMNS
     if turned:
         across, down = down, across
-    table = Table(header_style="bold")
-    table.add_column("")
-    for name in across:
-        table.add_column(name, justify="right")
+    table = grid(("", "left"), *((name, "right") for name in across))
     for name in down:
         keys = [(name, column) if turned else (column, name) for column in across]
-        table.add_row(name, *(cells[key] for key in keys))
+        add_row(table, name, *(cells[key] for key in keys))
     return table
 
 

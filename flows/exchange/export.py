@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 
+from flows.console import say
 from flows.context import Workshop
-from flows.finished_results import own_masks, prediction_split, student_is_done
+from flows.exchange.destination import check_destination, claimed
+from flows.finished_results import own_masks, student_is_done
 from flows.planning.run_paths import RunPaths
 from flows.progress import reporter
 from pipeline.config import RunConfig
@@ -18,7 +19,7 @@ from pipeline.errors import ConfigError, PseudoLabelError, StoreError
 from pipeline.ports import DatasetReader
 from pipeline.types import Augmentation, FrameIndex, SampleKey
 from storage.arrays.masks import MaskStore
-from storage.exports import EXPORTS, ExportReport, ExportSource
+from storage.exports import EXPORTS, FOLDERS, ExportReport, ExportSource
 from storage.exports.source import Quality, QualityByVideo
 from storage.run.ledger import Ledger
 from storage.tables import read_augmentations
@@ -36,32 +37,29 @@ def export_run(
         path: what is written: a file or a folder, as the format has it.
         console: for what was written.
         source: ``masks``, ``student``, ``consensus`` or the path of a mask store.
-        overwrite: replace what is at the path.
+        overwrite: replace an earlier export at the path.
 
     Raises:
-        ConfigError: the format is none, or something is at the path already.
+        ConfigError: the format is none, or what is at the path may not be replaced.
+        RunLockedError: another process writes to the path.
         PseudoLabelError: there is nothing to export, or it does not fit the data set.
     """
     if to not in EXPORTS and to != "wsrvos":
         names = ", ".join(sorted([*EXPORTS, "wsrvos"]))
         raise ConfigError(f"--to {to}: no such format; expected one of {names}")
-    empty = path.is_dir() and not any(path.iterdir())
-    if path.exists() and not empty and not overwrite:
-        raise ConfigError(
-            f"{path}: something is there already; expected a free path; give another, or"
-            " --overwrite to replace it"
-        )
+    place = check_destination(path, to in FOLDERS, overwrite)
     shop = Workshop(config, progress=reporter(console))
-    if to == "wsrvos":
-        report = ExportReport({"samples": write_augmentations_of(shop, path)})
-    else:
-        report = EXPORTS[to](masks_of(shop, source), path)
+    with claimed(place):
+        if to == "wsrvos":
+            report = ExportReport({"samples": write_augmentations_of(shop, place)})
+        else:
+            report = EXPORTS[to](masks_of(shop, source), place)
     figures = ", ".join(f"{count} {name}" for name, count in report.counts.items())
-    console.print(f"{path}: {figures}", highlight=False, soft_wrap=True, markup=False)
+    say(console, f"{path}: {figures}")
     for note in report.notes[:SHOWN_NOTES]:
-        console.print(f"[yellow]note[/yellow] {escape(note)}", highlight=False, soft_wrap=True)
+        say(console, note, "yellow", label="note")
     if len(report.notes) > SHOWN_NOTES:
-        console.print(f"… and {len(report.notes) - SHOWN_NOTES} notes more")
+        say(console, f"… and {len(report.notes) - SHOWN_NOTES} notes more")
     return report
 
 
@@ -143,7 +141,7 @@ def masks_of(shop: Workshop, source: str) -> ExportSource:
         )
     if path.resolve() == paths.predictions.resolve():
         _check_student(shop)
-        return ExportSource(store, shop.reader(prediction_split(shop)))
+        return ExportSource(store, shop.reader(shop.prediction_split()))
     # A folder without a ledger is no run's.
     if own and Ledger(paths.folder).folder.is_dir():
         return RunSource(store, shop.reader(), paths=paths)

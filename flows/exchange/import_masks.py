@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
 
+from flows.console import say
 from flows.context import Workshop
 from flows.evaluation.result import SHOWN_PROBLEMS, Result, mean, present
 from flows.evaluation.scores import in_each, left_out
@@ -25,7 +25,7 @@ from stages.consensus import VERSION, Consensus, Tracks, consensus
 from storage.arrays.masks import MaskStore
 from storage.files.atomic import fresh_folder
 from storage.predictions import PredictionTree
-from storage.run.lock import RunLock
+from storage.run.lock import RunLock, check_held
 from storage.tables import write_quality
 
 RUN = "run"
@@ -78,6 +78,7 @@ def import_predictions(config: RunConfig, folders: Sequence[Path], console: Cons
                 f" {reader.name} {reader.split}; expected <video>/<frame>.png or"
                 " <video>/<expression>/<frame>.png; check the folders and --dataset"
             )
+        check_held(config.run_folder)
     _show(tally, trees, place, reader, console)
     return place
 
@@ -235,7 +236,7 @@ def _show(
         title = f"{reader.name}, {reader.split}: mean J, unknown frames as empty"
         present(Result(title, systems, problems=problems, counts=counts), console, False, None)
     else:
-        console.print(f"{tally.fused} of {tally.samples} samples have masks", highlight=False)
+        say(console, f"{tally.fused} of {tally.samples} samples have masks")
         for problem in problems[:SHOWN_PROBLEMS]:
-            console.print(f"[yellow]{escape(problem)}[/yellow]", highlight=False, soft_wrap=True)
-    console.print(f"{place}: see `--from consensus`", highlight=False, soft_wrap=True)
+            say(console, problem, "yellow")
+    say(console, f"{place}: see `--from consensus`")

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows.integrity.leftovers import student_folders
 from flows.integrity.verify import Contents, Problem, verify
 from flows.planning.commit import remove
 from flows.planning.run_paths import RunPaths
 from flows.planning.stages import SHARD_STAGES, STAGE
+from pipeline.errors import RunLockedError
 from storage.run.layout import known_layout, layout_of_receipts, layout_path, write_layout
 from storage.run.ledger import Ledger
+from storage.run.lock import RunLock
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,21 @@ def repair(
         mine = [video for video in videos if video not in kept]
         for place in STAGE[stage].product(paths, shard, mine):
             remove(place)
-    leftovers = tuple(p.place for p in problems if p.place is not None)
-    for place in leftovers:
-        remove(place)
-    return Repair(problems, tuple(bad), leftovers)
+    removed = tuple(
+        place
+        for place in (problem.place for problem in problems)
+        if place is not None and _removed(folder, place)
+    )
+    return Repair(problems, tuple(bad), removed)
+
+
+def _removed(folder: Path, place: Path) -> bool:
+    """Removes a place under the lock that stands for it, and says whether it did: a student that
+    trains by itself holds one of its own."""
+    student = next((item for item in student_folders(folder) if item in place.parents), None)
+    try:
+        with nullcontext() if student is None else RunLock(student):
+            remove(place)
+    except RunLockedError:
+        return False
+    return True

@@ -6,21 +6,22 @@ found like any other file. Files are read a mebibyte at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from flows.integrity.leftovers import student_folders
 from flows.planning.run_config import run_config_problem
-from flows.planning.run_paths import RunPaths
+from flows.planning.run_paths import OWN_NAMES, RunPaths
 from flows.planning.stages import ALL, RUN_STAGES, SHARD_STAGES, STAGE, STAGES
 from pipeline.errors import InputError, RunLockedError, StoreError
 from storage.arrays.zarr_groups import group_attributes
-from storage.files.atomic import PARTIAL_SUFFIX
-from storage.files.checksums import mark_file, product_digest, walk_files
+from storage.files.atomic import PARTIAL_SUFFIX, name_of_partial
+from storage.files.checksums import mark_file, product_digest, walk_all
 from storage.files.sealed_json import read_sealed
-from storage.run.layout import layout_path, read_layout
+from storage.run.layout import layout_of_receipts, layout_path, read_layout
 from storage.run.ledger import Ledger, read_receipt
-from storage.run.lock_holder import lock_holder
+from storage.run.lock import lock_holder
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Problem:
         path: the file or folder at fault.
         what: is wrong with it.
         stage, shard: whose receipt stands for it; empty where none does.
-        place: what is to be removed; None where the product of the receipt is.
+        place: what is to be removed; None where the product of the receipt is, or where nothing is
+            the run's to remove.
     """
 
     path: Path
@@ -50,14 +52,12 @@ class Contents:
         broken: (stage, shard) of receipts that do not.
         files: that the receipts stand for.
         size: bytes of them.
-        unchecked: receipts of an earlier release, which recorded no checksums.
     """
 
     videos: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     broken: set[tuple[str, str]] = field(default_factory=set)
     files: int = 0
     size: int = 0
-    unchecked: int = 0
 
 
 def check_run_folder(folder: Path) -> None:
@@ -103,10 +103,13 @@ def verify(
         layout = read_layout(folder)
     except StoreError as error:
         yield Problem(layout_path(folder), f"unreadable ({error.__cause__})")
+    if not layout_path(folder).exists() and layout_of_receipts(Ledger(folder), SHARD_STAGES):
+        yield Problem(layout_path(folder), "missing; expected the videos of each shard")
     yield from _config(paths, folder)
     yield from _receipts(folder, found, layout)
     yield from _products(paths, found, progress)
     yield from _leftovers(paths, found, layout)
+    yield from _foreign(paths)
 
 
 def _config(paths: RunPaths, folder: Path) -> Iterator[Problem]:
@@ -135,7 +138,7 @@ def _receipts(
                 found.broken.add((stage, shard))
                 yield Problem(path, f"unreadable receipt ({error})", stage, shard)
                 continue
-            if receipt.files and product_digest(receipt.files) != receipt.product:
+            if not receipt.files or product_digest(receipt.files) != receipt.product:
                 found.broken.add((stage, shard))
                 yield Problem(path, "its product's digest is not that of its files", stage, shard)
                 continue
@@ -145,7 +148,6 @@ def _receipts(
                 continue
             found.videos[stage, shard] = receipt.videos
             found.files += len(receipt.files)
-            found.unchecked += not receipt.files
             found.size += sum(int(mark.split()[0]) for mark in receipt.files.values())
         for path in sorted((ledger.folder / stage).glob("*.failed.json")):
             try:
@@ -163,19 +165,17 @@ def _products(
         receipt = ledger.receipt(stage, shard)
         if receipt is None:
             continue
-        if not receipt.files:
-            if not (product := STAGE[stage].product(paths, shard)[0]).exists():
-                yield Problem(product, "missing", stage, shard)
-            continue
         for name, mark in receipt.files.items():
             what = _file_problem(paths.folder / name, mark, progress)
             if what is not None:
                 yield Problem(paths.folder / name, what, stage, shard)
+        known = _with_parents(paths.folder, receipt.files)
         for place in STAGE[stage].product(paths, shard, receipt.videos):
-            for file in walk_files(place):
-                name = file.relative_to(paths.folder).as_posix()
-                if name not in receipt.files and not file.name.endswith(PARTIAL_SUFFIX):
-                    yield Problem(file, "not a file that its receipt knows", stage, shard)
+            for item in walk_all(place):
+                if item not in known and not item.name.endswith(PARTIAL_SUFFIX):
+                    yield Problem(
+                        item, f"{_kind(item)} that its receipt does not know", stage, shard
+                    )
 
 
 def _file_problem(path: Path, mark: str, progress: Callable[[int], None]) -> str | None:
@@ -219,5 +219,46 @@ def _leftovers(
             group_attributes(paths.masks)
         except StoreError as error:
             yield Problem(root, f"unreadable ({error.__cause__})", place=root)
+    at_work = {place for place in student_folders(paths.folder) if lock_holder(place) is not None}
     for path in sorted(paths.folder.rglob(f"*{PARTIAL_SUFFIX}")):
-        yield Problem(path, "left behind by a writer that was ended", place=path)
+        if not at_work.intersection(path.parents) and not _is_foreign(paths, path):
+            yield Problem(path, "left behind by a writer that was ended", place=path)
+
+
+def _foreign(paths: RunPaths) -> Iterator[Problem]:
+    """What lies in the run's folder or its ledger and is no part of a run. Nothing says whose it
+    is, so it is nothing to remove."""
+    ledger = paths.folder / "ledger"
+    for path in (*sorted(paths.folder.iterdir()), *sorted(ledger.iterdir())):
+        if _is_foreign(paths, path):
+            yield Problem(path, "not a part of a run; move it away")
+    for stage in STAGES:
+        folder = ledger / stage
+        for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+            plain = path.suffix == ".json" and path.is_file() and not path.name.startswith(".")
+            if not plain and not path.name.endswith(PARTIAL_SUFFIX):
+                yield Problem(path, "not a part of a run; move it away")
+
+
+def _is_foreign(paths: RunPaths, path: Path) -> bool:
+    """Whether something at the top of a run's folder, or of its ledger, is not the run's."""
+    own = {
+        paths.folder: OWN_NAMES,
+        paths.folder / "ledger": {"layout.json", "weights.json", *STAGES},
+    }.get(path.parent)
+    return own is not None and not own & {path.name, name_of_partial(path)}
+
+
+def _with_parents(folder: Path, names: Iterable[str]) -> set[Path]:
+    """Files, and the folders in ``folder`` that they lie in."""
+    found: set[Path] = set()
+    for name in names:
+        path = folder / name
+        while path != folder and path not in found:
+            found.add(path)
+            path = path.parent
+    return found
+
+
+def _kind(path: Path) -> str:
+    return "a link" if path.is_symlink() else "a folder" if path.is_dir() else "a file"

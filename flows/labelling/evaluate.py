@@ -10,7 +10,7 @@ from typing import Any
 from flows.context import Workshop
 from flows.evaluation.mask_sources import StoredMasks
 from flows.evaluation.scores import SampleMasks, SampleScore, left_out, score_each, summarise
-from flows.finished_results import prediction_split, student_is_done
+from flows.finished_results import student_is_done
 from flows.labelling.baseline import BaselineMasks
 from flows.planning.plan import Job
 from flows.planning.receipts import Outcome
@@ -30,7 +30,7 @@ def run(job: Job, shop: Workshop, outcome: Outcome) -> None:
     }
     videos = [video for shard in plan.run_shards for video in shard.videos]
     student = student_is_done(paths, plan)
-    predicted = list(shop.reader(prediction_split(shop)).video_ids()) if student else []
+    predicted = list(shop.reader(shop.prediction_split()).video_ids()) if student else []
     shop.progress.begin("evaluate", 2 * len(videos) + len(predicted), "videos")
     told: set[str] = set()
     own = StoredMasks(paths.masks)
@@ -48,7 +48,7 @@ def run(job: Job, shop: Workshop, outcome: Outcome) -> None:
         ),
         "baseline": metrics_of(None, videos, BaselineMasks(paths, shard_of)),
         "student": (
-            metrics_of(prediction_split(shop), predicted, StoredMasks(paths.predictions))
+            metrics_of(shop.prediction_split(), predicted, StoredMasks(paths.predictions))
             if student
             else None
         ),
@@ -72,7 +72,7 @@ def _scores(
         if isinstance(found, InputError):
             line = left_out(video, found)
             if line not in told:
-                shop.progress.say(line)
+                shop.progress.say(line, "yellow")
             told.add(line)
         else:
             scores += [score for _, score in found]

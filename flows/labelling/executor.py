@@ -10,8 +10,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from rich.markup import escape
-
 from flows.context import Workshop
 from flows.labelling.jobs import attempt
 from flows.planning.plan import Job, Plan, still_holds
@@ -21,13 +19,21 @@ from pipeline.errors import (
     CheckpointError,
     ConfigError,
     EndpointError,
+    LockLostError,
     NoRoomError,
     PseudoLabelError,
     UnknownDatasetError,
 )
 from storage.run.ledger import Ledger
 
-FATAL = (CheckpointError, ConfigError, EndpointError, NoRoomError, UnknownDatasetError)
+FATAL = (
+    CheckpointError,
+    ConfigError,
+    EndpointError,
+    LockLostError,
+    NoRoomError,
+    UnknownDatasetError,
+)
 """Errors that the next shard would meet as well."""
 
 
@@ -176,13 +182,13 @@ class _Execution:
         if isinstance(error, FATAL):
             raise error
         self.summary.failed[job.stage, job.shard.name] = in_words(error)
-        self._shop.progress.say(f"[red]{job.name} failed:[/red] {escape(in_words(error))}")
+        self._shop.progress.say(f"{job.name} failed: {in_words(error)}", "red")
         return False
 
     def _tell_skipped(self, job: Job) -> None:
         receipt = self._ledger.receipt(job.stage, job.shard.name)
         for video, reason in (receipt.set_aside if receipt else {}).items():
-            self._shop.progress.say(f"[yellow]set aside[/yellow] {escape(video)}: {escape(reason)}")
+            self._shop.progress.say(f"skipped {video}: {reason}", "yellow")
 
     def _failures(self) -> str:
         return "\n".join(

@@ -8,7 +8,9 @@ from dataclasses import replace
 
 from flows.context import Parts, Workshop
 from flows.dataset import dataset_root, prepare_dataset
+from flows.integrity.leftovers import partials_of_run
 from flows.labelling.jobs import do_job
+from flows.labelling.preflight import check_before_start
 from flows.planning.commit import commit_plan
 from flows.planning.plan import Plan
 from flows.planning.stage_selection import Scope
@@ -16,7 +18,7 @@ from flows.planning.stages import ALL
 from flows.progress import Reporter
 from pipeline.config import RunConfig
 from pipeline.errors import ConfigError, PseudoLabelError
-from storage.files.atomic import sweep
+from storage.files.atomic import remove_partials
 from storage.run.ledger import Ledger
 from storage.run.lock import RunLock
 
@@ -50,7 +52,7 @@ def opened_run(
     shop, scope = Workshop(config, parts or Parts()), scope or Scope()
     with RunLock(config.run_folder, say):
         prepare_dataset(config, say)
-        sweep(config.run_folder)
+        remove_partials(partials_of_run(config.run_folder))
         shop.plan = plan = shop.make_plan(retry_set_aside, scope)
         if not plan.videos:
             raise ConfigError(
@@ -59,9 +61,10 @@ def opened_run(
             )
         if plan.gone and not forget_missing:
             raise ConfigError(_what_is_gone(config, plan))
+        check_before_start(shop, plan)
         for line in (*_stand_ins(config), *selection_lines(plan)):
             say(line)
-        commit_plan(config, plan, scope.again)
+        commit_plan(shop.config, plan, scope.again)
         try:
             yield shop
         finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from flows.context import Workshop
-from flows.finished_results import prediction_split
 from flows.planning.plan import Job
 from flows.planning.receipts import Outcome
 
@@ -12,4 +11,4 @@ def run(job: Job, shop: Workshop, outcome: Outcome) -> None:
     """Trains the student of the configuration and writes its predictions."""
     from flows.training.train import train_and_predict
 
-    outcome.counts.update(train_and_predict(shop, prediction_split(shop)))
+    outcome.counts.update(train_and_predict(shop, shop.prediction_split()))

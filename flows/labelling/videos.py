@@ -117,8 +117,8 @@ class _Counted:
     def end(self, note: str = "") -> None:
         self._real.end(note)
 
-    def say(self, text: str) -> None:
-        self._real.say(text)
+    def say(self, text: str, style: str = "") -> None:
+        self._real.say(text, style)
 
     def close(self) -> None:
         self._shop.progress = self._real

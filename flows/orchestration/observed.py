@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
+from flows.console import say
 from flows.orchestration import server
 
 
@@ -32,7 +33,7 @@ def prefect_server(console: Console, meanwhile: Callable[[], None] = lambda: Non
         address = pool.submit(server.ensure)
         meanwhile()
         os.environ["PREFECT_API_URL"] = api = address.result()
-    console.print(f"Prefect UI: {api.removesuffix('/api')}", highlight=False, soft_wrap=True)
+    say(console, f"Prefect UI: {api.removesuffix('/api')}")
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     logging.getLogger("prefect").propagate = False

@@ -13,6 +13,7 @@ from tenacity import Retrying, stop_after_attempt
 
 from pipeline.config import RunConfig, Section
 from pipeline.errors import ConfigError, PseudoLabelError
+from storage.run.lock import TOKENS, held_tokens
 
 _STORE_BYTES = 100_000_000
 """Ray's object store: only names and states go through it."""
@@ -127,14 +128,15 @@ def _ray_settings(config: RunConfig) -> dict[str, Any]:
         # Read when Ray is first imported. Not a cluster of machines: all of Ray's servers listen
         # on the loopback address, which no argument of ray.init brings about.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    threads = {
+    variables = {
         "OMP_NUM_THREADS": str(torch.get_num_threads()),
         "OMP_WAIT_POLICY": "PASSIVE",
+        TOKENS: held_tokens(),
     }
     settings: dict[str, Any] = {
         "log_to_driver": False,
         "logging_level": "ERROR",
-        "runtime_env": {"env_vars": threads},
+        "runtime_env": {"env_vars": variables},
     }
     if config.runner.address is None:
         settings |= {

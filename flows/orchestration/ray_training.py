@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
+from flows.console import say
 from flows.orchestration.ray_cluster import (
     cluster_gives_gpus,
     last_line,
@@ -33,7 +34,7 @@ def train_on_ray(config: RunConfig, folder: Path, console: Console) -> None:
         PseudoLabelError: the training failed; what Ray says is in the message.
     """
     os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "0")
-    console.print(f"Training with Ray, {worker_count(config)} workers", highlight=False)
+    say(console, f"Training with Ray, {worker_count(config)} workers")
     with ray_cluster(config):
         from ray.train import RunConfig as RayRun
         from ray.train import ScalingConfig

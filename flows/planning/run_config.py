@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 
 from pipeline.config import RunConfig, dump_config
@@ -20,10 +19,7 @@ def write_run_config(path: Path, config: RunConfig) -> None:
 
 
 def run_config_problem(path: Path) -> str | None:
-    """What is wrong with the bytes of a configuration; None where nothing is.
-
-    One of before checksums were written passes.
-    """
+    """What is wrong with the bytes of a configuration; None where nothing is."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -33,10 +29,6 @@ def run_config_problem(path: Path) -> str | None:
     body, seal, found = content.rpartition(_SEAL.encode())
     if seal and found == f"{bytes_digest(body)}\n".encode():
         return None
-    try:
-        tomllib.loads(content.decode())
-    except ValueError as error:
-        return f"damaged ({error})"
-    # An earlier release wrote no comments: one that is there is a seal that is damaged.
-    sealed = any(line.startswith(b"#") for line in content.splitlines())
-    return "not as it was written; its checksum does not fit" if sealed else None
+    if not seal:
+        return "not as it was written; the line with its checksum is gone"
+    return "not as it was written; its checksum does not fit"

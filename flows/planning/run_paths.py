@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.planning.stages import STAGE
+from flows.planning.stages import SHARD_STAGES, STAGE
+from storage.run.lock import LOCK_FILES
+
+OWN_NAMES = frozenset(
+    {"config.toml", "pseudomasks.zarr", "quality.parquet", "metrics.json", "ledger"}
+    | {*SHARD_STAGES, "report", "student", "students", "consensus"}
+    | LOCK_FILES
+)
+"""The names of all that a run has in its folder."""
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,9 @@ def videos_asked_for(values: Sequence[str]) -> tuple[str, ...]:
     """
     ids: dict[str, None] = {}
     for value in values:
-        ids.update(dict.fromkeys(_from_file(Path(value[1:])) if value[:1] == "@" else [value]))
+        ids.update(
+            dict.fromkeys(_from_file(Path(value[1:]).expanduser()) if value[:1] == "@" else [value])
+        )
     return tuple(ids)
 
 

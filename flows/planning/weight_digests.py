@@ -26,11 +26,10 @@ class WeightDigests:
         self._files = files
         self._remember = remember
         try:
-            values, sealed = read_sealed(path)
+            self._known: dict[str, str] = read_sealed(path)
         except (OSError, ValueError):
-            values, sealed = {}, False
-        # Digests that nothing vouches for are taken anew.
-        self._known: dict[str, str] = values if sealed else {}
+            # Digests that nothing vouches for are taken anew.
+            self._known = {}
 
     def of_checkpoint(self, checkpoint: str) -> str:
         """Digest of a checkpoint. Raises CheckpointError where there are none."""

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from flows.context import Workshop
 from flows.evaluation.metrics_table import FIGURES, SYSTEMS, figure
-from flows.finished_results import FinishedMasks, prediction_split, student_is_done
+from flows.finished_results import FinishedMasks, student_is_done
 from flows.report.charts import BINS, histogram_bars, shares
 from flows.report.gather import cards, pick_samples, read_metrics, read_quality, read_work
 from flows.report.stage_table import SHARES
@@ -34,7 +34,7 @@ def write_report(shop: Workshop) -> Counter[str]:
     predictions = MaskStore(shop.paths.predictions)
     has_student = student_is_done(shop.paths, shop.plan)
     chosen, _ = pick_samples(predictions, PREDICTIONS) if has_student else ([], 0)
-    split = prediction_split(shop) if has_student else ""
+    split = shop.prediction_split() if has_student else ""
     metrics = read_metrics(shop)
     work = read_work(shop)
     values: dict[str, Any] = {

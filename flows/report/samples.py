@@ -16,13 +16,14 @@ def markdown_page(shop: Workshop) -> str:
     picked, total = pick_samples(store, SAMPLES)
     parts = []
     for card in cards(shop, shop.reader(), store, picked, None, FRAMES):
-        images = " ".join(f"![{view.name}]({view.image})" for view in card.frames)
+        images = " ".join(f"![{_escaped(view.name)}]({view.image})" for view in card.frames)
+        where = _escaped(card.video)
         parts.append(
-            f"### {_escaped(card.text)}\n\n`{card.video}` frames kept {card.kept:.0%}\n\n{images}"
+            f"### {_escaped(card.text)}\n\n{where}, frames kept {card.kept:.0%}\n\n{images}"
         )
     if not parts:
         return ""
-    where = f"The whole report: `{shop.paths.report}`"
+    where = f"The whole report: {_escaped(str(shop.paths.report))}"
     return f"{len(parts)} of {total} samples. {where}\n\n" + "\n\n".join(parts)
 
 

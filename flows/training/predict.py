@@ -13,6 +13,7 @@ import numpy as np
 from rich.console import Console
 
 from flows.context import Workshop
+from flows.exchange.destination import check_no_part_of_run, claimed
 from flows.planning.fingerprints import prediction_basis
 from flows.planning.run_paths import RunPaths
 from flows.progress import reporter
@@ -123,21 +124,33 @@ def predict(
         Videos predicted, there before, and set aside.
 
     Raises:
-        ConfigError: there is no such student, or the place holds masks that it did not make so.
+        ConfigError: there is no such student, or the place is a run's or holds masks that it did
+            not make so.
+        RunLockedError: another process writes to the place.
         StoreError: a store that is there cannot be read.
         PseudoLabelError: every video was set aside.
     """
     shop = Workshop(config)
     reader = shop.reader(how.split)
-    ids = list(reader.video_ids())
-    if not ids:
+    if not reader.video_ids():
         raise ConfigError(f"split {how.split!r} of {reader.name} holds no videos; give another")
     folder = student_folder(config, name)
     student = load_student(folder, config, shop.device)
     fingerprint = made_by(shop, folder, how)
+    place = to.absolute()
+    check_no_part_of_run(place, to)
+    with claimed(place):
+        return _predict_to(shop, student, how, to, fingerprint, console)
+
+
+def _predict_to(
+    shop: Workshop, student: Student, how: How, to: Path, fingerprint: str, console: Console
+) -> dict[str, int]:
+    reader = shop.reader(how.split)
+    ids = list(reader.video_ids())
     counts = {"predicted": 0, "there before": 0, "set aside": 0}
     if to.suffix == ".zarr":
-        there = _vouch_store(to, shop.paths, fingerprint)
+        there = _vouch_store(to, fingerprint)
         with reporter(console) as progress:
             shop.progress = progress
             stored = predict_split(shop, student, how, to, fingerprint, there)
@@ -158,7 +171,7 @@ def predict(
             except InputError as error:
                 counts["set aside"] += 1
                 progress.advance(1)
-                progress.say(f"[yellow]set aside[/yellow] {error}")
+                progress.say(f"set aside: {error}", "yellow")
         progress.end()
         _check_any(counts, len(ids), how)
     return counts
@@ -227,13 +240,8 @@ def _vouch(folder: Path, fingerprint: str, how: How) -> None:
         json.dump({"made_by": fingerprint, **vars(how)}, file, indent=2)
 
 
-def _vouch_store(place: Path, paths: RunPaths, fingerprint: str) -> set[str]:
-    """Refuses a store with masks of another student, and the run's own; ids of the videos there."""
-    if place.resolve() in (paths.masks.resolve(), paths.predictions.resolve()):
-        raise ConfigError(
-            f"{place}: written by the run itself; expected a store for this student alone; give"
-            " another --to"
-        )
+def _vouch_store(place: Path, fingerprint: str) -> set[str]:
+    """Refuses a store with masks of another student; ids of the videos there."""
     store = MaskStore(place)
     videos = store.videos()
     for video_id in videos:
@@ -272,7 +280,7 @@ def predict_split(
                 store.write_video(*found)
                 counts["videos predicted"] += 1
         except InputError as error:
-            shop.progress.say(f"set aside: {error}")
+            shop.progress.say(f"set aside: {error}", "yellow")
             counts["videos set aside"] += 1
         shop.progress.advance(1)
     shop.progress.end()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from pipeline.fingerprint import digest
 from stages.common.checkpoints import WEIGHTS
 from storage.files.atomic import explain_disk_errors, replace_file
 from storage.run.ledger import Ledger
+from storage.run.lock import check_held
 
 if TYPE_CHECKING:
     import torch
@@ -110,11 +111,18 @@ def train_student(
     shop.progress.begin("student: train", student.steps, "steps")
     if world.first:
         folder.mkdir(parents=True, exist_ok=True)
+
+    def replace_held(path: Path) -> AbstractContextManager[IO[bytes]]:
+        """As ``replace_file``, where the lock of the folder and of its run was not lost."""
+        check_held(folder)
+        check_held(shop.paths.folder)
+        return replace_file(path)
+
     with closing(_Told(shop, folder, publish, world.first)) as told:
         history = fit(
             trainer,
             student.training,
-            checkpoints=Checkpoints(folder / CHECKPOINT, identity_of(shop), replace_file),
+            checkpoints=Checkpoints(folder / CHECKPOINT, identity_of(shop), replace_held),
             measure=measure_of(shop, place) if student.training.validate_every else None,
             world=world,
             device=place,
@@ -123,7 +131,7 @@ def train_student(
     shop.progress.end(f"loss {np.mean(history.losses[-20:]):.3f}")
     if world.first:
         tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
-        with replace_file(folder / WEIGHTS) as file:
+        with replace_held(folder / WEIGHTS) as file:
             file.write(save(tensors))
         write_curves(folder, history)
         publish(history)

@@ -28,6 +28,8 @@ def load_model(
     """
     expected = "a folder that transformers' AutoModelForImageTextToText loads"
     remedy = "check augment.checkpoint; `pseudolabels doctor` says which weights are in place"
+    if folder.is_file():
+        raise CheckpointError(folder, "a file", expected, f"give its folder, {folder.parent}")
     if not (folder / "config.json").is_file():
         raise CheckpointError(folder, "no config.json in it", expected, remedy)
     try:

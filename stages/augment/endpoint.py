@@ -11,11 +11,13 @@ import codecs
 import io
 import logging
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
@@ -49,6 +51,8 @@ PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 REFUSING = frozenset({401, 402, 403, 404, 405})
 """Answers that another request would meet as well."""
 
+_HERE = frozenset({"localhost", "127.0.0.1", "::1"})
+
 CALLS = 5
 """Calls for one answer while what fails can pass."""
 
@@ -73,6 +77,7 @@ class EndpointCaptioner:
 
     Raises:
         ConfigError: no endpoint or model is configured.
+        EndpointError: the environment's proxy or certificates cannot be used.
     """
 
     def __init__(
@@ -94,12 +99,20 @@ class EndpointCaptioner:
         self._wait = wait or wait_random_exponential(multiplier=1, max=60)
         self.left_out: Counter[str] = Counter()
         key = (os.environ if environment is None else environment).get(config.api_key_env)
-        self._client = httpx.Client(
-            base_url=config.endpoint.rstrip("/"),
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout=config.timeout_seconds,
-            transport=transport,
-        )
+        try:
+            self._client = httpx.Client(
+                base_url=config.endpoint.rstrip("/"),
+                headers={"Authorization": f"Bearer {key}"} if key else {},
+                timeout=config.timeout_seconds,
+                transport=transport,
+                # A server on this machine is not behind the proxy that leads out of it.
+                trust_env=urlsplit(config.endpoint).hostname not in _HERE,
+            )
+        except (ImportError, OSError, ValueError) as error:
+            raise EndpointError(
+                f"{config.endpoint}: no connection can be made ({error}); check the proxy and the"
+                " certificates that the environment names (HTTPS_PROXY, ALL_PROXY, SSL_CERT_FILE)"
+            ) from error
 
     def augment(self, requests: Sequence[Request]) -> list[Augmentation]:
         """One augmentation a request, in their order, ``concurrency`` calls at a time; an
@@ -186,7 +199,22 @@ class EndpointCaptioner:
             ) from error
 
     def _post(self, body: dict[str, Any]) -> httpx.Response:
-        return self._client.post("/chat/completions", json=body).raise_for_status()
+        """The whole answer. Raises httpx.ReadTimeout where it takes longer than a call may take,
+        however steadily it drips."""
+        end = time.monotonic() + self._config.timeout_seconds
+        parts = []
+        with self._client.stream("POST", "/chat/completions", json=body) as response:
+            for part in response.iter_bytes():
+                parts.append(part)
+                if time.monotonic() > end:
+                    raise httpx.ReadTimeout(
+                        f"no whole answer within {self._config.timeout_seconds:g} s",
+                        request=response.request,
+                    )
+        whole = httpx.Response(
+            response.status_code, content=b"".join(parts), request=response.request
+        )
+        return whole.raise_for_status()
 
     def _remedy(self, code: int) -> str:
         if code in (401, 403):

@@ -261,6 +261,10 @@ def load_model(config: GroundConfig, device: torch.device) -> GroundingDINO:
     path = resolve_checkpoint(config.checkpoint)
     check_digest(config.checkpoint, config.sha256)
     if config.backbone == "demo":
+        if not path.is_dir():
+            raise CheckpointError(
+                path, "a file", "the folder that holds it and its tokenizer", f"give {path.parent}"
+            )
         tokenizer = load_tokenizer(path)
         model, weights = build_demo(tokenizer), path / "model.safetensors"
     else:

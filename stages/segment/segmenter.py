@@ -157,7 +157,7 @@ def load_sam(config: SegmentConfig, device: torch.device) -> Sam:
     check_digest(config.checkpoint, config.sha256)
     demo = config.model == "demo"
     sam = build_demo() if demo else build_published(config.model)
-    fill_model(sam, path / "model.safetensors" if demo else path)
+    fill_model(sam, path / "model.safetensors" if path.is_dir() else path)
     return prepare(sam, config, device)
 
 

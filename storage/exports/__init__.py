@@ -26,4 +26,7 @@ EXPORTS: dict[str, Callable[[ExportSource, Path], ExportReport]] = {
 }
 """Format -> what writes it to a path: a folder for ``fiftyone`` and ``ytvos``, else a file."""
 
-__all__ = ["EXPORTS", "ExportReport", "ExportSource"]
+FOLDERS = frozenset({"fiftyone", "ytvos"})
+"""The formats that are folders."""
+
+__all__ = ["EXPORTS", "FOLDERS", "ExportReport", "ExportSource"]

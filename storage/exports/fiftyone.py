@@ -4,6 +4,7 @@ FiftyOne's ``COCODetectionDataset``, a documented format that needs no FiftyOne 
 
     <out>/data/<video>/<frame>.jpg     links to the data set's frames, or copies
     <out>/labels.json                  COCO: an image a frame, an annotation a mask
+    <out>/export.json                  says that this is an export
 
     fiftyone.Dataset.from_dir(
         dataset_dir=out,
@@ -24,9 +25,9 @@ from typing import Any
 from pipeline.coco import encode_rle
 from pipeline.geometry import masks_to_boxes
 from storage.exports.json_stream import JsonStream
+from storage.exports.marked_folder import export_folder
 from storage.exports.parquet import QUALITY_COLUMNS
 from storage.exports.source import ExportReport, ExportSource, Quality, place_frame
-from storage.files.atomic import fresh_folder
 
 LABELS = "labels.json"
 CATEGORIES = [{"id": 1, "name": "pseudo-mask", "supercategory": "object"}]
@@ -39,7 +40,7 @@ def export_fiftyone(source: ExportSource, out: Path) -> ExportReport:
         StoreError: there are no masks, or the store or the quality table does not fit.
     """
     report, reader = ExportReport(), source.reader
-    with fresh_folder(out) as folder:
+    with export_folder(out, "fiftyone") as folder:
         first_image: dict[str, int] = {}
         with (folder / LABELS).open("w", encoding="utf-8") as file, JsonStream(file) as stream:
             stream.value("info", {"description": f"pseudo-masks of {reader.name} {reader.split}"})

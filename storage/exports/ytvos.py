@@ -6,6 +6,7 @@
     <out>/<split>/meta.json
     <out>/<split>/JPEGImages/<video>/<frame>.jpg       links to the data set's frames, or copies
     <out>/<split>/Annotations/<video>/<frame>.png      palette, pixel value = object id
+    <out>/export.json                                  says that this is an export
 
 That layout gives a pixel to one object, and has no word for *unknown*. So a video's folder holds
 the expressions whose masks do not meet, the heavier first, and lists the frames that are known; an
@@ -26,8 +27,8 @@ from numpy.typing import NDArray
 
 from pipeline.types import Expression, Status, VideoRef
 from storage.exports.json_stream import JsonStream
+from storage.exports.marked_folder import export_folder
 from storage.exports.source import ExportReport, ExportSource, place_frame
-from storage.files.atomic import fresh_folder
 from storage.files.images import write_index_mask
 
 CATEGORY = "others"
@@ -69,7 +70,7 @@ def export_ytvos(source: ExportSource, out: Path) -> ExportReport:
         StoreError: there are no masks, or the store does not fit the data set.
     """
     report, split = ExportReport(), source.reader.split
-    with fresh_folder(out) as folder:
+    with export_folder(out, "ytvos") as folder:
         index = folder / "meta_expressions" / split
         index.mkdir(parents=True)
         (folder / split).mkdir()

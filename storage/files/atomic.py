@@ -1,16 +1,17 @@
 """Writing whole, then committing: nothing half-written ever has its final name.
 
 A partial is a unique hidden sibling, ``.<name>.<token>.partial``, so that a rename commits it.
-A killed process leaves partials behind; :func:`sweep` clears them under the run's lock.
+A killed process leaves partials behind; :func:`sweep` clears them under the lock of their folder.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -18,6 +19,7 @@ from typing import IO, Any, Literal
 from pipeline.errors import NoRoomError
 
 PARTIAL_SUFFIX = ".partial"
+_PARTIAL = re.compile(r"\.(.+)\.[0-9a-f]{12}\.partial", re.DOTALL)
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """No space, a quota, or a limit on the size of a file."""
@@ -103,7 +105,12 @@ def sweep(folder: Path, depth: int = 3) -> int:
         depth: levels to look at. Products were renamed whole and hold no partials, and what is in
             them is most of a run's files.
     """
-    leftovers = list(_partials(folder, depth))
+    return remove_partials(partials_in(folder, depth))
+
+
+def remove_partials(partials: Iterable[Path]) -> int:
+    """Removes partials that no process writes any more; returns how many there were."""
+    leftovers = list(partials)
     for leftover in leftovers:
         if leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover, ignore_errors=True)
@@ -112,7 +119,23 @@ def sweep(folder: Path, depth: int = 3) -> int:
     return len(leftovers)
 
 
-def _partials(folder: str | Path, depth: int) -> Iterator[Path]:
+def name_of_partial(partial: Path) -> str | None:
+    """The name that a partial was to have; None for a file that is no partial."""
+    found = _PARTIAL.fullmatch(partial.name)
+    return None if found is None else found[1]
+
+
+def partials_of(path: Path) -> Iterator[Path]:
+    """The partials of one file or folder, which lie beside it."""
+    return (item for item in partials_in(path.parent, 1) if name_of_partial(item) == path.name)
+
+
+def partials_in(folder: str | Path, depth: int = 1) -> Iterator[Path]:
+    """The partials in a folder; one that is missing has none.
+
+    Args:
+        depth: levels to look at.
+    """
     try:
         entries = list(os.scandir(folder))
     except (FileNotFoundError, NotADirectoryError):
@@ -121,7 +144,7 @@ def _partials(folder: str | Path, depth: int) -> Iterator[Path]:
         if entry.name.endswith(PARTIAL_SUFFIX):
             yield Path(entry.path)
         elif depth > 1 and entry.is_dir(follow_symlinks=False):
-            yield from _partials(entry.path, depth - 1)
+            yield from partials_in(entry.path, depth - 1)
 
 
 @contextmanager

@@ -54,6 +54,17 @@ def walk_files(place: Path) -> Iterator[Path]:
         yield place
 
 
+def walk_all(place: Path) -> Iterator[Path]:
+    """A file or folder itself and, of a folder, every file, folder and link below it, in order;
+    symbolic links are not followed."""
+    if place.is_symlink() or place.exists():
+        yield place
+    if place.is_dir() and not place.is_symlink():
+        for folder, folders, names in os.walk(place):
+            folders.sort()
+            yield from (Path(folder, name) for name in sorted((*folders, *names)))
+
+
 def product_digest(files: Mapping[str, str]) -> str:
     """One digest of the names and marks of a product's files; empty where there are none."""
     if not files:

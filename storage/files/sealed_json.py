@@ -29,12 +29,13 @@ def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
         file.write(body + _tail(body.encode()))
 
 
-def read_sealed(path: Path) -> tuple[dict[str, Any], bool]:
-    """The object of a file, and whether it has a checksum; one that has none is not checked.
+def read_sealed(path: Path) -> dict[str, Any]:
+    """The object of a file.
 
     Raises:
         OSError: as ``open`` does.
-        ValueError: not a JSON object, or its bytes are not those that were written.
+        ValueError: not a JSON object, its checksum is gone, or its bytes are not those that were
+            written.
     """
     content = path.read_bytes()
     try:
@@ -44,11 +45,11 @@ def read_sealed(path: Path) -> tuple[dict[str, Any], bool]:
     if not isinstance(values, dict):
         raise ValueError(f"a JSON {type(values).__name__}, not an object")
     if values.pop(_KEY, None) is None:
-        return values, False
+        raise ValueError("its checksum is gone")
     body, _, _ = content.rpartition(f',\n "{_KEY}"'.encode())
     if content != body + _tail(body).encode():
         raise ValueError("its checksum does not fit its text")
-    return values, True
+    return values
 
 
 def _tail(body: bytes) -> str:

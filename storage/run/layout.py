@@ -1,7 +1,7 @@
 """Which videos each shard holds: ``ledger/layout.json``.
 
-A shard, once cut, stays as it was cut, whatever the shard size of later runs. Runs of before this
-file was kept have it in their receipts.
+A shard, once cut, stays as it was cut, whatever the shard size of later runs. Where the file is
+gone or damaged, receipts tell the same.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def read_layout(run_folder: Path) -> Layout:
     """
     path = layout_path(run_folder)
     try:
-        values, _ = read_sealed(path)
+        values = read_sealed(path)
         version, shards = values["FORMAT_VERSION"], dict(values["shards"])
         if values["format"] != FORMAT or not isinstance(version, int):
             raise ValueError(f"of format {values['format']}")
@@ -107,4 +107,9 @@ def known_layout(run_folder: Path, stages: Sequence[str]) -> Layout:
     except StoreError as error:
         logger.warning("%s", error)
         layout = {}
-    return layout or layout_of_receipts(Ledger(run_folder), stages)
+    if layout:
+        return layout
+    layout = layout_of_receipts(Ledger(run_folder), stages)
+    if layout and not layout_path(run_folder).exists():
+        logger.warning("%s: missing; it is made anew from the receipts", layout_path(run_folder))
+    return layout

@@ -1,6 +1,7 @@
 """The ledger: which stage is done on which shard.
 
-A receipt is written last, whole and atomically; a product without one does not exist.
+A receipt is written last, whole and atomically; a product without one does not exist. A process
+that lost the lock of its run may neither write nor withdraw one.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TypeVar
 from pipeline.types import Failure, Receipt
 from storage.files.names import safe_name
 from storage.files.sealed_json import read_sealed, write_sealed
+from storage.run.lock import check_held
 
 logger = logging.getLogger(__name__)
 
@@ -24,11 +26,14 @@ Note = TypeVar("Note", Receipt, Failure)
 class Ledger:
     """The receipts of a run, ``<run>/ledger/<stage>/<shard>.json``.
 
+    Whatever changes the ledger raises LockLostError in a process that lost the lock of its run.
+
     Args:
         run_folder: the run's folder; it need not exist yet.
     """
 
     def __init__(self, run_folder: Path) -> None:
+        self._run_folder = run_folder
         self.folder = run_folder / "ledger"
 
     def receipt(self, stage: str, shard: str) -> Receipt | None:
@@ -37,17 +42,20 @@ class Ledger:
 
     def commit(self, receipt: Receipt) -> None:
         """Writes a receipt over whatever was there. Raises StoreError if the disk is full."""
+        check_held(self._run_folder)
         write_sealed(self._path(receipt.stage, receipt.shard), asdict(receipt))
         self.failure_path(receipt.stage, receipt.shard).unlink(missing_ok=True)
 
     def withdraw(self, stage: str, shard: str) -> None:
         """Removes a receipt, if there is one; to be done before its product is replaced."""
+        check_held(self._run_folder)
         self._path(stage, shard).unlink(missing_ok=True)
 
     def fail(self, failure: Failure) -> None:
         """Notes that a stage failed on a shard, beside its receipt. A later :meth:`commit` removes
         the note.
         """
+        check_held(self._run_folder)
         write_sealed(self.failure_path(failure.stage, failure.shard), asdict(failure))
 
     def failure(self, stage: str, shard: str) -> Failure | None:
@@ -97,9 +105,7 @@ def read_receipt(path: Path) -> Receipt:
 
 
 def _read(path: Path, kind: type[Note]) -> Note:
-    values, sealed = read_sealed(path)
-    if not sealed:
-        raise ValueError("its checksum is gone")
+    values = read_sealed(path)
     names = {field.name for field in fields(kind)}
     try:
         if "videos" in names:

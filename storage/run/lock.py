@@ -1,8 +1,13 @@
 """The lock that keeps two runs out of one folder, on any file system.
 
-Where the system can lock a file, it does, and gives the lock up when its holder ends, however it
-ends. Some network file systems cannot; there a file that only one process can create stands for
-the lock, its age shows that the holder lives, and a holder that is gone is no obstacle.
+The file ``.lock.held`` says who holds the lock: only one process can create it, its age shows that
+the holder lives, and a holder that is gone is no obstacle. Where the system can lock a file, the
+holder locks ``.lock`` as well; the system gives that up when its holder ends, however it ends, so
+that after a crash nobody waits. A process on a file system that cannot lock, on another machine or
+in another container sees the same ``.lock.held``.
+
+A holder that gives no sign for too long loses its lock. :func:`check_held` tells it so when it
+wakes, before it writes a receipt over those of its successor.
 """
 
 from __future__ import annotations
@@ -13,6 +18,7 @@ import logging
 import os
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -21,10 +27,17 @@ from types import TracebackType
 
 from filelock import FileLock, Timeout
 
-from pipeline.errors import RunLockedError
-from storage.files.atomic import explain_disk_errors, partial_beside, replace_file
+from pipeline.errors import LockLostError, RunLockedError
+from storage.files.atomic import explain_disk_errors, partial_beside
 
 logger = logging.getLogger(__name__)
+
+HELD = ".lock.held"
+LOCK_FILES = frozenset({".lock", HELD})
+"""Names of what a lock leaves in its folder."""
+
+TOKENS = "PSEUDOLABELS_LOCKS"
+"""The environment variable by which the workers of a run know the locks that they work under."""
 
 HEARTBEAT_SECONDS = 30.0
 STALE_SECONDS = 600.0
@@ -32,6 +45,15 @@ STALE_SECONDS = 600.0
 
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL})
 """What a file system answers that cannot lock."""
+
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK})
+"""What a file system answers that has no hard links."""
+
+_OUTSIDE_CONTAINERS = "pid:[4026531836]"
+"""Linux's first namespace of process ids, which has this number on every machine."""
+
+_tokens: dict[str, str] = {}
+"""Folder -> token of the lock that this process holds there."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +67,9 @@ class Owner:
         boot: of the machine's last start; "" where it is not known.
         started: when the process started, in the system's ticks; 0 where it is not known.
         token: of this very lock.
+        container: the namespace that the process's id belongs to; "" where it is not known. Two
+            containers of one machine may have equal names and ids.
+        locked: whether it holds the system's lock too.
     """
 
     process: int
@@ -53,9 +78,11 @@ class Owner:
     boot: str
     started: int
     token: str
+    container: str = ""
+    locked: bool = False
 
     @classmethod
-    def here(cls) -> Owner:
+    def here(cls, locked: bool = False) -> Owner:
         """This process."""
         return cls(
             os.getpid(),
@@ -64,15 +91,23 @@ class Owner:
             _text("/proc/sys/kernel/random/boot_id"),
             _started(os.getpid()),
             uuid.uuid4().hex,
+            _container(),
+            locked,
         )
 
     def is_gone(self) -> bool | None:
-        """Whether the process has ended; None where only its machine could say."""
+        """Whether the process has ended; None where only its machine or container could say."""
         here = Owner.here()
-        if (self.machine, self.identity) != (here.machine, here.identity):
+        if (self.machine, self.identity, self.container) != (
+            here.machine,
+            here.identity,
+            here.container,
+        ):
             return None
         if self.boot != here.boot:
-            return True if self.identity else None
+            # Containers of two machines may have equal names and, from one image, equal identities.
+            certain = self.identity and self.container == _OUTSIDE_CONTAINERS
+            return True if certain else None
         if not _is_alive(self.process):
             return True
         return bool(self.started) and _started(self.process) != self.started
@@ -95,23 +130,25 @@ class RunLock:
 
     def __init__(self, run_folder: Path, say: Callable[[str], None] = logger.warning) -> None:
         self._folder, self._say = run_folder, say
-        self._owner = run_folder / ".lock.owner"
         self._lock = FileLock(run_folder / ".lock", timeout=0, fallback_to_soft=False)
-        self._held: _HeldFile | None = None
+        self._held: HeldFile | None = None
 
     def __enter__(self) -> RunLock:
         with explain_disk_errors(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
+            held, problem = self._folder / HELD, self._take_system_lock()
+            self._held = HeldFile(held, locked=problem is None)
             try:
-                self._lock.acquire()
-            except Timeout as error:
-                raise _locked(self._folder, _read_owner(self._owner)) from error
-            except (OSError, NotImplementedError) as error:
-                if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
-                    raise
-                self._hold_file(error)
-        with replace_file(self._owner, "w") as file:
-            json.dump(asdict(Owner.here()), file)
+                self._held.acquire()
+            except BaseException:
+                self._lock.release()
+                raise
+        if problem is not None:
+            self._say(
+                f"{self._folder}: this file system cannot lock files ({problem}); the file {HELD}"
+                " keeps other runs out. After a crash on another machine it does so for"
+                f" {STALE_SECONDS / 60:.0f} minutes more."
+            )
         return self
 
     def __exit__(
@@ -120,29 +157,46 @@ class RunLock:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._owner.unlink(missing_ok=True)
         if self._held is not None:
             self._held.release()
-            self._held = None
-        else:
-            self._lock.release()
+        self._lock.release()
 
-    def _hold_file(self, reason: Exception) -> None:
-        self._held = _HeldFile(self._folder / ".lock.held")
-        self._held.acquire()
-        self._say(
-            f"{self._folder}: this file system cannot lock files ({reason}); the file .lock.held"
-            " keeps other runs out. After a crash on another machine it does so for"
-            f" {STALE_SECONDS / 60:.0f} minutes more."
-        )
+    def _take_system_lock(self) -> Exception | None:
+        """Takes it; why not, where the file system cannot lock."""
+        try:
+            self._lock.acquire()
+        except Timeout as error:
+            raise _locked(self._folder, _read_owner(self._folder / HELD)) from error
+        except (OSError, NotImplementedError) as error:
+            if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
+                raise
+            return error
+        return None
 
 
-class _HeldFile:
-    """A file that exists while a process holds it, with a heartbeat."""
+class HeldFile:
+    """A file that exists while a process holds it, with a heartbeat.
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._me = path, Owner.here()
+    Args:
+        path: of the file, in a folder that exists; its folder is what the holder writes to.
+        locked: whether this process holds the system's lock of the folder.
+    """
+
+    def __init__(self, path: Path, locked: bool = False) -> None:
+        self._path, self._me = path, Owner.here(locked)
         self._ended = threading.Event()
+
+    def __enter__(self) -> HeldFile:
+        self.acquire()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.release()
 
     def acquire(self) -> None:
         """Creates the file. Raises RunLockedError where a process that may live holds it."""
@@ -154,6 +208,7 @@ class _HeldFile:
                 continue
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 json.dump(asdict(self._me), file)
+            _tokens[_key(self._path)] = self._me.token
             threading.Thread(target=self._beat, name="run lock", daemon=True).start()
             return
         raise _locked(self._path.parent, _read_owner(self._path))
@@ -161,12 +216,18 @@ class _HeldFile:
     def release(self) -> None:
         """Ends the heartbeat and removes the file, if it is still this process's."""
         self._ended.set()
+        if _tokens.get(_key(self._path)) == self._me.token:
+            del _tokens[_key(self._path)]
         if _read_owner(self._path) == self._me:
             self._path.unlink(missing_ok=True)
 
     def _beat(self) -> None:
         while not self._ended.wait(HEARTBEAT_SECONDS):
             try:
+                if _owner_in(self._path) != self._me:
+                    # This process was silent for too long: the file is another's by now.
+                    logger.warning("%s: the lock was lost", self._path)
+                    return
                 os.utime(self._path)
             except OSError as error:
                 logger.warning("%s: no heartbeat (%s)", self._path, error)
@@ -174,19 +235,19 @@ class _HeldFile:
     def _clear_stale(self) -> None:
         """Takes away the file of a holder that is gone. Raises RunLockedError where it is not."""
         owner = _read_owner(self._path)
-        gone = owner.is_gone() if owner is not None else None
-        if gone is None:
-            gone = self._age() > STALE_SECONDS
-        if not gone:
+        # The system's lock has one holder: this process has it, so the one who had it is gone.
+        gone = owner is not None and owner.locked and self._me.locked
+        if not gone and not _has_ended(owner, self._age()):
             raise _locked(self._path.parent, owner)
         aside = partial_beside(self._path)
         try:
             self._path.rename(aside)
+        except FileNotFoundError:
+            return
+        try:
             if _read_owner(aside) != owner:
                 # Another run was quicker to find the stale file, and this one is its lock.
-                os.link(aside, self._path)
-        except (FileNotFoundError, FileExistsError):
-            pass
+                _give_back(aside, self._path)
         finally:
             aside.unlink(missing_ok=True)
 
@@ -202,18 +263,111 @@ class _HeldFile:
             probe.unlink(missing_ok=True)
 
 
+def lock_holder(run_folder: Path) -> str | None:
+    """The process that writes to a run, in words; None where there is none.
+
+    Nothing is written or locked: a run that starts at the same moment does not notice. The age of
+    the lock of another machine is taken by this machine's clock.
+    """
+    path = run_folder / HELD
+    try:
+        age = time.time() - path.stat().st_mtime
+    except OSError:
+        return None
+    owner = _read_owner(path)
+    if _has_ended(owner, age):
+        return None
+    return "a process that is not known" if owner is None else str(owner)
+
+
+def check_held(folder: Path) -> None:
+    """Does nothing where this process, or the run that it works for, still holds the lock of a
+    folder, or never took it.
+
+    Raises:
+        LockLostError: the lock is another's by now, or its file is gone.
+        OSError: the file cannot be read for a reason that may pass.
+    """
+    path = folder / HELD
+    token = _tokens.get(_key(path)) or _tokens_of_environment().get(_key(path))
+    if token is None:
+        return
+    owner = _owner_in(path)
+    if owner is None or owner.token != token:
+        who = f"{owner} holds it" if owner is not None else f"{HELD} is gone or damaged"
+        raise LockLostError(
+            f"{folder}: this process lost the lock of the folder ({who}); expected to hold it to"
+            f" the end; after {STALE_SECONDS / 60:.0f} minutes without a sign, as on a machine that"
+            " slept, another may take it; see that the other has ended and run the same command"
+            " again"
+        )
+
+
+def held_tokens() -> str:
+    """What a worker in another process needs in its environment, as :data:`TOKENS`, to work under
+    the locks that this process holds."""
+    return json.dumps(_tokens)
+
+
+def _tokens_of_environment() -> dict[str, str]:
+    text = os.environ.get(TOKENS)
+    return {} if text is None else json.loads(text)
+
+
+def _key(path: Path) -> str:
+    return str(path.absolute())
+
+
+def _has_ended(owner: Owner | None, age: float) -> bool:
+    gone = owner.is_gone() if owner is not None else None
+    return age > STALE_SECONDS if gone is None else gone
+
+
+def _give_back(aside: Path, path: Path) -> None:
+    """Puts a lock back that is another's, unless a third process has taken its place."""
+    try:
+        os.link(aside, path)
+    except FileExistsError:
+        return
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if not path.exists():
+            aside.rename(path)
+
+
 def _locked(folder: Path, owner: Owner | None) -> RunLockedError:
     who = str(owner) if owner is not None else "its process is not known"
     return RunLockedError(
-        f"{folder}: another run writes here ({who}); wait for it, end it, or give another OUT"
+        f"{folder}: another process writes here ({who}); expected none; wait for it, end it, or"
+        " give another folder"
     )
+
+
+def _owner_in(path: Path) -> Owner | None:
+    """The owner that a file names; None where there is no such file, or it names none.
+
+    Raises:
+        OSError: it cannot be read for a reason that may pass.
+    """
+    try:
+        return Owner(**json.loads(path.read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
 
 
 def _read_owner(path: Path) -> Owner | None:
     try:
-        return Owner(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        return _owner_in(path)
+    except OSError:
         return None
+
+
+def _container() -> str:
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
 
 
 def _text(path: str) -> str:

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -6,9 +7,15 @@ import pytest
 
 from flows.commands import main
 from flows.commands.doctor import PUBLISHED, examine
+from flows.commands.options import resolve_run
+from flows.context import Workshop
+from flows.planning.run_config import write_run_config
 from pipeline.config import load_config
+from pipeline.errors import ConfigError
 from storage.run.ledger import Ledger
 from storage.run.lock import RunLock
+from tests.fakes.dataset import write_dataset
+from tests.fakes.stages import fake_parts
 from tests.flows.conftest import Site
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -74,6 +81,91 @@ def test_a_failed_run_says_how_to_go_on(
     assert "go on with: pseudolabels run --dataset refytvos --root 'my data'" in shown
 
 
+def test_paths_that_look_like_markup_are_printed_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    place = ("--dataset", "refytvos", "--root", "nowhere/[no] such")
+    _, shown = call(monkeypatch, capsys, "run", *place)
+    assert "go on with: pseudolabels run --dataset refytvos --root 'nowhere/[no] such'" in shown
+    write_dataset(tmp_path / "[old] clips", 1)
+    place = ("--dataset", "refytvos", "--root", "[old] clips")
+    code, shown = call(monkeypatch, capsys, "dataset", "show", *place, "--sheet", "a[/b].png")
+    assert (code, "1 videos: a[/b].png" in shown) == (0, True), shown
+
+
+@pytest.mark.parametrize(
+    ("setting", "code", "words"),
+    [
+        ("device=gpu", 2, "no device"),
+        ("device=cuda:99", 2, "not on this machine"),
+        ("seed=99999999999999999999", 2, "seed"),
+        ("dataset.predict_split=nosuch", 1, "nosuch"),
+        ("student.masks=nowhere.zarr", 2, "no masks"),
+        ("student.training.validate_every=5", 1, "valid"),
+        ("student.channels=20", 2, "multiple of 8"),
+    ],
+)
+def test_settings_that_a_late_stage_would_refuse_are_refused_before_the_first(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    setting: str,
+    code: int,
+    words: str,
+) -> None:
+    monkeypatch.setattr("flows.orchestration.server.ensure", lambda: pytest.fail("it started"))
+    data, out = write_dataset(tmp_path / "data", 1), tmp_path / "runs"
+    place = ("--dataset", "refytvos", "--root", str(data), "--out", str(out))
+    for option in ((), ("--dry-run",)):
+        found, shown = call(monkeypatch, capsys, "run", *place, *option, setting)
+        assert (found, words in shown) == (code, True), shown
+        assert not list(out.rglob("layout.json"))
+
+
+def test_the_home_folder_is_put_into_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_dataset(tmp_path / "data", 1)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    given = ("--dataset", "refytvos", "--root=~/data")
+    code, shown = call(monkeypatch, capsys, "dataset", "show", *given, "--sheet=~/sheet.png")
+    assert code == 0, shown
+    assert (tmp_path / "sheet.png").is_file()
+    code, shown = call(monkeypatch, capsys, "run", "--dry-run", *given, "out=~/runs")
+    assert (code, "augment: 1 of 1 shards" in shown) == (0, True), shown
+    assert not (tmp_path / "~").exists()
+
+
+def test_a_run_is_found_by_its_folder_whatever_its_name(tmp_path: Path) -> None:
+    folder = tmp_path / "lr=0.1" / "refytvos-train"
+    config = load_config(None, ["dataset.name=refytvos", "fuse.threshold=0.7"])
+    write_run_config(folder / "config.toml", config)
+    found = resolve_run([str(folder), "seed=3"], None, None, None, None, None)
+    assert (found.run_folder, found.fuse.threshold, found.seed) == (folder, 0.7, 3)
+    with pytest.raises(ConfigError, match=r"no config\.toml"):
+        resolve_run([str(tmp_path / "lr=0.2")], None, None, None, None, None)
+    assert resolve_run(["seed=3"], None, None, None, None, None).seed == 3
+
+
+def test_the_split_that_is_predicted_is_fixed_with_the_plan(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    config = site.config("student.enabled=true")
+
+    def planned() -> tuple[str | None, str]:
+        shop = Workshop(config, fake_parts(site.weights))
+        plan = shop.make_plan(remember=False)
+        return shop.config.dataset.predict_split, plan.job("student", "all").fingerprint
+
+    before = planned()
+    write_dataset(site.data, 1, "valid")
+    after = planned()
+    assert (before[0], after[0]) == ("train", "valid")
+    # So predictions of the one are never measured on the other.
+    assert before[1] != after[1]
+
+
 def test_options_win_over_the_file_and_overrides_over_options(tmp_path: Path) -> None:
     file = tmp_path / "c.toml"
     file.write_text('out = "a"\nseed = 1\n[dataset]\nsplit = "test"\n')
@@ -134,6 +226,20 @@ def test_verify_repair_and_digest_of_a_run(
     assert (code, shown) == (0, "Nothing is wrong.")
     site.run()
     assert call(monkeypatch, capsys, "digest", folder) == (0, digest)
+
+
+@pytest.mark.parametrize("command", ["repair", "report", "verify"])
+def test_what_another_process_writes_to_is_left_alone(
+    site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    site.run()
+    page = site.folder / "report" / "index.html"
+    page.unlink()
+    with RunLock(site.folder):
+        code, shown = call(monkeypatch, capsys, command, str(site.folder))
+    assert (code, f"process {os.getpid()}" in shown) == (1, True), shown
+    assert not page.exists()
+    assert Ledger(site.folder).receipt("report", "all") is not None
 
 
 def test_status_by_the_folder_says_what_is_left_and_who_is_at_work(

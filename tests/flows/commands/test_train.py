@@ -109,7 +109,7 @@ class Told:
         self.advanced.append(amount)
 
     def end(self, note: str = "") -> None: ...
-    def say(self, text: str) -> None:
+    def say(self, text: str, style: str = "") -> None:
         self.said.append(text)
 
 

@@ -23,8 +23,9 @@ from pipeline.types import FrameQuality, PseudoMask, Receipt, SampleKey, Status
 from storage.arrays.masks import MaskStore
 from storage.datasets import open_dataset
 from storage.datasets.shapes import write_shapes
+from storage.files.atomic import partial_beside
 from storage.run.ledger import Ledger
-from storage.run.lock import RunLock
+from storage.run.lock import HeldFile, RunLock
 from storage.tables import iter_quality
 from tests.fakes.stages import fake_parts, fake_rank
 from tests.fakes.truth import store_truth
@@ -178,7 +179,13 @@ def test_nothing_to_import_is_one_message(cli, data: Path, tmp_path: Path) -> No
     ("arguments", "code", "words"),
     [
         (("export", "--to", "nosuch", "--out", "x", "--dataset", "refytvos"), 2, "no such format"),
-        (("export", "--to", "coco", "--out", ".", "--dataset", "refytvos"), 2, "--overwrite"),
+        (("export", "--to", "coco", "--out", ".", "--dataset", "refytvos"), 2, "working folder"),
+        (("export", "--to", "coco", "--out", "/", "--dataset", "refytvos"), 2, "working folder"),
+        (("export", "--to", "coco", "--out", "something"), 2, "--overwrite"),
+        (("export", "--to", "ytvos", "--out", "something", "--overwrite"), 2, "a file is there"),
+        (("export", "--to", "coco", "--out", "folder", "--overwrite"), 2, "a folder is there"),
+        (("export", "--to", "ytvos", "--out", "folder", "--overwrite"), 2, "no earlier export"),
+        (("export", "--to", "coco", "--out", "link", "--overwrite"), 2, "a link"),
         (("export", "nowhere", "--to", "coco", "--out", "x"), 2, "no config.toml"),
         (("export", "--to", "wsrvos", "--out", "x", "--dataset", "shapes"), 1, "no augmentations"),
         (("evaluate", "run", "nowhere"), 2, "no config.toml"),
@@ -196,9 +203,13 @@ def test_a_wrong_command_is_one_message(
 ) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.chdir(tmp_path)
     (tmp_path / "something").touch()
+    (tmp_path / "link").symlink_to("something")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "precious").touch()
     found, shown = cli(*arguments)
     assert (found, "Traceback" in shown) == (code, False), shown
     assert words in shown
+    assert (tmp_path / "folder" / "precious").exists()
 
 
 def test_a_data_set_is_checked_and_shown(cli, data: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -251,6 +262,39 @@ def test_a_run_goes_out_in_every_format_and_is_measured_by_its_folder(
     assert code == 0, shown
     assert "J&F" in shown
     assert (moved / "metrics.json").is_file()
+
+
+def test_an_export_replaces_no_part_of_a_run(cli, site: Site) -> None:  # type: ignore[no-untyped-def]
+    site.run()
+    before = sorted(site.out.rglob("*"))
+    for part in ("", "config.toml", "ledger", "pseudomasks.zarr/clip00", "report"):
+        for name in ("ytvos", "coco", "wsrvos"):
+            out = site.folder / part
+            code, shown = cli("export", site.folder, "--to", name, "--out", out, "--overwrite")
+            assert code == 2, shown
+            assert "expected a place of its own" in " ".join(shown.split())
+    assert sorted(site.out.rglob("*")) == before
+
+
+def test_an_export_replaces_an_earlier_one_and_what_a_killed_one_left(
+    cli, site: Site, tmp_path: Path
+) -> None:  # type: ignore[no-untyped-def]
+    site.run()
+    for name, kept in (("ytvos", "export.json"), ("coco", "")):
+        out = tmp_path / "out" / name
+        given = ("export", site.folder, "--to", name, "--out", out)
+        assert cli(*given)[0] == 0
+        assert (out / kept).is_file()
+        assert cli(*given)[0] == 2
+        partial_beside(out).write_text("half")
+        other = partial_beside(tmp_path / "out" / "else")
+        other.write_text("of another export")
+        with HeldFile(out.with_name(f".{name}.held")):
+            code, shown = cli(*given, "--overwrite")
+            assert (code, "another process writes here" in " ".join(shown.split())) == (1, True)
+        assert cli(*given, "--overwrite")[0] == 0
+        assert [item.name for item in out.parent.glob(".*")] == [other.name]
+        other.unlink()
 
 
 def test_masks_that_the_run_has_not_finished_do_not_go_out(cli, site: Site, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -6,10 +6,14 @@ from pathlib import Path
 import pytest
 
 from flows.integrity.content_digest import content_digest
+from flows.integrity.leftovers import partials_of_run
 from flows.integrity.repair import repair
 from flows.integrity.verify import Contents, Problem, check_idle, verify
+from flows.planning.run_paths import SHARD_STAGES
 from pipeline.errors import InputError, RunLockedError
 from storage.arrays.masks import MaskStore
+from storage.files.atomic import partial_beside
+from storage.run.layout import known_layout, read_layout
 from storage.run.ledger import Ledger
 from storage.run.lock import RunLock
 from tests.flows.conftest import Site
@@ -56,7 +60,6 @@ def test_a_finished_run_is_as_it_was_written(run: Path) -> None:
     found = Contents()
     assert list(verify(run, found, read.append)) == []
     assert found.size == sum(read)
-    assert found.unchecked == 0
     # All that lies there is looked at.
     ledger = {path for path in files_of(run) if path.is_relative_to(run / "ledger")}
     assert found.files == len(files_of(run)) - len(ledger) - 1
@@ -129,6 +132,92 @@ def test_a_receipt_that_is_not_of_its_place_or_of_no_shard_is_found(run: Path) -
     repair(run, Contents())
     assert problems(run) == []
     assert len(MaskStore(run / "pseudomasks.zarr").videos()) == 4
+
+
+def test_a_layout_that_is_gone_is_said_and_made_anew(
+    run: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = read_layout(run)
+    (run / "ledger" / "layout.json").unlink()
+    [problem] = problems(run)
+    assert (problem.path.name, problem.what.split(";")[0]) == ("layout.json", "missing")
+    assert known_layout(run, SHARD_STAGES) == before
+    assert "layout.json: missing" in caplog.text
+    repair(run, Contents())
+    assert (problems(run), read_layout(run)) == ([], before)
+
+
+@pytest.mark.parametrize("text", ["", "seed = 1\n"])
+def test_a_configuration_without_its_checksum_is_found(run: Path, text: str) -> None:
+    (run / "config.toml").write_text(text)
+    [problem] = problems(run)
+    assert "checksum is gone" in problem.what
+
+
+def test_what_is_foreign_is_found_and_left(run: Path) -> None:
+    places = ["notes.txt", ".DS_Store", "ledger/more.json", "ledger/fuse/notes.txt", "ledger/old"]
+    for name in places[:-1]:
+        (run / name).write_text("mine")
+    (run / "ledger" / "old").mkdir()
+    (run / ".masks.json.0123456789ab.partial").write_text("an export that goes on")
+    found = problems(run)
+    assert {p.path.relative_to(run).as_posix() for p in found} == {
+        *places,
+        ".masks.json.0123456789ab.partial",
+    }
+    done = repair(run, Contents())
+    assert (done.undone, done.removed) == ((), ())
+    assert all((run / name).exists() for name in places)
+
+
+def test_folders_and_links_that_no_receipt_knows_are_found(run: Path, tmp_path: Path) -> None:
+    (run / "fuse" / "00000.zarr" / "empty").mkdir()
+    (run / "pseudomasks.zarr" / "clip02" / "elsewhere").symlink_to(tmp_path)
+    table = run / "rank" / "00000.parquet"
+    table.rename(tmp_path / "table")
+    table.symlink_to(tmp_path / "table")
+    found = {
+        (p.path.relative_to(run).as_posix(), p.what): (p.stage, p.shard) for p in problems(run)
+    }
+    assert found == {
+        ("fuse/00000.zarr/empty", "a folder that its receipt does not know"): ("fuse", "00000"),
+        ("pseudomasks.zarr/clip02/elsewhere", "a link that its receipt does not know"): (
+            "rank",
+            "00001",
+        ),
+        ("rank/00000.parquet", "a symbolic link; expected a file"): ("rank", "00000"),
+    }
+    repair(run, Contents())
+    assert (problems(run), (tmp_path / "table").is_file()) == ([], True)
+
+
+def test_what_a_student_in_training_has_in_hand_is_left(run: Path) -> None:
+    student = run / "students" / "busy"
+    student.mkdir(parents=True)
+    partial = partial_beside(student / "checkpoint.pt")
+    partial.write_text("half")
+    other = partial_beside(run / "students" / "done" / "checkpoint.pt")
+    other.parent.mkdir()
+    other.write_text("half")
+    with RunLock(student):
+        assert [p.path for p in problems(run)] == [other]
+        assert repair(run, Contents()).removed == (other,)
+        assert list(partials_of_run(run)) == []
+    assert partial.exists()
+    assert repair(run, Contents()).removed == (partial,)
+
+
+def test_the_partials_of_a_run_are_those_of_its_own_products(run: Path) -> None:
+    own = [
+        partial_beside(run / name)
+        for name in ("config.toml", "ledger/fuse/00000.json", "pseudomasks.zarr/clip00")
+    ]
+    own.append(partial_beside(run / "student" / "predictions.zarr" / "clip"))
+    others = [partial_beside(run / "masks.json"), partial_beside(run / "students" / "a" / "x.pt")]
+    for path in (*own, *others):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("half")
+    assert set(partials_of_run(run)) == set(own)
 
 
 def test_only_the_folder_of_an_idle_run_is_verified(run: Path, tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from flows.context import Workshop
-from flows.finished_results import prediction_split
 from pipeline.config import load_config
 from pipeline.errors import InputError
 from tests.storage.datasets import trees
@@ -21,9 +20,9 @@ def shop_of(name: str, root: Path, split: str = "train") -> Workshop:
 
 def test_the_valid_split_is_predicted_where_there_is_one(tmp_path: Path) -> None:
     root = trees.refytvos(tmp_path)
-    assert prediction_split(shop_of("refytvos", root)) == "train"
+    assert shop_of("refytvos", root).prediction_split() == "train"
     trees.refytvos(tmp_path, "valid")
-    assert prediction_split(shop_of("refytvos", root)) == "valid"
+    assert shop_of("refytvos", root).prediction_split() == "valid"
 
 
 @pytest.mark.parametrize(
@@ -38,7 +37,7 @@ def test_the_valid_split_is_predicted_where_there_is_one(tmp_path: Path) -> None
 def test_a_data_set_without_a_valid_split_predicts_the_labelled_one(
     tmp_path: Path, name: str, tree: Callable[[Path], Path], split: str
 ) -> None:
-    assert prediction_split(shop_of(name, tree(tmp_path / name), split)) == split
+    assert shop_of(name, tree(tmp_path / name), split).prediction_split() == split
 
 
 def test_a_damaged_valid_split_is_no_reason_to_predict_what_was_trained_on(tmp_path: Path) -> None:
@@ -47,4 +46,4 @@ def test_a_damaged_valid_split_is_no_reason_to_predict_what_was_trained_on(tmp_p
     index = root / "meta_expressions" / "valid" / "meta_expressions.json"
     index.write_text(index.read_text()[:-9])
     with pytest.raises(InputError, match=r"valid/meta_expressions\.json: malformed JSON"):
-        prediction_split(shop_of("refytvos", root))
+        shop_of("refytvos", root).prediction_split()

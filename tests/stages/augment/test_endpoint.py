@@ -2,6 +2,7 @@ import base64
 import io
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -33,6 +34,33 @@ def request(text: str = "the red star", row: int = 0) -> Request:
     expression = Expression(SampleKey("shapes", "train", "v", str(row)), text)
     images = [np.full((8, 8, 3), 10, np.uint8), np.full((8, 8, 3), 200, np.uint8)]
     return VideoRef("v", (), (), 8, 8), images, expression, ()
+
+
+def test_an_answer_that_drips_is_given_up(make: Callable[..., EndpointCaptioner]) -> None:
+    class Drips(httpx.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            while True:
+                time.sleep(0.005)
+                yield b" "
+
+    stage = make(lambda _: httpx.Response(200, stream=Drips()), timeout_seconds=0.02)
+    with pytest.raises(EndpointError, match="no whole answer within"):
+        stage.augment([request()])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("ALL_PROXY", "socks5://127.0.0.1:9"), ("SSL_CERT_FILE", "/nowhere.pem")]
+)
+def test_an_environment_that_makes_no_connection_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    values = {"source": "endpoint", "endpoint_model": "m", "endpoint": "https://host/v1"}
+    with pytest.raises(EndpointError, match=name):
+        EndpointCaptioner(AugmentConfig.model_validate(values), 0)
+    # A server on this machine is reached directly.
+    here = values | {"endpoint": "http://127.0.0.1:1/v1"}
+    EndpointCaptioner(AugmentConfig.model_validate(here), 0).close()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import pytest
 
 from pipeline.errors import StoreError
 from pipeline.types import Receipt
+from storage.files.sealed_json import write_sealed
 from storage.run.layout import (
     known_layout,
     layout_of_receipts,
@@ -58,7 +59,7 @@ def test_a_newer_layout_is_refused(tmp_path: Path) -> None:
     write_layout(tmp_path, LAYOUT)
     values = json.loads(layout_path(tmp_path).read_text())
     del values["checksum"]
-    layout_path(tmp_path).write_text(json.dumps(values | {"FORMAT_VERSION": 2}))
+    write_sealed(layout_path(tmp_path), values | {"FORMAT_VERSION": 2})
     for read in (read_layout, lambda folder: known_layout(folder, STAGES)):
         with pytest.raises(StoreError, match="1 or earlier"):
             read(tmp_path)

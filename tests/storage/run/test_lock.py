@@ -3,15 +3,28 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline.errors import RunLockedError
+from pipeline.errors import LockLostError, RunLockedError
+from pipeline.types import Failure, Receipt
 from storage.run import lock as lock_module
-from storage.run.lock import STALE_SECONDS, Owner, RunLock
+from storage.run.ledger import Ledger
+from storage.run.lock import (
+    HELD,
+    STALE_SECONDS,
+    TOKENS,
+    HeldFile,
+    Owner,
+    RunLock,
+    check_held,
+    held_tokens,
+    lock_holder,
+)
 
 
 def test_a_second_run_is_kept_out_and_told_who_holds_the_lock(tmp_path: Path) -> None:
@@ -34,9 +47,11 @@ os._exit(9)
 """
     ended = subprocess.run([sys.executable, "-c", code], check=False)
     assert ended.returncode == 9
-    assert (tmp_path / ".lock.owner").exists()
+    assert (tmp_path / HELD).exists()
+    assert lock_holder(tmp_path) is None
     with RunLock(tmp_path):
         pass
+    assert not (tmp_path / HELD).exists()
 
 
 @pytest.fixture(params=[errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
@@ -50,7 +65,7 @@ def no_locks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def hold(folder: Path, age: float = 0, **changes: Any) -> Owner:
-    """A lock file as another process would leave it."""
+    """A lock file as another process leaves it."""
     folder.mkdir(parents=True, exist_ok=True)
     owner = replace(Owner.here(), token="other", **changes)
     path = folder / ".lock.held"
@@ -84,6 +99,9 @@ def test_without_locks_a_file_keeps_the_second_run_out_and_says_so(tmp_path: Pat
         ({"process": 2**22 + 1}, 0, True),  # ended
         ({"started": 1}, 0, True),  # its number is another process's now
         ({"boot": "before"}, 0, True),  # the machine was started anew
+        ({"boot": "before", "container": "pid:[1]"}, 0, False),  # may be another machine's
+        ({"container": "pid:[1]", "process": 2**22 + 1}, 0, False),  # another container's process
+        ({"container": "pid:[1]"}, STALE_SECONDS + 60, True),
         ({}, 2 * STALE_SECONDS, False),  # lives, though it hangs
         ({"machine": "other"}, STALE_SECONDS / 2, False),
         ({"machine": "other"}, STALE_SECONDS + 60, True),
@@ -94,6 +112,7 @@ def test_only_a_holder_that_is_gone_gives_way(
     tmp_path: Path, changes: dict[str, Any], age: float, free: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lock_module, "_text", _with_identity(lock_module._text))
+    monkeypatch.setattr(lock_module, "_container", lambda: "pid:[4026531836]")
     hold(tmp_path, age, **changes)
     if free:
         with RunLock(tmp_path):
@@ -129,11 +148,15 @@ def test_the_heartbeat_keeps_the_file_young(
     path = tmp_path / ".lock.held"
     with RunLock(tmp_path):
         os.utime(path, (0, 0))
-        for _ in range(500):
-            if path.stat().st_mtime > 0:
-                break
-            lock_module.threading.Event().wait(0.01)
-        assert path.stat().st_mtime > 0
+        assert within_seconds(lambda: path.stat().st_mtime > 0)
+
+
+def within_seconds(condition: Callable[[], bool]) -> bool:
+    for _ in range(500):
+        if condition():
+            return True
+        lock_module.threading.Event().wait(0.01)
+    return condition()
 
 
 def test_another_error_of_the_disk_is_not_taken_for_a_missing_lock(
@@ -145,3 +168,133 @@ def test_another_error_of_the_disk_is_not_taken_for_a_missing_lock(
     monkeypatch.setattr("fcntl.flock", fail)
     with pytest.raises(OSError, match="I/O error"), RunLock(tmp_path):
         pass
+
+
+@pytest.mark.parametrize("locked", [False, True])
+def test_a_fresh_lock_of_a_machine_that_cannot_lock_is_heeded_where_files_lock(
+    tmp_path: Path, locked: bool
+) -> None:
+    owner = hold(tmp_path, machine="other", locked=locked)
+    if locked:
+        # It had the system's lock. This process could take it, so the other has ended.
+        with RunLock(tmp_path):
+            pass
+        return
+    with pytest.raises(RunLockedError, match="on other"), RunLock(tmp_path):
+        pass
+    assert lock_module._read_owner(tmp_path / HELD) == owner
+    # The system's lock was given back.
+    (tmp_path / HELD).unlink()
+    with RunLock(tmp_path):
+        pass
+
+
+@pytest.mark.usefixtures("no_locks")
+def test_where_files_do_not_lock_the_lock_of_one_that_locked_is_heeded(tmp_path: Path) -> None:
+    hold(tmp_path, machine="other", locked=True)
+    with pytest.raises(RunLockedError, match="on other"), RunLock(tmp_path):
+        pass
+
+
+def test_who_holds_a_lock_is_told_without_a_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert lock_holder(tmp_path / "missing") is None
+    assert lock_holder(tmp_path) is None
+    assert not list(tmp_path.iterdir())
+    with RunLock(tmp_path):
+        # Asking takes no lock, not even for a moment in which a run starts.
+        monkeypatch.setattr("fcntl.flock", lambda *_: pytest.fail("a lock was asked for"))
+        assert (lock_holder(tmp_path) or "").startswith("process ")
+        (tmp_path / HELD).write_text("{")
+        assert lock_holder(tmp_path) == "a process that is not known"
+        monkeypatch.undo()
+
+
+def test_a_holder_that_the_system_does_not_know_is_told_as_long_as_it_is_fresh(
+    tmp_path: Path,
+) -> None:
+    hold(tmp_path, machine="other")
+    assert (lock_holder(tmp_path) or "").endswith("on other")
+    hold(tmp_path, age=STALE_SECONDS + 60, machine="other")
+    assert lock_holder(tmp_path) is None
+    hold(tmp_path, process=2**22 + 1)
+    assert lock_holder(tmp_path) is None
+
+
+def receipt(shard: str = "00000") -> Receipt:
+    return Receipt("fuse", shard, "print", ("clip",))
+
+
+def test_a_holder_that_lost_its_lock_writes_no_receipt_and_leaves_the_lock_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock_module, "HEARTBEAT_SECONDS", 0.01)
+    ledger = Ledger(tmp_path)
+    with RunLock(tmp_path):
+        ledger.commit(receipt())
+        # It slept, and another machine took over.
+        successor = hold(tmp_path, machine="other")
+        for change in (
+            lambda: ledger.commit(receipt("00001")),
+            lambda: ledger.withdraw("fuse", "00000"),
+            lambda: ledger.fail(Failure("fuse", "00001", "x", "no")),
+        ):
+            with pytest.raises(LockLostError, match="on other"):
+                change()
+        # Nor does it keep the other's lock young.
+        assert within_seconds(lambda: not any(t.name == "run lock" for t in threads()))
+    assert lock_module._read_owner(tmp_path / HELD) == successor
+    assert [item.shard for item in ledger.receipts("fuse")] == ["00000"]
+    # Whoever never took the lock is not asked for it.
+    ledger.commit(receipt("00001"))
+
+
+def threads() -> list[Any]:
+    return lock_module.threading.enumerate()
+
+
+def test_a_holder_whose_lock_file_was_removed_has_lost_it(tmp_path: Path) -> None:
+    with RunLock(tmp_path):
+        (tmp_path / HELD).unlink()
+        with pytest.raises(LockLostError, match="gone"):
+            check_held(tmp_path)
+
+
+def test_a_worker_in_another_process_works_under_the_lock_of_its_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with RunLock(tmp_path):
+        monkeypatch.setenv(TOKENS, held_tokens())
+        monkeypatch.setattr(lock_module, "_tokens", {})
+        check_held(tmp_path)
+        Ledger(tmp_path).commit(receipt())
+        hold(tmp_path, machine="other")
+        with pytest.raises(LockLostError):
+            Ledger(tmp_path).commit(receipt())
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_the_lock_of_one_who_was_quicker_to_clear_a_stale_file_is_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    hold(tmp_path, process=2**22 + 1)
+    quicker: list[Owner] = []
+    real = lock_module._read_owner
+
+    def read(path: Path) -> Owner | None:
+        owner = real(path)
+        if not quicker:
+            quicker.append(hold(tmp_path))
+        return owner
+
+    def no_links(*_: Any) -> None:
+        raise OSError(errno.EPERM, "no links")
+
+    monkeypatch.setattr(lock_module, "_read_owner", read)
+    if not links:
+        monkeypatch.setattr("os.link", no_links)
+    with pytest.raises(RunLockedError), HeldFile(tmp_path / HELD):
+        pass
+    assert real(tmp_path / HELD) == quicker[0]
+    assert [path.name for path in tmp_path.iterdir()] == [HELD]

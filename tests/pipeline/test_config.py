@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import MAX_SEED, load_config
+from pipeline.errors import ConfigError
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "CPU", "", "cpu:0", "nosuch"])
+def test_a_device_that_there_is_nowhere_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="expected auto, cpu, cuda, cuda:N or mps"):
+        load_config(None, [f'device="{name}"'])
+
+
+@pytest.mark.parametrize("name", ["auto", "cpu", "mps", "cuda", "cuda:0", "cuda:12"])
+def test_a_device_that_there_may_be_passes(name: str) -> None:
+    assert load_config(None, [f"device={name}"]).device == name
+
+
+@pytest.mark.parametrize("key", ["seed", "shapes.seed"])
+@pytest.mark.parametrize("seed", [-1, MAX_SEED + 1, 99999999999999999999])
+def test_a_seed_that_some_generator_does_not_take_is_refused(key: str, seed: int) -> None:
+    with pytest.raises(ConfigError, match=key):
+        load_config(None, [f"{key}={seed}"])
+    assert load_config(None, [f"{key}={MAX_SEED}"])
+
+
+@pytest.mark.parametrize("value", ["inf", "nan", "-inf"])
+def test_a_number_that_is_none_is_refused(value: str) -> None:
+    for key in ("student.learning_rate", "augment.timeout_seconds", "student.focal_weight"):
+        with pytest.raises(ConfigError, match=key):
+            load_config(None, [f"{key}={value}"])
+
+
+def test_the_home_folder_is_put_in_every_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    keys = (
+        "dataset.root", "out", "augment.file", "augment.checkpoint", "ground.checkpoint",
+        "ground.text_encoder", "ground.adapter", "segment.checkpoint", "student.masks",
+        "student.start", "student.encoders.text_encoder",
+    )  # fmt: skip
+    config = load_config(None, [f"{key}=~/place" for key in keys])
+    for key in keys:
+        value: object = config
+        for part in key.split("."):
+            value = getattr(value, part)
+        assert str(value) == str(tmp_path / "place"), key
+    assert load_config(None).ground.checkpoint == "demo:ground"
+    assert str(load_config(None, ["out=a~b"]).out) == "a~b"
+    with pytest.raises(ConfigError, match=r"out: .*give the whole path"):
+        load_config(None, ["out=~nosuchuser/runs"])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("fuse.treshold=1", "fuse.threshold"),
+        ("threshold=0.5", "fuse.threshold"),
+        ("student.shard_videos=2", "shard_videos"),
+        ("dataset.rot=x", "dataset.root"),
+        ("datset.root=x", "dataset"),
+    ],
+)
+def test_a_wrong_name_is_told_with_the_right_one(wrong: str, right: str) -> None:
+    with pytest.raises(ConfigError, match="no such setting; did you mean .*" + right):
+        load_config(None, [wrong])
+    with pytest.raises(ConfigError, match=r"xyzzy: no such setting$"):
+        load_config(None, ["xyzzy=1"])
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "https://me:hunter2@host/v1",
+        "https://hunter2@host/v1",
+        "https://host/v1?api_key=hunter2",
+        "https://host/v1#hunter2",
+    ],
+)
+def test_an_endpoint_with_a_secret_in_it_is_refused_and_not_repeated(endpoint: str) -> None:
+    with pytest.raises(ConfigError, match="OPENAI_API_KEY") as error:
+        load_config(None, [f'augment.endpoint="{endpoint}"'])
+    assert "hunter2" not in str(error.value)
+    assert error.value.__cause__ is None
+
+
+@pytest.mark.parametrize("endpoint", ["host/v1", "ftp://host", "http:///v1"])
+def test_an_endpoint_that_is_no_address_is_refused(endpoint: str) -> None:
+    with pytest.raises(ConfigError, match="http"):
+        load_config(None, [f'augment.endpoint="{endpoint}"'])
+
+
+def test_channels_that_no_student_can_be_built_with_are_refused() -> None:
+    for words in (
+        ["student.channels=20"],
+        ["student.model=wsrvos", "student.channels=64", "student.wsrvos.heads=3"],
+    ):
+        with pytest.raises(ConfigError, match="multiple"):
+            load_config(None, words)
