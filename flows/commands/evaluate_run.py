@@ -18,6 +18,7 @@ from flows.evaluation.scores import SampleScore, left_out, score_each, summarise
 from flows.exchange.export import masks_of
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
+from pipeline.text import read_text
 from storage.exports import ExportSource
 
 
@@ -43,7 +44,7 @@ def evaluate_run(
         return
     finish_again(config, "evaluate", Console(stderr=True) if as_json else console)
     if as_json:
-        metrics = json.loads(shop.paths.metrics.read_text(encoding="utf-8"))
+        metrics = json.loads(read_text(shop.paths.metrics))
         console.file.write(json.dumps(metrics, indent=2) + "\n")
     else:
         show_results(console, config.run_folder)

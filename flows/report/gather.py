@@ -20,6 +20,7 @@ from flows.timing import KINDS
 from pipeline.errors import InputError, StoreError
 from pipeline.metrics import region_similarity
 from pipeline.ports import DatasetReader
+from pipeline.text import read_text
 from pipeline.types import Augmentation, Expression, FrameIndex, FrameQuality, Receipt, Status
 from storage.arrays.masks import MaskStore
 from storage.run.ledger import Ledger
@@ -271,7 +272,7 @@ def read_work(shop: Workshop) -> Work:
 def read_metrics(shop: Workshop) -> dict[str, Any]:
     """metrics.json; empty where there is none."""
     try:
-        values: dict[str, Any] = json.loads(shop.paths.metrics.read_text(encoding="utf-8"))
+        values: dict[str, Any] = json.loads(read_text(shop.paths.metrics))
     except (OSError, ValueError):
         return {}
     return values
