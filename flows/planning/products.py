@@ -13,7 +13,7 @@ from pathlib import Path
 from flows.planning.run_paths import ALL, SHARD_STAGES, RunPaths
 from pipeline.fingerprint import digest
 from storage.files.checksums import mark_files
-from storage.files.names import is_safe_name
+from storage.files.names import is_safe_name, stored_name
 from storage.run.ledger import Ledger
 
 READS: Mapping[str, tuple[str, ...]] = {
@@ -39,8 +39,8 @@ def product_places(paths: RunPaths, stage: str, shard: str, videos: Sequence[str
     """
     match stage:
         case "rank":
-            named = (video for video in videos if is_safe_name(video))
-            return [paths.part(stage, shard), *(paths.masks / video for video in named)]
+            named = (stored_name(video) for video in videos if is_safe_name(video))
+            return [paths.part(stage, shard), *(paths.masks / name for name in named)]
         case "merge":
             return [paths.quality, paths.masks / "zarr.json"]
         case "report":
