@@ -21,6 +21,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.config import Links
 from pipeline.errors import InputError
 from pipeline.ports import Image
 from pipeline.types import Expression, FrameIndex, SampleKey, VideoRef
@@ -31,6 +32,7 @@ from storage.datasets.sentences import checked_sentence
 from storage.datasets.video_files import ClipCache
 from storage.files.csv_files import read_csv_rows
 from storage.files.images import is_files_fault
+from storage.files.listing import spelled
 from storage.files.names import safe_name
 
 SUBSETS = {"train": "0", "test": "1"}
@@ -57,6 +59,7 @@ class A2DSentences(MaskedReader):
     Args:
         root: holds ``Release`` and ``text_annotations``.
         split: ``train`` or ``test``.
+        links: as of :class:`MaskedReader`.
 
     Raises:
         InputError: a file is missing or malformed.
@@ -64,8 +67,8 @@ class A2DSentences(MaskedReader):
 
     in_order = True  # Frames come out of video files.
 
-    def __init__(self, root: Path, split: str) -> None:
-        super().__init__("a2d", root, split)
+    def __init__(self, root: Path, split: str, links: Links = "follow") -> None:
+        super().__init__("a2d", root, split, links)
         if split not in SUBSETS:
             raise InputError(root, f"split {split!r}", "train or test", "check --split")
         self._clips = root / "Release" / "clips320H"
@@ -75,7 +78,7 @@ class A2DSentences(MaskedReader):
         self._cache = ClipCache()
         self._queries: dict[str, list[Query]] = defaultdict(list)
         wanted = self._videos_of_split()
-        for query in read_queries(self._queries_path):
+        for query in read_queries(self.checked(self._queries_path)):
             if query.video in wanted:
                 self._queries[query.video].append(query)
         self._ids = tuple(sorted(self._queries))
@@ -87,7 +90,8 @@ class A2DSentences(MaskedReader):
     def video(self, video_id: str) -> VideoRef:
         """The frames of a clip, named from 00001 as the annotations are."""
         self._queries_of(video_id)
-        path = self._clips / f"{safe_name(video_id, self._queries_path, 'video id')}.mp4"
+        safe_name(video_id, self._queries_path, "video id")
+        path = self.checked(spelled(self._clips, f"{video_id}.mp4"), self._clips)
         info = self._cache.info(path)
         if info.frames == 0:
             raise InputError(path, "no frames", "a video file", "restore the file")
@@ -117,10 +121,16 @@ class A2DSentences(MaskedReader):
         Raises:
             InputError: the folder is a file, or may not be read.
         """
-        folder, expected = self._instances / video.id, f"the annotations of video {video.id}"
+        folder = spelled(self._instances, video.id)
+        expected = f"the annotations of video {video.id}"
         if status(folder, expected) is None:
             return []
-        return [folder / name for name in names_in(folder, expected) if name.endswith(".h5")]
+        names = names_in(folder, expected)
+        return [
+            self.checked(folder / name, self._instances)
+            for name in names
+            if name.lower().endswith(".h5")
+        ]
 
     def rows(self) -> tuple[int, int]:
         """Rows of the annotation text, of all splits, and how many of them are dropped."""
@@ -131,7 +141,8 @@ class A2DSentences(MaskedReader):
         self, video: VideoRef, expression: Expression, index: FrameIndex
     ) -> NDArray[np.bool_] | None:
         """The mask of the instance [1, H, W]; None where the frame is not annotated."""
-        path = self._instances / video.id / f"{video.frames[index]}.h5"
+        folder = spelled(self._instances, video.id)
+        path = self.checked(spelled(folder, f"{video.frames[index]}.h5"), self._instances)
         if status(path, _MASKS_LAYOUT) is None:
             return None
         masks = read_instances(path)
@@ -157,7 +168,7 @@ class A2DSentences(MaskedReader):
         return self._queries[video_id]
 
     def _videos_of_split(self) -> set[str]:
-        path = self.root / "Release" / "videoset.csv"
+        path = self.checked(self.root / "Release" / "videoset.csv")
         rows = read_csv_rows(path, "CSV without header: vid, label, start, end, ..., subset")
         for number, row in enumerate(rows, start=1):
             if len(row) < 9:
@@ -165,7 +176,8 @@ class A2DSentences(MaskedReader):
                     path, f"{len(row)} columns in row {number}", "9 columns", "mend the row"
                 )
         videos = {row[0].strip() for row in rows if row[8].strip() == SUBSETS[self.split]}
-        return videos - (read_ids(self._texts / "a2d_missed_videos.txt") or frozenset())
+        missed = read_ids(self.checked(self._texts / "a2d_missed_videos.txt"))
+        return videos - (missed or frozenset())
 
 
 def read_queries(path: Path) -> list[Query]:

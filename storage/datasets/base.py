@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.config import Links
 from pipeline.errors import InputError
 from pipeline.geometry import masks_to_boxes
 from pipeline.ports import Image
@@ -20,6 +21,7 @@ from pipeline.types import Expression, FrameIndex, VideoRef
 from storage.datasets.files import is_folder, status
 from storage.datasets.numbers import is_number
 from storage.files.images import read_image, read_mask
+from storage.files.listing import spelled
 from storage.files.names import check_inside
 
 
@@ -30,6 +32,8 @@ class MaskedReader(ABC):
         name: the data set's name in sample keys.
         root: its folder.
         split: such as ``train``.
+        links: ``follow`` reads through links wherever they lead; ``inside`` refuses those that
+            lead out of the data set, as one from a source that is not trusted may have them.
 
     Raises:
         InputError: the root is no folder, or lies in one that may not be entered.
@@ -37,7 +41,7 @@ class MaskedReader(ABC):
 
     in_order: bool = False
 
-    def __init__(self, name: str, root: Path, split: str) -> None:
+    def __init__(self, name: str, root: Path, split: str, links: Links = "follow") -> None:
         expected = f"the root folder of data set {name}"
         if not is_folder(root, expected):
             missing = not root.exists()
@@ -46,6 +50,27 @@ class MaskedReader(ABC):
         self.name = name
         self.root = root
         self.split = split
+        self.links = links
+
+    def within(self, *areas: Path) -> tuple[Path, ...] | None:
+        """The folders in which links may end: the root, and layout folders that the user may have
+        linked in as a whole; None for any."""
+        return None if self.links == "follow" else (self.root, *areas)
+
+    def checked(self, path: Path, *areas: Path) -> Path:
+        """A path whose links, and those of its folder, may be followed.
+
+        Raises:
+            InputError: a link leads out of the data set, and ``links`` is ``inside``.
+        """
+        for place in (path.parent, path):
+            check_inside(place, self.within(*areas))
+        return path
+
+    def mask_file(self, folder: Path, frame: str) -> Path:
+        """The index mask of a frame in a video's folder, whether or not it is there. Raises as
+        :meth:`checked`; the folder of all annotations may be linked in as a whole."""
+        return self.checked(spelled(folder, f"{frame}.png"), folder.parent)
 
     @abstractmethod
     def video_ids(self) -> Sequence[str]:
@@ -90,7 +115,7 @@ class MaskedReader(ABC):
 
 
 def palette_masks(
-    path: Path, object_ids: Sequence[str], size: tuple[int, int], within: Sequence[Path]
+    path: Path, object_ids: Sequence[str], size: tuple[int, int]
 ) -> NDArray[np.bool_] | None:
     """The masks [n, H, W] of objects in an index mask; None if there is no such file.
 
@@ -98,11 +123,9 @@ def palette_masks(
         path: the file.
         object_ids: numbers in 1..255.
         size: (H, W) of the frame.
-        within: folders that it must lie in once links are followed.
 
     Raises:
-        InputError: the file is broken or of another size, lies elsewhere, or an id is not a number
-            in 1..255.
+        InputError: the file is broken or of another size, or an id is not a number in 1..255.
         OSError: the file cannot be read for a reason that may pass.
     """
     numbers = []
@@ -115,16 +138,13 @@ def palette_masks(
     found = status(path, "an index mask")
     if found is None:
         return None
-    ids = _index_mask(path, size, found.st_mtime_ns, tuple(within))
+    ids = _index_mask(path, size, found.st_mtime_ns)
     return np.equal(ids[None], np.array(numbers, dtype=np.uint8)[:, None, None])
 
 
 @lru_cache(maxsize=16)
-def _index_mask(
-    path: Path, size: tuple[int, int], changed: int, within: tuple[Path, ...]
-) -> NDArray[np.uint8]:
+def _index_mask(path: Path, size: tuple[int, int], changed: int) -> NDArray[np.uint8]:
     """The expressions of a video ask for the same masks one after the other."""
-    check_inside(path, [area.resolve() for area in within])
     ids = read_mask(path, size)
     ids.setflags(write=False)
     return ids

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import logging
-import os
+import unicodedata
 import zlib
 from collections import defaultdict
 from collections.abc import Sequence
@@ -22,14 +22,16 @@ import scipy.io
 from numpy.typing import NDArray
 from scipy.io.matlab import MatReadError
 
+from pipeline.config import Links
 from pipeline.errors import InputError
 from pipeline.types import Expression, FrameIndex, SampleKey, VideoRef
 from storage.datasets.base import MaskedReader
-from storage.datasets.files import REMEDY, listing, names_in, status
+from storage.datasets.files import REMEDY, is_folder, names_in, status
 from storage.datasets.frames import video_from_folder
 from storage.datasets.sentences import checked_sentence
 from storage.files.csv_files import read_csv_rows
 from storage.files.images import is_files_fault
+from storage.files.listing import spelled
 from storage.files.names import safe_name
 
 logger = logging.getLogger(__name__)
@@ -63,19 +65,22 @@ class JHMDBSentences(MaskedReader):
     Args:
         root: the data set's folder.
         split: ``test``.
+        links: as of :class:`MaskedReader`.
 
     Raises:
         InputError: a folder or the text file is missing or malformed.
     """
 
-    def __init__(self, root: Path, split: str) -> None:
-        super().__init__("jhmdb", root, split)
+    def __init__(self, root: Path, split: str, links: Links = "follow") -> None:
+        super().__init__("jhmdb", root, split, links)
         self._texts = root / "jhmdb_annotation.txt"
         self._frames = root / "Rename_Images"
         if split != "test":
             raise InputError(root, f"split {split!r}", "test, the only one", "give --split test")
         self._sentences: dict[str, list[str]] = defaultdict(list)
-        for number, row in enumerate(read_csv_rows(self._texts, _LAYOUT)[1:], start=2):
+        for number, row in enumerate(
+            read_csv_rows(self.checked(self._texts), _LAYOUT)[1:], start=2
+        ):
             if len(row) < 2:
                 raise InputError(
                     self._texts, f"row {number} is {str(row)[:200]}", _LAYOUT, "mend the row"
@@ -93,8 +98,8 @@ class JHMDBSentences(MaskedReader):
         """All frames of a video. Raises InputError if there are none or one is misshapen."""
         self._sentences_of(video_id)
         safe_name(video_id, self._texts, "video id")
-        folder = self._frames / self._action(video_id) / video_id
-        return video_from_folder(video_id, folder, (self.root, self._frames))
+        folder = spelled(self._frames / self._action(video_id), video_id)
+        return video_from_folder(video_id, folder, self.within(self._frames))
 
     def expressions(self, video_id: str) -> Sequence[Expression]:
         """The sentences of a video. Raises InputError if one is empty or too long."""
@@ -111,8 +116,8 @@ class JHMDBSentences(MaskedReader):
         self, video: VideoRef, expression: Expression, index: FrameIndex
     ) -> NDArray[np.bool_] | None:
         """The actor's mask [1, H, W]; None past the end of the masks, or where there are none."""
-        folder = self.root / "puppet_mask" / self._action(video.id) / video.id
-        path = folder / "puppet_mask.mat"
+        folder = spelled(self.root / "puppet_mask" / self._action(video.id), video.id)
+        path = self.checked(spelled(folder, "puppet_mask.mat"), self.root / "puppet_mask")
         if status(path, _MASKS_LAYOUT) is None:
             return None
         masks = _puppet_masks(path)
@@ -127,8 +132,9 @@ class JHMDBSentences(MaskedReader):
 
     def _actions_of_videos(self) -> dict[str, str]:
         """Video -> action; notes the actions whose folders cannot be read."""
-        with listing(self._frames, "frames by action", f"{REMEDY}, or check --root"):
-            actions = sorted(entry.name for entry in os.scandir(self._frames) if entry.is_dir())
+        expected = "frames by action"
+        names = names_in(self._frames, expected, f"{REMEDY}, or check --root")
+        actions = [name for name in names if is_folder(self._frames / name, expected)]
         found: dict[str, str] = {}
         for action in actions:
             try:
@@ -139,13 +145,15 @@ class JHMDBSentences(MaskedReader):
         return found
 
     def _videos_of(self, action: str) -> list[str]:
-        return names_in(self._frames / action, f"the videos of action {action}")
+        names = names_in(self._frames / action, f"the videos of action {action}")
+        return [unicodedata.normalize("NFC", name) for name in names]
 
     def _action(self, video_id: str) -> str:
-        """The folder of a video, * if it is in none; InputError if it may be in a closed one."""
-        if video_id in self._actions:
-            return self._actions[video_id]
-        return next((name for name in self._unlisted if video_id in self._videos_of(name)), "*")
+        """The action of a video, * if it is in none; InputError if it may be in a closed one."""
+        name = unicodedata.normalize("NFC", video_id)
+        if name in self._actions:
+            return self._actions[name]
+        return next((action for action in self._unlisted if name in self._videos_of(action)), "*")
 
     def _sentences_of(self, video_id: str) -> list[str]:
         if video_id not in self._ids:

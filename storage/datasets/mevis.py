@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.coco import decode_rle
+from pipeline.config import Links
 from pipeline.errors import InputError, PseudoLabelError
 from pipeline.types import Expression, FrameIndex, VideoRef
 from storage.datasets.files import status
@@ -36,14 +37,15 @@ class MeViS(IndexedReader):
     Args:
         root: the data set's folder.
         split: ``train``, ``valid_u`` or ``valid``; the last has no masks.
+        links: as of :class:`MaskedReader`.
 
     Raises:
         InputError: the root or the split is missing, or its index is malformed.
     """
 
-    def __init__(self, root: Path, split: str) -> None:
+    def __init__(self, root: Path, split: str, links: Links = "follow") -> None:
         layout = f"the MeViS layout, <root>/<split>/{INDEX}"
-        super().__init__("mevis", root, split, "{split}/" + INDEX, layout)
+        super().__init__("mevis", root, split, "{split}/" + INDEX, layout, links)
         self._masks_path = root / split / "mask_dict.json"
         self._masks: dict[str, Any] | None = None
 
@@ -67,7 +69,9 @@ class MeViS(IndexedReader):
 
     def _mask(self, name: str, index: FrameIndex, size: tuple[int, int]) -> NDArray[np.bool_]:
         if self._masks is None:
-            self._masks = read_json_object(self._masks_path, _MASKS_LAYOUT, _MOST_MASK_BYTES)
+            self._masks = read_json_object(
+                self.checked(self._masks_path), _MASKS_LAYOUT, _MOST_MASK_BYTES
+            )
         what = f"annotation {name}"
         frames = list_at(self._masks.get(name), self._masks_path, what, _MASKS_LAYOUT)
         # A list shorter than the video says nothing of the frames past its end but that the

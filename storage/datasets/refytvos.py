@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.config import Links
 from pipeline.errors import InputError
 from pipeline.types import Expression, FrameIndex, VideoRef
 from storage.datasets.base import palette_masks
@@ -29,6 +30,7 @@ from storage.datasets.meta_expressions import (
     read_videos,
 )
 from storage.files.json_files import object_at
+from storage.files.listing import spelled
 
 logger = logging.getLogger(__name__)
 
@@ -49,15 +51,18 @@ class RefYouTubeVOS(IndexedReader):
     Args:
         root: the data set's folder.
         split: ``train``, ``valid`` or ``test``.
+        links: as of :class:`MaskedReader`.
         name: the data set's name in sample keys; the quirk of ``valid`` is that of ``refytvos``.
 
     Raises:
         InputError: the root or the split is missing, or its index is malformed.
     """
 
-    def __init__(self, root: Path, split: str, name: str = "refytvos") -> None:
+    def __init__(
+        self, root: Path, split: str, links: Links = "follow", name: str = "refytvos"
+    ) -> None:
         layout = f"the Ref-YouTube-VOS layout, <root>/meta_expressions/<split>/{INDEX}"
-        super().__init__(name, root, split, _INDEX_PATH, layout)
+        super().__init__(name, root, split, _INDEX_PATH, layout, links)
         self._annotations = root / split / "Annotations"
         self._objects_path = root / split / "meta.json"
         self._objects: dict[str, Any] | None = None
@@ -70,9 +75,8 @@ class RefYouTubeVOS(IndexedReader):
         """The masks of the objects [n, H, W]; None without an object or a mask file."""
         if not expression.object_ids:
             return None
-        path = self._annotations / video.id / f"{video.frames[index]}.png"
-        within = (self.root, self._annotations)
-        return palette_masks(path, expression.object_ids, (video.height, video.width), within)
+        path = self.mask_file(spelled(self._annotations, video.id), video.frames[index])
+        return palette_masks(path, expression.object_ids, (video.height, video.width))
 
     def _object_ids(self, video_id: str, entry: Mapping[str, Any], what: str) -> tuple[str, ...]:
         value = entry.get("obj_id")
@@ -102,7 +106,7 @@ class RefYouTubeVOS(IndexedReader):
         path = self._objects_path
         if self._objects is None:
             there = status(path, _OBJECTS_LAYOUT) is not None
-            self._objects = read_videos(path, _OBJECTS_LAYOUT) if there else {}
+            self._objects = read_videos(self.checked(path), _OBJECTS_LAYOUT) if there else {}
         if video_id not in self._objects:
             return None
         entry = object_at(self._objects[video_id], path, f"video {video_id}", _OBJECTS_LAYOUT)

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
+from pipeline.config import Links
 from pipeline.errors import InputError
 from pipeline.types import FrameIndex
 from storage.datasets import open_dataset
@@ -198,7 +199,7 @@ def test_a_video_without_a_folder_of_annotations_has_no_truth(root: Path) -> Non
 
 
 def test_missed_videos_that_cannot_be_read_are_named(root: Path) -> None:
-    (root / "text_annotations/a2d_missed_videos.txt").write_bytes(b"\xff\xfe")
+    (root / "text_annotations/a2d_missed_videos.txt").write_bytes(b"\xff\xff")
     with pytest.raises(InputError, match=r"a2d_missed_videos\.txt: not readable"):
         open_dataset("a2d", root, "train")
 
@@ -216,3 +217,57 @@ def test_an_error_that_may_pass_is_not_the_annotations_fault(
     monkeypatch.setattr(h5py, "File", stalled)
     with pytest.raises(raised):
         read_instances(root / INSTANCES / "00001.h5")
+
+
+@pytest.mark.parametrize("name", ["__KkKB4wzrY", "-lead", "_dash-id"])
+def test_published_ids_are_kept(tmp_path: Path, name: str) -> None:
+    reader = open_dataset("a2d", trees.a2d(tmp_path, name), "train")
+    assert list(reader.video_ids()) == [name]
+    video, first = reader.video(name), reader.expressions(name)[0]
+    assert video.id == first.key.video == name
+    assert np.array_equal(reader.truth(video, first, FrameIndex(0)), trees.object_mask(1, 0))
+
+
+def test_suffixes_may_be_in_upper_case(root: Path) -> None:
+    for path in [*root.rglob("*.mp4"), *root.rglob("*.h5")]:
+        path.rename(path.with_suffix(path.suffix.upper()))
+    reader = open_dataset("a2d", root, "train")
+    assert isinstance(reader, A2DSentences)
+    video, first = reader.video("clip"), reader.expressions("clip")[0]
+    assert np.array_equal(reader.truth(video, first, FrameIndex(0)), trees.object_mask(1, 0))
+    assert len(reader.annotation_files(video)) == 3
+
+
+def test_what_macos_leaves_is_no_annotation(root: Path) -> None:
+    folder = root / "text_annotations/a2d_annotation_with_instances/clip"
+    (folder / "._00001.h5").write_bytes(b"\0\5\x16\7")
+    reader = open_dataset("a2d", root, "train")
+    assert isinstance(reader, A2DSentences)
+    files = reader.annotation_files(reader.video("clip"))
+    assert [path.name for path in files] == ["00001.h5", "00002.h5", "00003.h5"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Release/clips320H/clip.mp4",
+        "Release/videoset.csv",
+        "text_annotations/a2d_annotation.txt",
+        "text_annotations/a2d_annotation_with_instances/clip/00001.h5",
+    ],
+)
+def test_links_are_followed_unless_they_must_stay_inside(
+    root: Path, tmp_path: Path, name: str
+) -> None:
+    shutil.move(root / name, tmp_path / "elsewhere")
+    (root / name).symlink_to(tmp_path / "elsewhere")
+
+    def read(links: Links) -> None:
+        reader = open_dataset("a2d", root, "train", links)
+        video, first = reader.video("clip"), reader.expressions("clip")[0]
+        reader.frame(video, FrameIndex(0))
+        assert reader.truth(video, first, FrameIndex(0)) is not None
+
+    read("follow")
+    with pytest.raises(InputError, match="leads out of the data set"):
+        read("inside")
