@@ -28,10 +28,15 @@ def natural_order(name: str) -> tuple[tuple[tuple[int, str], ...], str]:
     return tuple((len(part) if number else 0, part) for part, number in numbers), name
 
 
+def composed(name: str) -> str:
+    """A name with letters and accents put together, which macOS takes apart in its folders."""
+    return unicodedata.normalize("NFC", name)
+
+
 def folded(name: str) -> str:
     """A name in the spelling by which two are compared: composed letters, suffix in lower case.
 
     macOS may give ``é`` as two characters, and cameras write ``.MP4`` and ``.JPG``.
     """
     stem, suffix = os.path.splitext(name)  # noqa: PTH122 - a name, not a path
-    return unicodedata.normalize("NFC", stem) + suffix.lower()
+    return composed(stem) + suffix.lower()

@@ -98,6 +98,18 @@ class A2DSentences(MaskedReader):
         names = tuple(f"{number:05d}" for number in range(1, info.frames + 1))
         return VideoRef(video_id, names, (path,) * info.frames, info.height, info.width)
 
+    def annotated_video(self, video_id: str) -> VideoRef:
+        """The frames that have an annotation file."""
+        self._queries_of(video_id)
+        files = self.annotation_files(safe_name(video_id, self._queries_path, "video id"))
+        masks = next((mask for path in files for mask in read_instances(path).values()), None)
+        if masks is None:
+            raise InputError(
+                self._instances / video_id, "no masks", _MASKS_LAYOUT, "restore the clip"
+            )
+        names = tuple(path.stem for path in files)
+        return VideoRef(video_id, names, tuple(files), *masks.shape)
+
     def expressions(self, video_id: str) -> Sequence[Expression]:
         """A sentence an instance. Raises InputError if one is empty or too long."""
         return [
@@ -115,14 +127,14 @@ class A2DSentences(MaskedReader):
         """One decoded frame. Raises InputError if the clip is broken."""
         return self._cache.frame(video.paths[index], index)
 
-    def annotation_files(self, video: VideoRef) -> list[Path]:
-        """The annotation files of a video, sorted; none where it has no folder of them.
+    def annotation_files(self, video_id: str) -> list[Path]:
+        """The annotation files of a video, in order; none where it has no folder of them.
 
         Raises:
             InputError: the folder is a file, or may not be read.
         """
-        folder = spelled(self._instances, video.id)
-        expected = f"the annotations of video {video.id}"
+        folder = spelled(self._instances, video_id)
+        expected = f"the annotations of video {video_id}"
         if status(folder, expected) is None:
             return []
         names = names_in(folder, expected)

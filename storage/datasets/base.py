@@ -18,9 +18,9 @@ from pipeline.errors import InputError
 from pipeline.geometry import masks_to_boxes
 from pipeline.ports import Image
 from pipeline.types import Expression, FrameIndex, VideoRef
-from storage.datasets.files import is_folder, status
+from storage.datasets.files import is_folder, names_in, status
 from storage.datasets.numbers import is_number
-from storage.files.images import read_image, read_mask
+from storage.files.images import image_size, read_image, read_mask
 from storage.files.listing import spelled
 from storage.files.names import check_inside
 
@@ -67,6 +67,19 @@ class MaskedReader(ABC):
             check_inside(place, self.within(*areas))
         return path
 
+    def annotated_video(self, video_id: str) -> VideoRef:
+        """A video as its truth alone tells of it: no frame is opened, and none need be there.
+
+        Raises:
+            InputError: the truth says nothing of its frames or their size.
+        """
+        raise InputError(
+            self.root,
+            f"no truth that tells the frames of {video_id}",
+            "frames, or truth with their names and size",
+            "restore the frames",
+        )
+
     def mask_file(self, folder: Path, frame: str) -> Path:
         """The index mask of a frame in a video's folder, whether or not it is there. Raises as
         :meth:`checked`; the folder of all annotations may be linked in as a whole."""
@@ -112,6 +125,24 @@ class MaskedReader(ABC):
         if masks is None:
             return None
         return masks_to_boxes(masks[masks.any(axis=(1, 2))])
+
+
+def mask_names(folder: Path) -> list[str]:
+    """The names of the index masks in a video's folder, in natural order.
+
+    Raises:
+        InputError: the folder is missing or may not be read, or has none.
+    """
+    expected = "a palette PNG a frame"
+    names = [name for name in names_in(folder, expected) if name.lower().endswith(".png")]
+    if not names:
+        raise InputError(folder, "no masks", expected, "restore the folder", missing=True)
+    return names
+
+
+def annotated_size(folder: Path) -> tuple[int, int]:
+    """H and W of the index masks in a video's folder. Raises InputError if it has none."""
+    return image_size(folder / mask_names(folder)[0])
 
 
 def palette_masks(

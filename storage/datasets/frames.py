@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.errors import InputError
+from pipeline.file_names import composed
 from pipeline.types import VideoRef
 from storage.datasets.files import REMEDY, listing, names_in
 from storage.files.images import image_size
@@ -90,8 +90,8 @@ def _listed(
             "mend the index",
         )
     # Names that look equal may be spelled in two ways; macOS writes letters and accents apart.
-    composed = {unicodedata.normalize("NFC", name): path for name, path in files.items()}
-    found = [files.get(name) or composed.get(unicodedata.normalize("NFC", name)) for name in names]
+    same = {composed(name): path for name, path in files.items()}
+    found = [files.get(name) or same.get(composed(name)) for name in names]
     missing = [name for name, path in zip(names, found, strict=True) if path is None]
     if missing:
         there = next(iter(files.values()), None)

@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import logging
-import unicodedata
 import zlib
 from collections import defaultdict
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from scipy.io.matlab import MatReadError
 
 from pipeline.config import Links
 from pipeline.errors import InputError
+from pipeline.file_names import composed
 from pipeline.types import Expression, FrameIndex, SampleKey, VideoRef
 from storage.datasets.base import MaskedReader
 from storage.datasets.files import REMEDY, is_folder, names_in, status
@@ -101,6 +101,18 @@ class JHMDBSentences(MaskedReader):
         folder = spelled(self._frames / self._action(video_id), video_id)
         return video_from_folder(video_id, folder, self.within(self._frames))
 
+    def annotated_video(self, video_id: str) -> VideoRef:
+        """The frames that have a mask, named from 00001 as the frames are."""
+        self._sentences_of(video_id)
+        path = self._masks_file(safe_name(video_id, self._texts, "video id"))
+        if status(path, _MASKS_LAYOUT) is None:
+            raise InputError(
+                path, "no such file", _MASKS_LAYOUT, "restore the frames", missing=True
+            )
+        height, width, frames = _puppet_masks(path).shape
+        names = tuple(f"{number:05d}" for number in range(1, frames + 1))
+        return VideoRef(video_id, names, (path,) * frames, height, width)
+
     def expressions(self, video_id: str) -> Sequence[Expression]:
         """The sentences of a video. Raises InputError if one is empty or too long."""
         return [
@@ -116,8 +128,7 @@ class JHMDBSentences(MaskedReader):
         self, video: VideoRef, expression: Expression, index: FrameIndex
     ) -> NDArray[np.bool_] | None:
         """The actor's mask [1, H, W]; None past the end of the masks, or where there are none."""
-        folder = spelled(self.root / "puppet_mask" / self._action(video.id), video.id)
-        path = self.checked(spelled(folder, "puppet_mask.mat"), self.root / "puppet_mask")
+        path = self._masks_file(video.id)
         if status(path, _MASKS_LAYOUT) is None:
             return None
         masks = _puppet_masks(path)
@@ -130,9 +141,26 @@ class JHMDBSentences(MaskedReader):
             )
         return masks[None, :, :, index] if index < masks.shape[2] else None
 
+    def _masks_file(self, video_id: str) -> Path:
+        top = self.root / "puppet_mask"
+        folder = spelled(top / self._masks_action(video_id), video_id)
+        return self.checked(spelled(folder, "puppet_mask.mat"), top)
+
+    def _masks_action(self, video_id: str) -> str:
+        """The action of a video, of the masks' folders where no frames are there."""
+        action, top = self._action(video_id), self.root / "puppet_mask"
+        expected = "masks by action"
+        if action != "*" or not is_folder(top, expected):
+            return action
+        names = names_in(top, expected)
+        return next((name for name in names if spelled(top / name, video_id).is_dir()), action)
+
     def _actions_of_videos(self) -> dict[str, str]:
         """Video -> action; notes the actions whose folders cannot be read."""
         expected = "frames by action"
+        masks_alone = is_folder(self.root / "puppet_mask", expected)
+        if masks_alone and status(self._frames, expected) is None:
+            return {}
         names = names_in(self._frames, expected, f"{REMEDY}, or check --root")
         actions = [name for name in names if is_folder(self._frames / name, expected)]
         found: dict[str, str] = {}
@@ -146,11 +174,11 @@ class JHMDBSentences(MaskedReader):
 
     def _videos_of(self, action: str) -> list[str]:
         names = names_in(self._frames / action, f"the videos of action {action}")
-        return [unicodedata.normalize("NFC", name) for name in names]
+        return [composed(name) for name in names]
 
     def _action(self, video_id: str) -> str:
         """The action of a video, * if it is in none; InputError if it may be in a closed one."""
-        name = unicodedata.normalize("NFC", video_id)
+        name = composed(video_id)
         if name in self._actions:
             return self._actions[name]
         return next((action for action in self._unlisted if name in self._videos_of(action)), "*")

@@ -98,6 +98,15 @@ class IndexedReader(MaskedReader):
             self.index_path,
         )
 
+    def annotated_video(self, video_id: str) -> VideoRef:
+        """The frames that the index lists, of the size that the masks have."""
+        names = self.frame_names(video_id)
+        for name in names:
+            safe_name(name, self.index_path, "frame name")
+        folder = self._frames / video_id
+        paths = tuple(folder / f"{name}.jpg" for name in names)
+        return VideoRef(video_id, tuple(names), paths, *self._annotated_size(video_id))
+
     def expressions(self, video_id: str) -> Sequence[Expression]:
         """The expressions of a video, in the order of their ids.
 
@@ -112,6 +121,10 @@ class IndexedReader(MaskedReader):
             self._expression(video_id, name, entries[name])
             for name in sorted(entries, key=expression_order)
         ]
+
+    @abstractmethod
+    def _annotated_size(self, video_id: str) -> tuple[int, int]:
+        """H and W of a video's masks. Raises InputError if it has none."""
 
     @abstractmethod
     def _object_ids(self, video_id: str, entry: Mapping[str, Any], what: str) -> tuple[str, ...]:

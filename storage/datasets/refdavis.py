@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from pipeline.config import Links
 from pipeline.errors import InputError
 from pipeline.types import Expression, FrameIndex, SampleKey, VideoRef
-from storage.datasets.base import MaskedReader, palette_masks
+from storage.datasets.base import MaskedReader, annotated_size, mask_names, palette_masks
 from storage.datasets.files import is_folder, read_ids
 from storage.datasets.frames import video_from_folder
 from storage.datasets.refytvos import RefYouTubeVOS
@@ -122,7 +122,7 @@ class RefDAVIS(MaskedReader):
         self._annotations = root / "DAVIS" / "Annotations_unsupervised" / "480p"
         self._texts = root / "davis_text_annotations"
         expected = "the frames of DAVIS 2017"
-        if not is_folder(self._frames, expected):
+        if not (is_folder(self._frames, expected) or is_folder(self._annotations, expected)):
             raise InputError(self._frames, "no such folder", expected, "check --root", missing=True)
         # video -> object id -> annotation set -> sentence
         self._sentences: dict[str, dict[str, dict[int, str]]] = defaultdict(dict)
@@ -142,6 +142,14 @@ class RefDAVIS(MaskedReader):
         return video_from_folder(
             video_id, spelled(self._frames, video_id), self.within(self._frames)
         )
+
+    def annotated_video(self, video_id: str) -> VideoRef:
+        """The frames that have an index mask."""
+        self._objects(video_id)
+        folder = spelled(self._annotations, safe_name(video_id, self._texts, "video id"))
+        names = tuple(Path(name).stem for name in mask_names(folder))
+        paths = tuple(self._frames / video_id / f"{name}.jpg" for name in names)
+        return VideoRef(video_id, names, paths, *annotated_size(folder))
 
     def expressions(self, video_id: str) -> Sequence[Expression]:
         """Up to four expressions an object, one of each annotation set.

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from pipeline.config import Links
 from pipeline.errors import InputError
+from pipeline.file_names import composed
 from pipeline.types import Expression, FrameIndex, VideoRef
-from storage.datasets.base import palette_masks
+from storage.datasets.base import annotated_size, palette_masks
 from storage.datasets.files import names_in, status
 from storage.datasets.meta_expressions import (
     INDEX,
@@ -43,7 +44,7 @@ class RefYouTubeVOS(IndexedReader):
 
     Truth is read wherever ``Annotations`` has it, in any split. The published ``valid`` index has
     507 videos of which 202 are the split: the ids of the ``test`` index are left out, or, where
-    that file is gone, the ids without frames under ``valid/JPEGImages``.
+    that file is gone, the ids that have neither frames nor masks under ``valid``.
 
     An expression whose ``obj_id`` is not among the objects of ``meta.json`` is kept without an
     object, hence without truth, and a warning is logged.
@@ -77,6 +78,9 @@ class RefYouTubeVOS(IndexedReader):
             return None
         path = self.mask_file(spelled(self._annotations, video.id), video.frames[index])
         return palette_masks(path, expression.object_ids, (video.height, video.width))
+
+    def _annotated_size(self, video_id: str) -> tuple[int, int]:
+        return annotated_size(spelled(self._annotations, video_id))
 
     def _object_ids(self, video_id: str, entry: Mapping[str, Any], what: str) -> tuple[str, ...]:
         value = entry.get("obj_id")
@@ -116,10 +120,13 @@ class RefYouTubeVOS(IndexedReader):
         test_index = self.root / _INDEX_PATH.format(split="test")
         ids = set(self._ids)
         expected = "the folders of valid's videos"
+        places = [self._frames, self._annotations]
+        there = [place for place in places if status(place, expected) is not None]
         if status(test_index, INDEX_LAYOUT) is not None:
             ids -= set(read_videos(test_index, INDEX_LAYOUT))
-        elif status(self._frames, expected) is not None:
-            ids &= set(names_in(self._frames, expected))
+        elif there:
+            named = {composed(name) for place in there for name in names_in(place, expected)}
+            ids = {name for name in ids if composed(name) in named}
         if len(ids) < len(self._ids):
             logger.info(
                 "%s: %d videos are not of split valid", self.index_path, len(self._ids) - len(ids)

@@ -42,7 +42,7 @@ def test_only_annotated_frames_have_truth(root: Path) -> None:
     assert isinstance(reader, A2DSentences)
     video, first = reader.video("clip"), reader.expressions("clip")[0]
     assert video.frames == ("00001", "00002", "00003")
-    assert [path.stem for path in reader.annotation_files(video)] == ["00001", "00003"]
+    assert [path.stem for path in reader.annotation_files(video.id)] == ["00001", "00003"]
     assert reader.truth(video, first, FrameIndex(1)) is None
     assert reader.boxes(video, first, FrameIndex(1)) is None
 
@@ -179,12 +179,12 @@ def test_annotations_that_cannot_be_listed_are_no_missing_truth(
     with monkeypatch.context() as patch:
         trees.refuse(patch, root / INSTANCES, errno.EACCES)
         with pytest.raises(InputError, match=r"clip: not readable \(Permission denied"):
-            reader.annotation_files(video)
+            reader.annotation_files(video.id)
         with pytest.raises(InputError, match=r"00001\.h5: not readable \(Permission denied"):
             reader.truth(video, first, FrameIndex(0))
     trees.a_file_instead(root / INSTANCES)
     with pytest.raises(InputError, match="clip: not a folder; expected the annotations of video"):
-        reader.annotation_files(video)
+        reader.annotation_files(video.id)
     with pytest.raises(InputError, match="Not a directory"):
         reader.truth(video, first, FrameIndex(0))
 
@@ -194,7 +194,7 @@ def test_a_video_without_a_folder_of_annotations_has_no_truth(root: Path) -> Non
     reader = open_dataset("a2d", root, "train")
     assert isinstance(reader, A2DSentences)
     video, first = reader.video("clip"), reader.expressions("clip")[0]
-    assert reader.annotation_files(video) == []
+    assert reader.annotation_files(video.id) == []
     assert reader.truth(video, first, FrameIndex(0)) is None
 
 
@@ -235,7 +235,7 @@ def test_suffixes_may_be_in_upper_case(root: Path) -> None:
     assert isinstance(reader, A2DSentences)
     video, first = reader.video("clip"), reader.expressions("clip")[0]
     assert np.array_equal(reader.truth(video, first, FrameIndex(0)), trees.object_mask(1, 0))
-    assert len(reader.annotation_files(video)) == 3
+    assert len(reader.annotation_files(video.id)) == 3
 
 
 def test_what_macos_leaves_is_no_annotation(root: Path) -> None:
@@ -243,7 +243,7 @@ def test_what_macos_leaves_is_no_annotation(root: Path) -> None:
     (folder / "._00001.h5").write_bytes(b"\0\5\x16\7")
     reader = open_dataset("a2d", root, "train")
     assert isinstance(reader, A2DSentences)
-    files = reader.annotation_files(reader.video("clip"))
+    files = reader.annotation_files("clip")
     assert [path.name for path in files] == ["00001.h5", "00002.h5", "00003.h5"]
 
 
