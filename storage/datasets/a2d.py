@@ -31,9 +31,11 @@ from storage.datasets.numbers import is_number
 from storage.datasets.sentences import checked_sentence
 from storage.datasets.video_files import ClipCache
 from storage.files.csv_files import read_csv_rows
+from storage.files.hdf5_files import stored_array
 from storage.files.images import is_files_fault
 from storage.files.listing import spelled
 from storage.files.names import safe_name
+from storage.files.regular import check_regular
 
 SUBSETS = {"train": "0", "test": "1"}
 
@@ -193,15 +195,17 @@ class A2DSentences(MaskedReader):
 
 
 def read_queries(path: Path) -> list[Query]:
-    """The rows of the annotation text, without the one whose instance is '1 (copy)'.
+    """The rows of the annotation text, without the one whose instance is '1 (copy)', and without
+    those that repeat another.
 
     Raises:
-        InputError: the file is missing, its header is another, or an instance is no number.
+        InputError: the file is missing, its header is another, an instance is no number, or two
+            rows give one instance two sentences.
     """
     rows = read_csv_rows(path, _QUERIES_LAYOUT)
     if not rows or [name.strip() for name in rows[0][:3]] != ["video_id", "instance_id", "query"]:
         raise InputError(path, "another header", _QUERIES_LAYOUT, "restore the file")
-    queries = []
+    queries: dict[tuple[str, int], Query] = {}
     for number, row in enumerate(rows[1:], start=2):
         instance = row[1].strip() if len(row) > 2 else ""
         if instance == "1 (copy)":
@@ -210,8 +214,17 @@ def read_queries(path: Path) -> list[Query]:
             raise InputError(
                 path, f"row {number} is {','.join(row)[:60]!r}", _QUERIES_LAYOUT, "mend the row"
             )
-        queries.append(Query(row[0].strip(), instance, row[2]))
-    return queries
+        query = Query(row[0].strip(), instance, row[2])
+        known = queries.setdefault((query.video, int(instance)), query)
+        if known.text.split() != query.text.split():
+            raise InputError(
+                path,
+                f"row {number} gives instance {instance} of {query.video} another sentence,"
+                f" {query.text!r:.60}",
+                f"one sentence an instance; {_QUERIES_LAYOUT}",
+                "take one of the rows out",
+            )
+    return list(queries.values())
 
 
 def odd_instances(path: Path) -> str:
@@ -251,10 +264,14 @@ def _arrays(path: Path) -> tuple[list[int], NDArray[np.bool_]]:
     """Instances [N], and masks [N or more, W, H]."""
     expected, remedy = _MASKS_LAYOUT, "restore the file"
     try:
+        check_regular(path, expected)
         with h5py.File(path, "r") as file:
-            instances = np.atleast_1d(np.asarray(file["instance"]).squeeze()).astype(int).tolist()
-            masks = np.asarray(file["reMask"]).astype(bool)
-    except (OSError, KeyError, ValueError, TypeError) as error:
+            listed = np.atleast_1d(stored_array(file, "instance").squeeze())
+            instances = listed.astype(int).tolist()
+            masks = stored_array(file, "reMask").astype(bool)
+    except InputError:
+        raise
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, MemoryError) as error:
         if not is_files_fault(error):
             raise
         raise InputError(path, f"not readable ({error})", expected, remedy) from error

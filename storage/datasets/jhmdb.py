@@ -10,16 +10,13 @@
 from __future__ import annotations
 
 import logging
-import zlib
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import scipy.io
 from numpy.typing import NDArray
-from scipy.io.matlab import MatReadError
 
 from pipeline.config import Links
 from pipeline.errors import InputError
@@ -30,28 +27,14 @@ from storage.datasets.files import REMEDY, is_folder, names_in, status
 from storage.datasets.frames import video_from_folder
 from storage.datasets.sentences import checked_sentence
 from storage.files.csv_files import read_csv_rows
-from storage.files.images import is_files_fault
 from storage.files.listing import spelled
+from storage.files.mat_files import read_mat_array
 from storage.files.names import safe_name
 
 logger = logging.getLogger(__name__)
 
 _LAYOUT = "CSV with a header: video, sentence"
 _MASKS_LAYOUT = "a MATLAB file with part_mask [H, W, T]"
-
-_DAMAGE = (
-    ArithmeticError,
-    EOFError,
-    LookupError,
-    MatReadError,
-    NotImplementedError,
-    OSError,
-    TypeError,
-    UnboundLocalError,
-    ValueError,
-    zlib.error,
-)
-"""What SciPy raises for files cut short or with wrong bytes, and for MATLAB 7.3's HDF5."""
 
 
 class JHMDBSentences(MaskedReader):
@@ -197,15 +180,10 @@ class JHMDBSentences(MaskedReader):
 @lru_cache(maxsize=4)
 def _puppet_masks(path: Path) -> NDArray[np.bool_]:
     """All masks of a video, [H, W, T]."""
-    remedy = "restore the file"
-    try:
-        masks = np.asarray(scipy.io.loadmat(path)["part_mask"]).astype(bool)
-    except _DAMAGE as error:
-        if not is_files_fault(error):
-            raise
-        raise InputError(path, f"not readable ({error})", _MASKS_LAYOUT, remedy) from error
+    masks = read_mat_array(path, "part_mask", _MASKS_LAYOUT).astype(bool)
     # MATLAB drops the last axis of a single frame.
     masks = masks[:, :, None] if masks.ndim == 2 else masks
     if masks.ndim != 3:
-        raise InputError(path, f"part_mask {masks.shape}", _MASKS_LAYOUT, remedy)
+        found = f"part_mask {masks.shape}"
+        raise InputError(path, found, _MASKS_LAYOUT, "restore the file")
     return masks

@@ -271,3 +271,49 @@ def test_links_are_followed_unless_they_must_stay_inside(
     read("follow")
     with pytest.raises(InputError, match="leads out of the data set"):
         read("inside")
+
+
+def _secret(tmp_path: Path) -> Path:
+    path = tmp_path / "secret"
+    path.write_bytes(bytes(range(1, 7)) * 8)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["huge", "external", "external link", "soft link", "text", "pipe"])
+def test_an_annotation_is_refused_before_it_is_read(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "1.h5"
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        with h5py.File(path, "w") as file:
+            file["instance"] = np.array([0.0])
+            if kind == "huge":
+                file.create_dataset("reMask", (10**6, 10**6), "u1", chunks=(1000, 1000))
+            elif kind == "external":
+                places = [(str(_secret(tmp_path)), 0, 48)]
+                file.create_dataset("reMask", (6, 8), "u1", external=places)
+            elif kind == "external link":
+                with h5py.File(tmp_path / "other.h5", "w") as other:
+                    other["reMask"] = np.ones((6, 8), np.uint8)
+                file["reMask"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "reMask")
+            elif kind == "soft link":
+                file["reMask"] = h5py.SoftLink("/reMask")
+            else:
+                file["reMask"] = "a text"
+    with pytest.raises(InputError) as caught:
+        read_instances(path)
+    assert caught.value.path == str(path)
+
+
+def test_rows_that_repeat_another_are_one(root: Path) -> None:
+    path = root / "text_annotations/a2d_annotation.txt"
+    path.write_text(path.read_text() + 'clip,0,"a red  box, moving"\nclip,0,"a red box, moving"\n')
+    found = open_dataset("a2d", root, "train").expressions("clip")
+    assert [item.key.expression for item in found] == ["0", "1"]
+
+
+def test_two_sentences_of_one_instance_are_named(root: Path) -> None:
+    path = root / "text_annotations/a2d_annotation.txt"
+    path.write_text(path.read_text() + "clip,00,a red thing\n")
+    with pytest.raises(InputError, match="row 6 gives instance 00 of clip another sentence"):
+        open_dataset("a2d", root, "train")
