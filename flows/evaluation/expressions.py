@@ -96,9 +96,9 @@ def _score(
     for frame, truth in enumerate(truths):
         if truth is None:
             continue
-        mask = ids[frame] > 0
-        js.append(float(region_similarity(mask, truth)) if there[frame] else 0.0)
-        fs.append(float(contour_accuracy(mask, truth)) if there[frame] else 0.0)
+        mask, void = ids[frame] > 0, reader.void(video, FrameIndex(frame))
+        js.append(float(region_similarity(mask, truth, void)) if there[frame] else 0.0)
+        fs.append(float(contour_accuracy(mask, truth, void)) if there[frame] else 0.0)
     j, f = float(np.mean(js)), float(np.mean(fs))
     return {
         "video": video.id,

@@ -181,7 +181,8 @@ def _card(
         width = shop.config.report.width
         iou = None
         if truth is not None and state != Status.UNKNOWN:
-            iou = float(region_similarity(mask, truth))
+            void = reader.void(video, FrameIndex(index))
+            iou = float(region_similarity(mask, truth, void))
         views.append(
             FrameView(
                 name=video.frames[index],

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config import Links
+from pipeline.davis import VOID
 from pipeline.errors import InputError
 from pipeline.geometry import masks_to_boxes
 from pipeline.ports import Image
@@ -117,6 +118,10 @@ class MaskedReader(ABC):
         union: NDArray[np.bool_] = np.logical_or.reduce(masks, axis=0)
         return union
 
+    def void(self, video: VideoRef, index: FrameIndex) -> NDArray[np.bool_] | None:
+        """The pixels [H, W] that no figure counts; None for none."""
+        return None
+
     def boxes(
         self, video: VideoRef, expression: Expression, index: FrameIndex
     ) -> NDArray[np.float32] | None:
@@ -159,18 +164,31 @@ def palette_masks(
         InputError: the file is broken or of another size, or an id is not a number in 1..255.
         OSError: the file cannot be read for a reason that may pass.
     """
-    numbers = []
+    numbers: list[int] = []
     for object_id in object_ids:
         if not (is_number(object_id) and 1 <= int(object_id) <= 255):
             raise InputError(
                 path, f"object id {object_id[:80]!r}", "a number in 1..255", "mend the expression"
             )
         numbers.append(int(object_id))
-    found = status(path, "an index mask")
-    if found is None:
+    ids = index_mask(path, size)
+    if ids is None:
         return None
-    ids = _index_mask(path, size, found.st_mtime_ns)
     return np.equal(ids[None], np.array(numbers, dtype=np.uint8)[:, None, None])
+
+
+def void_of(path: Path, size: tuple[int, int]) -> NDArray[np.bool_] | None:
+    """The pixels [H, W] of an index mask that hold DAVIS's value for void; None where none does, or
+    there is no such file. Raises as :func:`palette_masks`."""
+    ids = index_mask(path, size)
+    void = None if ids is None else ids == VOID
+    return void if void is not None and void.any() else None
+
+
+def index_mask(path: Path, size: tuple[int, int]) -> NDArray[np.uint8] | None:
+    """An index mask [H, W], not to be written to; None if there is no such file."""
+    found = status(path, "an index mask")
+    return None if found is None else _index_mask(path, size, found.st_mtime_ns)
 
 
 @lru_cache(maxsize=16)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from pipeline.config import Links
 from pipeline.errors import InputError
 from pipeline.types import Expression, FrameIndex, SampleKey, VideoRef
-from storage.datasets.base import MaskedReader, annotated_size, mask_names, palette_masks
+from storage.datasets.base import MaskedReader, annotated_size, mask_names, palette_masks, void_of
 from storage.datasets.files import is_folder, read_ids
 from storage.datasets.frames import video_from_folder
 from storage.datasets.refytvos import RefYouTubeVOS
@@ -178,6 +178,11 @@ class RefDAVIS(MaskedReader):
         """The mask of the object [1, H, W]; None without a mask file."""
         path = self.mask_file(spelled(self._annotations, video.id), video.frames[index])
         return palette_masks(path, expression.object_ids, (video.height, video.width))
+
+    def void(self, video: VideoRef, index: FrameIndex) -> NDArray[np.bool_] | None:
+        """The pixels [H, W] whose value is 255."""
+        path = self.mask_file(spelled(self._annotations, video.id), video.frames[index])
+        return void_of(path, (video.height, video.width))
 
     def _objects(self, video_id: str) -> dict[str, dict[int, str]]:
         if video_id not in self._ids:

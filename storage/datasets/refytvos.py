@@ -22,7 +22,7 @@ from pipeline.config import Links
 from pipeline.errors import InputError
 from pipeline.file_names import composed
 from pipeline.types import Expression, FrameIndex, VideoRef
-from storage.datasets.base import annotated_size, palette_masks
+from storage.datasets.base import annotated_size, palette_masks, void_of
 from storage.datasets.files import names_in, status
 from storage.datasets.meta_expressions import (
     INDEX,
@@ -78,6 +78,13 @@ class RefYouTubeVOS(IndexedReader):
             return None
         path = self.mask_file(spelled(self._annotations, video.id), video.frames[index])
         return palette_masks(path, expression.object_ids, (video.height, video.width))
+
+    def void(self, video: VideoRef, index: FrameIndex) -> NDArray[np.bool_] | None:
+        """The pixels [H, W] whose value is 255, of DAVIS in this layout; YouTube-VOS has none."""
+        if self.name != "refdavis":
+            return None
+        path = self.mask_file(spelled(self._annotations, video.id), video.frames[index])
+        return void_of(path, (video.height, video.width))
 
     def _annotated_size(self, video_id: str) -> tuple[int, int]:
         return annotated_size(spelled(self._annotations, video_id))
