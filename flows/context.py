@@ -134,7 +134,10 @@ class Workshop:
             from storage.datasets import open_dataset
 
             self._readers[name] = open_dataset(
-                self.config.dataset.name, dataset_root(self.config), name
+                self.config.dataset.name,
+                dataset_root(self.config),
+                name,
+                self.config.dataset.links,
             )
         return self._readers[name]
 

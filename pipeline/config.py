@@ -26,6 +26,7 @@ from pydantic import (
 )
 
 from pipeline.errors import ConfigError
+from pipeline.text import read_text
 
 EXECUTION = frozenset(
     {"attention", "batch_frames", "batch_pairs", "batch_texts", "compile", "concurrency"}
@@ -60,6 +61,10 @@ UsersPath = Annotated[Path, AfterValidator(_users_path)]
 Checkpoint = Annotated[str, AfterValidator(_checkpoint)]
 
 
+Links = Literal["follow", "inside"]
+"""What to do about links in a data set: follow them wherever they lead, or only inside it."""
+
+
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -74,6 +79,9 @@ class DatasetConfig(Section):
         predict_split: the split that the student predicts; None for ``valid`` where there is
             one, else the labelled split.
         only_videos: ids to restrict the run to; empty for all.
+        links: ``follow`` reads through links to files wherever they lie, as caches and version
+            control of data lay data sets out; ``inside`` refuses a link that leads out of the data
+            set, for one that is not trusted.
 
     Name and splits are parts of paths, and no paths.
     """
@@ -83,6 +91,7 @@ class DatasetConfig(Section):
     split: str = "train"
     predict_split: str | None = None
     only_videos: tuple[str, ...] = ()
+    links: Links = "follow"
 
     @field_validator("name", "split", "predict_split")
     @classmethod
@@ -676,7 +685,7 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:
     if path is not None:
         source = str(path)
         try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
+            values = tomllib.loads(read_text(path))
         except OSError as error:
             raise ConfigError(f"{path}: {error.strerror}; give a TOML file to --config") from error
         except (ValueError, RecursionError) as error:

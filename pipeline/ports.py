@@ -50,6 +50,10 @@ class DatasetReader(Protocol):
         """The true mask [H, W]; None where the data set has none for this frame."""
         ...
 
+    def void(self, video: VideoRef, index: FrameIndex) -> NDArray[np.bool_] | None:
+        """The pixels [H, W] that the truth says nothing of and no figure counts; None for none."""
+        ...
+
     def boxes(
         self, video: VideoRef, expression: Expression, index: FrameIndex
     ) -> NDArray[np.float32] | None:

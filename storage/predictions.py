@@ -16,11 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
+from pipeline.file_names import composed, is_foreign, natural_order
 from storage.files.images import read_mask
+from storage.files.listing import data_names, spelled
 
 TOPS = ("", "Annotations", "Annotations/480p", "480p")
 """Folders in which the videos of a submission or of a DAVIS result lie."""
 
+
+SHOWN_NAMES = 5
+"""Of what is at the top, where no video is."""
 
 MAX_ENTRY_BYTES = 1 << 26
 """Of one PNG in an archive; a small archive can claim to hold terabytes."""
@@ -51,19 +56,24 @@ class PredictionTree:
         self.problems: list[str] = []
         self._archive: zipfile.ZipFile | None = None
         self._children: dict[str, set[str]] = {}
+        self._entries: dict[str, str] = {}
         if root.is_file():
             self._open_archive()
         elif not root.is_dir():
             expected, remedy = "a folder or zip of PNG masks", "check the path"
             raise InputError(root, "no such folder or file", expected, remedy, missing=True)
         self.top = self._find_top(videos)
-        strays = sorted(self._names(self.top) - set(videos) - {".DS_Store", "__MACOSX"})
+        strays = sorted(self._names(self.top) - set(map(composed, videos)))
         if self.top == "":
             strays = [name for name in strays if name not in ("Annotations", "480p")]
         self.problems += [f"{name}: not a video of the data set; left out" for name in strays]
 
     def names(self, *parts: str) -> set[str]:
-        """Names of the files and folders in a folder below a video's; empty where there is none."""
+        """Names of the files and folders in a folder below a video's; empty where there is none.
+
+        Hidden files, and those that a system keeps for itself, are none of them. Letters and
+        accents are composed, in which way the files' names may be spelled.
+        """
         return self._names("/".join([self.top, *parts] if self.top else parts))
 
     def mask(self, parts: Sequence[str], size: tuple[int, int] | None) -> NDArray[np.uint8] | None:
@@ -76,9 +86,9 @@ class PredictionTree:
         place = "/".join([*([self.top] if self.top else []), *parts]) + ".png"
         try:
             if self._archive is None:
-                return read_mask(self.root / place, size)
+                return read_mask(self._path(place), size)
             try:
-                content = self._content(self._archive, place)
+                content = self._content(self._archive, self._entries[composed(place)])
             except InputError:
                 raise
             except _DAMAGE as error:
@@ -101,17 +111,20 @@ class PredictionTree:
     ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """The index masks of a clip [T, H, W], and which of its frames are there [T].
 
-        A frame that is not there is empty. Where none is, one problem is noted in place of T; files
-        that are no frame of the clip are noted once.
+        A frame that is not there is empty. Where none is, one problem is noted in place of T, with
+        the files that are there; files that are no frame of the clip are noted once.
         """
         ids = np.zeros((len(frames), *size), np.uint8)
         there = np.zeros(len(frames), np.bool_)
-        found = {name for name in self.names(*parts) if name.lower().endswith(".png")}
-        wanted = {f"{name}.png" for name in frames}
-        if not found & wanted:
-            self.problems.append(f"{'/'.join(parts)}: missing, all {len(frames)} frames")
+        if not frames:
             return ids, there
-        if odd := sorted(found - wanted - {f"{name}.png" for name in known}):
+        found = self.names(*parts)
+        wanted = {composed(f"{name}.png") for name in frames}
+        if not found & wanted:
+            self.problems.append(f"{'/'.join(parts)}: {self._nothing_of(frames, found)}")
+            return ids, there
+        found = {name for name in found if name.lower().endswith(".png")}
+        if odd := sorted(found - wanted - {composed(f"{name}.png") for name in known}):
             self.problems.append(
                 f"{'/'.join(parts)}: {len(odd)} files that are no frame of it, such as"
                 f" {odd[0]}; left out"
@@ -121,6 +134,24 @@ class PredictionTree:
             if mask is not None:
                 ids[index], there[index] = mask, True
         return ids, there
+
+    def _nothing_of(self, frames: Sequence[str], found: set[str]) -> str:
+        """What is said of a clip none of whose frames is there."""
+        count = f"all {len(frames)} frames" if len(frames) > 1 else "its one frame"
+        if not found:
+            return f"missing, {count}"
+        example = min(found, key=natural_order)
+        return (
+            f"missing, {count}: what is there ({len(found)}) has other names, such as {example};"
+            f" expected such as {frames[0]}.png"
+        )
+
+    def _path(self, place: str) -> Path:
+        """The path of a file in the folder, whose names may be spelled with other characters."""
+        path = self.root
+        for part in place.split("/") if place else ():
+            path = path / part if part.isascii() else spelled(path, part)
+        return path
 
     def _content(self, archive: zipfile.ZipFile, place: str) -> bytes:
         """An entry's bytes. Raises InputError where it would swell to more than a mask can be."""
@@ -140,18 +171,21 @@ class PredictionTree:
                 self.root, f"not readable as a zip ({error})", "a zip of PNG masks", "write it anew"
             ) from error
         for entry in self._archive.namelist():
-            parts = entry.rstrip("/").split("/")
+            parts = [part for part in composed(entry).split("/") if part not in ("", ".")]
+            if any(map(is_foreign, parts)):
+                continue
+            self._entries["/".join(parts)] = entry
             for depth in range(len(parts)):
                 self._children.setdefault("/".join(parts[:depth]), set()).add(parts[depth])
 
     def _names(self, folder: str) -> set[str]:
         if self._archive is not None:
-            return self._children.get(folder, set())
-        place = self.root / folder
-        return {path.name for path in place.iterdir()} if place.is_dir() else set()
+            return self._children.get(composed(folder), set())
+        place = self._path(folder)
+        return set(map(composed, data_names(place))) if place.is_dir() else set()
 
     def _find_top(self, videos: Collection[str]) -> str:
-        wanted = set(videos)
+        wanted = set(map(composed, videos))
         tops = list(TOPS)
         for name in sorted(self._names("")):
             # A tree packed with the folder that holds it.
@@ -162,5 +196,10 @@ class PredictionTree:
                     self.problems.append(f"the videos lie in {top}, not at the top; read there")
                 return top
         if wanted:
-            self.problems.append(f"{self.root}: none of the {len(wanted)} videos is there")
+            there = sorted(self._names(""), key=natural_order)
+            shown = ", ".join(there[:SHOWN_NAMES]) + (" …" if len(there) > SHOWN_NAMES else "")
+            self.problems.append(
+                f"{self.root}: none of the {len(wanted)} videos is there, such as {min(wanted)};"
+                f" at the top is {shown or 'nothing'}"
+            )
         return ""

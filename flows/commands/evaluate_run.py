@@ -21,6 +21,7 @@ from flows.labelling.opened_run import do_stage_again
 from flows.progress import reporter
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
+from pipeline.text import read_text
 from storage.exports import ExportSource
 
 
@@ -47,7 +48,7 @@ def evaluate_run(
     with reporter(Output(stderr=True) if as_json else console) as progress:
         do_stage_again(config, "evaluate", progress)
     if as_json:
-        metrics = json.loads(shop.paths.metrics.read_text(encoding="utf-8"))
+        metrics = json.loads(read_text(shop.paths.metrics))
         write(console, json.dumps(metrics, indent=2) + "\n")
     else:
         show_results(console, config.run_folder)

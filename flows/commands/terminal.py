@@ -16,6 +16,7 @@ from flows.planning.plan import Plan
 from flows.planning.run_paths import RunPaths
 from flows.planning.stages import STAGES
 from flows.timing import in_words
+from pipeline.text import read_text
 
 
 def show_plan(console: Console, plan: Plan, run_folder: Path) -> None:
@@ -60,7 +61,7 @@ def show_results(console: Console, run_folder: Path) -> None:
     """The figures of metrics.json, and where the report is."""
     paths = RunPaths(run_folder)
     try:
-        metrics: Mapping[str, Any] = json.loads(paths.metrics.read_text(encoding="utf-8"))
+        metrics: Mapping[str, Any] = json.loads(read_text(paths.metrics))
     except (OSError, ValueError):
         metrics = {}
     if any(metrics.get(name) for name in SYSTEMS):

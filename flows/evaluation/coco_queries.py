@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from flows.evaluation.result import Result, mean
+from flows.evaluation.scores import left_out
+from flows.evaluation.videos import video_or_truth
 from pipeline.coco import average_precision, decode_rle, encode_rle
 from pipeline.errors import InputError, PseudoLabelError
 from pipeline.metrics import PRECISION_THRESHOLDS, overlap_figures
 from pipeline.ports import DatasetReader
-from pipeline.types import FrameIndex
+from pipeline.types import FrameIndex, VideoRef
 from storage.datasets import open_dataset
-from storage.files.json_files import list_at, object_at, read_json_object
+from storage.datasets.numbers import is_number
+from storage.files.json_files import list_at, object_at, read_json, read_json_object
 
 _CATEGORIES: list[dict[str, Any]] = [{"id": 1, "name": "object"}]
 """Queries have none; pycocotools wants one, the same in truth and predictions."""
@@ -44,16 +50,21 @@ def evaluate_queries(
     Raises:
         InputError: a file is missing or malformed, or there is no truth.
     """
+    problems: list[str] = []
     if truth_file is not None:
         truth = _read_truth(truth_file)
     elif root is not None:
-        truth = a2d_truth(root) if dataset == "a2d" else jhmdb_truth(root)
+        built = a2d_truth if dataset == "a2d" else jhmdb_truth
+        truth = built(root, problems)
     else:
         raise InputError(
             dataset, "neither --truth nor --root", "the truth", "give a COCO file or the data set"
         )
+    if not truth["annotations"]:
+        place = root if truth_file is None else truth_file
+        words = f"no query whose truth can be read; {'; '.join(problems[:3])}"
+        raise InputError(str(place), words, "the truth of a split", "check --root")
     sizes = {row["id"]: (row["height"], row["width"]) for row in truth["images"]}
-    problems: list[str] = []
     kept = list(_checked(predictions, sizes, problems))
     top: dict[Any, dict[str, Any]] = {}
     for row in kept:
@@ -85,147 +96,201 @@ def _decoded(pred: Any, truth: Any) -> tuple[Any, Any]:
     return None if pred is None else decode_rle(pred), decode_rle(truth)
 
 
-def a2d_truth(root: Path) -> dict[str, list[dict[str, Any]]]:
-    """The test queries of A2D-Sentences as COCO: an image a sentence and annotated frame."""
+def a2d_truth(root: Path, problems: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """The test queries of A2D-Sentences as COCO: an image a sentence and annotated frame.
+
+    Args:
+        problems: gets a sentence about each video or expression that cannot be read.
+    """
     reader = open_dataset("a2d", root, "test")
     return _coco(
         (f"v_{video}_f_{int(frame)}_i_{expression}", mask)
-        for video, expression, frame, mask in _annotated(reader)
+        for video, expression, frame, mask in _annotated(reader, problems)
         if mask.any()
     )
 
 
-def jhmdb_truth(root: Path) -> dict[str, list[dict[str, Any]]]:
-    """The queries of JHMDB-Sentences as COCO: the three frames a video that its file names."""
+def jhmdb_truth(root: Path, problems: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """The queries of JHMDB-Sentences as COCO: the three frames a video that its file names.
+
+    Args:
+        problems: gets a sentence about each sample whose truth cannot be read.
+    """
     reader = open_dataset("jhmdb", root, "test")
     path = root / _SAMPLES
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            path, f"not readable ({error})", _SAMPLES_LAYOUT, "put the file into the root"
-        ) from error
+    rows = list_at(read_json(path, _SAMPLES_LAYOUT), path, "the file", _SAMPLES_LAYOUT)
+    videos: dict[str, VideoRef | InputError] = {}
 
     def samples() -> Iterator[tuple[str, Any]]:
-        for row in list_at(rows, path, "the file", _SAMPLES_LAYOUT):
+        for row in rows:
             sample = list_at(row, path, "a sample", _SAMPLES_LAYOUT)
             stem = Path(str(sample[1])).stem if len(sample) > 1 else ""
-            if not stem.isdecimal():
-                raise InputError(path, f"a sample is {row}", _SAMPLES_LAYOUT, "mend the sample")
-            video = reader.video(str(sample[0]))
-            index = next((i for i, n in enumerate(video.frames) if int(n) == int(stem)), None)
-            expression = reader.expressions(video.id)[0]
-            mask = None if index is None else reader.truth(video, expression, FrameIndex(index))
+            if not is_number(stem):
+                raise InputError(path, f"a sample is {row}", _SAMPLES_LAYOUT, "fix the sample")
+            video_id, frame = str(sample[0]), int(stem)
+            if video_id not in videos:
+                videos[video_id] = video_or_truth(reader, video_id, problems)
+            video = videos[video_id]
+            if isinstance(video, InputError):
+                continue
+            numbers = [int(name) if is_number(name) else -1 for name in video.frames]
+            try:
+                expression = reader.expressions(video_id)[0]
+                index = FrameIndex(numbers.index(frame)) if frame in numbers else None
+                mask = None if index is None else reader.truth(video, expression, index)
+            except InputError as error:
+                problems.append(left_out(f"{video_id}, frame {frame},", error))
+                continue
             if mask is None:
-                raise InputError(
-                    path, f"{video.id} frame {stem} has no truth", "an annotated frame", "mend it"
-                )
-            yield f"v_{video.id}_f_{int(stem)}", mask
+                problems.append(f"{video_id}, frame {frame}, was left out: it has no truth")
+                continue
+            yield f"v_{video_id}_f_{frame}", mask
 
     return _coco(samples())
 
 
-def _annotated(reader: DatasetReader) -> Iterator[tuple[str, str, str, Any]]:
-    """(video, expression, frame name, mask) of every annotated frame."""
+def _annotated(
+    reader: DatasetReader, problems: list[str]
+) -> Iterator[tuple[str, str, str, NDArray[np.bool_]]]:
+    """(video, expression, frame name, mask) of every annotated frame that can be read."""
     for video_id in reader.video_ids():
-        video = reader.video(video_id)
-        for expression in reader.expressions(video_id):
-            for index, name in enumerate(video.frames):
-                mask = reader.truth(video, expression, FrameIndex(index))
+        video = video_or_truth(reader, video_id, problems)
+        if isinstance(video, InputError):
+            continue
+        try:
+            expressions = reader.expressions(video_id)
+        except InputError as error:
+            problems.append(left_out(video_id, error))
+            continue
+        for expression in expressions:
+            name = expression.key.expression
+            for index, frame in enumerate(video.frames):
+                try:
+                    mask = reader.truth(video, expression, FrameIndex(index))
+                except InputError as error:
+                    problems.append(left_out(f"{video_id}, frame {frame},", error))
+                    continue
                 if mask is not None:
-                    yield video_id, expression.key.expression, name, mask
+                    yield video_id, name, frame, mask
 
 
-def _coco(samples: Iterator[tuple[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+def _coco(samples: Iterator[tuple[str, NDArray[np.bool_]]]) -> dict[str, list[dict[str, Any]]]:
     images, annotations = [], []
     for number, (name, mask) in enumerate(samples, start=1):
-        rle = encode_rle(mask)
         images.append({"id": name, "height": mask.shape[0], "width": mask.shape[1]})
-        ys, xs = mask.nonzero()
-        box = [0, 0, 0, 0]
-        if len(xs):
-            box = [int(xs.min()), int(ys.min()), int(xs.max() - xs.min()) + 1, 0]
-            box[3] = int(ys.max() - ys.min()) + 1
-        annotations.append(
-            {
-                "id": number,
-                "image_id": name,
-                "category_id": _CATEGORIES[0]["id"],
-                "iscrowd": 0,
-                "segmentation": rle,
-                "area": int(mask.sum()),
-                "bbox": box,
-            }
-        )
+        annotations.append(_annotation(number, name, mask))
     return {"images": images, "annotations": annotations, "categories": _CATEGORIES}
 
 
+def _annotation(number: int, image: Any, mask: NDArray[np.bool_]) -> dict[str, Any]:
+    """All that COCO's evaluation looks at. Numbers begin at 1: pycocotools takes 0 for no match."""
+    return {
+        "id": number,
+        "image_id": image,
+        "category_id": _CATEGORIES[0]["id"],
+        "iscrowd": 0,
+        "segmentation": encode_rle(mask),
+        "area": int(mask.sum()),
+    }
+
+
 def _read_truth(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """The truth of a COCO file, checked and brought into one form.
+
+    Ids of annotations are numbered anew, of categories there is one, and masks are encoded anew, so
+    that what is odd about a file decides nothing.
+    """
     document = read_json_object(path, _TRUTH_LAYOUT)
-    truth: dict[str, list[dict[str, Any]]] = {}
-    for key in ("images", "annotations", "categories"):
-        rows = list_at(document.get(key), path, key, _TRUTH_LAYOUT)
-        truth[key] = [object_at(row, path, f"a row of {key}", _TRUTH_LAYOUT) for row in rows]
-    if not truth["annotations"]:
+    rows = {
+        key: [
+            object_at(row, path, f"a row of {key}", _TRUTH_LAYOUT)
+            for row in list_at(document.get(key), path, key, _TRUTH_LAYOUT)
+        ]
+        for key in ("images", "annotations")
+    }
+    if not rows["annotations"]:
         raise InputError(path, "no annotations", _TRUTH_LAYOUT, "give the truth of a split")
-    for key, names in (
-        ("images", ("id", "height", "width")),
-        ("annotations", ("id", "image_id", "segmentation")),
-    ):
-        for row in truth[key]:
-            missing = [name for name in names if name not in row]
-            if missing:
-                raise InputError(
-                    path, f"a row of {key} without {missing[0]}", _TRUTH_LAYOUT, "mend the row"
-                )
-    truth["annotations"] = [_completed(row, path) for row in truth["annotations"]]
-    return {**truth, "categories": _CATEGORIES}
-
-
-def _completed(annotation: dict[str, Any], path: Path) -> dict[str, Any]:
-    """An annotation with all that COCO's evaluation looks at; of categories there is one."""
-    found = {"iscrowd": 0} | annotation | {"category_id": _CATEGORIES[0]["id"]}
-    if "area" not in found:
+    sizes: dict[Any, tuple[int, int]] = {}
+    for row in rows["images"]:
+        name, size = row.get("id"), (row.get("height"), row.get("width"))
+        if not _is_id(name) or not all(type(side) is int and side > 0 for side in size):
+            raise _bad_row(path, f"image {name!r:.80} of {size[0]!r:.40} x {size[1]!r:.40} pixels")
+        if name in sizes:
+            raise _bad_row(path, f"image {name!r:.80} is there twice")
+        sizes[name] = cast(tuple[int, int], size)
+    annotations = []
+    for number, row in enumerate(rows["annotations"], start=1):
+        what, image = f"annotation {row.get('id')!r:.80}", row.get("image_id")
+        if not _is_id(image) or image not in sizes:
+            raise _bad_row(path, f"{what} is of image {image!r:.80}, which is not there")
         try:
-            found["area"] = int(decode_rle(annotation["segmentation"]).sum())
+            mask = decode_rle(row.get("segmentation"))
         except PseudoLabelError as error:
-            what = f"annotation {annotation['id']}: {error}"
-            raise InputError(path, what, _TRUTH_LAYOUT, "mend the row") from error
-    return found
+            raise _bad_row(path, f"{what}: {error}") from error
+        if mask.shape != sizes[image]:
+            height, width = sizes[image]
+            found = f"{mask.shape[0]} x {mask.shape[1]} pixels, of an image of {height} x {width}"
+            raise _bad_row(path, f"{what} has {found}")
+        given = {"iscrowd": int(bool(row.get("iscrowd", 0)))}
+        if is_finite(row.get("area")):
+            given["area"] = row["area"]
+        annotations.append(_annotation(number, image, mask) | given)
+    images = [{"id": name, "height": size[0], "width": size[1]} for name, size in sizes.items()]
+    return {"images": images, "annotations": annotations, "categories": _CATEGORIES}
+
+
+def _bad_row(path: Path, found: str) -> InputError:
+    return InputError(path, found, _TRUTH_LAYOUT, "fix the row")
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, str | int) and not isinstance(value, bool)
+
+
+def is_finite(value: object) -> bool:
+    """Whether a value out of JSON is a number, and no NaN, Infinity or one beyond all floats."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _checked(
     path: Path, sizes: dict[Any, tuple[int, int]], problems: list[str]
 ) -> Iterator[dict[str, Any]]:
-    """The results that can be counted; the others become problems."""
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(path, f"not readable ({error})", _ROWS_LAYOUT, "check the path") from error
+    """The results that can be counted, in one form; the others become problems."""
+    # NaN may be in one row, which is no reason to refuse the others.
+    document = read_json(path, _ROWS_LAYOUT, any_number=True)
     for number, row in enumerate(list_at(document, path, "the file", _ROWS_LAYOUT)):
         name = row.get("image_id") if isinstance(row, dict) else None
         what = f"prediction {number}"
-        if not isinstance(name, str | int) or name not in sizes:
-            problems.append(f"{what}: image_id {name!r} is no query; left out")
+        if not _is_id(name) or name not in sizes:
+            problems.append(f"{what}: image_id {name!r:.80} is no query; left out")
             continue
         score = row.get("score")
+        if not is_finite(score):
+            problems.append(f"{what}, {name}: score {score!r:.80} is no number; left out")
+            continue
         try:
             mask = decode_rle(row.get("segmentation"))
         except PseudoLabelError as error:
             problems.append(f"{what}, {name}: {error}; left out")
             continue
-        if (
-            mask.shape != sizes[name]
-            or isinstance(score, bool)
-            or not isinstance(score, int | float)
-        ):
-            size = sizes[name]
+        if mask.shape != sizes[name]:
+            height, width = sizes[name]
             problems.append(
-                f"{what}, {name}: {mask.shape[0]} x {mask.shape[1]} pixels with score {score!r};"
-                f" expected {size[0]} x {size[1]} and a number; left out"
+                f"{what}, {name}: {mask.shape[0]} x {mask.shape[1]} pixels;"
+                f" expected {height} x {width}; left out"
             )
             continue
-        yield row | {"category_id": _CATEGORIES[0]["id"]}
+        yield {
+            "image_id": name,
+            "category_id": _CATEGORIES[0]["id"],
+            "segmentation": encode_rle(mask),
+            "score": float(score),
+        }
 
 
 def _by_video(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

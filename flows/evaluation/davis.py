@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from flows.evaluation.result import Result, mean
+from flows.evaluation.scores import left_out
 from pipeline.davis import (
     MAX_PROPOSALS,
     VOID,
@@ -26,7 +27,10 @@ from pipeline.errors import InputError
 from pipeline.ports import DatasetReader
 from pipeline.types import Expression
 from storage.datasets import open_dataset
+from storage.datasets.base import mask_names
 from storage.files.images import image_size, read_mask
+from storage.files.listing import spelled
+from storage.files.text_files import read_text_file
 from storage.predictions import PredictionTree
 
 ANNOTATION_SETS = 4
@@ -63,7 +67,7 @@ def evaluate_davis(predictions: Path, root: Path, task: Task, subset: str = "val
 
     What the official code ends at is named here and counted: a missing, broken or misshapen frame
     as an empty one, ids above the number of objects (semi-supervised) or above 20 (unsupervised) as
-    background.
+    background. A sequence whose truth is missing or broken is named and left out.
 
     Args:
         predictions: a folder or a zip.
@@ -71,13 +75,13 @@ def evaluate_davis(predictions: Path, root: Path, task: Task, subset: str = "val
             unsupervised task, ``Annotations_unsupervised/480p``.
 
     Raises:
-        InputError: the truth is missing or broken.
+        InputError: the list of sequences is missing, or the truth of all of them.
     """
     sequences = _sequences(root / "ImageSets" / "2017" / f"{subset}.txt")
     tree = PredictionTree(predictions, sequences)
     matched, fixed = _Tally(), _Tally()
-    for name in sequences:
-        frames, truth = _truth(root / _TRUTH[task] / "480p" / name)
+    problems: list[str] = []
+    for name, frames, truth in _truths(root / _TRUTH[task] / "480p", sequences, problems):
         chosen = evaluated_frames(len(frames), task)
         pred, _ = tree.clip([name], frames[chosen], truth.shape[1:], known=frames)
         _note_surplus(tree, name, pred, object_count(truth), task)
@@ -91,9 +95,9 @@ def evaluate_davis(predictions: Path, root: Path, task: Task, subset: str = "val
         systems=systems,
         sequences=[_sequence_row(name, found) for name, found in shown.objects.items()],
         expressions=_object_rows(fixed, matched),
-        problems=tree.problems,
+        problems=problems + tree.problems,
         counts={
-            "sequences": len(sequences),
+            "sequences": len(shown.objects),
             "objects": sum(len(found) for found in shown.objects.values()),
         },
     )
@@ -110,7 +114,7 @@ def evaluate_refdavis(predictions: Path, root: Path, split: str = "valid") -> Re
         root: of Ref-DAVIS17, as published or as converted.
 
     Raises:
-        InputError: the data set is missing or broken.
+        InputError: the data set is missing or broken, or the truth of all sequences.
     """
     reader = open_dataset("refdavis", root, split)
     sequences = list(reader.video_ids())
@@ -122,8 +126,8 @@ def evaluate_refdavis(predictions: Path, root: Path, split: str = "valid") -> Re
     missing = sorted(set(range(ANNOTATION_SETS)) - set(sets))
     fixed = {number: _Tally() for number in sets}
     matched = {number: _Tally() for number in sets}
-    for name in sequences:
-        frames, truth = _truth(folder / name)
+    problems: list[str] = []
+    for name, frames, truth in _truths(folder, sequences, problems):
         ranks = _ranks(reader.expressions(name))
         for number in sets:
             tree, merged = trees[number]
@@ -142,7 +146,7 @@ def evaluate_refdavis(predictions: Path, root: Path, split: str = "valid") -> Re
             key: mean([item[key] for item in figures.values()]) for key in keys
         }
         systems |= figures
-    problems = [f"annotation set {number} has no expressions; left out" for number in missing]
+    problems += [f"annotation set {number} has no expressions; left out" for number in missing]
     problems += [
         problem for tree in dict.fromkeys(tree for tree, _ in trees) for problem in tree.problems
     ]
@@ -160,7 +164,7 @@ def evaluate_refdavis(predictions: Path, root: Path, split: str = "valid") -> Re
             for row in _object_rows(fixed[number], matched[number])
         ],
         problems=problems,
-        counts={"sequences": len(sequences)},
+        counts={"sequences": len(next(iter(matched.values())).objects) if matched else 0},
     )
 
 
@@ -186,19 +190,37 @@ def _score(
 
 
 def _sequences(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8").split()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            path, f"not readable ({error})", "the sequences of DAVIS, a line each", "check --root"
-        ) from error
+    return read_text_file(path, "the sequences of DAVIS, a line each", "check --root").split()
+
+
+def _truths(
+    folder: Path, sequences: Sequence[str], problems: list[str]
+) -> Iterator[tuple[str, list[str], Ids]]:
+    """Name, frame names and index masks [T, H, W] of each sequence that has truth.
+
+    Args:
+        folder: holds a folder a sequence.
+        problems: gets a sentence about each of the others.
+
+    Raises:
+        InputError: none has.
+    """
+    errors: list[InputError] = []
+    for name in sequences:
+        try:
+            frames, truth = _truth(spelled(folder, name))
+        except InputError as error:
+            errors.append(error)
+            problems.append(left_out(name, error))
+        else:
+            yield name, frames, truth
+    if errors and len(errors) == len(sequences):
+        raise errors[0]
 
 
 def _truth(folder: Path) -> tuple[list[str], Ids]:
     """Frame names and index masks [T, H, W] of a sequence."""
-    paths = sorted(folder.glob("*.png"))
-    if not paths:
-        raise InputError(folder, "no masks", "a palette PNG a frame", "check --root")
+    paths = [folder / name for name in mask_names(folder)]
     size = image_size(paths[0])
     return [path.stem for path in paths], np.stack([read_mask(path, size) for path in paths])
 

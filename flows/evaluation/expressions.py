@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 
 from flows.evaluation.result import Result, by_video, mean
+from flows.evaluation.scores import left_out
+from flows.evaluation.videos import video_or_truth
+from pipeline.errors import InputError
 from pipeline.metrics import contour_accuracy, region_similarity
 from pipeline.ports import DatasetReader
 from pipeline.types import Expression, FrameIndex, VideoRef
@@ -22,30 +25,51 @@ def evaluate_expressions(predictions: Path, dataset: str, root: Path, split: str
     frame, an expression or a whole video, also where the truth is empty, as on the servers. A file
     that is broken or of another size counts as missing. Any value but 0 is inside the mask.
 
+    Frames are not needed, as on the servers: a video that lacks some is measured by its truth. One
+    whose truth cannot be read is named and left out.
+
     Args:
         predictions: a folder or a zip, with or without the top folder ``Annotations``.
         dataset: ``refytvos``, ``mevis`` or another reader with truth.
 
     Raises:
-        InputError: the data set is missing or broken, or has no truth for this split.
+        InputError: the data set is missing or broken, or none of its truth can be read.
     """
     reader = open_dataset(dataset, root, split)
     videos = list(reader.video_ids())
     tree = PredictionTree(predictions, videos)
     rows: list[dict[str, Any]] = []
+    problems: list[str] = []
+    errors: list[InputError] = []
     without_truth = 0
     for video_id in videos:
-        video, expressions = reader.video(video_id), reader.expressions(video_id)
+        video = video_or_truth(reader, video_id, problems)
+        if isinstance(video, InputError):
+            errors.append(video)
+            continue
+        try:
+            expressions = reader.expressions(video_id)
+        except InputError as error:
+            errors.append(error)
+            problems.append(left_out(video_id, error))
+            continue
         names = {item.key.expression for item in expressions}
         for stray in sorted(tree.names(video_id) - names):
             tree.problems.append(f"{video_id}/{stray}: not an expression of the video; left out")
         for expression in expressions:
-            row = _score(reader, tree, video, expression)
+            try:
+                row = _score(reader, tree, video, expression)
+            except InputError as error:
+                errors.append(error)
+                problems.append(left_out(f"{video_id}/{expression.key.expression}", error))
+                continue
             if row is None:
                 without_truth += 1
             else:
                 rows.append(row)
-    problems = list(tree.problems)
+    if errors and not rows:
+        raise errors[0]
+    problems += tree.problems
     if without_truth:
         problems.append(f"{without_truth} expressions have no truth in this split; left out")
     j, f = mean([row["J"] for row in rows]), mean([row["F"] for row in rows])
@@ -72,9 +96,9 @@ def _score(
     for frame, truth in enumerate(truths):
         if truth is None:
             continue
-        mask = ids[frame] > 0
-        js.append(float(region_similarity(mask, truth)) if there[frame] else 0.0)
-        fs.append(float(contour_accuracy(mask, truth)) if there[frame] else 0.0)
+        mask, void = ids[frame] > 0, reader.void(video, FrameIndex(frame))
+        js.append(float(region_similarity(mask, truth, void)) if there[frame] else 0.0)
+        fs.append(float(contour_accuracy(mask, truth, void)) if there[frame] else 0.0)
     j, f = float(np.mean(js)), float(np.mean(fs))
     return {
         "video": video.id,

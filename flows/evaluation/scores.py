@@ -10,6 +10,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -68,6 +69,7 @@ def score_sample(
     masks: Sequence[Mask] | Mask,
     status: Sequence[int] | NDArray[np.uint8],
     truths: Iterable[Mask | None],
+    voids: Iterable[Mask | None] = repeat(None),
 ) -> SampleScore | None:
     """Scores one sample.
 
@@ -76,6 +78,7 @@ def score_sample(
         masks: T masks [H, W]; of a frame that is absent, counted as empty.
         status: T values of :class:`Status`.
         truths: T true masks; None for a frame without truth, which is left out.
+        voids: T masks of the pixels that count for nothing; None for none.
 
     Returns:
         The score; None where no frame has truth.
@@ -83,7 +86,8 @@ def score_sample(
     js: list[float] = []
     fs: list[float] = []
     frames = empty = found_empty = missed = 0
-    for mask, state, truth in zip(masks, status, truths, strict=True):
+    frames_of = zip(masks, status, truths, strict=True)
+    for (mask, state, truth), void in zip(frames_of, voids, strict=False):
         if truth is None:
             continue
         frames += 1
@@ -95,8 +99,8 @@ def score_sample(
             missed += int(holds_target)
             continue
         predicted = mask if state == Status.PRESENT else np.zeros_like(truth)
-        js.append(float(region_similarity(predicted, truth)))
-        fs.append(float(contour_accuracy(predicted, truth)))
+        js.append(float(region_similarity(predicted, truth, void)))
+        fs.append(float(contour_accuracy(predicted, truth, void)))
     if frames == 0:
         return None
     strict = len(js) + missed
@@ -212,7 +216,8 @@ def evaluate_sample(
         empty = np.broadcast_to(np.False_, (len(video), video.height, video.width))
         found = empty, np.zeros(len(video), np.uint8)
     truths = (reader.truth(video, expression, FrameIndex(t)) for t in range(len(video)))
-    return score_sample(expression.kind, *found, truths)
+    voids = (reader.void(video, FrameIndex(t)) for t in range(len(video)))
+    return score_sample(expression.kind, *found, truths, voids)
 
 
 def _figures(pairs: Sequence[tuple[float, float]]) -> dict[str, float] | None:

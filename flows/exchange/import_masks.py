@@ -210,12 +210,13 @@ def _measure(
         truth = reader.truth(video, expression, FrameIndex(frame))
         if truth is None:
             continue
+        void = reader.void(video, FrameIndex(frame))
         values.setdefault("consensus", []).append(
-            float(region_similarity(found.mask.mask[frame], truth))
+            float(region_similarity(found.mask.mask[frame], truth, void))
         )
         for method, track in zip(methods, found.chosen, strict=False):
             mask = method.ids[frame] == (track or 0) if track else np.zeros_like(truth)
-            values.setdefault(method.name, []).append(float(region_similarity(mask, truth)))
+            values.setdefault(method.name, []).append(float(region_similarity(mask, truth, void)))
     for name, js in values.items():
         tally.j.setdefault(name, []).append(mean(js))
 

@@ -18,6 +18,7 @@ from pipeline.errors import InputError, RunLockedError, StoreError
 from storage.arrays.zarr_groups import group_attributes
 from storage.files.atomic import PARTIAL_SUFFIX, name_of_partial
 from storage.files.checksums import mark_file, product_digest, walk_all
+from storage.files.names import stored_name
 from storage.files.sealed_json import read_sealed
 from storage.run.layout import layout_of_receipts, layout_path, read_layout
 from storage.run.ledger import Ledger, read_receipt
@@ -210,6 +211,7 @@ def _leftovers(
             yield Problem(path, "a product without a receipt", place=path)
     covered = {v for (s, _), ids in found.videos.items() if s == "rank" for v in ids}
     covered.update(v for s, name in found.broken if s == "rank" for v in layout.get(name, ()))
+    covered = set(map(stored_name, covered))
     for path in sorted(paths.masks.iterdir()) if paths.masks.is_dir() else []:
         if path.name not in covered | {"zarr.json"} and not path.name.endswith(PARTIAL_SUFFIX):
             yield Problem(path, "masks without a receipt of rank", place=path)

@@ -9,6 +9,7 @@ from pathlib import Path
 from flows.planning.stages import STAGES
 from pipeline.config import RunConfig
 from pipeline.errors import ConfigError
+from pipeline.text import read_text
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def videos_asked_for(values: Sequence[str]) -> tuple[str, ...]:
 
 def _from_file(path: Path) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"--only-videos @{path}: not readable ({error}); expected a text file with a video id"

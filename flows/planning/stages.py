@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from flows.planning import fingerprints
-from storage.files.names import is_safe_name
+from storage.files.names import is_safe_name, stored_name
 
 if TYPE_CHECKING:
     from flows.planning.run_paths import RunPaths
@@ -70,7 +70,7 @@ class Stage:
 
 def _masks(paths: RunPaths, shard: str, videos: Sequence[str]) -> list[Path]:
     # A video whose id cannot name a folder was skipped and has no masks.
-    return [paths.masks / video for video in videos if is_safe_name(video)]
+    return [paths.masks / stored_name(video) for video in videos if is_safe_name(video)]
 
 
 _STAGES = (

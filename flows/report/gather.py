@@ -20,6 +20,7 @@ from pipeline.errors import InputError, StoreError
 from pipeline.metrics import region_similarity
 from pipeline.ports import DatasetReader
 from pipeline.sampling import pick_frames
+from pipeline.text import read_text
 from pipeline.types import (
     Augmentation,
     Expression,
@@ -186,7 +187,8 @@ def _card(
         width = shop.config.report.width
         iou = None
         if truth is not None and state != Status.UNKNOWN:
-            iou = float(region_similarity(mask, truth))
+            void = reader.void(video, FrameIndex(index))
+            iou = float(region_similarity(mask, truth, void))
         views.append(
             FrameView(
                 name=video.frames[index],
@@ -277,7 +279,7 @@ def read_work(shop: Workshop) -> Work:
 def read_metrics(shop: Workshop) -> dict[str, Any]:
     """metrics.json; empty where there is none."""
     try:
-        values: dict[str, Any] = json.loads(shop.paths.metrics.read_text(encoding="utf-8"))
+        values: dict[str, Any] = json.loads(read_text(shop.paths.metrics))
     except (OSError, ValueError):
         return {}
     return values

@@ -23,6 +23,7 @@ from pipeline.errors import ConfigError, InputError, PseudoLabelError
 from pipeline.fingerprint import digest, file_digest
 from pipeline.packed_masks import PackedMasks
 from pipeline.ports import DatasetReader
+from pipeline.text import read_text
 from pipeline.types import Expression, PseudoMask, Status, VideoRef
 from stages.common.checkpoints import WEIGHTS
 from storage.arrays.masks import MaskStore
@@ -227,7 +228,13 @@ def _vouch(folder: Path, fingerprint: str, how: How) -> None:
     """Refuses a folder with masks of another student, and notes whose those of this one are."""
     note = folder / NOTE
     if note.exists():
-        found = json.loads(note.read_text(encoding="utf-8"))
+        try:
+            found = dict(json.loads(read_text(note)))
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            raise ConfigError(
+                f"{note}: damaged ({error}); expected which student the masks beside it are of;"
+                " remove the folder and predict again, or give another --to"
+            ) from error
         if found.get("made_by") == fingerprint:
             return
         raise ConfigError(

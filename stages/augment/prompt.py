@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import CheckpointError
+from pipeline.text import read_text
 
 PROMPT_FILE = "prompt.json"
 """A checkpoint that was trained on a prompt of its own brings it in this file."""
@@ -87,7 +88,7 @@ def load_prompt(checkpoint: Path) -> Prompt:
     expected = 'an object {"template": "… {expression} …", "version": "…"}'
     remedy = "mend the file, or remove it to use the project's own prompt"
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(read_text(path))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise CheckpointError(path, f"not readable JSON ({error})", expected, remedy) from error
     if not (

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.errors import CheckpointError
+from pipeline.file_names import is_foreign
 
 DEMO_FOLDER = Path(__file__).parents[1] / "demo" / "weights"
 DEMO_NAMES = ("ground", "segment", "captioner")
@@ -50,7 +52,7 @@ def weight_files(checkpoint: str) -> list[Path]:
         CheckpointError: there are none.
     """
     path = resolve_checkpoint(checkpoint)
-    files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
+    files = [path] if path.is_file() else _files_of(path, (".safetensors",))
     if not files:
         raise CheckpointError(path, "no *.safetensors in it", "weights", REMEDY)
     return files
@@ -59,10 +61,15 @@ def weight_files(checkpoint: str) -> list[Path]:
 def settings_files(folder: Path) -> list[Path]:
     """The settings, tokenizer and templates of a model's folder, in order; figures that were
     measured of it change nothing."""
+    return [path for path in _files_of(folder, _SETTINGS) if path.name != "figures.json"]
+
+
+def _files_of(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    """The files of a folder with some suffixes, in order; hidden and foreign ones are left out."""
     return sorted(
         path
         for path in folder.iterdir()
-        if path.suffix in _SETTINGS and path.is_file() and path.name != "figures.json"
+        if path.suffix in suffixes and not is_foreign(path.name) and path.is_file()
     )
 
 

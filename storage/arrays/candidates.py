@@ -27,7 +27,7 @@ from storage.arrays.zarr_groups import (
     read_array,
 )
 from storage.files.atomic import explain_disk_errors
-from storage.files.names import safe_name
+from storage.files.names import safe_name, stored_name
 
 FORMAT = "pseudolabels.candidates"
 FORMAT_VERSION = 1
@@ -53,13 +53,14 @@ class CandidateWriter(ShardStoreWriter):
     def start_video(self, video_id: str) -> CandidateStream:
         """Begins a video whose frames come in parts; until it is finished it must not be read."""
         safe_name(video_id, self._path, "video id")
+        folder = self._folder / stored_name(video_id)
         with explain_disk_errors(self._path):
-            create_group(self._folder / video_id, {})
-        return CandidateStream(self._folder / video_id, self._path)
+            create_group(folder, {})
+        return CandidateStream(folder, self._path)
 
     def remove_video(self, video_id: str) -> None:
         """Takes a video out again that was begun."""
-        shutil.rmtree(self._folder / video_id)
+        shutil.rmtree(self._folder / stored_name(video_id))
 
 
 class CandidateStream:

@@ -20,7 +20,7 @@ from storage.arrays.zarr_groups import (
     read_array,
 )
 from storage.files.atomic import explain_disk_errors
-from storage.files.names import safe_name
+from storage.files.names import published_name, safe_name, stored_name
 
 FORMAT = "pseudolabels.hypotheses"
 FORMAT_VERSION = 1
@@ -59,7 +59,7 @@ class HypothesisWriter(ShardStoreWriter):
     def start_video(self, video_id: str) -> HypothesisStream:
         """Begins a video whose expressions come in parts; it is there once it is finished."""
         safe_name(video_id, self._path, "video id")
-        return HypothesisStream(self._folder / video_id, self._path)
+        return HypothesisStream(self._folder / stored_name(video_id), self._path)
 
 
 class HypothesisStream:
@@ -72,7 +72,7 @@ class HypothesisStream:
     def append(self, item: Hypotheses) -> None:
         """Adds an expression."""
         expression = safe_name(item.key.expression, self._path, "expression id")
-        group = self._folder / expression
+        group = self._folder / stored_name(expression)
         about = {"dataset": item.key.dataset, "split": item.key.split}
         with explain_disk_errors(self._path):
             self._folder.mkdir(exist_ok=True)
@@ -115,12 +115,13 @@ class StoredHypotheses(Sequence[Hypotheses]):
             return [self[place] for place in range(*index.indices(len(self)))]
         expression = self._expressions[index]
         with explain_damage(str(self._video)):
-            group = self._video / safe_name(expression, self._video, "expression id")
+            safe_name(expression, self._video, "expression id")
+            group = self._video / stored_name(expression)
             attributes = group_attributes(group)
             place = (str(attributes["dataset"]), str(attributes["split"]))
             arrays = {name: read_array(group / name, dtype) for name, dtype in _TYPES.items()}
             return Hypotheses(
-                key=SampleKey(*place, self._video.name, expression),
+                key=SampleKey(*place, published_name(self._video.name), expression),
                 reason=tuple(_texts(attributes["reason"])),
                 **arrays,
             )

@@ -40,7 +40,7 @@ from storage.arrays.zarr_groups import (
     read_array,
 )
 from storage.files.atomic import explain_disk_errors, fresh_folder, replace_file
-from storage.files.names import is_safe_name, safe_name
+from storage.files.names import is_safe_name, published_name, safe_name, stored_name
 
 FORMAT = "pseudolabels.masks"
 FORMAT_VERSION = 1
@@ -96,7 +96,7 @@ class MaskStore:
             "size": [video.height, video.width],
             "fingerprints": [item.fingerprint for item in masks],
         }
-        place = self.path / video.id
+        place = self.place(video.id)
         with explain_disk_errors(place), fresh_folder(place, flush=True) as folder:
             create_group(folder, attributes)
             weight = np.zeros((len(masks), len(video)), dtype=np.float32)
@@ -126,15 +126,15 @@ class MaskStore:
             StoreError: the video or expression is not there, or its arrays are damaged.
         """
         video = self._video(video_id)
-        row = video.row(expression_id, self.path / video_id)
+        row = video.row(expression_id, self.place(video_id))
         count = len(video.attributes["frames"])
         positions = range(count) if frames is None else [int(frame) for frame in frames]
         for frame in positions:
             if not 0 <= frame < count:
                 raise IndexError(f"{video_id}: frame {frame} of {count}")
-        place = f"{self.path / video_id}/masks[{row}]"
+        place = f"{self.place(video_id)}/masks[{row}]"
         with explain_damage(place):
-            mask = video.read(_shard(self.path / video_id, row), row, positions)
+            mask = video.read(_shard(self.place(video_id), row), row, positions)
         chosen = list(positions)
         return mask, video.weight[row, chosen], video.status[row, chosen]
 
@@ -145,12 +145,16 @@ class MaskStore:
         does.
         """
         video = self._video(video_id)
-        row = video.row(expression_id, self.path / video_id)
+        row = video.row(expression_id, self.place(video_id))
         return video.weight[row], video.status[row]
 
     def videos(self) -> list[str]:
         """Ids of the videos written, sorted."""
-        return child_names(self.path)
+        return sorted(map(published_name, child_names(self.path)))
+
+    def place(self, video_id: str) -> Path:
+        """The folder of a video, whether or not it is there."""
+        return self.path / stored_name(video_id)
 
     def samples(self) -> Iterator[tuple[str, str]]:
         """(video, expression) pairs: videos sorted, expressions in the order written."""
@@ -180,14 +184,14 @@ class MaskStore:
         return int(height), int(width)
 
     def __contains__(self, video_id: str) -> bool:
-        return (self.path / video_id / "zarr.json").is_file()
+        return (self.place(video_id) / "zarr.json").is_file()
 
     def remove_video(self, video_id: str) -> None:
         """Removes a video, if it is there; a name that none can have is never there."""
         self._open.pop(video_id, None)
         if not is_safe_name(video_id):
             return
-        shutil.rmtree(self.path / video_id, ignore_errors=True)
+        shutil.rmtree(self.place(video_id), ignore_errors=True)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "_open": OrderedDict()}
@@ -197,15 +201,16 @@ class MaskStore:
             raise StoreError(
                 f"{self.path}: no video {video_id}; expected its masks; run rank again"
             )
-        attributes = group_attributes(self.path / video_id)
-        check_kind(self.path / video_id, attributes, FORMAT, FORMAT_VERSION)
+        place = self.place(video_id)
+        attributes = group_attributes(place)
+        check_kind(place, attributes, FORMAT, FORMAT_VERSION)
         return attributes
 
     def _video(self, video_id: str) -> _OpenVideo:
         if video_id not in self._open:
             if video_id not in self:
                 self._attributes(video_id)
-            self._open[video_id] = _OpenVideo(self.path / video_id)
+            self._open[video_id] = _OpenVideo(self.place(video_id))
             if len(self._open) > _OPEN_VIDEOS:
                 self._open.popitem(last=False)
         self._open.move_to_end(video_id)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pipeline.errors import StoreError
 from storage.arrays.zarr_arrays import StoredArray, group_document, read_document, write_document
 from storage.files.atomic import fresh_folder
+from storage.files.names import stored_name
 
 
 def create_group(path: Path, attributes: Mapping[str, Any]) -> None:
@@ -52,7 +53,7 @@ def open_video(
         StoreError: as :func:`open_group`, or the store does not have the video.
     """
     open_group(store, kind, version)
-    video = store / video_id
+    video = store / stored_name(video_id)
     if not (video / "zarr.json").exists():
         raise StoreError(f"{store}: no video {video_id}; expected its {product}; run {stage} again")
     return video

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from pipeline.config import Links
 from pipeline.errors import UnknownDatasetError
 from pipeline.ports import DatasetReader
 from storage.datasets.a2d import A2DSentences
@@ -15,11 +16,11 @@ from storage.datasets.refytvos import RefYouTubeVOS
 from storage.datasets.visor import VISOR
 
 
-def _open_shapes(root: Path, split: str) -> DatasetReader:
-    return RefYouTubeVOS(root, split, name="shapes")
+def _open_shapes(root: Path, split: str, links: Links = "follow") -> DatasetReader:
+    return RefYouTubeVOS(root, split, links, name="shapes")
 
 
-READERS: dict[str, Callable[[Path, str], DatasetReader]] = {
+READERS: dict[str, Callable[[Path, str, Links], DatasetReader]] = {
     "a2d": A2DSentences,
     "jhmdb": JHMDBSentences,
     "mevis": MeViS,
@@ -28,16 +29,17 @@ READERS: dict[str, Callable[[Path, str], DatasetReader]] = {
     "shapes": _open_shapes,
     "visor": VISOR,
 }
-"""Name -> what opens its root and split."""
+"""Name -> what opens its root and split, with what to do about links."""
 
 
-def open_dataset(name: str, root: Path, split: str) -> DatasetReader:
+def open_dataset(name: str, root: Path, split: str, links: Links = "follow") -> DatasetReader:
     """The reader of a data set; only its index is read.
 
     Args:
         name: one of :data:`READERS`.
         root: the data set's folder.
         split: such as ``train`` or ``valid``.
+        links: ``follow`` links wherever they lead, or refuse those that do not stay ``inside``.
 
     Raises:
         UnknownDatasetError: no reader has that name.
@@ -47,4 +49,4 @@ def open_dataset(name: str, root: Path, split: str) -> DatasetReader:
         raise UnknownDatasetError(
             name, "no such data set", f"one of {', '.join(sorted(READERS))}", "check --dataset"
         )
-    return READERS[name](Path(root), split)
+    return READERS[name](Path(root), split, links)

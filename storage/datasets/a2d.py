@@ -21,6 +21,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.config import Links
 from pipeline.errors import InputError
 from pipeline.ports import Image
 from pipeline.types import Expression, FrameIndex, SampleKey, VideoRef
@@ -30,8 +31,11 @@ from storage.datasets.numbers import is_number
 from storage.datasets.sentences import checked_sentence
 from storage.datasets.video_files import ClipCache
 from storage.files.csv_files import read_csv_rows
+from storage.files.hdf5_files import stored_array
 from storage.files.images import is_files_fault
+from storage.files.listing import spelled
 from storage.files.names import safe_name
+from storage.files.regular import check_regular
 
 SUBSETS = {"train": "0", "test": "1"}
 
@@ -57,6 +61,7 @@ class A2DSentences(MaskedReader):
     Args:
         root: holds ``Release`` and ``text_annotations``.
         split: ``train`` or ``test``.
+        links: as of :class:`MaskedReader`.
 
     Raises:
         InputError: a file is missing or malformed.
@@ -64,8 +69,8 @@ class A2DSentences(MaskedReader):
 
     in_order = True  # Frames come out of video files.
 
-    def __init__(self, root: Path, split: str) -> None:
-        super().__init__("a2d", root, split)
+    def __init__(self, root: Path, split: str, links: Links = "follow") -> None:
+        super().__init__("a2d", root, split, links)
         if split not in SUBSETS:
             raise InputError(root, f"split {split!r}", "train or test", "check --split")
         self._clips = root / "Release" / "clips320H"
@@ -75,7 +80,7 @@ class A2DSentences(MaskedReader):
         self._cache = ClipCache()
         self._queries: dict[str, list[Query]] = defaultdict(list)
         wanted = self._videos_of_split()
-        for query in read_queries(self._queries_path):
+        for query in read_queries(self.checked(self._queries_path)):
             if query.video in wanted:
                 self._queries[query.video].append(query)
         self._ids = tuple(sorted(self._queries))
@@ -87,12 +92,25 @@ class A2DSentences(MaskedReader):
     def video(self, video_id: str) -> VideoRef:
         """The frames of a clip, named from 00001 as the annotations are."""
         self._queries_of(video_id)
-        path = self._clips / f"{safe_name(video_id, self._queries_path, 'video id')}.mp4"
+        safe_name(video_id, self._queries_path, "video id")
+        path = self.checked(spelled(self._clips, f"{video_id}.mp4"), self._clips)
         info = self._cache.info(path)
         if info.frames == 0:
             raise InputError(path, "no frames", "a video file", "restore the file")
         names = tuple(f"{number:05d}" for number in range(1, info.frames + 1))
         return VideoRef(video_id, names, (path,) * info.frames, info.height, info.width)
+
+    def annotated_video(self, video_id: str) -> VideoRef:
+        """The frames that have an annotation file."""
+        self._queries_of(video_id)
+        files = self.annotation_files(safe_name(video_id, self._queries_path, "video id"))
+        masks = next((mask for path in files for mask in read_instances(path).values()), None)
+        if masks is None:
+            raise InputError(
+                self._instances / video_id, "no masks", _MASKS_LAYOUT, "restore the clip"
+            )
+        names = tuple(path.stem for path in files)
+        return VideoRef(video_id, names, tuple(files), *masks.shape)
 
     def expressions(self, video_id: str) -> Sequence[Expression]:
         """A sentence an instance. Raises InputError if one is empty or too long."""
@@ -111,16 +129,22 @@ class A2DSentences(MaskedReader):
         """One decoded frame. Raises InputError if the clip is broken."""
         return self._cache.frame(video.paths[index], index)
 
-    def annotation_files(self, video: VideoRef) -> list[Path]:
-        """The annotation files of a video, sorted; none where it has no folder of them.
+    def annotation_files(self, video_id: str) -> list[Path]:
+        """The annotation files of a video, in order; none where it has no folder of them.
 
         Raises:
             InputError: the folder is a file, or may not be read.
         """
-        folder, expected = self._instances / video.id, f"the annotations of video {video.id}"
+        folder = spelled(self._instances, video_id)
+        expected = f"the annotations of video {video_id}"
         if status(folder, expected) is None:
             return []
-        return [folder / name for name in names_in(folder, expected) if name.endswith(".h5")]
+        names = names_in(folder, expected)
+        return [
+            self.checked(folder / name, self._instances)
+            for name in names
+            if name.lower().endswith(".h5")
+        ]
 
     def rows(self) -> tuple[int, int]:
         """Rows of the annotation text, of all splits, and how many of them are dropped."""
@@ -131,7 +155,8 @@ class A2DSentences(MaskedReader):
         self, video: VideoRef, expression: Expression, index: FrameIndex
     ) -> NDArray[np.bool_] | None:
         """The mask of the instance [1, H, W]; None where the frame is not annotated."""
-        path = self._instances / video.id / f"{video.frames[index]}.h5"
+        folder = spelled(self._instances, video.id)
+        path = self.checked(spelled(folder, f"{video.frames[index]}.h5"), self._instances)
         if status(path, _MASKS_LAYOUT) is None:
             return None
         masks = read_instances(path)
@@ -157,7 +182,7 @@ class A2DSentences(MaskedReader):
         return self._queries[video_id]
 
     def _videos_of_split(self) -> set[str]:
-        path = self.root / "Release" / "videoset.csv"
+        path = self.checked(self.root / "Release" / "videoset.csv")
         rows = read_csv_rows(path, "CSV without header: vid, label, start, end, ..., subset")
         for number, row in enumerate(rows, start=1):
             if len(row) < 9:
@@ -165,19 +190,22 @@ class A2DSentences(MaskedReader):
                     path, f"{len(row)} columns in row {number}", "9 columns", "mend the row"
                 )
         videos = {row[0].strip() for row in rows if row[8].strip() == SUBSETS[self.split]}
-        return videos - (read_ids(self._texts / "a2d_missed_videos.txt") or frozenset())
+        missed = read_ids(self.checked(self._texts / "a2d_missed_videos.txt"))
+        return videos - (missed or frozenset())
 
 
 def read_queries(path: Path) -> list[Query]:
-    """The rows of the annotation text, without the one whose instance is '1 (copy)'.
+    """The rows of the annotation text, without the one whose instance is '1 (copy)', and without
+    those that repeat another.
 
     Raises:
-        InputError: the file is missing, its header is another, or an instance is no number.
+        InputError: the file is missing, its header is another, an instance is no number, or two
+            rows give one instance two sentences.
     """
     rows = read_csv_rows(path, _QUERIES_LAYOUT)
     if not rows or [name.strip() for name in rows[0][:3]] != ["video_id", "instance_id", "query"]:
         raise InputError(path, "another header", _QUERIES_LAYOUT, "restore the file")
-    queries = []
+    queries: dict[tuple[str, int], Query] = {}
     for number, row in enumerate(rows[1:], start=2):
         instance = row[1].strip() if len(row) > 2 else ""
         if instance == "1 (copy)":
@@ -186,8 +214,17 @@ def read_queries(path: Path) -> list[Query]:
             raise InputError(
                 path, f"row {number} is {','.join(row)[:60]!r}", _QUERIES_LAYOUT, "mend the row"
             )
-        queries.append(Query(row[0].strip(), instance, row[2]))
-    return queries
+        query = Query(row[0].strip(), instance, row[2])
+        known = queries.setdefault((query.video, int(instance)), query)
+        if known.text.split() != query.text.split():
+            raise InputError(
+                path,
+                f"row {number} gives instance {instance} of {query.video} another sentence,"
+                f" {query.text!r:.60}",
+                f"one sentence an instance; {_QUERIES_LAYOUT}",
+                "take one of the rows out",
+            )
+    return list(queries.values())
 
 
 def odd_instances(path: Path) -> str:
@@ -227,10 +264,14 @@ def _arrays(path: Path) -> tuple[list[int], NDArray[np.bool_]]:
     """Instances [N], and masks [N or more, W, H]."""
     expected, remedy = _MASKS_LAYOUT, "restore the file"
     try:
+        check_regular(path, expected)
         with h5py.File(path, "r") as file:
-            instances = np.atleast_1d(np.asarray(file["instance"]).squeeze()).astype(int).tolist()
-            masks = np.asarray(file["reMask"]).astype(bool)
-    except (OSError, KeyError, ValueError, TypeError) as error:
+            listed = np.atleast_1d(stored_array(file, "instance").squeeze())
+            instances = listed.astype(int).tolist()
+            masks = stored_array(file, "reMask").astype(bool)
+    except InputError:
+        raise
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, MemoryError) as error:
         if not is_files_fault(error):
             raise
         raise InputError(path, f"not readable ({error})", expected, remedy) from error

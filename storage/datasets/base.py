@@ -13,13 +13,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.config import Links
+from pipeline.davis import VOID
 from pipeline.errors import InputError
 from pipeline.geometry import masks_to_boxes
 from pipeline.ports import Image
 from pipeline.types import Expression, FrameIndex, VideoRef
-from storage.datasets.files import is_folder, status
+from storage.datasets.files import is_folder, names_in, status
 from storage.datasets.numbers import is_number
-from storage.files.images import read_image, read_mask
+from storage.files.images import image_size, read_image, read_mask
+from storage.files.listing import spelled
 from storage.files.names import check_inside
 
 
@@ -30,6 +33,8 @@ class MaskedReader(ABC):
         name: the data set's name in sample keys.
         root: its folder.
         split: such as ``train``.
+        links: ``follow`` reads through links wherever they lead; ``inside`` refuses those that
+            lead out of the data set, as one from a source that is not trusted may have them.
 
     Raises:
         InputError: the root is no folder, or lies in one that may not be entered.
@@ -37,7 +42,7 @@ class MaskedReader(ABC):
 
     in_order: bool = False
 
-    def __init__(self, name: str, root: Path, split: str) -> None:
+    def __init__(self, name: str, root: Path, split: str, links: Links = "follow") -> None:
         expected = f"the root folder of data set {name}"
         if not is_folder(root, expected):
             missing = not root.exists()
@@ -46,6 +51,40 @@ class MaskedReader(ABC):
         self.name = name
         self.root = root
         self.split = split
+        self.links = links
+
+    def within(self, *areas: Path) -> tuple[Path, ...] | None:
+        """The folders in which links may end: the root, and layout folders that the user may have
+        linked in as a whole; None for any."""
+        return None if self.links == "follow" else (self.root, *areas)
+
+    def checked(self, path: Path, *areas: Path) -> Path:
+        """A path whose links, and those of its folder, may be followed.
+
+        Raises:
+            InputError: a link leads out of the data set, and ``links`` is ``inside``.
+        """
+        for place in (path.parent, path):
+            check_inside(place, self.within(*areas))
+        return path
+
+    def annotated_video(self, video_id: str) -> VideoRef:
+        """A video as its truth alone tells of it: no frame is opened, and none need be there.
+
+        Raises:
+            InputError: the truth says nothing of its frames or their size.
+        """
+        raise InputError(
+            self.root,
+            f"no truth that tells the frames of {video_id}",
+            "frames, or truth with their names and size",
+            "restore the frames",
+        )
+
+    def mask_file(self, folder: Path, frame: str) -> Path:
+        """The index mask of a frame in a video's folder, whether or not it is there. Raises as
+        :meth:`checked`; the folder of all annotations may be linked in as a whole."""
+        return self.checked(spelled(folder, f"{frame}.png"), folder.parent)
 
     @abstractmethod
     def video_ids(self) -> Sequence[str]:
@@ -79,6 +118,10 @@ class MaskedReader(ABC):
         union: NDArray[np.bool_] = np.logical_or.reduce(masks, axis=0)
         return union
 
+    def void(self, video: VideoRef, index: FrameIndex) -> NDArray[np.bool_] | None:
+        """The pixels [H, W] that no figure counts; None for none."""
+        return None
+
     def boxes(
         self, video: VideoRef, expression: Expression, index: FrameIndex
     ) -> NDArray[np.float32] | None:
@@ -89,8 +132,26 @@ class MaskedReader(ABC):
         return masks_to_boxes(masks[masks.any(axis=(1, 2))])
 
 
+def mask_names(folder: Path) -> list[str]:
+    """The names of the index masks in a video's folder, in natural order.
+
+    Raises:
+        InputError: the folder is missing or may not be read, or has none.
+    """
+    expected = "a palette PNG a frame"
+    names = [name for name in names_in(folder, expected) if name.lower().endswith(".png")]
+    if not names:
+        raise InputError(folder, "no masks", expected, "restore the folder", missing=True)
+    return names
+
+
+def annotated_size(folder: Path) -> tuple[int, int]:
+    """H and W of the index masks in a video's folder. Raises InputError if it has none."""
+    return image_size(folder / mask_names(folder)[0])
+
+
 def palette_masks(
-    path: Path, object_ids: Sequence[str], size: tuple[int, int], within: Sequence[Path]
+    path: Path, object_ids: Sequence[str], size: tuple[int, int]
 ) -> NDArray[np.bool_] | None:
     """The masks [n, H, W] of objects in an index mask; None if there is no such file.
 
@@ -98,33 +159,41 @@ def palette_masks(
         path: the file.
         object_ids: numbers in 1..255.
         size: (H, W) of the frame.
-        within: folders that it must lie in once links are followed.
 
     Raises:
-        InputError: the file is broken or of another size, lies elsewhere, or an id is not a number
-            in 1..255.
+        InputError: the file is broken or of another size, or an id is not a number in 1..255.
         OSError: the file cannot be read for a reason that may pass.
     """
-    numbers = []
+    numbers: list[int] = []
     for object_id in object_ids:
         if not (is_number(object_id) and 1 <= int(object_id) <= 255):
             raise InputError(
                 path, f"object id {object_id[:80]!r}", "a number in 1..255", "mend the expression"
             )
         numbers.append(int(object_id))
-    found = status(path, "an index mask")
-    if found is None:
+    ids = index_mask(path, size)
+    if ids is None:
         return None
-    ids = _index_mask(path, size, found.st_mtime_ns, tuple(within))
     return np.equal(ids[None], np.array(numbers, dtype=np.uint8)[:, None, None])
 
 
+def void_of(path: Path, size: tuple[int, int]) -> NDArray[np.bool_] | None:
+    """The pixels [H, W] of an index mask that hold DAVIS's value for void; None where none does, or
+    there is no such file. Raises as :func:`palette_masks`."""
+    ids = index_mask(path, size)
+    void = None if ids is None else ids == VOID
+    return void if void is not None and void.any() else None
+
+
+def index_mask(path: Path, size: tuple[int, int]) -> NDArray[np.uint8] | None:
+    """An index mask [H, W], not to be written to; None if there is no such file."""
+    found = status(path, "an index mask")
+    return None if found is None else _index_mask(path, size, found.st_mtime_ns)
+
+
 @lru_cache(maxsize=16)
-def _index_mask(
-    path: Path, size: tuple[int, int], changed: int, within: tuple[Path, ...]
-) -> NDArray[np.uint8]:
+def _index_mask(path: Path, size: tuple[int, int], changed: int) -> NDArray[np.uint8]:
     """The expressions of a video ask for the same masks one after the other."""
-    check_inside(path, [area.resolve() for area in within])
     ids = read_mask(path, size)
     ids.setflags(write=False)
     return ids

@@ -188,7 +188,7 @@ def _check_truth(
 
 def _annotation_files(reader: A2DSentences, video: VideoRef, check: DatasetCheck) -> list[Path]:
     try:
-        return reader.annotation_files(video)
+        return reader.annotation_files(video.id)
     except _PROBLEMS as error:
         check.add(error, video.id)
         return []

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from pipeline.errors import InputError
 from storage.files.images import is_files_fault
+from storage.files.listing import data_names
+from storage.files.text_files import read_text_file
 
 REMEDY = "restore the folder or mend its rights"
 
@@ -33,7 +35,7 @@ def listing(folder: Path, expected: str, remedy: str = REMEDY) -> Iterator[None]
 
 
 def names_in(folder: Path, expected: str, remedy: str = REMEDY) -> list[str]:
-    """The names in a folder, sorted.
+    """The names in a folder, in natural order; hidden and foreign ones are left out.
 
     ``Path.glob`` takes a folder that may not be read for an empty one.
 
@@ -47,7 +49,7 @@ def names_in(folder: Path, expected: str, remedy: str = REMEDY) -> list[str]:
         OSError: it cannot be listed for a reason that may pass.
     """
     with listing(folder, expected, remedy):
-        return sorted(entry.name for entry in os.scandir(folder))
+        return data_names(folder)
 
 
 def status(path: Path, expected: str) -> os.stat_result | None:
@@ -85,13 +87,7 @@ def read_ids(path: Path) -> frozenset[str] | None:
         InputError: the file is not readable or not UTF-8.
         OSError: it cannot be read for a reason that may pass.
     """
-    try:
-        return frozenset(path.read_text(encoding="utf-8").split())
-    except FileNotFoundError:
+    expected = "ids in UTF-8, or no such file"
+    if status(path, expected) is None:
         return None
-    except (OSError, UnicodeDecodeError) as error:
-        if not is_files_fault(error):
-            raise
-        raise InputError(
-            path, f"not readable ({error})", "ids in UTF-8, or no such file", "mend the file"
-        ) from error
+    return frozenset(read_text_file(path, expected, "fix the file").split())

@@ -10,46 +10,31 @@
 from __future__ import annotations
 
 import logging
-import os
-import zlib
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import scipy.io
 from numpy.typing import NDArray
-from scipy.io.matlab import MatReadError
 
+from pipeline.config import Links
 from pipeline.errors import InputError
+from pipeline.file_names import composed
 from pipeline.types import Expression, FrameIndex, SampleKey, VideoRef
 from storage.datasets.base import MaskedReader
-from storage.datasets.files import REMEDY, listing, names_in, status
+from storage.datasets.files import REMEDY, is_folder, names_in, status
 from storage.datasets.frames import video_from_folder
 from storage.datasets.sentences import checked_sentence
 from storage.files.csv_files import read_csv_rows
-from storage.files.images import is_files_fault
+from storage.files.listing import spelled
+from storage.files.mat_files import read_mat_array
 from storage.files.names import safe_name
 
 logger = logging.getLogger(__name__)
 
 _LAYOUT = "CSV with a header: video, sentence"
 _MASKS_LAYOUT = "a MATLAB file with part_mask [H, W, T]"
-
-_DAMAGE = (
-    ArithmeticError,
-    EOFError,
-    LookupError,
-    MatReadError,
-    NotImplementedError,
-    OSError,
-    TypeError,
-    UnboundLocalError,
-    ValueError,
-    zlib.error,
-)
-"""What SciPy raises for files cut short or with wrong bytes, and for MATLAB 7.3's HDF5."""
 
 
 class JHMDBSentences(MaskedReader):
@@ -63,19 +48,22 @@ class JHMDBSentences(MaskedReader):
     Args:
         root: the data set's folder.
         split: ``test``.
+        links: as of :class:`MaskedReader`.
 
     Raises:
         InputError: a folder or the text file is missing or malformed.
     """
 
-    def __init__(self, root: Path, split: str) -> None:
-        super().__init__("jhmdb", root, split)
+    def __init__(self, root: Path, split: str, links: Links = "follow") -> None:
+        super().__init__("jhmdb", root, split, links)
         self._texts = root / "jhmdb_annotation.txt"
         self._frames = root / "Rename_Images"
         if split != "test":
             raise InputError(root, f"split {split!r}", "test, the only one", "give --split test")
         self._sentences: dict[str, list[str]] = defaultdict(list)
-        for number, row in enumerate(read_csv_rows(self._texts, _LAYOUT)[1:], start=2):
+        for number, row in enumerate(
+            read_csv_rows(self.checked(self._texts), _LAYOUT)[1:], start=2
+        ):
             if len(row) < 2:
                 raise InputError(
                     self._texts, f"row {number} is {str(row)[:200]}", _LAYOUT, "mend the row"
@@ -93,8 +81,20 @@ class JHMDBSentences(MaskedReader):
         """All frames of a video. Raises InputError if there are none or one is misshapen."""
         self._sentences_of(video_id)
         safe_name(video_id, self._texts, "video id")
-        folder = self._frames / self._action(video_id) / video_id
-        return video_from_folder(video_id, folder, (self.root, self._frames))
+        folder = spelled(self._frames / self._action(video_id), video_id)
+        return video_from_folder(video_id, folder, self.within(self._frames))
+
+    def annotated_video(self, video_id: str) -> VideoRef:
+        """The frames that have a mask, named from 00001 as the frames are."""
+        self._sentences_of(video_id)
+        path = self._masks_file(safe_name(video_id, self._texts, "video id"))
+        if status(path, _MASKS_LAYOUT) is None:
+            raise InputError(
+                path, "no such file", _MASKS_LAYOUT, "restore the frames", missing=True
+            )
+        height, width, frames = _puppet_masks(path).shape
+        names = tuple(f"{number:05d}" for number in range(1, frames + 1))
+        return VideoRef(video_id, names, (path,) * frames, height, width)
 
     def expressions(self, video_id: str) -> Sequence[Expression]:
         """The sentences of a video. Raises InputError if one is empty or too long."""
@@ -111,8 +111,7 @@ class JHMDBSentences(MaskedReader):
         self, video: VideoRef, expression: Expression, index: FrameIndex
     ) -> NDArray[np.bool_] | None:
         """The actor's mask [1, H, W]; None past the end of the masks, or where there are none."""
-        folder = self.root / "puppet_mask" / self._action(video.id) / video.id
-        path = folder / "puppet_mask.mat"
+        path = self._masks_file(video.id)
         if status(path, _MASKS_LAYOUT) is None:
             return None
         masks = _puppet_masks(path)
@@ -125,10 +124,28 @@ class JHMDBSentences(MaskedReader):
             )
         return masks[None, :, :, index] if index < masks.shape[2] else None
 
+    def _masks_file(self, video_id: str) -> Path:
+        top = self.root / "puppet_mask"
+        folder = spelled(top / self._masks_action(video_id), video_id)
+        return self.checked(spelled(folder, "puppet_mask.mat"), top)
+
+    def _masks_action(self, video_id: str) -> str:
+        """The action of a video, of the masks' folders where no frames are there."""
+        action, top = self._action(video_id), self.root / "puppet_mask"
+        expected = "masks by action"
+        if action != "*" or not is_folder(top, expected):
+            return action
+        names = names_in(top, expected)
+        return next((name for name in names if spelled(top / name, video_id).is_dir()), action)
+
     def _actions_of_videos(self) -> dict[str, str]:
         """Video -> action; notes the actions whose folders cannot be read."""
-        with listing(self._frames, "frames by action", f"{REMEDY}, or check --root"):
-            actions = sorted(entry.name for entry in os.scandir(self._frames) if entry.is_dir())
+        expected = "frames by action"
+        masks_alone = is_folder(self.root / "puppet_mask", expected)
+        if masks_alone and status(self._frames, expected) is None:
+            return {}
+        names = names_in(self._frames, expected, f"{REMEDY}, or check --root")
+        actions = [name for name in names if is_folder(self._frames / name, expected)]
         found: dict[str, str] = {}
         for action in actions:
             try:
@@ -139,13 +156,15 @@ class JHMDBSentences(MaskedReader):
         return found
 
     def _videos_of(self, action: str) -> list[str]:
-        return names_in(self._frames / action, f"the videos of action {action}")
+        names = names_in(self._frames / action, f"the videos of action {action}")
+        return [composed(name) for name in names]
 
     def _action(self, video_id: str) -> str:
-        """The folder of a video, * if it is in none; InputError if it may be in a closed one."""
-        if video_id in self._actions:
-            return self._actions[video_id]
-        return next((name for name in self._unlisted if video_id in self._videos_of(name)), "*")
+        """The action of a video, * if it is in none; InputError if it may be in a closed one."""
+        name = composed(video_id)
+        if name in self._actions:
+            return self._actions[name]
+        return next((action for action in self._unlisted if name in self._videos_of(action)), "*")
 
     def _sentences_of(self, video_id: str) -> list[str]:
         if video_id not in self._ids:
@@ -161,15 +180,10 @@ class JHMDBSentences(MaskedReader):
 @lru_cache(maxsize=4)
 def _puppet_masks(path: Path) -> NDArray[np.bool_]:
     """All masks of a video, [H, W, T]."""
-    remedy = "restore the file"
-    try:
-        masks = np.asarray(scipy.io.loadmat(path)["part_mask"]).astype(bool)
-    except _DAMAGE as error:
-        if not is_files_fault(error):
-            raise
-        raise InputError(path, f"not readable ({error})", _MASKS_LAYOUT, remedy) from error
+    masks = read_mat_array(path, "part_mask", _MASKS_LAYOUT).astype(bool)
     # MATLAB drops the last axis of a single frame.
     masks = masks[:, :, None] if masks.ndim == 2 else masks
     if masks.ndim != 3:
-        raise InputError(path, f"part_mask {masks.shape}", _MASKS_LAYOUT, remedy)
+        found = f"part_mask {masks.shape}"
+        raise InputError(path, found, _MASKS_LAYOUT, "restore the file")
     return masks

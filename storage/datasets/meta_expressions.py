@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.config import Links
 from pipeline.errors import InputError
 from pipeline.types import Expression, SampleKey, VideoRef
 from storage.datasets.base import MaskedReader
 from storage.datasets.files import names_in, status
-from storage.datasets.frames import SUFFIXES, video_from_folder
+from storage.datasets.frames import frame_files, video_from_folder
 from storage.datasets.sentences import checked_sentence, expression_order
 from storage.files.json_files import list_at, object_at, read_json_object
+from storage.files.listing import spelled
 from storage.files.names import safe_name
 
 INDEX = "meta_expressions.json"
@@ -29,13 +31,16 @@ class IndexedReader(MaskedReader):
         split: its name, one component of a path.
         index_path: the index of the split.
         layout: where an index should be, for the message.
+        links: as of :class:`MaskedReader`.
 
     Raises:
         InputError: the root or the index is missing, or the index is malformed.
     """
 
-    def __init__(self, name: str, root: Path, split: str, index_path: str, layout: str) -> None:
-        super().__init__(name, root, split)
+    def __init__(
+        self, name: str, root: Path, split: str, index_path: str, layout: str, links: Links
+    ) -> None:
+        super().__init__(name, root, split, links)
         safe_name(split, root, "split")
         self.index_path = root / index_path.format(split=split)
         self._frames = root / split / "JPEGImages"
@@ -53,7 +58,7 @@ class IndexedReader(MaskedReader):
                 remedy,
                 missing=True,
             )
-        self._videos = read_videos(self.index_path, INDEX_LAYOUT)
+        self._videos = read_videos(self.checked(self.index_path), INDEX_LAYOUT)
         self._ids = tuple(sorted(self._videos))
 
     def video_ids(self) -> Sequence[str]:
@@ -76,9 +81,9 @@ class IndexedReader(MaskedReader):
         Raises:
             InputError: the video's folder is missing or may not be read.
         """
-        folder = self._frames / safe_name(video_id, self.index_path, "video id")
-        files = map(folder.joinpath, names_in(folder, f"the frames of video {video_id}"))
-        there = {path.stem: path for path in files if path.suffix.lower() in SUFFIXES}
+        safe_name(video_id, self.index_path, "video id")
+        folder = spelled(self._frames, video_id)
+        there = frame_files(video_id, folder, self.within(self._frames))
         names = [str(name) for name in self.frame_names(video_id)]
         return [there.get(name, folder / f"{name}.jpg") for name in names]
 
@@ -86,8 +91,21 @@ class IndexedReader(MaskedReader):
         """The frames that the index lists. Raises InputError if any is missing or misshapen."""
         names = self.frame_names(video_id)
         return video_from_folder(
-            video_id, self._frames / video_id, (self.root, self._frames), names
+            video_id,
+            spelled(self._frames, video_id),
+            self.within(self._frames),
+            names,
+            self.index_path,
         )
+
+    def annotated_video(self, video_id: str) -> VideoRef:
+        """The frames that the index lists, of the size that the masks have."""
+        names = self.frame_names(video_id)
+        for name in names:
+            safe_name(name, self.index_path, "frame name")
+        folder = self._frames / video_id
+        paths = tuple(folder / f"{name}.jpg" for name in names)
+        return VideoRef(video_id, tuple(names), paths, *self._annotated_size(video_id))
 
     def expressions(self, video_id: str) -> Sequence[Expression]:
         """The expressions of a video, in the order of their ids.
@@ -103,6 +121,10 @@ class IndexedReader(MaskedReader):
             self._expression(video_id, name, entries[name])
             for name in sorted(entries, key=expression_order)
         ]
+
+    @abstractmethod
+    def _annotated_size(self, video_id: str) -> tuple[int, int]:
+        """H and W of a video's masks. Raises InputError if it has none."""
 
     @abstractmethod
     def _object_ids(self, video_id: str, entry: Mapping[str, Any], what: str) -> tuple[str, ...]:

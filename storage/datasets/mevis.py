@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.coco import decode_rle
+from pipeline.config import Links
 from pipeline.errors import InputError, PseudoLabelError
 from pipeline.types import Expression, FrameIndex, VideoRef
 from storage.datasets.files import status
@@ -36,14 +37,15 @@ class MeViS(IndexedReader):
     Args:
         root: the data set's folder.
         split: ``train``, ``valid_u`` or ``valid``; the last has no masks.
+        links: as of :class:`MaskedReader`.
 
     Raises:
         InputError: the root or the split is missing, or its index is malformed.
     """
 
-    def __init__(self, root: Path, split: str) -> None:
+    def __init__(self, root: Path, split: str, links: Links = "follow") -> None:
         layout = f"the MeViS layout, <root>/<split>/{INDEX}"
-        super().__init__("mevis", root, split, "{split}/" + INDEX, layout)
+        super().__init__("mevis", root, split, "{split}/" + INDEX, layout, links)
         self._masks_path = root / split / "mask_dict.json"
         self._masks: dict[str, Any] | None = None
 
@@ -59,6 +61,16 @@ class MeViS(IndexedReader):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_masks": None}
 
+    def _annotated_size(self, video_id: str) -> tuple[int, int]:
+        names = [name for item in self.expressions(video_id) for name in item.object_ids]
+        for name in names:
+            for rle in self._rles(name):
+                if rle is not None:
+                    return self._decoded(rle, f"annotation {name}").shape
+        raise InputError(
+            self._masks_path, f"no mask of video {video_id}", _MASKS_LAYOUT, "restore the frames"
+        )
+
     def _object_ids(self, video_id: str, entry: Mapping[str, Any], what: str) -> tuple[str, ...]:
         if entry.get("anno_id") is None:
             return ()
@@ -66,27 +78,35 @@ class MeViS(IndexedReader):
         return tuple(str(name) for name in names)
 
     def _mask(self, name: str, index: FrameIndex, size: tuple[int, int]) -> NDArray[np.bool_]:
-        if self._masks is None:
-            self._masks = read_json_object(self._masks_path, _MASKS_LAYOUT, _MOST_MASK_BYTES)
         what = f"annotation {name}"
-        frames = list_at(self._masks.get(name), self._masks_path, what, _MASKS_LAYOUT)
+        frames = self._rles(name)
         # A list shorter than the video says nothing of the frames past its end but that the
         # annotators found the object in none.
         rle = frames[index] if index < len(frames) else None
         if rle is None:
             return np.zeros(size, dtype=np.bool_)
-        remedy = "restore the file"
-        try:
-            mask = decode_rle(rle)
-        except PseudoLabelError as error:
-            raise InputError(
-                self._masks_path, f"frame {index} of {what}: {error}", _MASKS_LAYOUT, remedy
-            ) from error
+        mask = self._decoded(rle, f"frame {index} of {what}")
         if mask.shape != size:
             raise InputError(
                 self._masks_path,
                 f"frame {index} of {what} is {mask.shape[0]} x {mask.shape[1]} pixels",
                 f"{size[0]} x {size[1]}, as the frame",
-                remedy,
+                "restore the file",
             )
         return mask
+
+    def _rles(self, name: str) -> list[Any]:
+        """The RLE, or null, of each listed frame."""
+        if self._masks is None:
+            path = self.checked(self._masks_path)
+            self._masks = read_json_object(path, _MASKS_LAYOUT, _MOST_MASK_BYTES)
+        found = self._masks.get(name)
+        return list_at(found, self._masks_path, f"annotation {name}", _MASKS_LAYOUT)
+
+    def _decoded(self, rle: Any, what: str) -> NDArray[np.bool_]:
+        try:
+            return decode_rle(rle)
+        except PseudoLabelError as error:
+            raise InputError(
+                self._masks_path, f"{what}: {error}", _MASKS_LAYOUT, "restore the file"
+            ) from error

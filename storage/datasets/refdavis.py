@@ -21,15 +21,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.config import Links
 from pipeline.errors import InputError
 from pipeline.types import Expression, FrameIndex, SampleKey, VideoRef
-from storage.datasets.base import MaskedReader, palette_masks
+from storage.datasets.base import MaskedReader, annotated_size, mask_names, palette_masks, void_of
 from storage.datasets.files import is_folder, read_ids
 from storage.datasets.frames import video_from_folder
 from storage.datasets.refytvos import RefYouTubeVOS
 from storage.datasets.sentences import checked_sentence
-from storage.files.images import is_files_fault
+from storage.files.listing import spelled
 from storage.files.names import safe_name
+from storage.files.text_files import read_text_file
 
 ANNOTATION_SETS = (
     ("Davis17_annot1.txt", "utf-8"),
@@ -82,7 +84,7 @@ _LINE = re.compile(r'^\s*(\S+)\s+(\d+)\s+"(.*)"\s*$')
 _LINE_LAYOUT = 'lines such as: bear 1 "a brown bear"'
 
 
-def open_refdavis(root: Path, split: str) -> MaskedReader:
+def open_refdavis(root: Path, split: str, links: Links = "follow") -> MaskedReader:
     """The reader of whichever form lies under the root.
 
     Raises:
@@ -93,9 +95,9 @@ def open_refdavis(root: Path, split: str) -> MaskedReader:
         " Ref-YouTube-VOS layout (meta_expressions and the splits)"
     )
     if is_folder(root / "davis_text_annotations", expected):
-        return RefDAVIS(root, split)
+        return RefDAVIS(root, split, links)
     if is_folder(root / "meta_expressions", expected) or not root.is_dir():
-        return RefYouTubeVOS(root, split, name="refdavis")
+        return RefYouTubeVOS(root, split, links, name="refdavis")
     found = "neither davis_text_annotations nor meta_expressions"
     raise InputError(root, found, expected, "check --root")
 
@@ -106,20 +108,21 @@ class RefDAVIS(MaskedReader):
     Args:
         root: holds ``DAVIS`` and ``davis_text_annotations``.
         split: ``train`` or ``valid``.
+        links: as of :class:`MaskedReader`.
 
     Raises:
         InputError: a folder or a text file is missing, or a line of one is malformed.
     """
 
-    def __init__(self, root: Path, split: str) -> None:
-        super().__init__("refdavis", root, split)
+    def __init__(self, root: Path, split: str, links: Links = "follow") -> None:
+        super().__init__("refdavis", root, split, links)
         if split not in ("train", "valid"):
             raise InputError(root, f"split {split!r}", "train or valid", "check --split")
         self._frames = root / "DAVIS" / "JPEGImages" / "480p"
         self._annotations = root / "DAVIS" / "Annotations_unsupervised" / "480p"
         self._texts = root / "davis_text_annotations"
         expected = "the frames of DAVIS 2017"
-        if not is_folder(self._frames, expected):
+        if not (is_folder(self._frames, expected) or is_folder(self._annotations, expected)):
             raise InputError(self._frames, "no such folder", expected, "check --root", missing=True)
         # video -> object id -> annotation set -> sentence
         self._sentences: dict[str, dict[str, dict[int, str]]] = defaultdict(dict)
@@ -135,8 +138,18 @@ class RefDAVIS(MaskedReader):
     def video(self, video_id: str) -> VideoRef:
         """All frames of a video. Raises InputError if there are none or one is misshapen."""
         self._objects(video_id)
-        folder = self._frames / safe_name(video_id, self._texts, "video id")
-        return video_from_folder(video_id, folder, (self.root, self._frames))
+        safe_name(video_id, self._texts, "video id")
+        return video_from_folder(
+            video_id, spelled(self._frames, video_id), self.within(self._frames)
+        )
+
+    def annotated_video(self, video_id: str) -> VideoRef:
+        """The frames that have an index mask."""
+        self._objects(video_id)
+        folder = spelled(self._annotations, safe_name(video_id, self._texts, "video id"))
+        names = tuple(Path(name).stem for name in mask_names(folder))
+        paths = tuple(self._frames / video_id / f"{name}.jpg" for name in names)
+        return VideoRef(video_id, names, paths, *annotated_size(folder))
 
     def expressions(self, video_id: str) -> Sequence[Expression]:
         """Up to four expressions an object, one of each annotation set.
@@ -163,9 +176,13 @@ class RefDAVIS(MaskedReader):
         self, video: VideoRef, expression: Expression, index: FrameIndex
     ) -> NDArray[np.bool_] | None:
         """The mask of the object [1, H, W]; None without a mask file."""
-        path = self._annotations / video.id / f"{video.frames[index]}.png"
-        within = (self.root, self._annotations)
-        return palette_masks(path, expression.object_ids, (video.height, video.width), within)
+        path = self.mask_file(spelled(self._annotations, video.id), video.frames[index])
+        return palette_masks(path, expression.object_ids, (video.height, video.width))
+
+    def void(self, video: VideoRef, index: FrameIndex) -> NDArray[np.bool_] | None:
+        """The pixels [H, W] whose value is 255."""
+        path = self.mask_file(spelled(self._annotations, video.id), video.frames[index])
+        return void_of(path, (video.height, video.width))
 
     def _objects(self, video_id: str) -> dict[str, dict[int, str]]:
         if video_id not in self._ids:
@@ -178,20 +195,11 @@ class RefDAVIS(MaskedReader):
         return self._sentences[video_id]
 
     def _read_texts(self, number: int, path: Path, encoding: str) -> None:
-        try:
-            # Not splitlines: Latin-1 has a character that it takes for the end of a line.
-            lines = path.read_text(encoding=encoding).split("\n")
-        except FileNotFoundError as error:
-            raise InputError(
-                path, "no such file", _LINE_LAYOUT, "restore the file", missing=True
-            ) from error
-        except (OSError, UnicodeDecodeError) as error:
-            if not is_files_fault(error):
-                raise
-            raise InputError(
-                path, f"not readable as {encoding} ({error})", _LINE_LAYOUT, "restore the file"
-            ) from error
-        for row, line in enumerate(lines, start=1):
+        text = read_text_file(
+            self.checked(path), _LINE_LAYOUT, "restore the file", encoding=encoding
+        )
+        # Not splitlines: Latin-1 has a character that it takes for the end of a line.
+        for row, line in enumerate(text.split("\n"), start=1):
             if not line.strip():
                 continue
             match = _LINE.match(line)

@@ -18,9 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.config import Links
 from pipeline.errors import InputError
+from pipeline.file_names import composed
 from pipeline.types import Expression, FrameIndex, VideoRef
-from storage.datasets.base import palette_masks
+from storage.datasets.base import annotated_size, palette_masks, void_of
 from storage.datasets.files import names_in, status
 from storage.datasets.meta_expressions import (
     INDEX,
@@ -29,6 +31,7 @@ from storage.datasets.meta_expressions import (
     read_videos,
 )
 from storage.files.json_files import object_at
+from storage.files.listing import spelled
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +44,7 @@ class RefYouTubeVOS(IndexedReader):
 
     Truth is read wherever ``Annotations`` has it, in any split. The published ``valid`` index has
     507 videos of which 202 are the split: the ids of the ``test`` index are left out, or, where
-    that file is gone, the ids without frames under ``valid/JPEGImages``.
+    that file is gone, the ids that have neither frames nor masks under ``valid``.
 
     An expression whose ``obj_id`` is not among the objects of ``meta.json`` is kept without an
     object, hence without truth, and a warning is logged.
@@ -49,15 +52,18 @@ class RefYouTubeVOS(IndexedReader):
     Args:
         root: the data set's folder.
         split: ``train``, ``valid`` or ``test``.
+        links: as of :class:`MaskedReader`.
         name: the data set's name in sample keys; the quirk of ``valid`` is that of ``refytvos``.
 
     Raises:
         InputError: the root or the split is missing, or its index is malformed.
     """
 
-    def __init__(self, root: Path, split: str, name: str = "refytvos") -> None:
+    def __init__(
+        self, root: Path, split: str, links: Links = "follow", name: str = "refytvos"
+    ) -> None:
         layout = f"the Ref-YouTube-VOS layout, <root>/meta_expressions/<split>/{INDEX}"
-        super().__init__(name, root, split, _INDEX_PATH, layout)
+        super().__init__(name, root, split, _INDEX_PATH, layout, links)
         self._annotations = root / split / "Annotations"
         self._objects_path = root / split / "meta.json"
         self._objects: dict[str, Any] | None = None
@@ -70,9 +76,18 @@ class RefYouTubeVOS(IndexedReader):
         """The masks of the objects [n, H, W]; None without an object or a mask file."""
         if not expression.object_ids:
             return None
-        path = self._annotations / video.id / f"{video.frames[index]}.png"
-        within = (self.root, self._annotations)
-        return palette_masks(path, expression.object_ids, (video.height, video.width), within)
+        path = self.mask_file(spelled(self._annotations, video.id), video.frames[index])
+        return palette_masks(path, expression.object_ids, (video.height, video.width))
+
+    def void(self, video: VideoRef, index: FrameIndex) -> NDArray[np.bool_] | None:
+        """The pixels [H, W] whose value is 255, of DAVIS in this layout; YouTube-VOS has none."""
+        if self.name != "refdavis":
+            return None
+        path = self.mask_file(spelled(self._annotations, video.id), video.frames[index])
+        return void_of(path, (video.height, video.width))
+
+    def _annotated_size(self, video_id: str) -> tuple[int, int]:
+        return annotated_size(spelled(self._annotations, video_id))
 
     def _object_ids(self, video_id: str, entry: Mapping[str, Any], what: str) -> tuple[str, ...]:
         value = entry.get("obj_id")
@@ -102,7 +117,7 @@ class RefYouTubeVOS(IndexedReader):
         path = self._objects_path
         if self._objects is None:
             there = status(path, _OBJECTS_LAYOUT) is not None
-            self._objects = read_videos(path, _OBJECTS_LAYOUT) if there else {}
+            self._objects = read_videos(self.checked(path), _OBJECTS_LAYOUT) if there else {}
         if video_id not in self._objects:
             return None
         entry = object_at(self._objects[video_id], path, f"video {video_id}", _OBJECTS_LAYOUT)
@@ -112,10 +127,13 @@ class RefYouTubeVOS(IndexedReader):
         test_index = self.root / _INDEX_PATH.format(split="test")
         ids = set(self._ids)
         expected = "the folders of valid's videos"
+        places = [self._frames, self._annotations]
+        there = [place for place in places if status(place, expected) is not None]
         if status(test_index, INDEX_LAYOUT) is not None:
             ids -= set(read_videos(test_index, INDEX_LAYOUT))
-        elif status(self._frames, expected) is not None:
-            ids &= set(names_in(self._frames, expected))
+        elif there:
+            named = {composed(name) for place in there for name in names_in(place, expected)}
+            ids = {name for name in ids if composed(name) in named}
         if len(ids) < len(self._ids):
             logger.info(
                 "%s: %d videos are not of split valid", self.index_path, len(self._ids) - len(ids)

@@ -5,6 +5,11 @@
     <root>/GroundTruth-SparseAnnotations/annotations/<split>/<P01_01>.json
     <root>/GroundTruth-SparseAnnotations/rgb_frames/<split>/<P01>/<P01_01>/<P01_01>_frame_<n>.jpg
     <root>/EPIC_100_train.csv and EPIC_100_validation.csv      narrations; one of them is enough
+    <root>/frame_mapping.json                                  {video: {frame of VISOR: of EPIC}};
+                                                               or in the folder of the annotations
+
+VISOR took its frames out of the videos anew and numbers them otherwise than EPIC-KITCHENS, whose
+numbers the narrations have; the mapping says which is which.
 
 A video is the annotated frames within a narration's span, two or more; its id is the narration's.
 Its expressions are "<object> used in the action of <narration>", one an object that two or more of
@@ -14,6 +19,7 @@ the frames show.
 from __future__ import annotations
 
 import logging
+import re
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
@@ -26,15 +32,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.config import Links
 from pipeline.errors import InputError
 from pipeline.types import Expression, FrameIndex, SampleKey, VideoRef
 from storage.datasets.base import MaskedReader
-from storage.datasets.files import is_folder, names_in
-from storage.datasets.frames import video_from_folder
+from storage.datasets.files import is_folder, names_in, status
+from storage.datasets.frames import SUFFIXES, video_from_folder
 from storage.datasets.numbers import is_number
 from storage.datasets.sentences import checked_sentence
 from storage.files.csv_files import read_csv_rows
 from storage.files.json_files import list_at, object_at, read_json_object
+from storage.files.listing import spelled
 from storage.files.names import is_safe_name, safe_name
 
 logger = logging.getLogger(__name__)
@@ -44,6 +52,9 @@ NARRATIONS = ("EPIC_100_train.csv", "EPIC_100_validation.csv")
 
 _COLUMNS = ("narration_id", "video_id", "start_frame", "stop_frame", "narration")
 _NARRATIONS_LAYOUT = f"CSV with the columns {', '.join(_COLUMNS)}"
+_MAPPING = "frame_mapping.json"
+_MAPPING_LAYOUT = '{"P01_01": {"P01_01_frame_0000000140.jpg": "frame_0000000139.jpg"}}'
+_NUMBER = re.compile(r"([0-9]{1,18})(\.\w+)?$")
 _MASKS_LAYOUT = '{"video_annotations": [{"image": {"name": ...}, "annotations": [{"name": ...}]}]}'
 
 Segments = list[Any]
@@ -65,13 +76,15 @@ class VISOR(MaskedReader):
     Args:
         root: the data set's folder, in which the narrations of EPIC-KITCHENS-100 lie too.
         split: ``train`` or ``val``.
+        links: as of :class:`MaskedReader`.
 
     Raises:
-        InputError: a folder or the narrations are missing or malformed.
+        InputError: a folder, the narrations or the mapping of the frames' numbers are missing or
+            malformed.
     """
 
-    def __init__(self, root: Path, split: str) -> None:
-        super().__init__("visor", root, split)
+    def __init__(self, root: Path, split: str, links: Links = "follow") -> None:
+        super().__init__("visor", root, split, links)
         safe_name(split, root, "split")
         sparse = root / "GroundTruth-SparseAnnotations"
         self._annotations = sparse / "annotations" / split
@@ -84,6 +97,7 @@ class VISOR(MaskedReader):
             if not is_folder(folder, layout):
                 remedy = "check --root and --split"
                 raise InputError(folder, "no such folder", layout, remedy, missing=True)
+        self._mapping = self._read_mapping(sparse)
         self._narrations = self._read_narrations()
         self._ids = tuple(sorted(self._narrations))
 
@@ -95,7 +109,7 @@ class VISOR(MaskedReader):
         """The annotated frames in the narration's span."""
         narration = self._narration(video_id)
         folder = self._frames / narration.video.split("_")[0] / narration.video
-        areas = (self.root, self._frames)
+        areas = self.within(self._frames)
         return video_from_folder(video_id, folder, areas, narration.frames)
 
     def expressions(self, video_id: str) -> Sequence[Expression]:
@@ -144,11 +158,44 @@ class VISOR(MaskedReader):
         return self._narrations[video_id]
 
     def _entities(self, video: str) -> dict[str, dict[str, Segments]]:
-        return _entities_by_frame(self._annotations / f"{video}.json")
+        return _entities_by_frame(
+            self.checked(spelled(self._annotations, f"{video}.json"), self._annotations)
+        )
+
+    def _read_mapping(self, sparse: Path) -> dict[str, Any]:
+        """Video -> name of a frame of VISOR -> name of the frame of EPIC-KITCHENS."""
+        places = [self.root / _MAPPING, sparse / _MAPPING]
+        found = next((path for path in places if status(path, _MAPPING_LAYOUT)), None)
+        if found is None:
+            raise InputError(
+                places[0],
+                "no such file",
+                f"VISOR's {_MAPPING}, without which narrations would be matched with wrong frames",
+                "take it from VISOR's download, and put it into the root",
+                missing=True,
+            )
+        self._mapping_path = self.checked(found)
+        return read_json_object(found, _MAPPING_LAYOUT)
+
+    def _epic_numbers(self, video: str) -> dict[str, int]:
+        """Name of a frame of VISOR without suffix -> its number in EPIC-KITCHENS."""
+        path, what = self._mapping_path, f"the frames of {video}"
+        if video not in self._mapping:
+            logger.warning("%s: nothing of %s; its narrations are left out", path, video)
+            return {}
+        numbers = {}
+        for name, value in object_at(self._mapping[video], path, what, _MAPPING_LAYOUT).items():
+            match = _NUMBER.search(value) if isinstance(value, str) else None
+            if match is None:
+                raise InputError(
+                    path, f"{name} of {video} is {value!r:.80}", _MAPPING_LAYOUT, "restore the file"
+                )
+            numbers[Path(name).stem] = int(match[1])
+        return numbers
 
     def _read_narrations(self) -> dict[str, _Narration]:
         paths = [self.root / name for name in NARRATIONS]
-        found = [path for path in paths if path.is_file()]
+        found = [self.checked(path) for path in paths if status(path, _NARRATIONS_LAYOUT)]
         if not found:
             raise InputError(
                 paths[0],
@@ -158,7 +205,7 @@ class VISOR(MaskedReader):
                 missing=True,
             )
         files = names_in(self._annotations, "a JSON file a video")
-        videos = [Path(name).stem for name in files if Path(name).suffix == ".json"]
+        videos = [Path(name).stem for name in files if Path(name).suffix.lower() == ".json"]
         frames = {video: self._annotated_frames(video) for video in videos}
         result = {}
         for path in found:
@@ -175,16 +222,18 @@ class VISOR(MaskedReader):
         return result
 
     def _annotated_frames(self, video: str) -> tuple[list[int], list[str]]:
-        """Numbers and names of the frame files of a video, by number."""
-        start = f"{video}_frame_"
-        numbers = {
-            name: name.removeprefix(start)
-            for name in self._frame_names(video)
-            if name.startswith(start)
-        }
-        numbered = sorted(
-            (int(number), name) for name, number in numbers.items() if is_number(number)
-        )
+        """Numbers in EPIC-KITCHENS and names of the frame files of a video, by number."""
+        names, numbers = self._frame_names(video), self._epic_numbers(video)
+        if numbers and (unknown := [name for name in names if name not in numbers]):
+            logger.warning(
+                "%s: does not have %d of the %d frames of %s, such as %s; they are left out",
+                self._mapping_path,
+                len(unknown),
+                len(names),
+                video,
+                unknown[0],
+            )
+        numbered = sorted((numbers[name], name) for name in names if name in numbers)
         return [number for number, _ in numbered], [name for _, name in numbered]
 
     def _frame_names(self, video: str) -> list[str]:
@@ -198,7 +247,8 @@ class VISOR(MaskedReader):
         except InputError as error:
             logger.warning("%s; its narrations are set aside", error)
         else:
-            return [name.removesuffix(".jpg") for name in files if name.endswith(".jpg")]
+            frames = (Path(name) for name in files)
+            return [path.stem for path in frames if path.suffix.lower() in SUFFIXES]
         try:
             return [name for name in self._entities(video) if is_safe_name(name)]
         except InputError as error:

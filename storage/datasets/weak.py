@@ -62,6 +62,10 @@ class WeakView:
             return self._reader.truth(video, expression, index)
         return None
 
+    def void(self, video: VideoRef, index: FrameIndex) -> NDArray[np.bool_] | None:
+        """The pixels [H, W] that no figure counts."""
+        return self._reader.void(video, index)
+
     def boxes(
         self, video: VideoRef, expression: Expression, index: FrameIndex
     ) -> NDArray[np.float32] | None:

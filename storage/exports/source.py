@@ -21,6 +21,7 @@ from pipeline.errors import InputError, StoreError
 from pipeline.ports import DatasetReader
 from pipeline.types import FrameIndex, FrameQuality, VideoRef
 from storage.arrays.masks import MaskStore
+from storage.files.images import is_upright_jpeg
 from storage.tables import open_table
 
 JPEG_QUALITY = 95
@@ -94,7 +95,7 @@ class ExportSource:
         frames, size = self.store.frames(video.id), self.store.size(video.id)
         if frames != video.frames or size != (video.height, video.width):
             raise StoreError(
-                f"{self.store.path / video.id}: {len(frames)} frames of {size[0]} x {size[1]}"
+                f"{self.store.place(video.id)}: {len(frames)} frames of {size[0]} x {size[1]}"
                 f" pixels; expected the {len(video)} of {video.height} x {video.width} that the"
                 " data set has; give the data set that the masks were made for"
             )
@@ -177,10 +178,11 @@ class QualityByVideo:
 def place_frame(reader: DatasetReader, video: VideoRef, index: int, out: Path) -> None:
     """A frame as a JPEG at a path: a hard link where that can be, else a copy.
 
-    Frames that are no JPEG (PNG folders, clips) are decoded and saved as one.
+    Frames that are no JPEG (PNG folders, clips), and those that a tag says to turn, are decoded and
+    saved as one without a tag: programs differ in whether they heed it.
     """
     source = video.paths[index]
-    if source.suffix.lower() not in (".jpg", ".jpeg"):
+    if source.suffix.lower() not in (".jpg", ".jpeg") or not is_upright_jpeg(source):
         image = Image.fromarray(reader.frame(video, FrameIndex(index)))
         image.save(out, format="JPEG", quality=JPEG_QUALITY, subsampling=0)
         return

@@ -11,14 +11,15 @@
 That layout gives a pixel to one object, and has no word for *unknown*. So a video's folder holds
 the expressions whose masks do not meet, the heavier first, and lists the frames that are known; an
 expression that would lose pixels to a heavier one, or that is known in other frames, has a folder
-of its own, ``<video>__e<expression>``. No mask loses a pixel, and no unknown frame teaches
-background.
+of its own, ``<video>__e<expression>``, or a shorter name where that is taken or too long. No mask
+loses a pixel, and no unknown frame teaches background.
 Letters: E expressions, T frames, H W pixels.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +30,9 @@ from pipeline.types import Expression, Status, VideoRef
 from storage.exports.json_stream import JsonStream
 from storage.exports.marked_folder import export_folder
 from storage.exports.source import ExportReport, ExportSource, place_frame
+from storage.files.checksums import bytes_digest
 from storage.files.images import write_index_mask
+from storage.files.names import MAX_NAME_BYTES
 
 CATEGORY = "others"
 """Loaders look categories up in YouTube-VOS's list, which has this one for whatever it is."""
@@ -70,6 +73,7 @@ def export_ytvos(source: ExportSource, out: Path) -> ExportReport:
         StoreError: there are no masks, or the store does not fit the data set.
     """
     report, split = ExportReport(), source.reader.split
+    names = _Names(source.store.videos())
     with export_folder(out, "ytvos") as folder:
         index = folder / "meta_expressions" / split
         index.mkdir(parents=True)
@@ -84,7 +88,7 @@ def export_ytvos(source: ExportSource, out: Path) -> ExportReport:
             objects.begin("videos", "{")
             for video in source.videos(report):
                 said = {item.key.expression: item for item in source.reader.expressions(video.id)}
-                for place in _folders(source, video, report):
+                for place in _folders(source, video, report, names):
                     shown = _write_folder(source, video, place, folder / split)
                     entry = _expressions_entry(source, video, place, said)
                     expressions.item(entry, key=place.name)
@@ -97,7 +101,9 @@ def export_ytvos(source: ExportSource, out: Path) -> ExportReport:
     return report
 
 
-def _folders(source: ExportSource, video: VideoRef, report: ExportReport) -> list[_Folder]:
+def _folders(
+    source: ExportSource, video: VideoRef, report: ExportReport, names: _Names
+) -> list[_Folder]:
     """The folders of a video: the shared one first, if it has samples."""
     samples = _samples(source, video.id)
     for expression in source.store.expressions(video.id):
@@ -127,10 +133,32 @@ def _folders(source: ExportSource, video: VideoRef, report: ExportReport) -> lis
             alone.append(item)
     result = [_Folder(video.id, shared, objects)] if objects else []
     result += [
-        _Folder(f"{video.id}__e{item.expression}", item.known, {item.expression: 1})
+        _Folder(names.of(video.id, item.expression), item.known, {item.expression: 1})
         for item in sorted(alone, key=lambda item: item.row)
     ]
     return result
+
+
+class _Names:
+    """Names of the folders of single expressions: none twice, and none that a file system refuses.
+
+    Args:
+        videos: ids that the videos' own folders are called by.
+    """
+
+    def __init__(self, videos: Iterable[str]) -> None:
+        self._taken = {name.casefold() for name in videos}
+
+    def of(self, video: str, expression: str) -> str:
+        """A name of its own: ``<video>__e<expression>``; where that is taken or too long, its
+        beginning and a digest of both ids."""
+        name, number = f"{video}__e{expression}", 0
+        while name.casefold() in self._taken or len(name.encode()) > MAX_NAME_BYTES:
+            mark = bytes_digest(f"{video}\n{expression}\n{number}".encode())[:16]
+            start = video.encode()[: MAX_NAME_BYTES // 2].decode(errors="ignore")
+            name, number = f"{start}__e{mark}", number + 1
+        self._taken.add(name.casefold())
+        return name
 
 
 def _samples(source: ExportSource, video_id: str) -> list[_Sample]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import io
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -17,9 +18,20 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from pipeline.errors import InputError
+from storage.files.regular import check_regular
+from storage.files.turning import EXIF_TURNS, Turn
 
 MAX_PIXELS = 64_000_000
 """A small file can claim to be a huge image; 8K video has 33 million pixels."""
+
+_DARK = 16
+"""A picture of 16 bits whose values all lie below a 16th of the range holds 10 or 12 bits that were
+not scaled."""
+
+_ORIENTATION = 0x0112
+
+_SCALES = {"L;2": 85, "L;4": 17}
+"""Of grey PNGs with 2 and 4 bits: the factor by which PIL scales them to 0..255."""
 
 MASK_MODES = frozenset({"1", "L", "P"})
 """PIL modes of index masks: a palette PNG keeps the object id of a pixel as its value."""
@@ -43,36 +55,100 @@ def is_files_fault(error: Exception) -> bool:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """(H, W) out of the header; no pixel is decoded.
+    """(H, W) of the picture as it stands upright, out of the header; no pixel is decoded.
 
     Raises:
         InputError: the file is missing, is no image, or claims more than MAX_PIXELS.
         OSError: it cannot be read for a reason that may pass.
     """
     with _opened(path, "an image") as image:
-        return image.height, image.width
+        return _turn(image).size(image.height, image.width)
+
+
+def is_upright_jpeg(path: Path) -> bool:
+    """Whether a file is a JPEG whose pixels every program shows as :func:`read_image` reads them.
+
+    Raises:
+        InputError, OSError: as :func:`image_size`.
+    """
+    with _opened(path, "an image") as image:
+        return image.format == "JPEG" and not _turn(image)
 
 
 def read_image(path: Path, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
-    """A frame as RGB uint8 [H, W, 3], at its own resolution.
+    """A frame as RGB uint8 [H, W, 3], at its own resolution, turned upright as its tag says.
 
     Args:
-        path: JPEG, PNG or whatever PIL reads; grey and palette images become RGB.
+        path: JPEG, PNG or whatever PIL reads; grey and palette images become RGB, and 16 bits are
+            scaled to 8.
         size: (H, W) that the frame must have; None for any.
 
     Raises:
-        InputError: the file is missing, broken, truncated, too large, or of another size.
+        InputError: the file is missing, broken, truncated, too large, of another size, or holds
+            numbers that have no one meaning as a picture (floats, 32 bits, 10 bits in 16).
         OSError: it cannot be read for a reason that may pass.
     """
     with _opened(path, "an image") as image:
-        if size is not None and (image.height, image.width) != size:
+        turn = _turn(image)
+        found = turn.size(image.height, image.width)
+        if size is not None and found != size:
             raise InputError(
                 path,
-                f"{image.height} x {image.width} pixels (height x width)",
+                f"{found[0]} x {found[1]} pixels (height x width)",
                 f"{size[0]} x {size[1]}, as the video's first frame",
                 "give all frames of the video one size",
             )
-        return np.asarray(image.convert("RGB"), dtype=np.uint8)
+        pixels = _rgb(path, image)
+        return turn.of(pixels) if turn else pixels
+
+
+def _rgb(path: Path, image: Image.Image) -> NDArray[np.uint8]:
+    """The pixels [H, W, 3] as they are stored, in 8 bits."""
+    sixteen = ";16" in _raw_mode(image)
+    if image.mode in ("I", "F"):
+        raise InputError(
+            path,
+            f"pixels of mode {image.mode} (32-bit numbers)",
+            "8 or 16 bits a channel",
+            "save the frames with 8 bits a channel",
+        )
+    if image.mode.startswith("I;16"):
+        stored = np.asarray(image).astype(np.uint32)
+        highest = int(stored.max(initial=0)) / 256
+        grey = ((stored * 255 + 32767) // 65535).astype(np.uint8)
+        pixels = np.repeat(grey[:, :, None], 3, axis=2)
+    else:
+        # PIL keeps the upper 8 of 16 bits in colour.
+        pixels = np.asarray(image.convert("RGB"), dtype=np.uint8)
+        highest = int(pixels.max(initial=0)) if sixteen else 0
+    if 0 < highest < _DARK:
+        raise InputError(
+            path,
+            "16 bits a channel, of which no pixel uses more than a 16th of the range",
+            "values that are scaled to the whole range",
+            "save the frames with 8 bits a channel, or scale 10 or 12 bits to 16",
+        )
+    return pixels
+
+
+def _raw_mode(image: Image.Image) -> str:
+    """How a file stores its pixels, in PIL's words, such as ``RGB;16B``; empty where unknown. Of an
+    image that is not decoded yet."""
+    tiles = getattr(image, "tile", None)
+    raw = tiles[0][3] if tiles else ""
+    return str(raw[0] if isinstance(raw, tuple) and raw else raw)
+
+
+def _turn(image: Image.Image) -> Turn:
+    """What an image's tag says of how it is to be turned. Of an image that is not decoded yet."""
+    if image.format == "TIFF":
+        return Turn()  # PIL turns these itself, its size too.
+    try:
+        # Not PNG's own method, which decodes the pixels to look for a tag behind them.
+        value = Image.Image.getexif(image).get(_ORIENTATION)
+    except (OSError, SyntaxError, ValueError, TypeError, LookupError, struct.error):
+        return Turn()  # A damaged tag says nothing.
+    return EXIF_TURNS.get(value, Turn()) if isinstance(value, int) else Turn()
 
 
 def read_mask(
@@ -81,7 +157,7 @@ def read_mask(
     """An index mask as uint8 [H, W]: the value of a pixel is the id of its object, 0 is none.
 
     Args:
-        path: a palette or 8-bit grey PNG.
+        path: a palette PNG, or a grey one of at most 8 bits; turned upright as its tag says.
         size: (H, W) that the mask must have; None for any.
         content: the file's bytes, where it lies in an archive.
 
@@ -98,14 +174,17 @@ def read_mask(
                 "a palette or 8-bit grey PNG whose pixel values are object ids",
                 "save the mask with mode 'P'",
             )
-        if size is not None and (image.height, image.width) != size:
+        turn, scale = _turn(image), _SCALES.get(_raw_mode(image), 1)
+        found = turn.size(image.height, image.width)
+        if size is not None and found != size:
             raise InputError(
                 path,
-                f"a mask of {image.height} x {image.width} pixels (height x width)",
+                f"a mask of {found[0]} x {found[1]} pixels (height x width)",
                 f"{size[0]} x {size[1]}, as the frame",
                 "save the mask at the frame's size",
             )
-        return np.array(image, dtype=np.uint8)
+        ids = np.array(image, dtype=np.uint8) // np.uint8(scale)
+        return turn.of(ids) if turn else ids
 
 
 def write_index_mask(
@@ -149,6 +228,8 @@ def _palette() -> bytes:
 def _opened(path: Path, expected: str, content: bytes | None = None) -> Iterator[Image.Image]:
     """The open image; every way in which the file is at fault becomes an InputError."""
     try:
+        if content is None:
+            check_regular(path, expected)
         with Image.open(path if content is None else io.BytesIO(content)) as image:
             pixels = image.width * image.height
             if pixels > MAX_PIXELS:

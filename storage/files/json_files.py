@@ -8,57 +8,48 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
-from storage.files.images import is_files_fault
-
-MAX_JSON_BYTES = 1 << 30
-"""The largest index of a data set has some tens of megabytes."""
+from storage.files.text_files import MAX_TEXT_BYTES, read_text_file
 
 
 def read_json_object(path: Path, expected: str, most_bytes: int | None = None) -> dict[str, Any]:
-    """The object a JSON file holds.
+    """The object a JSON file holds. Arguments and errors as of :func:`read_json`; InputError too
+    where it holds something else.
+    """
+    return object_at(read_json(path, expected, most_bytes=most_bytes), path, "the file", expected)
 
-    Numbers that are none (NaN, Infinity) and keys that occur twice are refused: each reader of
-    JSON makes something else of them.
+
+def read_json(
+    path: Path, expected: str, *, most_bytes: int | None = None, any_number: bool = False
+) -> Any:
+    """What a JSON file holds.
+
+    Keys that occur twice are refused, and so are numbers that are none (NaN, Infinity): each reader
+    of JSON makes something else of them.
 
     Args:
-        path: the file, UTF-8 with or without a byte order mark.
+        path: the file, with or without a byte order mark.
         expected: what it should hold, for the message.
-        most_bytes: that it may have; None for MAX_JSON_BYTES.
+        most_bytes: that it may have; None for MAX_TEXT_BYTES.
+        any_number: take NaN and Infinity, for a caller that checks numbers one by one.
 
     Raises:
-        InputError: the file is missing, not readable, too large, not JSON, or not an object.
+        InputError: the file is missing, no regular file, not readable, too large, or not JSON.
         OSError: it cannot be read for a reason that may pass.
     """
-    most = MAX_JSON_BYTES if most_bytes is None else most_bytes
+    most = MAX_TEXT_BYTES if most_bytes is None else most_bytes
+    remedy = "check the path, and the data set's root folder and split"
+    text = read_text_file(path, expected, remedy, most_bytes=most)
     try:
-        size = path.stat().st_size
-        if size > most:
-            raise InputError(
-                path,
-                f"{size:,} bytes",
-                f"{expected}, in at most {most:,} bytes",
-                "check that it is the right file",
-            )
-        value = json.loads(
-            path.read_text(encoding="utf-8-sig"),
+        return json.loads(
+            text,
             object_pairs_hook=_without_repetition,
-            parse_constant=_no_number,
+            parse_constant=float if any_number else _no_number,
         )
-    except FileNotFoundError as error:
-        remedy = "check the data set's root folder and split"
-        raise InputError(path, "no such file", expected, remedy, missing=True) from error
-    except InputError:
-        raise
-    except (OSError, UnicodeDecodeError) as error:
-        if not is_files_fault(error):
-            raise
-        raise InputError(path, f"not readable ({error})", expected, "mend the file") from error
     except (ValueError, RecursionError) as error:
         # Not only JSONDecodeError: a number of many thousand digits is a plain ValueError.
         raise InputError(
             path, f"malformed JSON ({error})", expected, "download or write the file again"
         ) from error
-    return object_at(value, path, "the file", expected)
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

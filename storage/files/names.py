@@ -10,6 +10,8 @@ from pipeline.errors import InputError
 MAX_NAME_BYTES = 200
 """File systems take 255; suffixes and partial files need the rest."""
 
+_MARK = "%"
+
 
 def safe_name(name: object, source: Path | str, what: str) -> str:
     """The name itself, if it is one component of a path that cannot climb out or hide.
@@ -21,8 +23,7 @@ def safe_name(name: object, source: Path | str, what: str) -> str:
 
     Raises:
         InputError: it is not text, is empty or too long, holds a separator or a control character,
-            starts with a dot or two underscores (which stores keep for themselves), or is
-            ``zarr.json``.
+            or starts with a dot.
     """
     problem = _problem(name)
     if problem is None:
@@ -41,13 +42,35 @@ def is_safe_name(name: object) -> bool:
     return _problem(name) is None
 
 
-def check_inside(path: Path, within: Sequence[Path]) -> None:
-    """Refuses a file that lies, once links are followed, in none of some resolved folders.
+def stored_name(name: str) -> str:
+    """The name under which a Zarr store keeps a video or an expression.
+
+    Stores keep some names for themselves: those that start with two underscores, as ids of YouTube
+    may, ``zarr.json``, and those of partial files. Such a name is put between two percent signs,
+    and so is one that starts with a percent sign, so that no two names become one.
+    """
+    reserved = name.startswith(("__", _MARK)) or name == "zarr.json" or name.endswith(".partial")
+    return f"{_MARK}{name}{_MARK}" if reserved else name
+
+
+def published_name(stored: str) -> str:
+    """The name that :func:`stored_name` was given."""
+    return stored[1:-1] if stored.startswith(_MARK) else stored
+
+
+def check_inside(path: Path, within: Sequence[Path] | None) -> None:
+    """Refuses a file or folder that is a link out of some folders; what is no link passes.
+
+    Args:
+        path: whose own folder has been looked at already.
+        within: the folders; None where links may lead anywhere.
 
     Raises:
-        InputError: a link leads out of them.
+        InputError: a link leads out of them, or links go round in a circle.
         OSError: the links cannot be followed.
     """
+    if within is None or not path.is_symlink():
+        return
     try:
         real = path.resolve()
     except RuntimeError as error:
@@ -55,12 +78,12 @@ def check_inside(path: Path, within: Sequence[Path]) -> None:
         raise InputError(
             path, "links that go round in a circle", "a file", "mend the links"
         ) from error
-    if not any(real.is_relative_to(area) for area in within):
+    if not any(real.is_relative_to(area.resolve()) for area in within):
         raise InputError(
             path,
             f"a link that leads out of the data set, to {real}",
-            f"files inside {within[0]}",
-            "copy the files in, or link the whole layout folder above the video",
+            f"files inside {within[0]}, as dataset.links is 'inside'",
+            "copy the files in, or set dataset.links to 'follow' if you trust the data set",
         )
 
 
@@ -71,8 +94,8 @@ def _problem(name: object) -> str | None:
         return "is empty or has spaces around it"
     if "/" in name or "\\" in name or ":" in name:
         return "holds a path separator"
-    if name.startswith((".", "__")) or name == "zarr.json" or name.endswith(".partial"):
-        return "is a reserved name"
+    if name.startswith("."):
+        return "starts with a dot, as hidden files do"
     if any(ord(letter) < 32 or ord(letter) == 127 for letter in name):
         return "holds a control character"
     try:

@@ -101,6 +101,9 @@ class Videos:
     def truth(self, video: VideoRef, expression: Expression, index: FrameIndex) -> Any:
         return self.drawn[video.id][index].masks[int(expression.key.expression)]
 
+    def void(self, *_: object) -> None:
+        return None
+
     def boxes(self, *_: object) -> None:
         return None
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pipeline.coco import AVERAGE_PRECISIONS, average_precision, decode_rle, encode_rle
@@ -24,10 +25,51 @@ def test_uncompressed_rle_reads() -> None:
     assert mask.tolist() == [[False, True, False], [True, False, False]]
 
 
-@pytest.mark.parametrize("rle", [{}, {"size": [2, 2]}, {"size": [2, 2], "counts": [9]}, None])
+@pytest.mark.parametrize(
+    "rle",
+    [
+        None,
+        [[1, 1, 9, 1, 9, 9]],
+        {},
+        {"size": [2, 2]},
+        {"size": [2, 2], "counts": [9]},
+        {"size": [2, 2], "counts": [1, -2, 5]},
+        {"size": [2, 2], "counts": [1, 2.0, 1]},
+        {"size": [2, 2], "counts": [2**70, 2]},
+        {"size": [2, 2], "counts": {}},
+        {"size": [2], "counts": [4]},
+        {"size": 4, "counts": [4]},
+        {"size": ["2", 2], "counts": [4]},
+        {"size": [0, 2], "counts": []},
+        {"size": [-1, 5], "counts": ""},
+        {"size": [-1, -4], "counts": [4]},
+        {"size": [10**5, 10**5], "counts": [10**10]},
+        {"size": [10**20, 1], "counts": ""},
+    ],
+)
 def test_what_is_no_rle_is_refused(rle: object) -> None:
     with pytest.raises(PseudoLabelError, match="RLE"):
-        decode_rle(rle)  # type: ignore[arg-type]
+        decode_rle(rle)
+
+
+@given(hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=40)), st.data())
+def test_no_part_of_an_rle_is_one(mask: np.ndarray, data: st.DataObject) -> None:
+    """pycocotools reads on past the end of the text, and past the end of the mask."""
+    rle = encode_rle(mask)
+    cut = data.draw(st.integers(0, len(rle["counts"]) - 1))
+    for counts in (rle["counts"][:cut], rle["counts"] + "1", rle["counts"] + "o"):
+        with pytest.raises(PseudoLabelError, match="not a COCO RLE"):
+            decode_rle({**rle, "counts": counts})
+
+
+@given(st.text(max_size=12) | st.binary(max_size=12))
+def test_no_text_at_all_breaks_anything(counts: str | bytes) -> None:
+    try:
+        mask = decode_rle({"size": [3, 4], "counts": counts})
+    except PseudoLabelError:
+        return
+    assert mask.shape == (3, 4)
+    assert np.array_equal(decode_rle(encode_rle(mask)), mask)
 
 
 @pytest.mark.parametrize("name", ["3q_random_scores", "1q_random_scores", "1q_const_score"])

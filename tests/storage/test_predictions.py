@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -82,3 +83,67 @@ def test_no_root_or_no_archive(tmp_path: Path) -> None:
     (tmp_path / "x.zip").write_bytes(b"nonsense")
     with pytest.raises(InputError, match="zip"):
         PredictionTree(tmp_path / "x.zip", ["clip"])
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_files_under_other_names_are_told_of(tmp_path: Path, zipped: bool) -> None:
+    for name in ("0.png", "1.png"):
+        write_mask(tmp_path / "out/clip" / name, IDS)
+    tree = PredictionTree(packed(tmp_path / "out") if zipped else tmp_path / "out", ["clip"])
+    tree.clip(["clip"], FRAMES, (3, 4))
+    assert tree.problems == [
+        "clip: missing, all 2 frames: what is there (2) has other names, such as 0.png; expected"
+        " such as 00000.png"
+    ]
+
+
+def test_suffixes_in_upper_case_are_told_of(tmp_path: Path) -> None:
+    write(tmp_path / "out")
+    for path in (tmp_path / "out/clip").iterdir():
+        path.rename(path.with_suffix(".PNG"))
+    tree = PredictionTree(tmp_path / "out", ["clip"])
+    tree.clip(["clip"], FRAMES, (3, 4))
+    assert "such as 00000.PNG" in tree.problems[0]
+
+
+@pytest.mark.parametrize("separator", ["/", "\\"])
+def test_where_no_video_is_the_top_is_shown(tmp_path: Path, separator: str) -> None:
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(separator.join(["a", "b", "c", "clip", "00000.png"]), b"x")
+    (problem, *_) = PredictionTree(path, ["clip"]).problems
+    top = "a" if separator == "/" else "a\\b\\c\\clip\\00000.png"
+    assert problem.endswith(f"none of the 1 videos is there, such as clip; at the top is {top}")
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_letters_and_accents_may_be_apart(tmp_path: Path, zipped: bool) -> None:
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    for frame in FRAMES:
+        write_mask(tmp_path / "out" / apart / composed / f"{frame}.png", IDS)
+    root = packed(tmp_path / "out") if zipped else tmp_path / "out"
+    tree = PredictionTree(root, [composed])
+    _, there = tree.clip([composed, apart], FRAMES, (3, 4))
+    assert there.all()
+    assert tree.names(composed) == {composed}
+    assert not tree.problems
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_what_a_system_left_is_no_prediction(tmp_path: Path, zipped: bool) -> None:
+    root = write(tmp_path / "out")
+    for name in ("clip/._00000.png", "__MACOSX/clip/._00000.png", "._clip.png"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"\0\5\x16\7")
+    tree = PredictionTree(packed(root) if zipped else root, ["clip"])
+    assert tree.clip(["clip"], FRAMES, (3, 4))[1].all()
+    assert not tree.problems
+
+
+def test_only_regular_files_are_opened(tmp_path: Path) -> None:
+    root = write(tmp_path / "out")
+    (root / "clip/00001.png").unlink()
+    os.mkfifo(root / "clip/00001.png")
+    tree = PredictionTree(root, ["clip"])
+    assert tree.clip(["clip"], FRAMES, (3, 4))[1].tolist() == [True, False]
+    assert "a named pipe" in tree.problems[0]

@@ -21,8 +21,12 @@ from pipeline.config import ViewsConfig
 from pipeline.ports import Image
 from stages.student.data.supervision import FrameSupervision, of_boxes, of_flow, of_mask
 
-_MIRRORED = {"left": "right", "right": "left", "leftmost": "rightmost", "rightmost": "leftmost"}
-_SIDES = re.compile(r"\b(" + "|".join(_MIRRORED) + r")\b", re.IGNORECASE)
+_MIRRORED = {"left": "right", "right": "left"}
+_SIDES = re.compile(
+    r"\b(left|right)(?=(?:-?most|wards?|hand(?:ed)?|side)?\b)|\b((?:anti|counter)-?)?clockwise\b",
+    re.IGNORECASE,
+)
+"""What changes in a mirror: the sides, alone or as the beginning of a word, and turns."""
 _PLACE = re.compile(
     r"\b(?:on|at|in) the (?:\w+ )??(?:left|right|top|bottom|middle|cent(?:er|re)|corner|edge)\b"
     r"(?! of)"
@@ -150,11 +154,17 @@ def names_a_place(text: str) -> bool:
 
 
 def mirror_sentence(text: str) -> str:
-    """The sentence for the mirrored frame: left and right change places."""
+    """The sentence for the mirrored frame: left and right change places, and so do the two ways to
+    turn."""
 
     def other(match: re.Match[str]) -> str:
         word = match.group()
-        swapped = _MIRRORED[word.lower()]
+        if match[1] is not None:
+            swapped = _MIRRORED[word.lower()]
+        else:
+            swapped = "counterclockwise" if match[2] is None else "clockwise"
+        if word.isupper():
+            return swapped.upper()
         return swapped.capitalize() if word[0].isupper() else swapped
 
     return _SIDES.sub(other, text)

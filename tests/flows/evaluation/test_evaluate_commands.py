@@ -188,7 +188,7 @@ def a2d_with_tests(folder: Path) -> Path:
 
 def test_queries_of_a2d_and_jhmdb_are_built_from_the_data_set(tmp_path: Path) -> None:
     a2d = a2d_with_tests(tmp_path / "a2d")
-    truth = a2d_truth(a2d)
+    truth = a2d_truth(a2d, [])
     assert [row["id"] for row in truth["images"]] == [
         f"v_clip_f_{frame}_i_{instance}"
         for instance, frames in ((0, (1, 2, 3)), (1, (1, 2)))
@@ -209,12 +209,12 @@ def test_queries_of_a2d_and_jhmdb_are_built_from_the_data_set(tmp_path: Path) ->
     jhmdb = trees.jhmdb(tmp_path / "jhmdb")
     sample = ["clip", "Rename_Images/jump/clip/00002.png", "m.mat", 3, "a red man jumping"]
     (jhmdb / "jhmdb_sentences_samples_metadata.json").write_text(json.dumps([sample]))
-    assert [row["id"] for row in jhmdb_truth(jhmdb)["images"]] == ["v_clip_f_2"]
-    assert [row["area"] for row in jhmdb_truth(jhmdb)["annotations"]] == [48]
+    assert [row["id"] for row in jhmdb_truth(jhmdb, [])["images"]] == ["v_clip_f_2"]
+    assert [row["area"] for row in jhmdb_truth(jhmdb, [])["annotations"]] == [48]
 
 
 def test_a_truth_of_the_least_that_coco_asks_for_gives_the_same_figures(tmp_path: Path) -> None:
-    truth = a2d_truth(a2d_with_tests(tmp_path / "a2d"))
+    truth = a2d_truth(a2d_with_tests(tmp_path / "a2d"), [])
     rows = [
         {"image_id": row["image_id"], "segmentation": row["segmentation"], "score": 0.5}
         for row in truth["annotations"][1:]
@@ -262,3 +262,259 @@ def test_a_result_is_a_table_or_json_and_csv(tmp_path: Path) -> None:
     with (tmp_path / "sequences.csv").open() as file:
         assert list(csv.DictReader(file)) == [{"v": "1"}]
     assert (tmp_path / "expressions.csv").read_text() == ""
+
+
+MASKS = [trees.object_mask(1, frame) for frame in range(3)]
+IMAGES = [f"v_clip_f_{frame + 1}_i_0" for frame in range(3)]
+
+
+def runs_of(mask: np.ndarray) -> dict[str, object]:
+    """Uncompressed RLE."""
+    flat = mask.T.reshape(-1)
+    ends = np.flatnonzero(np.diff(flat, prepend=False))
+    counts = np.diff([0, *ends, len(flat)]).tolist()
+    return {"size": list(mask.shape), "counts": counts}
+
+
+def truth_of(**changed: object) -> dict[str, object]:
+    """A COCO truth of three queries; further keys of each annotation may be given."""
+    return {
+        "images": [{"id": i, "height": trees.HEIGHT, "width": trees.WIDTH} for i in IMAGES],
+        "annotations": [
+            {"id": number + 1, "image_id": image, "segmentation": encode_rle(mask)} | changed
+            for number, (image, mask) in enumerate(zip(IMAGES, MASKS, strict=True))
+        ],
+    }
+
+
+def results_of(**changed: object) -> list[dict[str, object]]:
+    return [
+        {"image_id": image, "segmentation": encode_rle(mask), "score": 0.9} | changed
+        for image, mask in zip(IMAGES, MASKS, strict=True)
+    ]
+
+
+def scored(folder: Path, results: object, truth: object) -> Result:
+    (folder / "pred.json").write_text(json.dumps(results), encoding="utf-8")
+    (folder / "truth.json").write_text(json.dumps(truth), encoding="utf-8")
+    return evaluate_queries(folder / "pred.json", "a2d", folder / "truth.json", None)
+
+
+@pytest.mark.parametrize("ids", [(0, 1, 2), (7, 7, 7), ("a", "b", None)])
+def test_ids_of_annotations_decide_nothing(tmp_path: Path, ids: tuple[object, ...]) -> None:
+    """pycocotools takes the id 0 for no match, and keeps the last of two that are equal."""
+    truth: dict[str, list[dict[str, object]]] = truth_of()  # type: ignore[assignment]
+    for row, name in zip(truth["annotations"], ids, strict=True):
+        row["id"] = name
+    figures = scored(tmp_path, results_of(), truth).systems["predictions"]
+    assert figures["mAP 0.5:0.95"] == figures["mean IoU"] == 1
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"caption": "a red box"}, {"bbox": None}, {"bbox": []}, {"keypoints": [1]}, {"id": "x"}],
+)
+def test_further_keys_of_a_result_decide_nothing(
+    tmp_path: Path, changed: dict[str, object]
+) -> None:
+    result = scored(tmp_path, results_of(**changed), truth_of())
+    assert result.systems["predictions"]["mAP 0.5:0.95"] == 1
+    assert not result.problems
+
+
+def test_further_keys_of_the_truth_decide_nothing(tmp_path: Path) -> None:
+    truth = truth_of(bbox=None, caption="x", category_id=None, area=None, ignore=1)
+    assert scored(tmp_path, results_of(), truth).systems["predictions"]["mAP 0.5:0.95"] == 1
+
+
+def test_runs_that_are_not_compressed_count_the_same(tmp_path: Path) -> None:
+    results, truth = results_of(), truth_of()
+    for row, mask in zip(results, MASKS, strict=True):
+        row["segmentation"] = runs_of(mask)
+    result = scored(tmp_path, results, truth)
+    assert result.systems["predictions"]["mAP 0.5:0.95"] == 1
+    results[0]["segmentation"] = encode_rle(MASKS[0])
+    assert scored(tmp_path, results, truth).systems == result.systems
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf"), None, True, "1", 10**400])
+def test_a_score_that_is_no_number_does_not_count(tmp_path: Path, score: object) -> None:
+    wrong = {"image_id": IMAGES[0], "segmentation": encode_rle(~MASKS[0]), "score": score}
+    result = scored(tmp_path, [wrong, *results_of()], truth_of())
+    assert result.systems["predictions"]["mean IoU"] == 1
+    assert "is no number; left out" in result.problems[0]
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [
+        {"size": [trees.HEIGHT, trees.WIDTH], "counts": ""},
+        {"size": [trees.HEIGHT, trees.WIDTH], "counts": encode_rle(MASKS[0])["counts"][:-1]},
+        {"size": [trees.HEIGHT, trees.WIDTH], "counts": [10**9]},
+        {"size": [10**5, 10**5], "counts": "x"},
+        [[1, 1, 9, 1, 9, 9]],
+        "x",
+    ],
+)
+def test_an_rle_that_is_not_sound_never_reaches_pycocotools(
+    tmp_path: Path, segmentation: object
+) -> None:
+    results = results_of()
+    results[0]["segmentation"] = segmentation
+    result = scored(tmp_path, results, truth_of())
+    assert result.systems["predictions"]["mean IoU"] == pytest.approx(2 / 3)
+    assert "not a COCO RLE" in result.problems[0]
+    with pytest.raises(InputError, match=r"truth\.json: annotation 1: not a COCO RLE"):
+        scored(tmp_path, results_of(), truth_of(segmentation=segmentation))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda truth: truth["images"].append(truth["images"][0]), "is there twice"),
+        (lambda truth: truth["images"].pop(), "which is not there"),
+        (lambda truth: truth["images"][0].update(height=-1), "of -1 x 32"),
+        (lambda truth: truth["images"][0].update(height=25), "of an image of 25 x 32"),
+        (lambda truth: truth["images"][0].update(id=None), "image None"),
+    ],
+)
+def test_images_of_a_truth_are_checked(tmp_path: Path, change, words: str) -> None:  # type: ignore[no-untyped-def]
+    truth = truth_of()
+    change(truth)
+    with pytest.raises(InputError, match=words):
+        scored(tmp_path, results_of(), truth)
+
+
+def test_a_byte_order_mark_is_no_part_of_results_or_lists(tmp_path: Path, davis: Path) -> None:
+    expected = scored(tmp_path, results_of(), truth_of()).systems
+    for name in ("pred.json", "truth.json"):
+        path = tmp_path / name
+        path.write_bytes(path.read_text().encode("utf-8-sig"))
+    again = evaluate_queries(tmp_path / "pred.json", "a2d", tmp_path / "truth.json", None)
+    assert again.systems == expected
+    (davis / "ImageSets/2017/val.txt").write_bytes("clip\r\n".encode("utf-8-sig"))
+    result = evaluate_davis(davis / "result", davis, "semi-supervised")
+    assert result.counts["sequences"] == 1
+    assert not result.problems
+
+
+def test_what_macos_leaves_is_neither_truth_nor_prediction(davis: Path) -> None:
+    for folder in ("Annotations/480p", "Annotations_unsupervised/480p", "result"):
+        (davis / folder / "clip" / "._00000.png").write_bytes(b"\0\5\x16\7")
+        (davis / folder / "__MACOSX").mkdir()
+    for task in ("semi-supervised", "unsupervised"):
+        result = evaluate_davis(davis / "result", davis, task)  # type: ignore[arg-type]
+        assert next(iter(result.systems.values()))["J&F"] == 1
+        assert not result.problems
+
+
+def test_a_sequence_without_truth_is_named_and_the_others_count(davis: Path) -> None:
+    (davis / "ImageSets/2017/val.txt").write_text("gone\nclip\nbroken\n")
+    trees.write_mask(davis / "Annotations/480p/broken/00000.png", trees.index_mask(0))
+    (davis / "Annotations/480p/broken/00001.png").write_bytes(b"nonsense")
+    result = evaluate_davis(davis / "result", davis, "semi-supervised")
+    assert result.systems["fixed ids"]["J&F"] == 1
+    assert result.counts["sequences"] == 1
+    assert [problem.split(" was left out")[0] for problem in result.problems[:2]] == [
+        "gone",
+        "broken",
+    ]
+    shutil.rmtree(davis / "Annotations/480p")
+    with pytest.raises(InputError, match="gone: no such folder"):
+        evaluate_davis(davis / "result", davis, "semi-supervised")
+
+
+def test_a_sequence_of_two_frames_lacks_nothing(davis: Path) -> None:
+    """Neither the first nor the last frame counts."""
+    for frame in range(2, 5):
+        (davis / f"Annotations/480p/clip/{frame:05d}.png").unlink()
+    (davis / "ImageSets/2017/val.txt").write_text("clip\n")
+    shutil.rmtree(davis / "result/clip")
+    (davis / "result/clip").mkdir()
+    assert not evaluate_davis(davis / "result", davis, "semi-supervised").problems
+
+
+def _without_frames(root: Path, name: str) -> None:
+    place = root / name
+    shutil.rmtree(place) if place.is_dir() else place.unlink()
+
+
+@pytest.mark.parametrize("gone", ["JPEGImages/clip/00005.jpg", "JPEGImages/clip", "JPEGImages"])
+def test_a_submission_is_measured_without_the_frames(tmp_path: Path, gone: str) -> None:
+    root = trees.refytvos(tmp_path / "data", "valid")
+    out = submission(tmp_path / "out", {"0": 1, "1": 2})
+    whole = evaluate_expressions(out, "refytvos", root, "valid")
+    _without_frames(root, f"valid/{gone}")
+    result = evaluate_expressions(out, "refytvos", root, "valid")
+    assert result.systems == whole.systems
+    assert len(result.problems) == 1
+    assert result.problems[0].startswith("clip is measured by its truth alone: ")
+
+
+def test_so_is_one_of_mevis(tmp_path: Path) -> None:
+    root = trees.mevis(tmp_path / "data", "valid_u")
+    _without_frames(root, "valid_u/JPEGImages")
+    out = submission(tmp_path / "out", {"0": 1, "1": 2}, top="")
+    result = evaluate_expressions(out, "mevis", root, "valid_u")
+    assert [row["J"] for row in result.expressions] == [1, 1, 0]
+
+
+@pytest.mark.parametrize("name", ["a2d", "jhmdb"])
+def test_so_are_queries(tmp_path: Path, name: str) -> None:
+    if name == "a2d":
+        root, clips = a2d_with_tests(tmp_path), "Release/clips320H/clip.mp4"
+        problems: list[str] = []
+        whole, again = a2d_truth(root, []), (lambda: a2d_truth(root, problems))
+    else:
+        root, clips = trees.jhmdb(tmp_path), "Rename_Images"
+        sample = ["clip", "Rename_Images/jump/clip/00002.png", "m.mat", 3, "a red man jumping"]
+        (root / "jhmdb_sentences_samples_metadata.json").write_text(json.dumps([sample]))
+        problems = []
+        whole, again = jhmdb_truth(root, []), (lambda: jhmdb_truth(root, problems))
+    _without_frames(root, clips)
+    assert again() == whole
+    assert len(problems) == 1
+    assert "measured by its truth alone" in problems[0]
+
+
+def test_so_is_ref_davis(tmp_path: Path) -> None:
+    root = trees.refdavis(tmp_path / "data", split="valid")
+    _without_frames(root, "DAVIS/JPEGImages")
+    for number in range(4):
+        for frame in range(3):
+            path = tmp_path / f"labels/anno_{number}/clip/{frame:05d}.png"
+            trees.write_mask(path, trees.index_mask(frame))
+    assert evaluate_refdavis(tmp_path / "labels", root).systems["fixed ids, mean"]["J&F"] == 1
+
+
+def test_truth_that_cannot_be_read_leaves_its_expressions_out(tmp_path: Path) -> None:
+    root = trees.refytvos(tmp_path / "data", "valid")
+    index = root / "meta_expressions/valid/meta_expressions.json"
+    entry = json.loads(index.read_text())["videos"]["clip"]
+    trees.write_index(root, "valid", {"broken": entry, "clip": entry, "gone": entry})
+    for folder in ("JPEGImages", "Annotations"):
+        shutil.copytree(root / "valid" / folder / "clip", root / "valid" / folder / "broken")
+    (root / "valid/Annotations/broken/00005.png").write_bytes(b"nonsense")
+    out = submission(tmp_path / "out", {"0": 1, "1": 2})
+    result = evaluate_expressions(out, "shapes", root, "valid")
+    assert result.systems["predictions"]["J&F"] == 1
+    said = "\n".join(result.problems)
+    for name in ("broken/0", "broken/1", "gone"):
+        assert f"{name} was left out: " in said
+
+
+def test_order_of_listed_frames_is_that_of_mevis_masks(tmp_path: Path) -> None:
+    """Names without leading zeros: sorted as text, frame 10 would come before frame 2."""
+    root = trees.mevis(tmp_path / "data", "valid_u")
+    index = root / "valid_u/meta_expressions.json"
+    content = json.loads(index.read_text())
+    names = ["frame_2", "frame_10", "frame_1"]
+    for old, new in zip(trees.FRAMES, names, strict=True):
+        place = root / "valid_u/JPEGImages/clip"
+        (place / f"{old}.jpg").rename(place / f"{new}.jpg")
+    content["videos"]["clip"]["frames"] = names
+    index.write_text(json.dumps(content))
+    for frame, name in enumerate(names):
+        write_png(tmp_path / f"out/clip/0/{name}.png", 255 * trees.object_mask(1, frame))
+    result = evaluate_expressions(tmp_path / "out", "mevis", root, "valid_u")
+    assert result.expressions[0]["J&F"] == 1

@@ -1,18 +1,31 @@
 import math
+from pathlib import Path
 
 import numpy as np
+import pytest
 
-from flows.evaluation.scores import SampleScore, score_sample, summarise
+from flows.evaluation.scores import (
+    SampleScore,
+    evaluate_sample,
+    score_sample,
+    summarise,
+)
 from pipeline.types import (
     Augmentation,
     Boxes,
     Candidates,
+    Expression,
+    FrameIndex,
     Positive,
     Provenance,
     SampleKey,
     Status,
+    VideoRef,
 )
 from stages.baseline import baseline_masks
+from storage.datasets import open_dataset
+from storage.datasets.weak import WeakView
+from tests.storage.datasets import trees
 
 U, P, A = Status.UNKNOWN, Status.PRESENT, Status.ABSENT
 
@@ -108,3 +121,43 @@ def test_baseline_is_the_originals_best_box_in_every_frame() -> None:
     assert masks[0, :, :4].all()
     assert not masks[0, :, 5:].any()
     assert not masks[1].any()
+
+
+def test_void_pixels_count_for_nothing() -> None:
+    void = square(15)
+    score = score_sample(None, [square(5) | void], [P], [square(5)], [void])
+    assert score is not None
+    assert (score.j, score.f) == (1, 1)
+    without = score_sample(None, [square(5) | void], [P], [square(5)])
+    assert without is not None
+    assert without.j == 0.5
+
+
+@pytest.mark.parametrize("form", ["published", "converted"])
+def test_255_is_void_in_ref_davis(tmp_path: Path, form: str) -> None:
+    if form == "published":
+        root = trees.refdavis(tmp_path, split="valid")
+        place = root / "DAVIS/Annotations_unsupervised/480p/clip/00000.png"
+    else:
+        root = trees.refytvos(tmp_path, "valid")
+        place = root / "valid/Annotations/clip/00000.png"
+    ids = trees.index_mask(0)
+    ids[:2] = 255
+    trees.write_mask(place, ids)
+    reader = open_dataset("refdavis", root, "valid")
+    video = reader.video("clip")
+    said = next(item for item in reader.expressions("clip") if "red" in item.text)
+
+    def masks(video: VideoRef, expression: Expression) -> tuple[np.ndarray, np.ndarray]:
+        found = np.stack([trees.object_mask(1, frame) for frame in range(len(video))])
+        found[0, :2] = True
+        return found, np.full(len(video), P, np.uint8)
+
+    score = evaluate_sample(reader, video, said, masks)
+    assert score is not None
+    assert score.j == 1
+    assert reader.void(video, FrameIndex(1)) is None
+    assert WeakView(reader, "boxes").void(video, FrameIndex(0)).sum() == 2 * trees.WIDTH
+    if form == "converted":
+        other = open_dataset("shapes", root, "valid")
+        assert other.void(other.video("clip"), FrameIndex(0)) is None

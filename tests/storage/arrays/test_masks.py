@@ -12,6 +12,7 @@ from pipeline.errors import StoreError
 from pipeline.packed_masks import PackedMasks
 from pipeline.types import PseudoMask, SampleKey, Status, VideoRef
 from storage.arrays.masks import FORMAT_VERSION, MaskStore
+from storage.files.atomic import sweep
 
 FRAMES, HEIGHT, WIDTH = 5, 9, 13
 
@@ -130,7 +131,7 @@ def test_misfits_are_refused(store: MaskStore) -> None:
         store.read("a", "5")
     with pytest.raises(IndexError):
         store.read("a", "0", [FRAMES])
-    with pytest.raises(ValueError, match="reserved"):
+    with pytest.raises(ValueError, match="starts with a dot"):
         store.write_video(_video(".."), [], [])
     assert store.videos() == ["a", "b"]
 
@@ -151,3 +152,18 @@ def test_a_damaged_shard_is_named(store: MaskStore) -> None:
     chunk.write_bytes(chunk.read_bytes()[:-20])
     with pytest.raises(StoreError, match="a/masks"):
         store.read("a", "0")
+
+
+def test_ids_that_a_store_keeps_for_itself_are_kept(tmp_path: Path) -> None:
+    """Ids of YouTube may start with two underscores."""
+    store, ids = MaskStore(tmp_path / "m.zarr"), ["__KkKB4wzrY", "a.partial", "zarr.json"]
+    for name in ids:
+        store.write_video(_video(name), ["x"], [_mask(name, "__0")])
+    assert store.videos() == ids
+    assert all(store.read(name, "__0")[0].shape[0] == FRAMES for name in ids)
+    assert any("KkKB" in name for name in zarr.open_group(store.path, mode="r").group_keys())
+    sweep(store.path)
+    for name in ids:
+        assert name in store
+        store.remove_video(name)
+    assert not store.videos()

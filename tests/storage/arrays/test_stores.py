@@ -210,3 +210,17 @@ def test_candidates_read_frame_by_frame_are_the_same(tmp_path: Path, held_bytes:
         assert box_row.dtype == np.int32 and np.array_equal(box_row, frame.box_row)
     assert [len(frame) for frame in stored[1:3]] == [0, 150]
     assert [len(frame) for frame in stored] == [40, 0, 150, 64, 3]
+
+
+def test_ids_that_a_store_keeps_for_itself_are_kept(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    name = "__KkKB4wzrY"
+    with CandidateWriter(tmp_path / "c.zarr", "f") as candidates:
+        candidates.write_video(name, [_candidates(rng, 2, 2)])
+        candidates.start_video("__b")
+        candidates.remove_video("__b")
+    assert len(read_candidates(tmp_path / "c.zarr", name)) == 1
+    with HypothesisWriter(tmp_path / "h.zarr", "f") as hypotheses:
+        hypotheses.write_video(name, [_hypotheses(rng, "__0", 3)])
+    (found,) = StoredHypotheses(tmp_path / "h.zarr", name)
+    assert (found.key.video, found.key.expression) == (name, "__0")

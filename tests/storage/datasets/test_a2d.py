@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
+from pipeline.config import Links
 from pipeline.errors import InputError
 from pipeline.types import FrameIndex
 from storage.datasets import open_dataset
@@ -41,7 +42,7 @@ def test_only_annotated_frames_have_truth(root: Path) -> None:
     assert isinstance(reader, A2DSentences)
     video, first = reader.video("clip"), reader.expressions("clip")[0]
     assert video.frames == ("00001", "00002", "00003")
-    assert [path.stem for path in reader.annotation_files(video)] == ["00001", "00003"]
+    assert [path.stem for path in reader.annotation_files(video.id)] == ["00001", "00003"]
     assert reader.truth(video, first, FrameIndex(1)) is None
     assert reader.boxes(video, first, FrameIndex(1)) is None
 
@@ -178,12 +179,12 @@ def test_annotations_that_cannot_be_listed_are_no_missing_truth(
     with monkeypatch.context() as patch:
         trees.refuse(patch, root / INSTANCES, errno.EACCES)
         with pytest.raises(InputError, match=r"clip: not readable \(Permission denied"):
-            reader.annotation_files(video)
+            reader.annotation_files(video.id)
         with pytest.raises(InputError, match=r"00001\.h5: not readable \(Permission denied"):
             reader.truth(video, first, FrameIndex(0))
     trees.a_file_instead(root / INSTANCES)
     with pytest.raises(InputError, match="clip: not a folder; expected the annotations of video"):
-        reader.annotation_files(video)
+        reader.annotation_files(video.id)
     with pytest.raises(InputError, match="Not a directory"):
         reader.truth(video, first, FrameIndex(0))
 
@@ -193,12 +194,12 @@ def test_a_video_without_a_folder_of_annotations_has_no_truth(root: Path) -> Non
     reader = open_dataset("a2d", root, "train")
     assert isinstance(reader, A2DSentences)
     video, first = reader.video("clip"), reader.expressions("clip")[0]
-    assert reader.annotation_files(video) == []
+    assert reader.annotation_files(video.id) == []
     assert reader.truth(video, first, FrameIndex(0)) is None
 
 
 def test_missed_videos_that_cannot_be_read_are_named(root: Path) -> None:
-    (root / "text_annotations/a2d_missed_videos.txt").write_bytes(b"\xff\xfe")
+    (root / "text_annotations/a2d_missed_videos.txt").write_bytes(b"\xff\xff")
     with pytest.raises(InputError, match=r"a2d_missed_videos\.txt: not readable"):
         open_dataset("a2d", root, "train")
 
@@ -216,3 +217,103 @@ def test_an_error_that_may_pass_is_not_the_annotations_fault(
     monkeypatch.setattr(h5py, "File", stalled)
     with pytest.raises(raised):
         read_instances(root / INSTANCES / "00001.h5")
+
+
+@pytest.mark.parametrize("name", ["__KkKB4wzrY", "-lead", "_dash-id"])
+def test_published_ids_are_kept(tmp_path: Path, name: str) -> None:
+    reader = open_dataset("a2d", trees.a2d(tmp_path, name), "train")
+    assert list(reader.video_ids()) == [name]
+    video, first = reader.video(name), reader.expressions(name)[0]
+    assert video.id == first.key.video == name
+    assert np.array_equal(reader.truth(video, first, FrameIndex(0)), trees.object_mask(1, 0))
+
+
+def test_suffixes_may_be_in_upper_case(root: Path) -> None:
+    for path in [*root.rglob("*.mp4"), *root.rglob("*.h5")]:
+        path.rename(path.with_suffix(path.suffix.upper()))
+    reader = open_dataset("a2d", root, "train")
+    assert isinstance(reader, A2DSentences)
+    video, first = reader.video("clip"), reader.expressions("clip")[0]
+    assert np.array_equal(reader.truth(video, first, FrameIndex(0)), trees.object_mask(1, 0))
+    assert len(reader.annotation_files(video.id)) == 3
+
+
+def test_what_macos_leaves_is_no_annotation(root: Path) -> None:
+    folder = root / "text_annotations/a2d_annotation_with_instances/clip"
+    (folder / "._00001.h5").write_bytes(b"\0\5\x16\7")
+    reader = open_dataset("a2d", root, "train")
+    assert isinstance(reader, A2DSentences)
+    files = reader.annotation_files("clip")
+    assert [path.name for path in files] == ["00001.h5", "00002.h5", "00003.h5"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Release/clips320H/clip.mp4",
+        "Release/videoset.csv",
+        "text_annotations/a2d_annotation.txt",
+        "text_annotations/a2d_annotation_with_instances/clip/00001.h5",
+    ],
+)
+def test_links_are_followed_unless_they_must_stay_inside(
+    root: Path, tmp_path: Path, name: str
+) -> None:
+    shutil.move(root / name, tmp_path / "elsewhere")
+    (root / name).symlink_to(tmp_path / "elsewhere")
+
+    def read(links: Links) -> None:
+        reader = open_dataset("a2d", root, "train", links)
+        video, first = reader.video("clip"), reader.expressions("clip")[0]
+        reader.frame(video, FrameIndex(0))
+        assert reader.truth(video, first, FrameIndex(0)) is not None
+
+    read("follow")
+    with pytest.raises(InputError, match="leads out of the data set"):
+        read("inside")
+
+
+def _secret(tmp_path: Path) -> Path:
+    path = tmp_path / "secret"
+    path.write_bytes(bytes(range(1, 7)) * 8)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["huge", "external", "external link", "soft link", "text", "pipe"])
+def test_an_annotation_is_refused_before_it_is_read(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "1.h5"
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        with h5py.File(path, "w") as file:
+            file["instance"] = np.array([0.0])
+            if kind == "huge":
+                file.create_dataset("reMask", (10**6, 10**6), "u1", chunks=(1000, 1000))
+            elif kind == "external":
+                places = [(str(_secret(tmp_path)), 0, 48)]
+                file.create_dataset("reMask", (6, 8), "u1", external=places)
+            elif kind == "external link":
+                with h5py.File(tmp_path / "other.h5", "w") as other:
+                    other["reMask"] = np.ones((6, 8), np.uint8)
+                file["reMask"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "reMask")
+            elif kind == "soft link":
+                file["reMask"] = h5py.SoftLink("/reMask")
+            else:
+                file["reMask"] = "a text"
+    with pytest.raises(InputError) as caught:
+        read_instances(path)
+    assert caught.value.path == str(path)
+
+
+def test_rows_that_repeat_another_are_one(root: Path) -> None:
+    path = root / "text_annotations/a2d_annotation.txt"
+    path.write_text(path.read_text() + 'clip,0,"a red  box, moving"\nclip,0,"a red box, moving"\n')
+    found = open_dataset("a2d", root, "train").expressions("clip")
+    assert [item.key.expression for item in found] == ["0", "1"]
+
+
+def test_two_sentences_of_one_instance_are_named(root: Path) -> None:
+    path = root / "text_annotations/a2d_annotation.txt"
+    path.write_text(path.read_text() + "clip,00,a red thing\n")
+    with pytest.raises(InputError, match="row 6 gives instance 00 of clip another sentence"):
+        open_dataset("a2d", root, "train")

@@ -15,9 +15,16 @@ from tests.storage.datasets import trees
 
 
 def test_the_names_in_a_folder_are_sorted(tmp_path: Path) -> None:
-    for name in ("b", "a", ".c"):
+    for name in ("b10", "b9", "a"):
         (tmp_path / name).write_text("")
-    assert names_in(tmp_path, "files") == [".c", "a", "b"]
+    assert names_in(tmp_path, "files") == ["a", "b9", "b10"]
+
+
+def test_what_a_system_left_in_a_folder_is_no_name_of_it(tmp_path: Path) -> None:
+    for name in ("00000.png", "._00000.png", ".DS_Store", "Thumbs.db", "desktop.ini", "@eaDir"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "__MACOSX").mkdir()
+    assert names_in(tmp_path, "files") == ["00000.png"]
 
 
 def test_a_folder_that_is_missing_or_a_file_is_named(tmp_path: Path) -> None:
@@ -75,10 +82,10 @@ def test_ids_are_read_between_white_space(tmp_path: Path) -> None:
     assert read_ids(path) is None
     path.write_text("a b\n\n c\n")
     assert read_ids(path) == {"a", "b", "c"}
-    path.write_bytes(b"\xff\xfe")
+    path.write_bytes(b"\xff\xff")
     with pytest.raises(InputError, match=r"ids\.txt: not readable .*UTF-8"):
         read_ids(path)
-    with pytest.raises(InputError, match="Is a directory"):
+    with pytest.raises(InputError, match="a folder; expected ids"):
         read_ids(tmp_path)
 
 

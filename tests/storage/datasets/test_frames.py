@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,20 +63,83 @@ def test_an_error_that_may_pass_or_is_the_machines_stays_as_it_is(
     assert caught.value.errno == number
 
 
+@pytest.mark.parametrize("links", ["follow", "inside"])
 def test_an_entry_that_may_not_be_looked_at_sets_its_video_aside(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: str
 ) -> None:
-    """A folder that may be listed but not entered, where listing does not tell links from files."""
+    """A folder that may be listed but not entered."""
+    trees.write_frame(tmp_path / "clip" / "00000.jpg", 0)
+    stat = Path.stat
 
-    class Entry:
-        name = "00000.jpg"
+    def looked_at(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        if path.name == "00000.jpg":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return stat(path, follow_symlinks=follow_symlinks)
 
-        def is_symlink(self) -> bool:
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), self.name)
-
-    monkeypatch.setattr(os, "scandir", lambda path: iter([Entry()]))
+    monkeypatch.setattr(Path, "stat", looked_at)
     with pytest.raises(InputError, match="Permission denied"):
-        video_from_folder("clip", tmp_path, [tmp_path])
+        video_from_folder("clip", tmp_path / "clip", [tmp_path] if links == "inside" else None)
+
+
+def test_listed_frames_keep_the_order_of_the_list(tmp_path: Path) -> None:
+    names = [f"frame_{number}" for number in (3, 12, 1, 2)]
+    for name in names:
+        trees.write_frame(tmp_path / f"{name}.jpg", 0)
+    video = video_from_folder("clip", tmp_path, None, names)
+    assert list(video.frames) == names
+    assert [path.stem for path in video.paths] == names
+
+
+def test_frames_that_nothing_lists_are_in_natural_order(tmp_path: Path) -> None:
+    for number in (1, 2, 9, 10, 12, 100):
+        trees.write_frame(tmp_path / f"frame_{number}.jpg", 0)
+    (tmp_path / "._frame_1.jpg").write_bytes(b"of macOS")
+    video = video_from_folder("clip", tmp_path, None)
+    assert list(video.frames) == [f"frame_{number}" for number in (1, 2, 9, 10, 12, 100)]
+
+
+def test_missing_frames_are_named_with_what_is_there(tmp_path: Path) -> None:
+    trees.write_frame(tmp_path / "0.jpg", 0)
+    with pytest.raises(
+        InputError, match=r"2 of 2 listed are missing; what is there is such as 0.j"
+    ):
+        video_from_folder("clip", tmp_path, None, ["00000", "00001"])
+
+
+def test_a_frame_name_that_is_no_text_names_the_file_that_lists_it(tmp_path: Path) -> None:
+    trees.write_frame(tmp_path / "0.jpg", 0)
+    names: list[Any] = [0]
+    with pytest.raises(InputError, match="frame name '0' is a int, not text") as caught:
+        video_from_folder("clip", tmp_path, None, names, tmp_path / "index.json")
+    assert caught.value.path == str(tmp_path / "index.json")
+
+
+def test_names_that_are_spelled_in_two_ways_are_the_same(tmp_path: Path) -> None:
+    """macOS writes a letter and its accent as two characters."""
+    composed, apart = "caf\u00e9_1", "cafe\u0301_1"
+    for name, other in ((composed, apart), (apart, composed)):
+        folder = tmp_path / str(len(name))
+        trees.write_frame(folder / f"{other}.jpg", 0)
+        video = video_from_folder("clip", folder, None, [name])
+        assert video.frames == (name,)
+        assert video.paths == (folder / f"{other}.jpg",)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "folder"])
+def test_only_a_regular_file_is_opened_as_a_frame(tmp_path: Path, kind: str) -> None:
+    """A named pipe would wait for a writer for ever."""
+    trees.write_frame(tmp_path / "clip" / "00000.jpg", 0)
+    place = tmp_path / "clip" / "00001.jpg"
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "folder":
+        place.mkdir()
+    else:
+        with socket.socket(socket.AF_UNIX) as made:
+            made.bind(os.path.relpath(place))
+    with pytest.raises(InputError, match=kind) as caught:
+        video_from_folder("clip", tmp_path / "clip", None)
+    assert caught.value.path == str(place)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")

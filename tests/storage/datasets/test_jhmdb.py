@@ -85,30 +85,6 @@ def test_a_damaged_compressed_mask_file_is_named(tmp_path: Path) -> None:
         reader.truth(reader.video("clip"), reader.expressions("clip")[0], FrameIndex(0))
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        EOFError("end of file"),
-        IndexError("index out of range"),
-        NotImplementedError("Please use HDF reader for matlab v7.3 files"),
-        UnboundLocalError("arr"),
-        ZeroDivisionError("integer division or modulo by zero"),
-        zlib.error("Error -3 while decompressing data"),
-    ],
-)
-def test_whatever_scipy_raises_for_damage_names_the_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
-    reader, _ = _rewritten(tmp_path, compressed=True)
-
-    def damaged(path: Path) -> None:
-        raise error
-
-    monkeypatch.setattr(scipy.io, "loadmat", damaged)
-    with pytest.raises(InputError, match=r"puppet_mask\.mat: not readable"):
-        reader.truth(reader.video("clip"), reader.expressions("clip")[0], FrameIndex(0))
-
-
 def _rewritten(root: Path, compressed: bool) -> tuple[DatasetReader, Path]:
     """The data set with its masks as MATLAB or SciPy saves them, and the masks' file."""
     trees.jhmdb(root)

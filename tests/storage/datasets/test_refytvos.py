@@ -200,8 +200,24 @@ def test_links_out_of_the_data_set_are_refused(root: Path, tmp_path: Path, name:
     elsewhere = tmp_path / "elsewhere"
     shutil.move(root / name, elsewhere)
     (root / name).symlink_to(elsewhere)
-    with pytest.raises(InputError, match="leads out of the data set"):
-        open_dataset("refytvos", root, "train").video("clip")
+    with pytest.raises(InputError, match=r"leads out of the data set.*dataset\.links"):
+        open_dataset("refytvos", root, "train", "inside").video("clip")
+    assert len(open_dataset("refytvos", root, "train").video("clip")) == 3
+
+
+@pytest.mark.parametrize("name", ["train/Annotations/clip", "train/Annotations/clip/00005.png"])
+def test_so_are_links_of_masks(root: Path, tmp_path: Path, name: str) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    shutil.move(root / name, elsewhere)
+    (root / name).symlink_to(elsewhere)
+    for links in ("inside", "follow"):
+        reader = open_dataset("refytvos", root, "train", links)
+        video, said = reader.video("clip"), reader.expressions("clip")[0]
+        if links == "inside":
+            with pytest.raises(InputError, match="leads out of the data set"):
+                reader.truth(video, said, FrameIndex(1))
+        else:
+            assert np.array_equal(reader.truth(video, said, FrameIndex(1)), trees.object_mask(1, 1))
 
 
 def test_png_frames_and_hidden_files(root: Path) -> None:

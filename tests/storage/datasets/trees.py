@@ -215,11 +215,14 @@ def jhmdb(root: Path, video: str = "clip", masks: int = len(FRAMES)) -> Path:
 
 
 def visor(root: Path, video: str = "P01_01") -> Path:
-    """VISOR: one narration over three sparse frames; its boxes are polygons."""
+    """VISOR: one narration over three sparse frames; its boxes are polygons. EPIC-KITCHENS numbers
+    each frame 7 lower."""
     sparse = root / "GroundTruth-SparseAnnotations"
     rows = []
+    mapping = {}
     for frame in range(len(FRAMES)):
-        name = f"{video}_frame_{100 + 40 * frame:010d}.jpg"
+        name = f"{video}_frame_{107 + 40 * frame:010d}.jpg"
+        mapping[name] = f"frame_{100 + 40 * frame:010d}.jpg"
         write_frame(sparse / f"rgb_frames/train/P01/{video}/{name}", frame)
         annotations = []
         for number, label in ((1, "red box"), (2, "blue box")):
@@ -231,6 +234,7 @@ def visor(root: Path, video: str = "P01_01") -> Path:
         image = {"image_path": f"{video}/{name}", "name": name, "subsequence": "s", "video": video}
         rows.append({"image": image, "annotations": annotations})
     write_json(sparse / f"annotations/train/{video}.json", {"video_annotations": rows})
+    write_json(root / "frame_mapping.json", {video: mapping})
     (root / "EPIC_100_train.csv").write_text(
         "narration_id,participant_id,video_id,start_frame,stop_frame,narration\n"
         f"clip,P01,{video},90,190,open the box\n"

@@ -119,3 +119,35 @@ def test_a_video_that_is_gone_is_left_out_with_a_note(source: ExportSource, tmp_
     (tmp_path / "data/train/JPEGImages/clip/00005.jpg").unlink()
     report = EXPORTS["ytvos"](source, tmp_path / "out")
     assert "00005.jpg" in report.notes[0]
+
+
+@pytest.mark.parametrize("names", [("clip", "clip__e1"), ("v" * 198,), ("\u00e9" * 100,)])
+def test_no_two_folders_have_one_name_and_none_is_too_long(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    root, store = tmp_path / "data", MaskStore(tmp_path / "m.zarr")
+    for name in names:
+        trees.refytvos(root, video=name)
+    index = root / "meta_expressions/train/meta_expressions.json"
+    (entry,) = json.loads(index.read_text())["videos"].values()
+    trees.write_index(root, "train", dict.fromkeys(names, entry))
+    (root / "train/meta.json").unlink()
+    reader = open_dataset("refytvos", root, "train")
+    for name in names:
+        items = [
+            pseudo_mask("0", truth(1), [P, P, P], 0.9),
+            pseudo_mask("1", truth(2), [U, P, P], 0.5),
+        ]
+        store.write_video(reader.video(name), ["a red box", "a blue box"], items)
+    report = EXPORTS["ytvos"](ExportSource(store, reader), tmp_path / "out")
+    assert report.counts == {
+        "videos": len(names),
+        "folders": 2 * len(names),
+        "samples": 2 * len(names),
+    }
+    found = load_as_trainers_do(tmp_path / "out")
+    assert len(found) == 2 * len(names)
+    assert {video for video, expression in found if expression == "0"} == set(names)
+    for (video, expression), (_, masks) in found.items():
+        assert len(video.encode()) <= 200
+        assert np.array_equal(masks, truth(1) if expression == "0" else truth(2)[1:])

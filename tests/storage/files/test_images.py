@@ -6,12 +6,13 @@ import struct
 import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, ImageOps
 
 from pipeline.errors import InputError
-from storage.files.images import image_size, read_image, read_mask
+from storage.files.images import image_size, is_upright_jpeg, read_image, read_mask
 
 
 @pytest.fixture
@@ -22,15 +23,17 @@ def picture(tmp_path: Path) -> Path:
     return path
 
 
-def _claimed(path: Path, height: int, width: int) -> Path:
-    """A PNG of a few bytes whose header claims a size."""
+def _claimed(
+    path: Path, height: int, width: int, bits: int = 8, pixels: bytes = zlib.compress(b"")
+) -> Path:
+    """A grey PNG of a few bytes whose header claims a size."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         crc = zlib.crc32(kind + data)
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc)
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
     return path
 
@@ -108,7 +111,7 @@ def test_a_huge_image_is_refused_before_it_is_decoded(tmp_path: Path, side: int)
 
 
 def test_a_folder_is_no_image(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="not readable"):
+    with pytest.raises(InputError, match="a folder; expected an image"):
         read_image(tmp_path)
 
 
@@ -141,3 +144,114 @@ def test_a_kind_that_pil_does_not_know_is_refused(
     monkeypatch.setattr(Image, "open", unknown)
     with pytest.raises(InputError, match="not readable as an image"):
         read_image(picture)
+
+
+def _tagged(path: Path, pixels: np.ndarray, value: int, **named: object) -> Path:
+    exif = Image.Exif()
+    exif[0x0112] = value
+    Image.fromarray(pixels).save(path, exif=exif, **named)
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
+@pytest.mark.parametrize("value", range(1, 9))
+def test_pixels_are_turned_as_the_tag_says(tmp_path: Path, value: int, suffix: str) -> None:
+    rng = np.random.default_rng(1)
+    pixels = rng.integers(0, 255, (3, 5, 3), np.uint8).repeat(8, axis=0).repeat(8, axis=1)
+    path = _tagged(tmp_path / f"x.{suffix}", pixels, value)
+    with Image.open(path) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image))
+    assert expected.shape[:2] == ((24, 40) if value < 5 else (40, 24))
+    assert image_size(path) == expected.shape[:2]
+    assert np.array_equal(read_image(path, expected.shape[:2]), expected)
+    assert is_upright_jpeg(path) == (suffix == "jpg" and value == 1)
+
+
+@pytest.mark.parametrize("value", [3, 6])
+def test_so_are_masks(tmp_path: Path, value: int) -> None:
+    ids = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    path = _tagged(tmp_path / "m.png", ids, value)
+    expected = np.rot90(ids, {3: 2, 6: 3}[value])
+    assert np.array_equal(read_mask(path, expected.shape), expected)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_a_damaged_tag_says_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "x.jpg"
+    Image.new("RGB", (8, 6)).save(path, exif=b"Exif\0\0MM\0*\xff\xff\xff\xff")
+    assert image_size(path) == read_image(path).shape[:2] == (6, 8)
+
+
+def test_16_bits_are_scaled_to_8(tmp_path: Path) -> None:
+    path = tmp_path / "x.png"
+    levels = np.array([[0, 128, 257, 32896, 65535]], np.uint16)
+    Image.fromarray(levels).save(path)
+    assert read_image(path)[0].tolist() == [[v] * 3 for v in (0, 0, 1, 128, 255)]
+
+
+def _deep(path: Path, values: np.ndarray) -> Path:
+    """A PNG of 16 bits a channel in colour, [H, W, 3]."""
+    assert cv2.imwrite(str(path), values.astype(np.uint16)[:, :, ::-1])
+    return path
+
+
+def test_so_are_16_bits_in_colour(tmp_path: Path) -> None:
+    values = np.full((2, 3, 3), (0, 32896, 65535))
+    assert (read_image(_deep(tmp_path / "x.png", values)) == (0, 128, 255)).all()
+
+
+@pytest.mark.parametrize("bits", [10, 12])
+@pytest.mark.parametrize("colours", [1, 3])
+def test_10_or_12_bits_in_16_are_refused(tmp_path: Path, bits: int, colours: int) -> None:
+    values = np.linspace(0, 2**bits - 1, 24).reshape(4, 6).astype(np.uint16)
+    path = tmp_path / "x.png"
+    if colours == 3:
+        _deep(path, np.repeat(values[:, :, None], 3, axis=2))
+    else:
+        Image.fromarray(values).save(path)
+    with pytest.raises(InputError, match="16 bits a channel, of which no pixel uses more"):
+        read_image(path)
+
+
+def test_a_black_picture_of_16_bits_is_black(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((4, 6), np.uint16)).save(tmp_path / "x.png")
+    assert not read_image(tmp_path / "x.png").any()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_floats_and_32_bits_are_refused(tmp_path: Path, dtype: type[np.generic]) -> None:
+    """PIL would cut them at 255."""
+    path = tmp_path / "x.png"
+    Image.fromarray(np.linspace(0, 1000, 24).reshape(4, 6).astype(dtype)).save(path, format="TIFF")
+    with pytest.raises(InputError, match="32-bit numbers"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_a_mask_of_more_than_8_bits_is_refused(tmp_path: Path, dtype: type[np.generic]) -> None:
+    path = tmp_path / "m.png"
+    Image.fromarray(np.ones((4, 6), dtype)).save(path, format="TIFF")
+    with pytest.raises(InputError, match="an image of mode"):
+        read_mask(path)
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_a_grey_mask_of_few_bits_keeps_its_ids(tmp_path: Path, bits: int) -> None:
+    """PIL scales grey of 2 and 4 bits to 0..255, which makes id 3 to 255 or 51."""
+    ids = np.array([[0, 1, 2, 3]] * 2, np.uint8)
+    packed = [
+        sum(int(v) << (8 - bits * (k + 1)) for k, v in enumerate(part))
+        for part in ([[0, 1, 2, 3]] if bits == 2 else [[0, 1], [2, 3]])
+    ]
+    row = b"\0" + bytes(packed)
+    path = _claimed(tmp_path / "m.png", 2, 4, bits, zlib.compress(row * 2))
+    assert np.array_equal(read_mask(path, (2, 4)), ids)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_only_regular_files_are_opened(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "x.png"
+    os.mkfifo(path) if kind == "pipe" else path.symlink_to("/dev/zero")
+    for reader in (image_size, read_image, read_mask, is_upright_jpeg):
+        with pytest.raises(InputError, match=kind):
+            reader(path)

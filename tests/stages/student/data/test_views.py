@@ -25,6 +25,13 @@ HEIGHT, WIDTH = 40, 60
         ("Left of the cross", "Right of the cross"),
         ("a bright man in the middle", "a bright man in the middle"),
         ("the star moving up", "the star moving up"),
+        ("the one going leftwards", "the one going rightwards"),
+        ("the left-hand and lefthand one", "the right-hand and righthand one"),
+        ("the LEFT one", "the RIGHT one"),
+        ("a left-most, right-handed man", "a right-most, left-handed man"),
+        ("the wheel that turns clockwise", "the wheel that turns counterclockwise"),
+        ("Clockwise", "Counterclockwise"),
+        ("an upright dog with leftover food", "an upright dog with leftover food"),
     ],
 )
 def test_mirroring_a_sentence(text: str, mirrored: str) -> None:
@@ -154,6 +161,11 @@ def test_views_stay_within_the_frame_and_follow_the_seed() -> None:
 )
 def test_which_sentences_name_a_place_in_the_frame(text: str, place: bool) -> None:
     assert names_a_place(text) == place
+
+
+@pytest.mark.parametrize("word", ["anticlockwise", "counter-clockwise", "anti-clockwise"])
+def test_every_spelling_of_the_other_turn_is_mirrored(word: str) -> None:
+    assert mirror_sentence(f"it turns {word}") == "it turns clockwise"
 
 
 @pytest.mark.parametrize("zoom", [(2.0, 1.0), (0.0, 1.0), (1.0, 50.0)])
