@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from flows.dataset import dataset_root
 from flows.planning.plan import Plan, make_plan
 from flows.planning.run_paths import RunPaths
+from flows.planning.sources import SourceDigests
 from flows.planning.stage_selection import Scope
 from flows.planning.stages import SHARD_STAGES
 from flows.planning.weight_digests import WeightDigests
@@ -122,6 +123,7 @@ class Workshop:
     _readers: dict[str, DatasetReader] = field(default_factory=dict)
     _loaded: tuple[str, Any] | None = None
     _device: Any = None
+    _sources: SourceDigests | None = None
 
     @property
     def paths(self) -> RunPaths:
@@ -168,6 +170,7 @@ class Workshop:
             known_layout(folder, SHARD_STAGES),
             scope.again,
             scope.stages,
+            self.source_digests(remember).of_shard,
         )
 
     def prediction_split(self) -> str:
@@ -221,6 +224,16 @@ class Workshop:
         """
         place = self.paths.folder / "ledger" / "weights.json"
         return WeightDigests(place, self.parts.checkpoint_files, remember)
+
+    def source_digests(self, remember: bool = True) -> SourceDigests:
+        """Digests of the frames and the ground truth of the labelled split.
+
+        Args:
+            remember: writes down what is digested anew.
+        """
+        if self._sources is None:
+            self._sources = SourceDigests(self.paths.folder, self.reader(), remember)
+        return self._sources
 
     def captioner(self) -> Captioner:
         """The captioner, loaded now if it was not."""

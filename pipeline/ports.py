@@ -11,7 +11,15 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.types import Augmentation, Boxes, Candidates, Expression, FrameIndex, VideoRef
+from pipeline.types import (
+    Augmentation,
+    Boxes,
+    Candidates,
+    Expression,
+    FrameIndex,
+    VideoRef,
+    VideoSources,
+)
 
 Image = NDArray[np.uint8]
 """RGB, [H, W, 3]."""
@@ -38,6 +46,10 @@ class DatasetReader(Protocol):
 
     def expressions(self, video_id: str) -> Sequence[Expression]:
         """The expressions of a video, in the order of their ids."""
+        ...
+
+    def sources(self, video_id: str) -> VideoSources:
+        """Where a video's files are. Opens none of them, and none need be there."""
         ...
 
     def frame(self, video: VideoRef, index: FrameIndex) -> Image:

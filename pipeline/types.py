@@ -252,6 +252,21 @@ class FrameQuality:
 
 
 @dataclass(frozen=True)
+class VideoSources:
+    """Where the frames and the ground truth of a video are on disk.
+
+    Attributes:
+        names: frame names in their order, as an index lists them; empty if nothing lists them.
+        frames: files, and folders whose files are frames.
+        truth: files, and folders of files, that the ground truth is read from.
+    """
+
+    names: tuple[str, ...]
+    frames: tuple[Path, ...]
+    truth: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
 class PseudoMask:
     """The product: a mask a frame, how far to trust it, and what is known at all.
 

@@ -246,7 +246,7 @@ def _is_foreign(paths: RunPaths, path: Path) -> bool:
     """Whether something at the top of a run's folder, or of its ledger, is not the run's."""
     own = {
         paths.folder: OWN_NAMES,
-        paths.folder / "ledger": {"layout.json", "weights.json", *STAGES},
+        paths.folder / "ledger": {"layout.json", "weights.json", "sources", *STAGES},
     }.get(path.parent)
     return own is not None and not own & {path.name, name_of_partial(path)}
 

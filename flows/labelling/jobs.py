@@ -13,7 +13,8 @@ from tenacity.wait import wait_fixed
 from flows.context import Workshop
 from flows.planning.plan import Job
 from flows.planning.receipts import Outcome, receipted
-from flows.planning.stages import ALL, SHARD_STAGES, STAGES
+from flows.planning.sources import digest_of_sources
+from flows.planning.stages import ALL, SHARD_STAGES, STAGE, STAGES
 from pipeline.errors import PseudoLabelError
 from pipeline.types import Receipt
 from storage.run.ledger import Ledger
@@ -72,7 +73,7 @@ def _do_once(job: Job, shop: Workshop) -> Receipt:
     if job.shard.name == ALL:
         stages = [name for name in STAGES if shop.the_plan.jobs.get(name)]
         shards = shop.finished_shards()
-    with receipted(shop.paths, job, outcome, stages, shards):
+    with receipted(shop.paths, job, outcome, stages, shards, _sources_of(job, shop)):
         # Imported now, because it loads models; a plan needs none.
         work: Any = import_module(f"flows.labelling.{job.stage}")
         try:
@@ -84,6 +85,16 @@ def _do_once(job: Job, shop: Workshop) -> Receipt:
             outcome.counts["videos"] = len(job.shard.videos) - len(outcome.skipped_before)
     assert outcome.receipt is not None, "committed at the end of the block"
     return outcome.receipt
+
+
+def _sources_of(job: Job, shop: Workshop) -> dict[str, str]:
+    """Digests of what the job reads of the data set."""
+    shards = shop.the_plan.run_shards if job.shard.name == ALL else [job.shard]
+    digests = shop.source_digests().of_shard
+    return {
+        kind: digest_of_sources(digests, shards, kind)
+        for kind in STAGE[job.stage].looks_at(shop.config)
+    }
 
 
 def _skipped_before(job: Job, shop: Workshop) -> dict[str, str]:

@@ -200,11 +200,17 @@ def _input_digest(path: Path) -> str:
 
 
 def texts_of_shard(reader: DatasetReader, shard: Shard) -> dict[str, Any]:
-    """The sentences of a shard; a video whose sentences cannot be read is noted as such."""
+    """The sentences of a shard and the objects that they are about.
+
+    A video whose sentences cannot be read is noted as such.
+    """
     texts: dict[str, Any] = {}
     for video in shard.videos:
         try:
-            texts[video] = [(e.key.expression, e.text) for e in reader.expressions(video)]
+            texts[video] = [
+                (item.key.expression, item.text, item.object_ids)
+                for item in reader.expressions(video)
+            ]
         except InputError as error:
             texts[video] = str(error.found)
     return texts

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any, Literal, Protocol
 
 from flows.planning import reasons
@@ -17,6 +18,7 @@ from flows.planning.fingerprints import texts_of_shard
 from flows.planning.products import joined
 from flows.planning.run_paths import RunPaths
 from flows.planning.shards import Cut, Shard, cut_shards
+from flows.planning.sources import Digests, digest_of_sources
 from flows.planning.stages import ALL, SHARD_STAGES, STAGE, STAGES
 from flows.planning.weight_digests import WeightDigests
 from pipeline.config import RunConfig
@@ -123,6 +125,7 @@ def make_plan(
     known: Mapping[str, Sequence[str]] | None = None,
     again: Collection[str] = (),
     stages: Sequence[str] = STAGES,
+    sources: Digests | None = None,
 ) -> Plan:
     """The plan of a run.
 
@@ -135,13 +138,16 @@ def make_plan(
         known: shard -> videos, as laid out before.
         again: stages that are due even where they are done.
         stages: those to be done.
+        sources: digests of frames and ground truth; None takes them for unchanged.
 
     Raises:
         ConfigError: ``dataset.only_videos`` names a video that the data set lacks.
     """
     only = config.dataset.only_videos
     cut = cut_shards(known or {}, reader.video_ids(), only, config.shard_videos)
-    return _Planner(config, reader, book, weights, retry_set_aside, again).plan(cut, stages)
+    return _Planner(config, reader, book, weights, retry_set_aside, again, sources).plan(
+        cut, stages
+    )
 
 
 @dataclass(frozen=True)
@@ -168,9 +174,12 @@ class _Planner:
         weights: Callable[[str], str],
         retry: bool,
         again: Collection[str],
+        sources: Digests | None,
     ) -> None:
         self._config, self._reader, self._book = config, reader, book
         self._retry, self._again = retry, again
+        # Several stages look at the same files.
+        self._sources = None if sources is None else cache(sources)
         self._paths = RunPaths(config.run_folder)
         self._run_stages = tuple(
             stage.name for stage in STAGE.values() if stage.over == "run" and stage.is_on(config)
@@ -226,6 +235,7 @@ class _Planner:
                 basis["texts"] = digest(texts)
             asked = Job(stage, shard, digest(value), basis=basis)
             reads = [_Input.of(made[name]) for name in STAGE[stage].reads]
+            reads += self._looked_at(stage, [shard])
             made[stage] = self._judged(asked, reads, aside)
             self._jobs[stage].append(made[stage])
         self._aside |= aside
@@ -248,10 +258,23 @@ class _Planner:
             basis = {**self._bases[stage], "inputs": dict(previous)}
             asked = Job(stage, everything, digest(basis), basis=_short(basis))
             reads = [made[name] for name in STAGE[stage].reads if name in made]
+            reads += self._looked_at(stage, shards)
             job = self._judged(asked, reads, set(self._aside))
             made[stage] = _Input.of(job)
             previous[stage] = asked.fingerprint
             self._jobs[stage].append(job)
+
+    def _looked_at(self, stage: str, shards: Sequence[Shard]) -> list[_Input]:
+        """What a stage reads of the data set. Of a shard that it has not worked on, nothing: the
+        files are digested when it does.
+        """
+        name = shards[0].name if STAGE[stage].over == "shard" else ALL
+        if self._sources is None or not shards or self._receipt(stage, name) is None:
+            return []
+        return [
+            _Input(kind, True, digest_of_sources(self._sources, shards, kind))
+            for kind in STAGE[stage].looks_at(self._config)
+        ]
 
     def _over_shards(
         self, stage: str, jobs: Mapping[str, Job], others: Mapping[str, Mapping[str, Receipt]]

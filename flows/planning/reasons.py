@@ -11,6 +11,9 @@ NO_RECEIPT = "no receipt"
 PRODUCT_MISSING = "product missing"
 SET_ASIDE = "videos set aside are tried again"
 VIDEO_BACK = "a video is no longer set aside"
+SOURCES = {"frames": "frames changed", "truth": "ground truth changed"}
+"""What a stage reads of the data set, and why it is done again when that changes."""
+
 _LONGEST = 100
 _FILES = {
     "file": "augmentation file",
@@ -33,7 +36,9 @@ def follows(stage: str) -> str:
 
 
 def came_out_different(stage: str) -> str:
-    """Why a stage is done again when an earlier one was, with another result."""
+    """Why a stage is done again when something that it reads has changed."""
+    if stage in SOURCES:
+        return SOURCES[stage]
     return f"follows {stage}, which came out different"
 
 
@@ -71,7 +76,7 @@ def what_changed(
             changes.append(f"{words} changed")
     changes += _videos(receipt.videos, videos)
     if before.get("texts") != basis.get("texts") and receipt.videos == tuple(videos):
-        changes.append("sentences changed")
+        changes.append("sentences or their objects changed")
     if not changes:
         old, new = before.get("inputs") or {}, basis.get("inputs") or {}
         changes += [follows(name) for name in new if old.get(name) != new[name]][:1]

@@ -21,6 +21,8 @@ from storage.run.ledger import Ledger
 
 logger = logging.getLogger(__name__)
 
+EMPTY: Mapping[str, str] = {}
+
 
 @dataclass
 class Outcome:
@@ -48,18 +50,20 @@ def receipted(
     outcome: Outcome,
     stages: Collection[str],
     shards: Collection[str] = (),
+    sources: Mapping[str, str] = EMPTY,
 ) -> Iterator[None]:
     """Commits the receipt of the work in the block if it ends without an error.
 
     Args:
         stages: names of the stages that the run has.
         shards: for a stage of the whole run, the finished shards.
+        sources: digests of what the work reads of the data set.
 
     Raises:
         Exception: what the block raises, once it is noted in the ledger.
     """
     ledger, stage, shard = Ledger(paths.folder), STAGE[job.stage], job.shard
-    made_from = inputs_now(ledger, stage, shard.name, stages, shards)
+    made_from = {**inputs_now(ledger, stage, shard.name, stages, shards), **sources}
     ledger.withdraw(job.stage, shard.name)
     started = time.monotonic()
     try:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from flows.planning import fingerprints
+from flows.planning.sources import Kind
 from storage.files.names import is_safe_name, stored_name
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Stage:
         depends_on: what the product depends on beside the version and the inputs.
         more_files: files and folders of the product beside that of the shard, given the shard's
             name and its videos. For a stage of the whole run, all of them.
+        looks_at: what it reads of the data set, ``frames`` and ``truth``, for a configuration.
         is_on: whether a run of this configuration has the stage.
     """
 
@@ -45,6 +47,7 @@ class Stage:
     suffix: str = ""
     depends_on: Basis = lambda config, weights: {}
     more_files: Files = lambda paths, shard, videos: []
+    looks_at: Callable[[RunConfig], tuple[Kind, ...]] = lambda config: ()
     is_on: Callable[[RunConfig], bool] = lambda config: True
 
     def basis(self, config: RunConfig, weights: fingerprints.Weights) -> dict[str, Any]:
@@ -73,6 +76,11 @@ def _masks(paths: RunPaths, shard: str, videos: Sequence[str]) -> list[Path]:
     return [paths.masks / stored_name(video) for video in videos if is_safe_name(video)]
 
 
+def _taught_by(config: RunConfig) -> tuple[Kind, ...]:
+    annotated = config.student.supervision not in ("pseudo_masks", "text", "flow")
+    return ("frames", "truth") if annotated else ("frames",)
+
+
 _STAGES = (
     Stage(
         "augment",
@@ -80,6 +88,8 @@ _STAGES = (
         reads=(),
         suffix=".parquet",
         depends_on=fingerprints.augment_basis,
+        # Also without a model: a video that cannot be read is skipped here.
+        looks_at=lambda config: ("frames",),
     ),
     Stage(
         "ground",
@@ -87,6 +97,7 @@ _STAGES = (
         reads=("augment",),
         suffix=".parquet",
         depends_on=fingerprints.ground_basis,
+        looks_at=lambda config: ("frames",) if config.ground.source == "model" else ("truth",),
     ),
     Stage(
         "segment",
@@ -94,6 +105,7 @@ _STAGES = (
         reads=("ground",),
         suffix=".zarr",
         depends_on=fingerprints.segment_basis,
+        looks_at=lambda config: ("frames",),
     ),
     Stage(
         "fuse",
@@ -124,6 +136,7 @@ _STAGES = (
         over="run",
         depends_on=fingerprints.student_basis,
         more_files=lambda paths, shard, videos: [paths.student],
+        looks_at=_taught_by,
         is_on=lambda config: config.student.enabled,
     ),
     Stage(
@@ -132,6 +145,7 @@ _STAGES = (
         reads=("augment", "ground", "segment", "rank", "student"),
         over="run",
         more_files=lambda paths, shard, videos: [paths.metrics],
+        looks_at=lambda config: ("truth",),
     ),
     Stage(
         "report",
@@ -140,6 +154,7 @@ _STAGES = (
         over="run",
         depends_on=lambda config, weights: {"config": fingerprints.settings(config.report)},
         more_files=lambda paths, shard, videos: [paths.report],
+        looks_at=lambda config: ("frames", "truth"),
     ),
 )
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from pipeline.config import Links
 from pipeline.errors import InputError
 from pipeline.ports import Image
-from pipeline.types import Expression, FrameIndex, SampleKey, VideoRef
+from pipeline.types import Expression, FrameIndex, SampleKey, VideoRef, VideoSources
 from storage.datasets.base import MaskedReader
 from storage.datasets.files import names_in, read_ids, status
 from storage.datasets.numbers import is_number
@@ -99,6 +99,12 @@ class A2DSentences(MaskedReader):
             raise InputError(path, "no frames", "a video file", "restore the file")
         names = tuple(f"{number:05d}" for number in range(1, info.frames + 1))
         return VideoRef(video_id, names, (path,) * info.frames, info.height, info.width)
+
+    def sources(self, video_id: str) -> VideoSources:
+        """The clip, and the folder of its annotated frames."""
+        safe_name(video_id, self._queries_path, "video id")
+        clip = spelled(self._clips, f"{video_id}.mp4")
+        return VideoSources((), (clip,), (self._instances / video_id,))
 
     def annotated_video(self, video_id: str) -> VideoRef:
         """The frames that have an annotation file."""

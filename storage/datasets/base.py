@@ -18,7 +18,7 @@ from pipeline.davis import VOID
 from pipeline.errors import InputError
 from pipeline.geometry import masks_to_boxes
 from pipeline.ports import Image
-from pipeline.types import Expression, FrameIndex, VideoRef
+from pipeline.types import Expression, FrameIndex, VideoRef, VideoSources
 from storage.datasets.files import is_folder, names_in, status
 from storage.datasets.numbers import is_number
 from storage.files.images import image_size, read_image, read_mask
@@ -93,6 +93,10 @@ class MaskedReader(ABC):
     @abstractmethod
     def video(self, video_id: str) -> VideoRef:
         """The frames of a video. Raises InputError if any is missing."""
+
+    @abstractmethod
+    def sources(self, video_id: str) -> VideoSources:
+        """Where a video's files are. Opens none of them, and none need be there."""
 
     @abstractmethod
     def expressions(self, video_id: str) -> Sequence[Expression]:

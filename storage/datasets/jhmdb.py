@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pipeline.config import Links
 from pipeline.errors import InputError
 from pipeline.file_names import composed
-from pipeline.types import Expression, FrameIndex, SampleKey, VideoRef
+from pipeline.types import Expression, FrameIndex, SampleKey, VideoRef, VideoSources
 from storage.datasets.base import MaskedReader
 from storage.datasets.files import REMEDY, is_folder, names_in, status
 from storage.datasets.frames import video_from_folder
@@ -83,6 +83,12 @@ class JHMDBSentences(MaskedReader):
         safe_name(video_id, self._texts, "video id")
         folder = spelled(self._frames / self._action(video_id), video_id)
         return video_from_folder(video_id, folder, self.within(self._frames))
+
+    def sources(self, video_id: str) -> VideoSources:
+        """The video's folder of frames and its file of masks."""
+        safe_name(video_id, self._texts, "video id")
+        folder = self._frames / self._action(video_id) / video_id
+        return VideoSources((), (folder,), (self._masks_file(video_id),))
 
     def annotated_video(self, video_id: str) -> VideoRef:
         """The frames that have a mask, named from 00001 as the frames are."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.config import Links
 from pipeline.errors import InputError
-from pipeline.types import Expression, SampleKey, VideoRef
+from pipeline.types import Expression, SampleKey, VideoRef, VideoSources
 from storage.datasets.base import MaskedReader
 from storage.datasets.files import names_in, status
 from storage.datasets.frames import frame_files, video_from_folder
@@ -97,6 +97,21 @@ class IndexedReader(MaskedReader):
             names,
             self.index_path,
         )
+
+    def sources(self, video_id: str) -> VideoSources:
+        """The video's folders of frames and of ground truth, and the frames that the index lists.
+
+        Raises:
+            InputError: the index is malformed here.
+        """
+        names = tuple(str(name) for name in self.frame_names(video_id))
+        safe_name(video_id, self.index_path, "video id")
+        frames = (self._frames / video_id,)
+        return VideoSources(names, frames, self._truth_places(video_id))
+
+    @abstractmethod
+    def _truth_places(self, video_id: str) -> tuple[Path, ...]:
+        """Files and folders that the ground truth of a video is read from."""
 
     def annotated_video(self, video_id: str) -> VideoRef:
         """The frames that the index lists, of the size that the masks have."""

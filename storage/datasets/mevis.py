@@ -61,6 +61,9 @@ class MeViS(IndexedReader):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_masks": None}
 
+    def _truth_places(self, video_id: str) -> tuple[Path, ...]:
+        return (self._masks_path,)
+
     def _annotated_size(self, video_id: str) -> tuple[int, int]:
         names = [name for item in self.expressions(video_id) for name in item.object_ids]
         for name in names:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from pipeline.config import Links
 from pipeline.errors import InputError
-from pipeline.types import Expression, FrameIndex, SampleKey, VideoRef
+from pipeline.types import Expression, FrameIndex, SampleKey, VideoRef, VideoSources
 from storage.datasets.base import MaskedReader, annotated_size, mask_names, palette_masks, void_of
 from storage.datasets.files import is_folder, read_ids
 from storage.datasets.frames import video_from_folder
@@ -142,6 +142,11 @@ class RefDAVIS(MaskedReader):
         return video_from_folder(
             video_id, spelled(self._frames, video_id), self.within(self._frames)
         )
+
+    def sources(self, video_id: str) -> VideoSources:
+        """The video's folders of frames and of index masks."""
+        safe_name(video_id, self._texts, "video id")
+        return VideoSources((), (self._frames / video_id,), (self._annotations / video_id,))
 
     def annotated_video(self, video_id: str) -> VideoRef:
         """The frames that have an index mask."""

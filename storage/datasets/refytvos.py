@@ -86,6 +86,9 @@ class RefYouTubeVOS(IndexedReader):
         path = self.mask_file(spelled(self._annotations, video.id), video.frames[index])
         return void_of(path, (video.height, video.width))
 
+    def _truth_places(self, video_id: str) -> tuple[Path, ...]:
+        return (self._annotations / video_id,)
+
     def _annotated_size(self, video_id: str) -> tuple[int, int]:
         return annotated_size(spelled(self._annotations, video_id))
 

@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 from pipeline.config import Links
 from pipeline.errors import InputError
-from pipeline.types import Expression, FrameIndex, SampleKey, VideoRef
+from pipeline.types import Expression, FrameIndex, SampleKey, VideoRef, VideoSources
 from storage.datasets.base import MaskedReader
 from storage.datasets.files import is_folder, names_in, status
 from storage.datasets.frames import SUFFIXES, video_from_folder
@@ -111,6 +111,15 @@ class VISOR(MaskedReader):
         folder = self._frames / narration.video.split("_")[0] / narration.video
         areas = self.within(self._frames)
         return video_from_folder(video_id, folder, areas, narration.frames)
+
+    def sources(self, video_id: str) -> VideoSources:
+        """The annotated frames in the narration's span, and the file of their annotation."""
+        narration = self._narration(video_id)
+        folder = self._frames / narration.video.split("_")[0] / narration.video
+        frames = tuple(folder / f"{name}.jpg" for name in narration.frames)
+        return VideoSources(
+            narration.frames, frames, (self._annotations / f"{narration.video}.json",)
+        )
 
     def expressions(self, video_id: str) -> Sequence[Expression]:
         """One an object that two or more of the frames show, ordered by its name.

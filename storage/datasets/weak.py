@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.ports import DatasetReader, Image
-from pipeline.types import Expression, FrameIndex, SampleKey, VideoRef
+from pipeline.types import Expression, FrameIndex, SampleKey, VideoRef, VideoSources
 
 View = Literal["boxes", "first_mask"]
 VIEWS: tuple[View, ...] = ("boxes", "first_mask")
@@ -45,6 +45,10 @@ class WeakView:
     def video(self, video_id: str) -> VideoRef:
         """The frames of a video."""
         return self._reader.video(video_id)
+
+    def sources(self, video_id: str) -> VideoSources:
+        """Where the video's files are."""
+        return self._reader.sources(video_id)
 
     def expressions(self, video_id: str) -> Sequence[Expression]:
         """The expressions of a video."""

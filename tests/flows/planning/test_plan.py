@@ -179,7 +179,10 @@ def test_reasons_of_all_kinds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     other = plan(tmp_path, weights="x", book=book)
     assert why(other, "ground") == {"weights of demo:ground changed"}
     texts = {"a": "one", "b": "two", "c": "other"}
-    assert why(plan(tmp_path, texts=texts, book=book), "augment") == {"", "sentences changed"}
+    assert why(plan(tmp_path, texts=texts, book=book), "augment") == {
+        "",
+        "sentences or their objects changed",
+    }
     now = STAGE["rank"].version
     monkeypatch.setitem(STAGE, "rank", replace(STAGE["rank"], version=99))  # type: ignore[arg-type]
     assert why(plan(tmp_path, book=book), "rank") == {f"stage version {now} → 99"}

@@ -1,0 +1,85 @@
+"""Digests of the frames and of the ground truth that a run reads, remembered per shard.
+
+Files are digested when a stage is about to read them, and again only if their names, sizes or times
+of change differ. So planning looks at files and opens none that is as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from flows.planning.shards import Shard
+from pipeline.errors import InputError
+from pipeline.fingerprint import digest
+from pipeline.ports import DatasetReader
+from pipeline.types import VideoSources
+from storage.files.sealed_json import read_sealed, write_sealed
+from storage.source_files import content, signature
+
+Kind = Literal["frames", "truth"]
+KINDS: tuple[Kind, ...] = ("frames", "truth")
+"""What a stage reads of the data set, as it is named in receipts beside the products it reads."""
+
+
+Digests = Callable[[Shard, Kind], str]
+"""Digest of what a shard's videos are read from; ``SourceDigests.of_shard``."""
+
+
+class SourceDigests:
+    """Digests of what the videos of shards are read from.
+
+    Args:
+        folder: of the run.
+        reader: of the split.
+        remember: False writes nothing.
+    """
+
+    def __init__(self, folder: Path, reader: DatasetReader, remember: bool = True) -> None:
+        self._folder = folder / "ledger" / "sources"
+        self._reader, self._remember = reader, remember
+        self._files: dict[Path, tuple[str, str]] = {}
+
+    def of_shard(self, shard: Shard, kind: Kind) -> str:
+        """One digest of the frames, or of the ground truth, of a shard's videos."""
+        path = self._folder / f"{shard.name}-{kind}.json"
+        try:
+            known = read_sealed(path)
+        except (OSError, ValueError):
+            known = {}
+        found = {video: self._of_video(video, kind, known.get(video)) for video in shard.videos}
+        if self._remember and found and found != known:
+            write_sealed(path, found)
+        return digest({video: value[1] for video, value in found.items()})
+
+    def _of_video(self, video: str, kind: Kind, known: object) -> list[str]:
+        """[signature, digest of the content] of a video."""
+        try:
+            sources = self._reader.sources(video)
+        except InputError as error:
+            return ["", f"unreadable: {error.found}"]
+        names, places = _parts(sources, kind)
+        now = signature(names, places)
+        if isinstance(known, list) and len(known) == 2 and known[0] == now:
+            return [now, str(known[1])]
+        return [now, self._content(names, places)]
+
+    def _content(self, names: tuple[str, ...], places: tuple[Path, ...]) -> str:
+        if len(places) != 1 or places[0].is_dir():
+            return content(names, places)
+        # A file that all videos share, as MeViS has one, is digested once.
+        [place] = places
+        look = signature((), places)
+        if self._files.get(place, ("", ""))[0] != look:
+            self._files[place] = (look, content((), places))
+        return self._files[place][1]
+
+
+def digest_of_sources(digests: Digests, shards: Sequence[Shard], kind: Kind) -> str:
+    """Digest of what the videos of some shards are read from."""
+    return digest({shard.name: digests(shard, kind) for shard in shards})
+
+
+def _parts(sources: VideoSources, kind: Kind) -> tuple[tuple[str, ...], tuple[Path, ...]]:
+    return (sources.names, sources.frames) if kind == "frames" else ((), sources.truth)
