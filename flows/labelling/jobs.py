@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
@@ -12,10 +13,11 @@ from tenacity.wait import wait_fixed
 
 from flows.context import Workshop
 from flows.planning.plan import Job
+from flows.planning.reasons import SOURCES
 from flows.planning.receipts import Outcome, receipted
 from flows.planning.sources import digest_of_sources
 from flows.planning.stages import ALL, SHARD_STAGES, STAGE, STAGES
-from pipeline.errors import PseudoLabelError
+from pipeline.errors import PseudoLabelError, StoreError
 from pipeline.types import Receipt
 from storage.run.ledger import Ledger
 
@@ -73,7 +75,9 @@ def _do_once(job: Job, shop: Workshop) -> Receipt:
     if job.shard.name == ALL:
         stages = [name for name in STAGES if shop.the_plan.jobs.get(name)]
         shards = shop.finished_shards()
-    with receipted(shop.paths, job, outcome, stages, shards, _sources_of(job, shop)):
+    sources = _sources_of(job, shop)
+    _check_same_sources(job, shop, sources)
+    with receipted(shop.paths, job, outcome, stages, shards, sources):
         # Imported now, because it loads models; a plan needs none.
         work: Any = import_module(f"flows.labelling.{job.stage}")
         try:
@@ -95,6 +99,23 @@ def _sources_of(job: Job, shop: Workshop) -> dict[str, str]:
         kind: digest_of_sources(digests, shards, kind)
         for kind in STAGE[job.stage].looks_at(shop.config)
     }
+
+
+def _check_same_sources(job: Job, shop: Workshop, sources: Mapping[str, str]) -> None:
+    """Raises StoreError if a product that the job reads was made of other frames."""
+    if job.shard.name == ALL:
+        return
+    ledger = Ledger(shop.config.run_folder)
+    for stage in STAGE[job.stage].reads:
+        receipt = ledger.receipt(stage, job.shard.name)
+        made_from = {} if receipt is None else receipt.made_from
+        changed = [kind for kind, now in sources.items() if made_from.get(kind, now) != now]
+        if changed:
+            raise StoreError(
+                f"{shop.paths.part(stage, job.shard.name)}: its {SOURCES[changed[0]]} in the data"
+                " set after it was made; expected the same; run the same command again, which does"
+                f" {stage} again"
+            )
 
 
 def _skipped_before(job: Job, shop: Workshop) -> dict[str, str]:

@@ -113,6 +113,7 @@ _STAGES = (
         reads=("augment", "ground", "segment"),
         suffix=".zarr",
         depends_on=lambda config, weights: {"config": fingerprints.settings(config.fuse)},
+        looks_at=lambda config: ("frames",),
     ),
     Stage(
         "rank",
@@ -120,6 +121,7 @@ _STAGES = (
         reads=("fuse",),
         suffix=".parquet",
         depends_on=lambda config, weights: {"config": fingerprints.settings(config.rank)},
+        looks_at=lambda config: ("frames",),
         more_files=_masks,
     ),
     Stage(

@@ -10,7 +10,7 @@ from flows.context import Workshop
 from flows.labelling.jobs import do_job
 from flows.planning.stages import SHARD_STAGES
 from pipeline.config import load_config
-from pipeline.errors import TooLargeError
+from pipeline.errors import StoreError, TooLargeError
 from storage.arrays.masks import MaskStore
 from storage.tables import ground_key_frames, read_ground
 from tests.fakes.dataset import write_dataset
@@ -107,3 +107,22 @@ def test_no_more_than_two_sentences_of_a_video_are_in_memory(tmp_path: Path, beh
     store = MaskStore(shop.paths.masks)
     assert store.expressions("clip00") == tuple(said)
     assert store.read("clip00", "8")[0].any()
+
+
+def test_masks_of_other_frames_than_the_index_names_are_not_ranked(tmp_path: Path) -> None:
+    (tmp_path / "weights").write_bytes(b"w")
+    data = write_dataset(tmp_path / "data", 1)
+    words = ["dataset.name=refytvos", f'dataset.root="{data}"', f'out="{tmp_path / "runs"}"']
+    config = load_config(None, [*words, "student.enabled=false"])
+    shop = Workshop(config, fake_parts(tmp_path / "weights"))
+    plan = shop.make_plan()
+    for stage in SHARD_STAGES[:-1]:
+        do_job(plan.job(stage, "00000"), shop)
+    index = data / "meta_expressions" / "train" / "meta_expressions.json"
+    meta = json.loads(index.read_text())
+    meta["videos"]["clip00"]["frames"].pop(1)
+    index.write_text(json.dumps(meta))
+    later = Workshop(config, fake_parts(tmp_path / "weights"))
+    with pytest.raises(StoreError, match=r"fuse/00000.zarr: its frames changed.*same command"):
+        do_job(plan.job("rank", "00000"), later)
+    assert not MaskStore(shop.paths.masks).videos()
