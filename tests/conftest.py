@@ -8,8 +8,16 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.fakes.disk import Disk
+
 settings.register_profile("project", deadline=None, derandomize=True, max_examples=40)
 settings.load_profile("project")
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    """Notes in which order the test flushes and renames files."""
+    return Disk(monkeypatch)
 
 
 @pytest.fixture(scope="session")
