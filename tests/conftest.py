@@ -9,12 +9,19 @@ import pytest
 from hypothesis import settings
 
 from flows.orchestration import server
+from tests.fakes.disk import Disk
 
 settings.register_profile("project", deadline=None, derandomize=True, max_examples=40)
 settings.load_profile("project")
 
 # Prefect reads its settings when it is first imported, which may be by any test module.
 server.quiet(os.environ)
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    """Notes in which order the test flushes and renames files."""
+    return Disk(monkeypatch)
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from typing import Any, NoReturn, cast
 
 from pipeline.errors import UnusableAnswerError
 from pipeline.types import NEGATIVE_KINDS, Negative, NegativeKind
+from pipeline.words import words_of
 
 MAXIMUM_WORDS = 40
 MAXIMUM_CHARACTERS = 300
@@ -161,7 +162,7 @@ def _unfit(text: str) -> str | None:
     words = normalise(text)
     if not words:
         return "text without words"
-    if len(text) > MAXIMUM_CHARACTERS or len(text.split()) > MAXIMUM_WORDS:
+    if len(text) > MAXIMUM_CHARACTERS or len(words_of(text)) > MAXIMUM_WORDS:
         return "text too long"
     return None
 

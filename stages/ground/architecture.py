@@ -11,6 +11,7 @@ Letters: B frames, P pairs of frame and sentence, L tokens, Q queries, C channel
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -28,6 +29,8 @@ from groundingdino.util.misc import NestedTensor, inverse_sigmoid
 from groundingdino.util.slconfig import SLConfig
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel, PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
 
 _COMMON: dict[str, Any] = {
     "position_embedding": "sine",
@@ -291,16 +294,28 @@ def encode_frames(model: package.GroundingDINO, images: Tensor) -> FrameFeatures
 
 
 def encode_texts(model: package.GroundingDINO, captions: Sequence[str]) -> TextFeatures:
-    """Tokenises and encodes captions, each ending in a full stop; longer than 256 tokens is cut.
+    """Tokenises and encodes captions, each ending in a full stop; one that is longer than the model
+    reads, 256 tokens, is cut, and a warning says so.
 
     Words of a sentence past the text encoder's last position (63 in the demo model) share it.
     """
     # The package's function looks at every token by itself, which is slow across to a GPU.
-    tokenized = model.tokenizer(list(captions), padding="longest", return_tensors="pt")
+    tokenized = model.tokenizer(
+        list(captions), padding="longest", return_tensors="pt", verbose=False
+    )
     attends, positions, _ = generate_masks_with_special_tokens_and_transfer_map(
         tokenized, model.specical_tokens, model.tokenizer
     )
     limit = model.max_text_len
+    for caption, length in zip(captions, tokenized["attention_mask"].sum(1).tolist(), strict=True):
+        if length > limit:
+            logger.warning(
+                "the grounder reads %d of the %d tokens of %r; what is behind them does not count;"
+                " shorten the sentence",
+                limit,
+                length,
+                caption[:80],
+            )
     ids = tokenized["input_ids"][:, :limit]
     attends, positions = attends[:, :limit, :limit], positions[:, :limit]
     positions = positions.clamp(max=model.bert.config.max_position_embeddings - 1)

@@ -5,6 +5,7 @@ From a folder of the user's, frozen; nothing is downloaded and nothing in it is 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from transformers.utils import logging as transformers_logging
 
 from pipeline.errors import CheckpointError
 from stages.common.text_cache import KnownTexts
+
+logger = logging.getLogger(__name__)
 
 _EXPECTED = "a folder with config.json, model.safetensors and the tokenizer's files"
 _REMEDY = "set student.encoders.text_encoder to a text encoder's folder, or to 'demo'"
@@ -41,7 +44,7 @@ class FrozenText:
     @torch.no_grad()
     def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Words [N, L, channels] and which of them are words, bool [N, L]: no special token and no
-        padding. A sentence longer than the model takes is cut."""
+        padding. A sentence longer than the model takes is cut, and a warning says so."""
         rows = self._known.of(texts, self._encode)
         words = nn.utils.rnn.pad_sequence(rows, batch_first=True)
         counts = torch.tensor([len(row) for row in rows], device=words.device)
@@ -49,10 +52,20 @@ class FrozenText:
 
     def _encode(self, text: str) -> Tensor:
         """The words [L, channels] of a sentence; of one with no word, its special tokens."""
+        longest = _longest(self._model, self._tokenizer)
+        length = len(self._tokenizer(text, verbose=False)["input_ids"])
+        if length > longest:
+            logger.warning(
+                "the student's text encoder reads %d of the %d tokens of %r; what is behind them"
+                " does not count; shorten the sentence",
+                longest,
+                length,
+                text[:80],
+            )
         tokens = self._tokenizer(
             [text],
             truncation=True,
-            max_length=_longest(self._model, self._tokenizer),
+            max_length=longest,
             return_special_tokens_mask=True,
             return_tensors="pt",
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.errors import InputError
+from pipeline.words import words_of
 from storage.datasets.numbers import is_number
 
 MAX_WORDS = 128
@@ -28,11 +29,14 @@ def checked_sentence(text: object, source: Path, what: str) -> str:
         InputError: it is not text, is empty, or has more than MAX_WORDS words or MAX_CHARACTERS
             characters.
     """
-    expected = f"a sentence of 1 to {MAX_WORDS} words and at most {MAX_CHARACTERS} characters"
+    expected = (
+        f"a sentence of 1 to {MAX_WORDS} words and at most {MAX_CHARACTERS} characters; where words"
+        " have no spaces between them, every letter counts as one"
+    )
     remedy = "mend the expression, or take it out"
     if not isinstance(text, str):
         raise InputError(source, f"{what} is {type(text).__name__}, not text", expected, remedy)
-    words = sum(any(map(str.isprintable, word)) for word in text.split())
+    words = sum(any(map(str.isprintable, word)) for word in words_of(text))
     if words == 0:
         raise InputError(source, f"{what} is empty", expected, remedy)
     if words > MAX_WORDS:

@@ -9,6 +9,7 @@ import numpy as np
 
 from pipeline.errors import InputError
 from pipeline.ports import DatasetReader
+from pipeline.words import words_of
 from storage.datasets.meta_expressions import IndexedReader
 
 
@@ -18,7 +19,7 @@ class DatasetStatistics:
 
     Attributes:
         words: of each expression.
-        types: distinct words, in lower case, split at spaces.
+        types: distinct words, in lower case.
         starts: first word -> expressions that begin with it.
         per_video: expressions of a video -> videos that have so many.
         frames: of each video.
@@ -79,7 +80,7 @@ def dataset_statistics(reader: DatasetReader) -> DatasetStatistics:
         result.per_video[len(expressions)] += 1
         result.objects += len({name for item in expressions for name in item.object_ids})
         for item in expressions:
-            words = item.text.lower().split()
+            words = words_of(item.text.lower())
             result.expressions += 1
             result.words.append(len(words))
             result.types.update(words)

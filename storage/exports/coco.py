@@ -14,6 +14,7 @@ from typing import Any
 from pipeline.coco import encode_rle
 from pipeline.geometry import masks_to_boxes
 from pipeline.types import VideoRef
+from storage.datasets.frames import SUFFIXES
 from storage.exports.json_stream import JsonStream
 from storage.exports.source import ExportReport, ExportSource
 from storage.files.atomic import replace_file
@@ -63,7 +64,7 @@ def _video_entry(number: int, video: VideoRef) -> dict[str, Any]:
         "length": len(video),
         # Frames of a clip have the clip's one file; their names tell them apart.
         "file_names": [
-            f"{video.id}/{name}{path.suffix if path.suffix != '.mp4' else '.jpg'}"
+            f"{video.id}/{name}{path.suffix if path.suffix.lower() in SUFFIXES else '.jpg'}"
             for name, path in zip(video.frames, video.paths, strict=True)
         ],
     }

@@ -74,13 +74,14 @@ def fresh_folder(path: Path, flush: bool = False) -> Iterator[Path]:
             yield partial
             if flush:
                 _flush(partial)
-            if path.exists():
+            # A link, whether or not it leads somewhere, is itself replaced.
+            if os.path.lexists(path):
                 path.rename(old)
             partial.rename(path)
             _sync_folder(path.parent)
         finally:
-            shutil.rmtree(partial, ignore_errors=True)
-            shutil.rmtree(old, ignore_errors=True)
+            _remove(partial)
+            _remove(old)
 
 
 def _flush(folder: Path) -> None:
@@ -112,11 +113,16 @@ def remove_partials(partials: Iterable[Path]) -> int:
     """Removes partials that no process writes any more; returns how many there were."""
     leftovers = list(partials)
     for leftover in leftovers:
-        if leftover.is_dir() and not leftover.is_symlink():
-            shutil.rmtree(leftover, ignore_errors=True)
-        else:
-            leftover.unlink(missing_ok=True)
+        _remove(leftover)
     return len(leftovers)
+
+
+def _remove(path: Path) -> None:
+    """Removes a folder with all that is in it, or a file or a link, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def name_of_partial(partial: Path) -> str | None:

@@ -230,7 +230,11 @@ def _opened(path: Path, expected: str, content: bytes | None = None) -> Iterator
     try:
         if content is None:
             check_regular(path, expected)
-        with Image.open(path if content is None else io.BytesIO(content)) as image:
+        # Opened here: PIL leaves a file open that it cannot read.
+        with (
+            path.open("rb") if content is None else io.BytesIO(content) as file,
+            Image.open(file) as image,
+        ):
             pixels = image.width * image.height
             if pixels > MAX_PIXELS:
                 raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import Any
 from flows.context import Workshop
 from flows.labelling.jobs import do_job
 from flows.planning.stages import SHARD_STAGES
-from pipeline.config import load_config
+from pipeline.config import Links, load_config
 from pipeline.errors import InputError, PseudoLabelError
 from pipeline.types import FrameIndex
 from storage.datasets import open_dataset
@@ -39,6 +40,26 @@ class Site:
         (folder / "weights").write_bytes(b"weights")
         # What lies outside: to be neither read into a result nor written to.
         (folder / "secret").mkdir()
+        self.before: dict[str, str] = {}
+
+    def seal(self) -> None:
+        """Notes all but the output, once the input is as it is to be; the first time counts."""
+        self.before = self.before or self.outside()
+
+    def outside(self) -> dict[str, str]:
+        """Every file, folder and link beside the output, with what is in it."""
+        top, found = self.folder.parent, {}
+        for path in sorted(top.rglob("*")):
+            if self.out in (path, *path.parents):
+                continue
+            name = str(path.relative_to(top))
+            if path.is_symlink():
+                found[name] = f"link to {path.readlink()}"
+            elif path.is_file():
+                found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+            else:
+                found[name] = "folder"
+        return found
 
     def data(self) -> Path:
         """The folder of a whole data set of two videos."""
@@ -77,16 +98,17 @@ def refused(call: Callable[[], object]) -> str:
     raise AssertionError(f"taken for good: {result!r}"[:500])
 
 
-def set_aside(site: Site) -> dict[str, str]:
+def set_aside(site: Site, links: Links = "follow") -> dict[str, str]:
     """Reads all that the readers give; what is wrong is found video by video, and the good video
     is as it was.
 
     Returns:
         Video -> the message of its error; "" -> that of the data set.
     """
+    site.seal()
     problems: dict[str, str] = {}
     try:
-        reader = open_dataset("refytvos", site.input / "data", "train")
+        reader = open_dataset("refytvos", site.input / "data", "train", links)
         ids = list(reader.video_ids())
     except PseudoLabelError as error:
         return {"": str(error)}
@@ -112,6 +134,7 @@ def set_aside(site: Site) -> dict[str, str]:
 
 def label(site: Site, *last: str) -> dict[str, str]:
     """All stages on the data set with stand-ins for the models; video -> why it was set aside."""
+    site.seal()
     shop = site.shop()
     shop.plan = shop.make_plan()
     reasons: dict[str, str] = {}

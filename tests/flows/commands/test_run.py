@@ -25,6 +25,7 @@ from pipeline.errors import (
     UnknownDatasetError,
 )
 from storage.arrays.masks import MaskStore
+from storage.files.atomic import partial_beside
 from storage.run.layout import layout_path, read_layout
 from storage.run.ledger import Ledger
 from storage.tables import iter_quality, read_augmentations
@@ -61,7 +62,16 @@ def test_a_run_leaves_everything_behind(site: Site) -> None:
 def test_a_second_run_does_nothing_and_a_changed_threshold_little(site: Site) -> None:
     site.run()
     site.loaded.names.clear()
+    # As writers leave them that were killed.
+    places = [site.folder / name for name in ("metrics.json", "segment/00000.zarr")]
+    places += [MaskStore(site.folder / "pseudomasks.zarr").place("clip00")]
+    partials = [partial_beside(place) for place in places]
+    for partial in partials:
+        partial.mkdir()
+        (partial / "x").write_text("half")
     assert not site.run().pending()
+    assert not [partial for partial in partials if partial.exists()]
+    assert all(place.exists() for place in places)
     assert "is done" in site.shown
     assert pending(site.run("fuse.threshold=0.5")) == {
         "fuse",

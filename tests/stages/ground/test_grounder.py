@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -126,6 +127,15 @@ def test_a_caption_is_encoded_the_same_alone_and_padded(small_dino: Any) -> None
         for name in ("used", "attends", "positions", "content"):
             assert torch.equal(getattr(cut, name), getattr(alone, name)), name
         assert not together.used[row, alone.used.shape[1] :].any()
+
+
+def test_a_caption_that_is_cut_is_said(small_dino: Any, caplog: pytest.LogCaptureFixture) -> None:
+    words = "the red circle " * 100
+    with torch.inference_mode(), caplog.at_level(logging.WARNING):
+        found = encode_texts(small_dino, [as_caption(words), "a star."])
+    assert found.used.sum(1).tolist() == [256, 5]
+    (record,) = caplog.records
+    assert "reads 256 of the 303 tokens of 'the red circle the red" in record.message
 
 
 def test_words_are_told_from_special_tokens_and_full_stops(small_dino: Any) -> None:

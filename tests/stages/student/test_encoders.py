@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -220,8 +221,13 @@ def test_words_alone_are_kept_and_company_changes_no_bit(roberta: Path) -> None:
     assert torch.equal(words[1, :2], alone[0])
 
 
-def test_a_sentence_longer_than_the_model_is_cut(roberta: Path) -> None:
-    words, usable = encoder_of(roberta)([" ".join(["red"] * 40), ""])
+def test_a_sentence_longer_than_the_model_is_cut_and_said(
+    roberta: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        words, usable = encoder_of(roberta)([" ".join(["red"] * 40), "", "red"])
+    (record,) = caplog.records
+    assert "reads 10 of the 42 tokens of 'red red" in record.message
     assert words.shape[1] == 8, "12 positions, less two for padding and two special tokens"
     assert usable[1].sum() > 0, "a sentence without a word has its special tokens"
 

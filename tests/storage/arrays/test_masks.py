@@ -13,6 +13,7 @@ from pipeline.packed_masks import PackedMasks
 from pipeline.types import PseudoMask, SampleKey, Status, VideoRef
 from storage.arrays.masks import FORMAT_VERSION, MaskStore
 from storage.files.atomic import sweep
+from tests.fakes.disk import Disk
 
 FRAMES, HEIGHT, WIDTH = 5, 9, 13
 
@@ -167,3 +168,15 @@ def test_ids_that_a_store_keeps_for_itself_are_kept(tmp_path: Path) -> None:
         assert name in store
         store.remove_video(name)
     assert not store.videos()
+
+
+def test_all_of_a_video_is_on_the_disk_before_it_is_in_the_store(
+    tmp_path: Path, disk: Disk
+) -> None:
+    store = MaskStore(tmp_path / "m.zarr")
+    store.write_video(_video("c"), ["x"], [_mask("c", "0")])
+    place = store.place("c")
+    assert disk.flushed_before(place) == {
+        str(path.relative_to(place)) for path in place.rglob("*")
+    } | {"."}
+    assert (place / "masks").is_dir()

@@ -17,6 +17,7 @@ from pipeline.types import Candidates, Hypotheses, SampleKey
 from storage.arrays import zarr_groups
 from storage.arrays.candidates import CandidateWriter, StoredCandidates, read_candidates
 from storage.arrays.hypotheses import HypothesisWriter, StoredHypotheses
+from tests.fakes.disk import Disk
 
 
 def _candidates(rng: np.random.Generator, masks: int, boxes: int) -> Candidates:
@@ -224,3 +225,20 @@ def test_ids_that_a_store_keeps_for_itself_are_kept(tmp_path: Path) -> None:
         hypotheses.write_video(name, [_hypotheses(rng, "__0", 3)])
     (found,) = StoredHypotheses(tmp_path / "h.zarr", name)
     assert (found.key.video, found.key.expression) == (name, "__0")
+
+
+@pytest.mark.parametrize("writer", [CandidateWriter, HypothesisWriter])
+def test_all_of_a_store_is_on_the_disk_before_it_gets_its_name(
+    tmp_path: Path,
+    disk: Disk,
+    writer: type[CandidateWriter] | type[HypothesisWriter],
+) -> None:
+    rng, place = np.random.default_rng(0), tmp_path / "s.zarr"
+    with writer(place, "f") as store:
+        if isinstance(store, CandidateWriter):
+            store.write_video("v", [_candidates(rng, 2, 2)])
+        else:
+            store.write_video("v", [_hypotheses(rng, "0", 3)])
+    assert disk.flushed_before(place) == {
+        str(path.relative_to(place)) for path in place.rglob("*")
+    } | {"."}

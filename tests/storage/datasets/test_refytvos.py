@@ -330,3 +330,14 @@ def test_ids_of_thousands_of_digits_are_refused(root: Path) -> None:
     with pytest.raises(InputError, match=r"a number in 1\.\.255") as caught:
         reader.truth(reader.video("clip"), only, FrameIndex(0))
     assert len(str(caught.value)) < 500 + len(str(path))
+
+
+def test_a_long_sentence_without_spaces_is_refused(root: Path) -> None:
+    def read(text: str) -> None:
+        entry = {"expressions": {"0": {"exp": text}}, "frames": list(trees.FRAMES)}
+        trees.write_index(root, "train", {"clip": entry})
+        open_dataset("refytvos", root, "train").expressions("clip")
+
+    read("\u7ea2\u8272\u7684\u65b9\u5757" * 25)
+    with pytest.raises(InputError, match=r"has 300 words.*every letter counts"):
+        read("\u7ea2\u8272\u7684\u65b9\u5757" * 60)

@@ -3,12 +3,14 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from pipeline.errors import StoreError
-from pipeline.types import FrameQuality
+from pipeline.types import FrameIndex, FrameQuality
 from storage.arrays.masks import MaskStore
 from storage.datasets import open_dataset
 from storage.exports import EXPORTS, ExportReport, ExportSource
@@ -139,3 +141,35 @@ def test_a_report_adds_up() -> None:
     report.add("masks")
     report.add("masks", 2)
     assert report.counts == {"masks": 3}
+
+
+@pytest.mark.parametrize("name", ["fiftyone", "ytvos"])
+@pytest.mark.parametrize("kind", ["turned", "upright", "16 bits"])
+def test_exported_frames_are_seen_alike_whether_or_not_a_tag_is_heeded(
+    tmp_path: Path, name: str, kind: str
+) -> None:
+    root = trees.refytvos(tmp_path / "data")
+    folder = root / "train/JPEGImages/clip"
+    for path in sorted(folder.iterdir()):
+        pixels = np.asarray(Image.open(path))
+        if kind == "16 bits":
+            Image.fromarray(pixels[..., 0].astype(np.uint16) * 257).save(path, format="PNG")
+        else:
+            exif = Image.Exif()
+            exif[0x0112] = 6 if kind == "turned" else 1
+            stored = np.rot90(pixels) if kind == "turned" else pixels
+            Image.fromarray(stored).save(path, exif=exif, quality=95)
+    reader = open_dataset("refytvos", root, "train")
+    video, store = reader.video("clip"), MaskStore(tmp_path / "m.zarr")
+    assert (video.height, video.width) == (trees.HEIGHT, trees.WIDTH)
+    store.write_video(video, ["a red box"], [pseudo_mask("0", truth(1), [P, P, P], 0.9)])
+    EXPORTS[name](ExportSource(store, reader), tmp_path / "out")
+    frames = sorted((tmp_path / "out").rglob("*.jpg"))
+    assert len(frames) == 3
+    for index, path in enumerate(frames):
+        with Image.open(path) as image:
+            assert image.format == "JPEG"
+            assert image.getexif().get(0x0112, 1) == 1
+            seen = np.asarray(image.convert("RGB")).astype(int)
+        assert np.abs(seen - reader.frame(video, FrameIndex(index))).mean() < 3
+        assert path.samefile(video.paths[index]) == (kind == "upright")

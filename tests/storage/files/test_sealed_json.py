@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from storage.files.sealed_json import read_sealed, write_sealed
+from tests.fakes.disk import Disk
 
 
 def test_values_read_back_and_vouch_for_themselves(tmp_path: Path) -> None:
@@ -45,3 +46,13 @@ def test_a_key_named_checksum_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="expected values"):
             write_sealed(tmp_path / "a.json", values)
     assert not list(tmp_path.iterdir())
+
+
+def test_it_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, disk: Disk) -> None:
+    path = tmp_path / "x.json"
+    write_sealed(path, {"a": 1})
+    assert [step for step, _ in disk.steps] == [
+        f"fsync {path.stat().st_size} bytes",
+        "rename",
+        "fsync",
+    ]
