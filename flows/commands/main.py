@@ -13,7 +13,6 @@ import logging
 import os
 import shlex
 import sys
-import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -244,7 +243,9 @@ def resume_command(started: bool = True) -> str:
         while "--from-stage" in words:
             place = words.index("--from-stage")
             words = words[:place] + words[place + 2 :]
-    return shlex.join([Path(sys.argv[0]).name, *words])
+    name = Path(sys.argv[0]).name
+    started_as = ["python", "-m", "flows"] if name == "__main__.py" else [name]
+    return shlex.join([*started_as, *words])
 
 
 def main() -> None:
@@ -254,9 +255,6 @@ def main() -> None:
     server.quiet(os.environ)
     # A log line that Prefect's server does not take is no news for the terminal.
     logging.raiseExceptions = False
-    if not sys.warnoptions:
-        # What third parties tell their developers is nothing a user can act on.
-        warnings.simplefilter("ignore")
     code = _exit_code()
     if "flows.orchestration.labelling_flow" in sys.modules:
         # At the exit Prefect sends what it has not sent yet, for minutes where no server answers.

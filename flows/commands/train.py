@@ -107,7 +107,7 @@ def _train_observed(shop: Workshop, folder: Path, console: Console) -> None:
     server is lost."""
     title = f"{shop.paths.folder.name} {folder.name}"
     with prefect_server(console) as api, reporter(console) as progress:
-        from flows.orchestration.connection import LOST, Observer
+        from flows.orchestration.connection import LOST, Observer, is_lost
         from flows.orchestration.training_flow import training_flow
 
         shop.progress = progress
@@ -122,9 +122,14 @@ def _train_observed(shop: Workshop, folder: Path, console: Console) -> None:
         def work() -> Trained:
             return train_student(shop, folder, publish=publish)
 
+        if not observer.present():
+            work()
+            return
         try:
             training_flow(title, work)
-        except LOST as error:
+        except (*LOST, RuntimeError) as error:
+            if not is_lost(error):
+                raise
             logger.warning("the Prefect server was lost: %s", error)
             observer.give_up()
             # From the last checkpoint, or to the end at once where all was done.

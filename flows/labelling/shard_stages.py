@@ -30,7 +30,6 @@ from flows.planning.plan import Job, Shard
 from flows.planning.receipts import Work, receipted
 from flows.planning.run_paths import SHARD_STAGES
 from flows.timing import BUSY, FRAMES, Meter
-from pipeline.errors import InputError
 from pipeline.types import (
     Augmentation,
     Boxes,
@@ -156,7 +155,7 @@ def _segment(shop: Workshop, job: Job, skip: Mapping[str, str], outcome: Work) -
                 masks += sum(map(len, candidates))
                 later(partial(stream.append, candidates))
                 shop.progress.advance(len(images) / len(video), len(images))
-        except InputError:
+        except Exception:
             later(partial(writer.remove_video, video.id))
             raise
         return Done(len(video), stream.finish, {"boxes": sum(map(len, boxes)), "masks": masks})

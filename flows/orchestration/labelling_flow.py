@@ -28,7 +28,7 @@ from flows.context import Workshop, workshop_of
 from flows.labelling.run_stages import finish_stage, finished_shards, sample_markdown
 from flows.labelling.shard_stages import do_shard
 from flows.orchestration import artifacts, signals
-from flows.orchestration.connection import LOST, Observer
+from flows.orchestration.connection import LOST, Observer, is_lost
 from flows.planning.plan import Job, Plan, Shard, still_holds
 from flows.planning.products import inputs_now
 from flows.planning.receipts import note_failure
@@ -38,6 +38,7 @@ from pipeline.errors import (
     ConfigError,
     EndpointError,
     LockLostError,
+    ModelError,
     NoRoomError,
     PseudoLabelError,
     UnknownDatasetError,
@@ -52,6 +53,7 @@ FATAL = (
     ConfigError,
     EndpointError,
     LockLostError,
+    ModelError,
     NoRoomError,
     UnknownDatasetError,
 )
@@ -166,6 +168,8 @@ def run_observed(shop: Workshop, api: str, plan_digest: str) -> Summary:
     """
     observer = shop.observer = Observer(api, shop.progress.say)
     folder = shop.config.run_folder
+    if not observer.present():
+        return all_stages(shop, observer)
     try:
         with _task_runner(shop) as runner:
             summary: Summary = pseudolabels.with_options(
@@ -174,7 +178,9 @@ def run_observed(shop: Workshop, api: str, plan_digest: str) -> Summary:
         return summary
     except TerminationSignal as error:
         raise signals.Stopped(signal.SIGTERM) from error
-    except LOST as error:
+    except (*LOST, RuntimeError) as error:
+        if not is_lost(error):
+            raise
         logger.warning("the Prefect server was lost: %s", error)
         if isinstance(observer.outcome, BaseException):
             raise observer.outcome from error

@@ -29,11 +29,13 @@ class Work:
         set_aside: video -> why it could not be worked on.
         counts: figures of the work.
         seconds: where its time went (``flows/timing.py``).
+        unforeseen: errors that videos were set aside for and that no code foresaw.
     """
 
     set_aside: dict[str, str] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     seconds: dict[str, float] = field(default_factory=dict)
+    unforeseen: list[Exception] = field(default_factory=list)
     receipt: Receipt | None = None
 
 

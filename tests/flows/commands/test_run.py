@@ -112,10 +112,21 @@ def test_a_broken_frame_sets_its_video_aside(site: Site) -> None:
     ]
 
 
+def test_a_run_goes_on_where_the_server_that_is_named_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    site = Site(tmp_path)
+    site.run()
+    assert "goes on without it" in site.shown
+    assert "Prefect UI" not in site.shown
+    assert not site.run().pending()
+
+
 def test_one_failed_shard_does_not_stop_the_others(site: Site) -> None:
     def fuse(augmentation, *arguments):  # type: ignore[no-untyped-def]
         if augmentation.key.video == "clip01":
-            raise RuntimeError("out of luck")
+            raise MemoryError("out of luck")
         return fake_fuse(augmentation, *arguments)
 
     with pytest.raises(RunFailedError, match=r"1 of 2 shards.*\n.*fuse 00000.*out of luck"):
@@ -134,7 +145,7 @@ def test_one_failed_shard_does_not_stop_the_others(site: Site) -> None:
 def test_a_tolerated_failure_still_gives_a_report_and_is_not_done(site: Site) -> None:
     def fuse(augmentation, *arguments):  # type: ignore[no-untyped-def]
         if augmentation.key.video == "clip01":
-            raise RuntimeError("out of luck")
+            raise MemoryError("out of luck")
         return fake_fuse(augmentation, *arguments)
 
     site.run("maximum_failed_share=0.5", fuse=fuse)
@@ -392,7 +403,7 @@ def test_work_done_again_with_another_result_takes_what_follows_along(site: Site
 def test_a_failure_leaves_a_note_until_it_is_mended(site: Site) -> None:
     def fuse(augmentation, *arguments):  # type: ignore[no-untyped-def]
         if augmentation.key.video == "clip01":
-            raise RuntimeError("out of <b>luck</b>")
+            raise MemoryError("out of <b>luck</b>")
         return fake_fuse(augmentation, *arguments)
 
     ledger = Ledger(site.folder)
@@ -400,18 +411,18 @@ def test_a_failure_leaves_a_note_until_it_is_mended(site: Site) -> None:
         site.run("maximum_failed_share=0.5", fuse=fuse)
         note = ledger.failure("fuse", "00000")
         assert note is not None
-        assert note.error == "RuntimeError: out of <b>luck</b>"
+        assert note.error == "MemoryError: out of <b>luck</b>"
         assert note.attempts == attempt
         assert note.time.endswith("+00:00")
         assert note.seconds >= 0
         assert not ledger.is_done("fuse", "00000", note.fingerprint)
         assert ledger.receipt("fuse", "00000") is None
     assert ledger.is_done("fuse", "00001", ledger.receipts("fuse")[0].fingerprint)
-    assert "failed fuse 00000: RuntimeError: out of <b>luck</b> (2 attempts" in site.shown
+    assert "failed fuse 00000: MemoryError: out of <b>luck</b> (2 attempts" in site.shown
     page = (site.folder / "report" / "index.html").read_text()
     assert "out of &lt;b&gt;luck" in page
     plan = site.run()
-    assert plan.job("fuse", "00000").reason == "failed before: RuntimeError: out of <b>luck</b>"
+    assert plan.job("fuse", "00000").reason == "failed before: MemoryError: out of <b>luck</b>"
     assert {job.shard.name for job in plan.pending("fuse")} == {"00000"}
     assert ledger.failure("fuse", "00000") is None
     assert "Failed shards" not in (site.folder / "report" / "index.html").read_text()
