@@ -14,6 +14,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
+from threading import Event
 from typing import Annotated
 
 import typer
@@ -40,7 +41,7 @@ from flows.console import Output, make_printable, say
 from flows.orchestration import server, signals
 from flows.planning.stage_selection import scope_of, videos_asked_for
 from pipeline.config import MAX_SEED, load_config
-from pipeline.errors import ConfigError, FileError, PseudoLabelError, RunLockedError
+from pipeline.errors import ConfigError, PseudoLabelError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -102,19 +103,32 @@ def run(
     if dry_run:
         explain(resolved, console, scope, retry_set_aside)
         return
+    started = Event()
+
+    def say_interrupted() -> None:
+        command = resume_command(started.is_set())
+        say(errors, f"\nInterrupted. What is done stays done; go on with:\n  {command}")
+
     try:
-        with signals.stoppable(_say_interrupted):
+        with signals.stoppable(say_interrupted):
             from flows.commands.run import run_all
 
-            run_all(resolved, console, retry_set_aside, scope=scope, forget_missing=forget_missing)
+            run_all(
+                resolved,
+                console,
+                retry_set_aside,
+                scope=scope,
+                forget_missing=forget_missing,
+                committed=started.set,
+            )
     except KeyboardInterrupt as error:
-        _say_interrupted()
+        say_interrupted()
         raise typer.Exit(signals.exit_code(error)) from None
     except PseudoLabelError as error:
         _print_error(error)
-        if not isinstance(error, ConfigError):
-            started = not isinstance(error, RunLockedError | FileError)
-            say(errors, f"What is done stays done; go on with:\n  {resume_command(started)}")
+        # What kept the work from beginning would keep the same command from it too.
+        if started.is_set() and not isinstance(error, ConfigError):
+            say(errors, f"What is done stays done; go on with:\n  {resume_command()}")
         raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from None
 
 
@@ -224,10 +238,6 @@ def ui() -> None:
 exchange_commands.register(app)
 integrity_commands.register(app)
 student_commands.register(app)
-
-
-def _say_interrupted() -> None:
-    say(errors, f"\nInterrupted. What is done stays done; go on with:\n  {resume_command()}")
 
 
 def resume_command(started: bool = True) -> str:

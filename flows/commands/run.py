@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -38,6 +39,7 @@ def run_all(
     parts: Parts | None = None,
     scope: Scope = EVERYTHING,
     forget_missing: bool = False,
+    committed: Callable[[], None] = lambda: None,
 ) -> Plan:
     """Does all of a run that is not done; returns the plan it had.
 
@@ -48,6 +50,7 @@ def run_all(
         parts: the stages' ways in; None for the real ones.
         scope: the stages to do, and those to do again.
         forget_missing: remove what was made of videos that the data set has no more.
+        committed: told once what is to be done again is undone, and the work begins.
 
     Raises:
         PseudoLabelError: the run cannot start, or too much of it failed.
@@ -71,6 +74,7 @@ def run_all(
         for line in selection_lines(shop.plan):
             say(console, line)
         commit_plan(shop.config, shop.plan, scope.again)
+        committed()
         pending = shop.plan.pending()
         if not pending:
             say(console, f"Everything in {folder} is done.")

@@ -103,14 +103,19 @@ def _evaluate(shop: Workshop) -> Counter[str]:
         for video in shard.videos
     }
     student = student_is_done(paths, plan)
-    predicted = list(shop.reader(prediction_split(shop)).video_ids()) if student else []
-    shop.progress.begin("evaluate", 2 * len(videos) + len(predicted), "videos")
+    labelled = shop.config.dataset.split
+    predicted = prediction_split(shop) if student else labelled
+    asked = {labelled: videos}
+    if predicted != labelled:
+        asked[predicted] = list(shop.reader(predicted).video_ids())
+    passes = Counter([labelled, labelled, *([predicted] if student else [])])
+    shop.progress.begin("evaluate", sum(map(len, asked.values())), "videos")
     counts: Counter[str] = Counter()
     told: set[str] = set()
 
-    def figures(split: str | None, ids: list[str], masks: Any) -> dict[str, Any] | None:
+    def figures(split: str, masks: Any) -> dict[str, Any] | None:
         scores: list[SampleScore] = []
-        for video, found in score_each(shop.reader(split), ids, masks):
+        for video, found in score_each(shop.reader(split), asked[split], masks):
             frames = 0
             if isinstance(found, InputError):
                 line = left_out(video, found)
@@ -121,20 +126,16 @@ def _evaluate(shop: Workshop) -> Counter[str]:
                 scores += [score for _, score in found]
                 frames = sum(score.frames for _, score in found)
             counts["frames"] += frames
-            shop.progress.advance(1, frames)
+            shop.progress.advance(1 / passes[split], frames)
         return summarise(scores)
 
     own = StoredMasks(paths.masks)
     metrics = {
         "pseudo_masks": figures(
-            None, videos, lambda video, item: own(video, item) if video.id in parts else None
+            labelled, lambda video, item: own(video, item) if video.id in parts else None
         ),
-        "baseline": figures(None, videos, BaselineMasks(parts)),
-        "student": (
-            figures(prediction_split(shop), predicted, StoredMasks(paths.predictions))
-            if student
-            else None
-        ),
+        "baseline": figures(labelled, BaselineMasks(parts)),
+        "student": figures(predicted, StoredMasks(paths.predictions)) if student else None,
     }
     with replace_file(paths.metrics, "w") as file:
         json.dump(metrics, file, indent=2, allow_nan=False)

@@ -136,6 +136,9 @@ class _Counted:
     def begin(self, stage: str, total: float, unit: str) -> None:
         self._real.begin(stage, total, unit)
 
+    def done_before(self, amount: float) -> None:
+        self._real.done_before(amount)
+
     def advance(self, amount: float, frames: int = 0) -> None:
         self._done += amount
         self._real.advance(amount, frames)

@@ -245,7 +245,7 @@ class _Run:
         total = _videos(jobs)
         done = _videos(job for job in jobs if job.done) + _videos(left) - _videos(todo)
         self._shop.progress.begin(stage, total, "videos")
-        self._shop.progress.advance(done)
+        self._shop.progress.done_before(done)
         shown = None
         if todo:
             shown = self._observer.tell(

@@ -91,8 +91,20 @@ def quiet(environment: MutableMapping[str, str]) -> None:
     """Puts :data:`QUIET` into an environment; what is set already stays."""
     for name, value in QUIET.items():
         environment.setdefault(name, value)
+    home = environment.get("PREFECT_HOME")
+    if home and not _knows_home():
+        # As of a user without an entry: libraries end where they find no home folder at all.
+        environment["HOME"] = home
     # Prefect's own 5 retries block a run for a minute a call. A server of the user's may be busy.
     environment.setdefault(_CLIENT_RETRIES, "3" if environment.get("PREFECT_API_URL") else "1")
+
+
+def _knows_home() -> bool:
+    try:
+        Path("~").expanduser()
+    except RuntimeError:
+        return False
+    return True
 
 
 def make_reachable(environment: MutableMapping[str, str]) -> list[str]:

@@ -10,6 +10,8 @@ import pytest
 from flows.context import Workshop
 from flows.exchange.export import write_augmentations_of
 from flows.orchestration.labelling_flow import RunFailedError
+from flows.planning import commit
+from flows.planning.commit import remove
 from flows.planning.plan import Plan
 from flows.planning.products import READS
 from flows.planning.run_paths import SHARD_STAGES
@@ -44,6 +46,7 @@ def test_a_run_leaves_everything_behind(site: Site) -> None:
     rows = list(iter_quality(site.folder / "quality.parquet"))
     assert len(rows) == 8 * 5
     assert {row.frame_name for row in rows} == {f"{5 * t:05d}" for t in range(5)}
+    assert "evaluate  4 of 4 videos" in site.shown
     metrics = json.loads((site.folder / "metrics.json").read_text())
     assert metrics["pseudo_masks"]["overall"]["J"] > 95
     assert metrics["pseudo_masks"]["absent_frames_found"] == 100
@@ -245,6 +248,31 @@ def test_only_some_videos_and_masks_of_others_stay(site: Site) -> None:
     assert not site.run(*some).pending()
     with pytest.raises(ConfigError, match="clip99"):
         site.run('dataset.only_videos=["clip99"]')
+
+
+def test_videos_that_are_gone_go_though_their_removal_was_cut_off(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.run()
+    index = site.data / "meta_expressions" / "train" / "meta_expressions.json"
+    videos = json.loads(index.read_text())["videos"]
+    kept = {name: videos[name] for name in ("clip00", "clip01")}
+    index.write_text(json.dumps({"videos": kept}))
+
+    def killed(place: Path) -> None:
+        if place.parent.name == "pseudomasks.zarr":
+            raise KeyboardInterrupt
+        remove(place)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(commit, "remove", killed)
+        with pytest.raises(KeyboardInterrupt):
+            site.run(forget_missing=True)
+    store = MaskStore(site.folder / "pseudomasks.zarr")
+    assert "clip02" in store.videos()
+    # Before `merge`, which looks for masks without a receipt.
+    site.run(to_stage="augment")
+    assert store.videos() == ["clip00", "clip01"]
 
 
 def test_another_shard_size_redoes_nothing_and_videos_that_are_gone_go_when_told(
