@@ -15,6 +15,7 @@ from rich.console import Console
 from flows.commands.preflight import check_device, check_student
 from flows.console import say
 from flows.context import Workshop
+from flows.integrity.leftovers import partials_of_student
 from flows.orchestration.observed import prefect_server
 from flows.orchestration.ray_cluster import check_runner
 from flows.planning.run_config import write_run_config
@@ -27,7 +28,7 @@ from flows.training.train import CHECKPOINT, Trained, train_student
 from pipeline.config import RunConfig
 from pipeline.errors import ConfigError
 from stages.common.checkpoints import weight_files
-from storage.files.atomic import sweep
+from storage.files.atomic import remove_partials
 from storage.run.lock import RunLock
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def train_run(config: RunConfig, name: str | None, console: Console) -> Path:
         _train_with_torchrun(shop, folder, console)
         return folder
     with RunLock(folder, partial(say, console)):
-        sweep(folder)
+        remove_partials(partials_of_student(folder))
         write_run_config(folder / "config.toml", config)
         if config.runner.kind == "ray":
             from flows.orchestration.ray_training import train_on_ray
@@ -91,7 +92,7 @@ def _train_with_torchrun(shop: Workshop, folder: Path, console: Console) -> None
             return
         with RunLock(folder), reporter(console) as progress:
             shop.progress = progress
-            sweep(folder)
+            remove_partials(partials_of_student(folder))
             write_run_config(folder / "config.toml", shop.config)
             train_student(shop, folder, world=world, device=device)
             _finish(folder, console)

@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -130,10 +131,12 @@ def _starts_a_client(name: str, value: str) -> bool:
     import httpx
 
     try:
+        if name == "SSL_CERT_FILE":
+            ssl.create_default_context(cafile=value)
         if name in _CERTIFICATES:
             return Path(value).exists()
         httpx.Client(proxy=value).close()
-    except (ImportError, ValueError, httpx.InvalidURL):
+    except (ImportError, OSError, ValueError, httpx.InvalidURL):
         return False
     return True
 

@@ -27,6 +27,13 @@ ALL = "all"
 WEIGHTS = "model.safetensors"
 """Of a student, in its folder."""
 
+STUDENT_NAMES = frozenset(
+    {"config.toml", WEIGHTS, "checkpoint.pt", "losses.csv", "validation.csv", "curves.png"}
+    | {"tensorboard", "ray"}
+    | LOCK_FILES
+)
+"""All that `pseudolabels train` has in a student's folder, by name."""
+
 _SUFFIX = {
     "augment": ".parquet",
     "ground": ".parquet",

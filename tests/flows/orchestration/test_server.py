@@ -214,6 +214,12 @@ def test_what_keeps_a_client_from_starting_is_taken_away_and_named(name: str, va
     assert "HTTP_PROXY" in environment
 
 
+def test_certificates_that_are_none_are_taken_away(tmp_path: Path) -> None:
+    path = tmp_path / "cert.pem"
+    path.write_text("no certificate")
+    assert server.make_reachable({"SSL_CERT_FILE": str(path)}) == ["SSL_CERT_FILE"]
+
+
 def test_without_a_home_folder_the_variable_to_set_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
