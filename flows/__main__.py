@@ -1,5 +1,5 @@
 """``python -m flows`` is the command ``pseudolabels``, for launchers such as torchrun."""
 
-from flows.commands.main import main
+from pseudolabels_cli import main
 
 main()

@@ -21,7 +21,7 @@ from flows.planning.stages import SHARD_STAGES
 from flows.planning.weight_digests import WeightDigests
 from flows.progress import Reporter, Silent
 from pipeline.config import RunConfig
-from pipeline.errors import InputError
+from pipeline.errors import InputError, ModelError, PseudoLabelError
 from pipeline.ports import Captioner, DatasetReader, Grounder, Segmenter
 from pipeline.types import (
     Augmentation,
@@ -276,7 +276,7 @@ class Workshop:
     def _held(self, stage: str, load: Callable[[], Any]) -> Any:
         if self._loaded is None or self._loaded[0] != stage:
             self.release()
-            self._loaded = (stage, load())
+            self._loaded = (stage, _loaded(stage, load))
         return self._loaded[1]
 
     def _file_content(self) -> Mapping[SampleKey, Augmentation] | None:
@@ -287,3 +287,16 @@ class Workshop:
 
         dataset = self.config.dataset
         return read_augmentation_file(path, dataset.name, dataset.split)
+
+
+def _loaded(stage: str, load: Callable[[], Any]) -> Any:
+    """A stage's model. What keeps it from loading is no fault of a video."""
+    try:
+        return load()
+    except (PseudoLabelError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"{stage}: its model does not load ({type(error).__name__}: {error}); expected one that"
+            " works on this machine; see `pseudolabels doctor`"
+        ) from error

@@ -31,6 +31,10 @@ class Reporter(Protocol):
         """A stage starts that has ``total`` units of work."""
         ...
 
+    def done_before(self, amount: float) -> None:
+        """Units of the current stage were done by an earlier run: they took no time of this one."""
+        ...
+
     def advance(self, amount: float, frames: int = 0) -> None:
         """Units of the current stage were done, ``frames`` frames with them."""
         ...
@@ -48,6 +52,8 @@ class Silent:
     """A reporter that tells no one."""
 
     def begin(self, stage: str, total: float, unit: str) -> None: ...
+
+    def done_before(self, amount: float) -> None: ...
 
     def advance(self, amount: float, frames: int = 0) -> None: ...
 
@@ -93,6 +99,11 @@ class Bars:
         self._rate = _Rate()
         self._task = self._progress.add_task(stage, total=total, unit=unit, rate="", note="")
 
+    def done_before(self, amount: float) -> None:
+        if self._task is not None:
+            # Not as an advance, which would count for the pace.
+            self._progress.reset(self._task, completed=int(amount))
+
     def advance(self, amount: float, frames: int = 0) -> None:
         if self._task is not None:
             self._rate.add(frames)
@@ -132,9 +143,13 @@ class Lines:
 
     def begin(self, stage: str, total: float, unit: str) -> None:
         self._stage, self._total, self._unit = stage, total, unit
-        self._done = 0.0
+        self._done = self._before = 0.0
         self._rate = _Rate()
         self._started = self._told = time.monotonic()
+
+    def done_before(self, amount: float) -> None:
+        self._before += amount
+        self._done += amount
 
     def advance(self, amount: float, frames: int = 0) -> None:
         if not self._stage:
@@ -144,7 +159,9 @@ class Lines:
         now = time.monotonic()
         if now - self._told >= self._seconds:
             self._told = now
-            left = (now - self._started) * (self._total / max(self._done, 1e-9) - 1)
+            pace = (now - self._started) / max(self._done - self._before, 1e-9)
+            # Parts of a video may add up to a little more than the video.
+            left = pace * max(0.0, self._total - self._done)
             self._print(f"{self._done:.1f} of {self._total:g} {self._unit}", f"{left:.0f} s left")
 
     def end(self, note: str = "") -> None:

@@ -8,6 +8,7 @@
     │   │   └── TooLargeError     it does not fit into memory, not even alone
     │   ├── UnknownDatasetError   no reader goes by that name
     │   └── CheckpointError   weights are missing, truncated, or of another model
+    ├── ModelError            a model does not load, and no file of it says why
     ├── ConfigError           the configuration asks for something that cannot be
     ├── AugmentationError     a captioner gave nothing usable
     │   ├── UnusableAnswerError   the model answers, but not as it was asked
@@ -17,8 +18,9 @@
     └── RunLockedError        another run writes to the same output
         └── LockLostError     this one was silent for too long, and another took over
 
-An ``InputError`` or an ``UnusableAnswerError`` sets its video aside and the run goes on; every
-other error ends the stage.
+An ``InputError`` or an ``UnusableAnswerError`` sets its video aside and the run goes on, and so
+does an error of a model or a rule that one video brings about. Every other error of this list, and
+what the machine is at fault for (memory, a device, a disk, the network), ends the stage.
 """
 
 from __future__ import annotations
@@ -81,6 +83,10 @@ class ConfigError(PseudoLabelError):
 
 class CheckpointError(FileError):
     """Weights are missing, truncated, of another model, or not the ones asked for."""
+
+
+class ModelError(PseudoLabelError):
+    """A model does not load, for a reason that its files do not give."""
 
 
 class AugmentationError(PseudoLabelError):

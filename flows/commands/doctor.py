@@ -300,7 +300,10 @@ def _server() -> Finding:
         well = server.is_healthy(configured)
         words = f"{configured}, from PREFECT_API_URL" + ("" if well else ", does not answer")
         return Finding("Prefect", "server", well, words)
-    found = server.running()
+    try:
+        found = server.running()
+    except server.ServerError as error:
+        return Finding("Prefect", "server", False, str(error))
     if found is None:
         words = "does not run; a run starts it, or `pseudolabels server start`"
         return Finding("Prefect", "server", False, words, needed=False)

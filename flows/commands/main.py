@@ -13,8 +13,8 @@ import logging
 import os
 import shlex
 import sys
-import warnings
 from pathlib import Path
+from threading import Event
 from typing import Annotated
 
 import typer
@@ -41,7 +41,7 @@ from flows.console import Output, make_printable, say
 from flows.orchestration import server, signals
 from flows.planning.stage_selection import scope_of, videos_asked_for
 from pipeline.config import MAX_SEED, load_config
-from pipeline.errors import ConfigError, FileError, PseudoLabelError, RunLockedError
+from pipeline.errors import ConfigError, PseudoLabelError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -103,19 +103,32 @@ def run(
     if dry_run:
         explain(resolved, console, scope, retry_set_aside)
         return
+    started = Event()
+
+    def say_interrupted() -> None:
+        command = resume_command(started.is_set())
+        say(errors, f"\nInterrupted. What is done stays done; go on with:\n  {command}")
+
     try:
-        with signals.stoppable(_say_interrupted):
+        with signals.stoppable(say_interrupted):
             from flows.commands.run import run_all
 
-            run_all(resolved, console, retry_set_aside, scope=scope, forget_missing=forget_missing)
+            run_all(
+                resolved,
+                console,
+                retry_set_aside,
+                scope=scope,
+                forget_missing=forget_missing,
+                committed=started.set,
+            )
     except KeyboardInterrupt as error:
-        _say_interrupted()
+        say_interrupted()
         raise typer.Exit(signals.exit_code(error)) from None
     except PseudoLabelError as error:
         _print_error(error)
-        if not isinstance(error, ConfigError):
-            started = not isinstance(error, RunLockedError | FileError)
-            say(errors, f"What is done stays done; go on with:\n  {resume_command(started)}")
+        # What kept the work from beginning would keep the same command from it too.
+        if started.is_set() and not isinstance(error, ConfigError):
+            say(errors, f"What is done stays done; go on with:\n  {resume_command()}")
         raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from None
 
 
@@ -227,10 +240,6 @@ integrity_commands.register(app)
 student_commands.register(app)
 
 
-def _say_interrupted() -> None:
-    say(errors, f"\nInterrupted. What is done stays done; go on with:\n  {resume_command()}")
-
-
 def resume_command(started: bool = True) -> str:
     """The command as it was typed.
 
@@ -244,7 +253,9 @@ def resume_command(started: bool = True) -> str:
         while "--from-stage" in words:
             place = words.index("--from-stage")
             words = words[:place] + words[place + 2 :]
-    return shlex.join([Path(sys.argv[0]).name, *words])
+    name = Path(sys.argv[0]).name
+    started_as = ["python", "-m", "flows"] if name == "__main__.py" else [name]
+    return shlex.join([*started_as, *words])
 
 
 def main() -> None:
@@ -254,9 +265,6 @@ def main() -> None:
     server.quiet(os.environ)
     # A log line that Prefect's server does not take is no news for the terminal.
     logging.raiseExceptions = False
-    if not sys.warnoptions:
-        # What third parties tell their developers is nothing a user can act on.
-        warnings.simplefilter("ignore")
     code = _exit_code()
     if "flows.orchestration.labelling_flow" in sys.modules:
         # At the exit Prefect sends what it has not sent yet, for minutes where no server answers.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from rich.console import Console
@@ -25,6 +26,7 @@ def run_all(
     parts: Parts | None = None,
     scope: Scope | None = None,
     forget_missing: bool = False,
+    committed: Callable[[], None] = lambda: None,
 ) -> Plan:
     """Does all of a run that is not done, and shows the results.
 
@@ -35,6 +37,7 @@ def run_all(
         parts: the stages' ways in; None for the real ones.
         scope: the stages to do, and those to do again; None for all.
         forget_missing: remove what was made of videos that the data set no longer has.
+        committed: told once the work begins; stages to do again have no receipts by then.
 
     Returns:
         The plan that the run began with.
@@ -51,6 +54,7 @@ def run_all(
         scope=scope,
         forget_missing=forget_missing,
     ) as shop:
+        committed()
         pending = shop.the_plan.pending()
         if pending:
             _run_flow(shop, console)

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from flows.console import say
 from flows.context import Workshop
+from flows.integrity.leftovers import partials_of_student
 from flows.labelling.preflight import check_device, check_student
 from flows.orchestration.observed import prefect_server
 from flows.orchestration.ray_cluster import check_runner
@@ -26,7 +27,7 @@ from flows.training.train import CHECKPOINT, Trained, train_student
 from pipeline.config import RunConfig
 from pipeline.errors import ConfigError
 from stages.common.checkpoints import weight_files, weights_of_student
-from storage.files.atomic import sweep
+from storage.files.atomic import remove_partials
 from storage.run.lock import RunLock
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def train_run(config: RunConfig, name: str | None, console: Console) -> Path:
         _train_with_torchrun(shop, folder, console)
         return folder
     with RunLock(folder, partial(say, console)):
-        sweep(folder)
+        remove_partials(partials_of_student(folder))
         write_run_config(folder / "config.toml", config)
         if config.runner.kind == "ray":
             from flows.orchestration.ray_training import train_on_ray
@@ -90,7 +91,7 @@ def _train_with_torchrun(shop: Workshop, folder: Path, console: Console) -> None
             return
         with RunLock(folder), reporter(console) as progress:
             shop.progress = progress
-            sweep(folder)
+            remove_partials(partials_of_student(folder))
             write_run_config(folder / "config.toml", shop.config)
             train_student(shop, folder, world=world, device=device)
             _finish(folder, console)
@@ -106,7 +107,7 @@ def _train_observed(shop: Workshop, folder: Path, console: Console) -> None:
     server is lost."""
     title = f"{shop.paths.folder.name} {folder.name}"
     with prefect_server(console) as api, reporter(console) as progress:
-        from flows.orchestration.connection import LOST, Connection
+        from flows.orchestration.connection import LOST, Connection, is_lost
         from flows.orchestration.training_flow import training_flow
 
         shop.progress = progress
@@ -121,9 +122,14 @@ def _train_observed(shop: Workshop, folder: Path, console: Console) -> None:
         def work() -> Trained:
             return train_student(shop, folder, publish=publish)
 
+        if not connection.present():
+            work()
+            return
         try:
             training_flow(title, work)
-        except LOST as error:
+        except (*LOST, RuntimeError) as error:
+            if not is_lost(error):
+                raise
             logger.warning("the Prefect server was lost: %s", error)
             connection.give_up()
             # From the last checkpoint, or to the end at once where all was done.

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from flows.planning.run_paths import OWN_NAMES
+from flows.planning.run_paths import OWN_NAMES, STUDENT_NAMES
 from pipeline.errors import ConfigError
 from storage.exports.marked_folder import is_export
 from storage.files.atomic import explain_disk_errors, partials_in, partials_of, remove_partials
@@ -52,7 +52,8 @@ def check_destination(path: Path, as_folder: bool, overwrite: bool) -> Path:
 
 
 def check_no_part_of_run(place: Path, named: Path) -> None:
-    """Raises ConfigError where a path is a run, or one of the files and folders of a run.
+    """Raises ConfigError where a path is a run, or one of the files and folders of a run. In the
+    folder of a student that `pseudolabels train` trained there is room for what it predicts.
 
     Args:
         place: absolute.
@@ -62,6 +63,8 @@ def check_no_part_of_run(place: Path, named: Path) -> None:
         if not (folder / "ledger").is_dir():
             continue
         inside = place.relative_to(folder).parts
+        if inside[:1] == ("students",) and len(inside) > 2 and inside[2] not in STUDENT_NAMES:
+            return
         if not inside or inside[0] in OWN_NAMES:
             raise ConfigError(
                 f"{named}: {'a run' if not inside else f'a part of the run {folder}'}; expected a"

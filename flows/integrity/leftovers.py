@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from flows.planning.run_paths import OWN_NAMES
+from flows.planning.run_paths import OWN_NAMES, STUDENT_NAMES
 from storage.files.atomic import name_of_partial, partials_in
+from storage.run.lock import LOCK_FILES
 
 _STUDENTS = "students"
 """Of `pseudolabels train`: each of them has a lock of its own."""
@@ -18,11 +19,20 @@ def partials_of_run(folder: Path) -> Iterator[Path]:
     Students that `pseudolabels train` trains, and exports into the run's folder, are not.
     """
     for partial in partials_in(folder):
-        name = name_of_partial(partial)
-        if name is not None and name in OWN_NAMES:
+        # Those of the lock are of processes that try to take it.
+        if name_of_partial(partial) in OWN_NAMES - LOCK_FILES:
             yield partial
     for name in sorted(OWN_NAMES - {_STUDENTS}):
         yield from partials_in(folder / name, depth=2)
+
+
+def partials_of_student(folder: Path) -> Iterator[Path]:
+    """The partials of what is written under the lock of a student that `pseudolabels train` trains.
+
+    Masks that it predicts into its folder are not.
+    """
+    own = STUDENT_NAMES - LOCK_FILES
+    return (item for item in partials_in(folder) if name_of_partial(item) in own)
 
 
 def student_folders(folder: Path) -> list[Path]:

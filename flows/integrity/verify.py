@@ -117,12 +117,13 @@ def _config(paths: RunPaths, folder: Path) -> Iterator[Problem]:
     problem = run_config_problem(paths.config)
     if problem is not None:
         yield Problem(paths.config, problem, place=paths.config)
-    weights = folder / "ledger" / "weights.json"
-    try:
-        if weights.is_file():
-            read_sealed(weights)
-    except (OSError, ValueError) as error:
-        yield Problem(weights, f"unreadable ({error})", place=weights)
+    ledger = folder / "ledger"
+    for digests in (ledger / "weights.json", *sorted((ledger / "sources").glob("*.json"))):
+        try:
+            if digests.is_file():
+                read_sealed(digests)
+        except (OSError, ValueError) as error:
+            yield Problem(digests, f"unreadable ({error})", place=digests)
 
 
 def _receipts(

@@ -20,6 +20,7 @@ from pipeline.errors import (
     ConfigError,
     EndpointError,
     LockLostError,
+    ModelError,
     NoRoomError,
     PseudoLabelError,
     UnknownDatasetError,
@@ -31,6 +32,7 @@ FATAL = (
     ConfigError,
     EndpointError,
     LockLostError,
+    ModelError,
     NoRoomError,
     UnknownDatasetError,
 )
@@ -126,7 +128,7 @@ class _Execution:
         total = _videos(jobs)
         done = _videos(job for job in jobs if job.done) + _videos(left) - _videos(todo)
         progress.begin(stage, total, "videos")
-        progress.advance(done)
+        progress.done_before(done)
         if todo:
             self._launcher.stage_begins(stage, total, done)
         for job, error in self._launcher.ended(todo):

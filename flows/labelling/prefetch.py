@@ -20,7 +20,6 @@ from flows.context import Workshop
 from flows.planning.receipts import Outcome
 from flows.planning.shards import Shard
 from flows.timing import FRAMES, WRITES, Meter
-from pipeline.errors import InputError
 from pipeline.ports import DatasetReader, Image
 from pipeline.types import FrameIndex, VideoRef
 
@@ -152,8 +151,8 @@ class FrameFeed:
                 continue
             try:
                 video = self._reader.video(video_id)
-            except InputError:
-                continue  # It is raised when its turn comes and it is asked for.
+            except Exception:  # noqa: BLE001 - raised when its turn comes and it is asked for
+                continue
             self._known[video_id] = video
             for indices in self._parts(video):
                 if place < self._reached:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from flows.labelling.prefetch import WriteBehind
 from flows.planning.receipts import Outcome
 from flows.planning.shards import Shard
 from flows.timing import Meter
-from pipeline.errors import InputError, UnusableAnswerError
+from pipeline.errors import InputError, PseudoLabelError, UnusableAnswerError
 from pipeline.types import Status, VideoRef
 
 logger = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ def each_video(
             counted = _Counted(shop)
             try:
                 done = work(look_up(video_id), partial(behind.put, None))
-            except (InputError, UnusableAnswerError) as error:
+            except Exception as error:  # noqa: BLE001 - what is no video's own is raised again
                 _set_aside(outcome, video_id, error)
             else:
                 behind.put((video_id, done), done.write)
@@ -86,16 +87,44 @@ def each_video(
             finally:
                 counted.close()
                 give_back()
+    _raise_what_is_the_stages(outcome)
     for kind, seconds in meter.seconds.items():
         outcome.seconds[kind] = round(seconds, 6)
 
 
 def _set_aside(outcome: Outcome, video_id: str, error: Exception) -> None:
     """Sets a video aside; raises again what is no fault of the video."""
-    if not isinstance(error, InputError | UnusableAnswerError):
+    if isinstance(error, InputError | UnusableAnswerError):
+        reason = str(error)
+    elif _is_the_machines(error):
         raise error
-    logger.warning("video %s is set aside: %s", video_id, error)
-    outcome.set_aside[video_id] = str(error)
+    else:
+        reason = f"{type(error).__name__}: {error}"
+        outcome.unforeseen.append(error)
+        logger.info("video %s: an error that was not foreseen", video_id, exc_info=error)
+    logger.warning("video %s is set aside: %s", video_id, reason)
+    outcome.set_aside[video_id] = reason
+
+
+def _is_the_machines(error: Exception) -> bool:
+    """Whether an error would meet the next video as well, or may pass: of the disk, the network,
+    memory, a device, a model or the configuration."""
+    if isinstance(error, PseudoLabelError | OSError | MemoryError | ImportError):
+        return True
+    if "torch" not in sys.modules:
+        return False
+    from stages.common.fitting_batches import is_lost_device, is_out_of_memory
+
+    return is_out_of_memory(error) or is_lost_device(error)
+
+
+def _raise_what_is_the_stages(outcome: Outcome) -> None:
+    """Raises an error that was not foreseen where every one of several videos met it: then it is
+    the stage that is at fault, and no video."""
+    errors = outcome.unforeseen
+    same = len({(type(error), str(error)) for error in errors}) == 1
+    if len(errors) > 1 and same and not outcome.counts["videos"]:
+        raise errors[0]
 
 
 class _Counted:
@@ -109,6 +138,9 @@ class _Counted:
 
     def begin(self, stage: str, total: float, unit: str) -> None:
         self._real.begin(stage, total, unit)
+
+    def done_before(self, amount: float) -> None:
+        self._real.done_before(amount)
 
     def advance(self, amount: float, frames: int = 0) -> None:
         self._done += amount

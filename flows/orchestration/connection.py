@@ -28,7 +28,17 @@ RESTART_SECONDS = 60.0
 LOST = (httpx.HTTPError, ConnectionError)
 """What Prefect's client raises where its server does not answer, after its retries."""
 
+_UNREACHED = "Failed to reach API"
+"""How Prefect's own error begins where its server does not answer as a flow begins."""
+
 T = TypeVar("T")
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether an error of Prefect's client says that its server does not answer."""
+    return isinstance(error, LOST) or (
+        isinstance(error, RuntimeError) and str(error).startswith(_UNREACHED)
+    )
 
 
 class Connection:

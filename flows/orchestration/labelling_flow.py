@@ -26,7 +26,7 @@ from flows.labelling.executor import InProcess, Summary, execute
 from flows.labelling.jobs import attempt, do_job
 from flows.labelling.opened_run import opened_run
 from flows.orchestration import artifacts, signals
-from flows.orchestration.connection import LOST, Connection
+from flows.orchestration.connection import LOST, Connection, is_lost
 from flows.planning.plan import Job
 from flows.planning.run_paths import RunPaths
 from flows.planning.stage_selection import scope_of
@@ -220,6 +220,8 @@ def run_with_prefect(shop: Workshop, api: str) -> Summary:
     """
     given = _Given(shop, Connection(api, shop.progress.say))
     dataset, paths = shop.config.dataset, RunPaths(shop.config.run_folder)
+    if not given.connection.present():
+        return execute(shop, InProcess(shop))
     token = _given.set(given)
     try:
         pseudolabels.with_options(flow_run_name=paths.folder.name)(
@@ -232,7 +234,9 @@ def run_with_prefect(shop: Workshop, api: str) -> Summary:
         )
     except TerminationSignal as error:
         raise signals.Stopped(signal.SIGTERM) from error
-    except LOST as error:
+    except (*LOST, RuntimeError) as error:
+        if not is_lost(error):
+            raise
         logger.warning("the Prefect server was lost: %s", error)
         if given.ended is None:
             given.connection.give_up()

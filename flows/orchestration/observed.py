@@ -23,9 +23,17 @@ def prefect_server(console: Console, meanwhile: Callable[[], None] = lambda: Non
         meanwhile: done while the server starts, which takes seconds.
 
     Raises:
-        ServerError: it does not start.
+        ServerError: it does not start, or there is no folder for Prefect's state.
     """
     server.quiet(os.environ)
+    server.prefect_home()
+    for name in server.make_reachable(os.environ):
+        say(
+            console,
+            f"{name} cannot be used here (a proxy of a kind that needs a package, or a file that is"
+            " not there); this command does without it",
+            "yellow",
+        )
     with (
         console.status("Starting the Prefect server and loading libraries"),
         ThreadPoolExecutor(1) as pool,
@@ -33,7 +41,8 @@ def prefect_server(console: Console, meanwhile: Callable[[], None] = lambda: Non
         address = pool.submit(server.ensure)
         meanwhile()
         os.environ["PREFECT_API_URL"] = api = address.result()
-    say(console, f"Prefect UI: {api.removesuffix('/api')}")
+    if server.is_healthy(api):
+        say(console, f"Prefect UI: {api.removesuffix('/api')}")
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     logging.getLogger("prefect").propagate = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -17,6 +18,10 @@ from storage.run.lock import TOKENS, held_tokens
 
 _STORE_BYTES = 100_000_000
 """Ray's object store: only names and states go through it."""
+
+_SOCKET_BYTES = 103
+_A_SOCKET = "/ray/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store"
+"""What systems take of a socket's path (Linux 107), and what Ray puts after its folder."""
 
 _STARTS = 3
 """Tries to start Ray on this machine."""
@@ -37,6 +42,7 @@ def check_runner(config: RunConfig) -> None:
             " leave --runner out"
         )
     if config.runner.address is None:
+        _check_room_for_sockets()
         return
     for name, path in _paths_in(config):
         if not path.is_absolute():
@@ -44,6 +50,19 @@ def check_runner(config: RunConfig) -> None:
                 f"{name} is {path}; expected an absolute path that every machine of the Ray cluster"
                 f" at {config.runner.address} sees; give one"
             )
+
+
+def _check_room_for_sockets() -> None:
+    """Raises ConfigError where the folder for temporary files has so long a path that the system
+    takes no name of one of Ray's sockets in it."""
+    folder = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    room = _SOCKET_BYTES - len(os.fsencode(_A_SOCKET))
+    if len(os.fsencode(folder)) > room:
+        raise ConfigError(
+            f"{folder}: too long a path for Ray's sockets ({len(os.fsencode(folder))} bytes);"
+            f" expected a folder for temporary files of at most {room}; set RAY_TMPDIR to a short"
+            " one, such as /tmp"
+        )
 
 
 def with_absolute_paths(section: Configured) -> Configured:

@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ import urllib.request
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -45,6 +47,9 @@ its logs still reach the server. A call that is not answered is given up within 
 
 _CLIENT_RETRIES = "PREFECT_CLIENT_MAX_RETRIES"
 
+_HERE = ("127.0.0.1", "localhost", "::1")
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 _started: list[subprocess.Popen[bytes]] = []
 """Servers that this process started and has not ended; they outlive it."""
@@ -73,27 +78,83 @@ class Server:
 
 
 def prefect_home() -> Path:
-    """The folder that Prefect keeps its state in."""
-    return Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
+    """The folder that Prefect keeps its state in. Raises ServerError where none is known."""
+    try:
+        return Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
+    except RuntimeError as error:
+        raise ServerError(
+            f"no folder for Prefect's state is known ({error}); set PREFECT_HOME to a folder that"
+            " can be written"
+        ) from error
 
 
 def quiet(environment: MutableMapping[str, str]) -> None:
     """Puts :data:`QUIET` into an environment; what is set already stays."""
     for name, value in QUIET.items():
         environment.setdefault(name, value)
+    home = environment.get("PREFECT_HOME")
+    if home and not _knows_home():
+        # As of a user without an entry: libraries end where they find no home folder at all.
+        environment["HOME"] = home
     # Prefect's own 5 retries block a run for a minute a call. A server of the user's may be busy.
     environment.setdefault(_CLIENT_RETRIES, "3" if environment.get("PREFECT_API_URL") else "1")
 
 
+def _knows_home() -> bool:
+    try:
+        Path("~").expanduser()
+    except RuntimeError:
+        return False
+    return True
+
+
+def make_reachable(environment: MutableMapping[str, str]) -> list[str]:
+    """Has HTTP clients reach this machine directly, and takes away proxies and certificates that
+    keep them from starting, even for servers that need neither.
+
+    Returns:
+        Names of the variables that were taken away.
+    """
+    for name in ("no_proxy", "NO_PROXY"):
+        known = [host for host in environment.get(name, "").split(",") if host.strip()]
+        environment[name] = ",".join([*known, *(host for host in _HERE if host not in known)])
+    proxies = [name for each in _PROXIES for name in (each, each.upper()) if environment.get(name)]
+    named = [*proxies, *(name for name in _CERTIFICATES if environment.get(name))]
+    unusable = [name for name in named if not _starts_a_client(name, environment[name])]
+    for name in unusable:
+        del environment[name]
+    return unusable
+
+
+def _starts_a_client(name: str, value: str) -> bool:
+    """Whether an HTTP client starts where a variable has that value."""
+    import httpx
+
+    try:
+        if name == "SSL_CERT_FILE":
+            ssl.create_default_context(cafile=value)
+        if name in _CERTIFICATES:
+            return Path(value).exists()
+        httpx.Client(proxy=value).close()
+    except (ImportError, OSError, ValueError, httpx.InvalidURL):
+        return False
+    return True
+
+
 def is_healthy(url: str, seconds: float = 2.0) -> bool:
     """Whether an API answers that it is well."""
-    # No proxy: a proxy of the environment must not be asked for 127.0.0.1.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    opener = urllib.request.build_opener(*_without_proxy(url))
     try:
         with opener.open(f"{url}/health", timeout=seconds) as reply:
             return bool(reply.status == 200 and reply.read(16).strip() == b"true")
     except (urllib.error.URLError, OSError, ValueError):
         return False
+
+
+def _without_proxy(url: str) -> list[urllib.request.ProxyHandler]:
+    """A proxy of the environment must not be asked for this machine."""
+    here = urllib.parse.urlsplit(url).hostname in _HERE
+    return [urllib.request.ProxyHandler({})] if here else []
 
 
 def running() -> Server | None:
@@ -189,6 +250,10 @@ def start(seconds: float = START_SECONDS, port: int | None = None) -> Server:
     # The page asks the API under this address; without it, under the usual port.
     environment["PREFECT_SERVER_UI_API_URL"] = url
     environment["PREFECT_API_URL"] = url
+    # What ends nothing here must not end the server.
+    environment.pop("PYTHONOPTIMIZE", None)
+    if not _may_write_beside_prefect():
+        environment.setdefault("PREFECT_SERVER_UI_STATIC_DIRECTORY", str(home / "ui"))
     command = [sys.executable, "-m", "prefect", "server", "start"]
     command += ["--host", HOST, "--port", str(port), "--no-late-runs"]
     with log:
@@ -223,6 +288,13 @@ def start(seconds: float = START_SECONDS, port: int | None = None) -> Server:
     )
 
 
+def _may_write_beside_prefect() -> bool:
+    """Whether the server may copy its pages to where Prefect is installed, as it does by itself."""
+    spec = find_spec("prefect")
+    place = None if spec is None else spec.origin
+    return place is not None and os.access(Path(place).parent, os.W_OK)
+
+
 def stop(seconds: float = 15.0) -> Server | None:
     """Ends the server that was started here; None where there is none.
 
@@ -247,8 +319,9 @@ def _record() -> Path:
 
 
 def _remembered() -> Server | None:
+    record = _record()
     try:
-        values = json.loads(_record().read_text(encoding="utf-8"))
+        values = json.loads(record.read_text(encoding="utf-8"))
         server = Server(int(values["pid"]), str(values["url"]))
         return server if _port_of(server) is not None else None
     except (OSError, ValueError, KeyError, TypeError):

@@ -12,7 +12,7 @@ from flows.planning.run_paths import RunPaths
 from flows.planning.stages import ALL, SHARD_STAGES, STAGE
 from pipeline.config import RunConfig
 from pipeline.errors import StoreError
-from storage.run.layout import Layout, read_layout, write_layout
+from storage.run.layout import Layout, known_layout, read_layout, write_layout
 from storage.run.ledger import Ledger
 
 
@@ -29,8 +29,9 @@ def commit_plan(config: RunConfig, plan: Plan, again: Sequence[str]) -> None:
         StoreError: no space is left, or the folder may not be written to.
     """
     paths, ledger = RunPaths(config.run_folder), Ledger(config.run_folder)
+    known = known_layout(paths.folder, SHARD_STAGES)
     for shard in plan.retired:
-        _retire(paths, ledger, shard)
+        _retire(paths, ledger, shard, known.get(shard, ()))
     _lay_out(paths.folder, {shard.name: shard.videos for shard in plan.layout})
     for stage in again:
         names = [ALL] if STAGE[stage].over == "run" else [shard.name for shard in plan.shards]
@@ -40,12 +41,13 @@ def commit_plan(config: RunConfig, plan: Plan, again: Sequence[str]) -> None:
         write_run_config(paths.config, config)
 
 
-def _retire(paths: RunPaths, ledger: Ledger, shard: str) -> None:
+def _retire(paths: RunPaths, ledger: Ledger, shard: str, videos: Sequence[str]) -> None:
+    """Undoes a shard. The videos are the layout's, which is written after all of this: where it is
+    cut off, the next run still knows what to remove."""
     for stage in SHARD_STAGES:
-        receipt = ledger.receipt(stage, shard)
         ledger.withdraw(stage, shard)
         ledger.failure_path(stage, shard).unlink(missing_ok=True)
-        for place in STAGE[stage].product(paths, shard, receipt.videos if receipt else ()):
+        for place in STAGE[stage].product(paths, shard, videos):
             remove(place)
 
 

@@ -33,6 +33,7 @@ class Outcome:
         set_aside: video -> reason, for the videos that this stage skipped.
         counts: how many frames, texts, boxes and so on.
         seconds: where the time went (``flows/timing.py``).
+        unforeseen: errors that videos were skipped for and that no code foresaw.
         receipt: once it is committed.
     """
 
@@ -40,6 +41,7 @@ class Outcome:
     set_aside: dict[str, str] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     seconds: dict[str, float] = field(default_factory=dict)
+    unforeseen: list[Exception] = field(default_factory=list)
     receipt: Receipt | None = None
 
 

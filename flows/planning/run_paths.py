@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.planning.stages import SHARD_STAGES, STAGE
+from stages.common.checkpoints import WEIGHTS
 from storage.run.lock import LOCK_FILES
 
 OWN_NAMES = frozenset(
@@ -14,6 +15,13 @@ OWN_NAMES = frozenset(
     | LOCK_FILES
 )
 """The names of all that a run has in its folder."""
+
+STUDENT_NAMES = frozenset(
+    {"config.toml", WEIGHTS, "checkpoint.pt", "losses.csv", "validation.csv", "curves.png"}
+    | {"tensorboard", "ray"}
+    | LOCK_FILES
+)
+"""The names of all that `pseudolabels train` has in a student's folder."""
 
 
 @dataclass(frozen=True)

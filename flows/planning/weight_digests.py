@@ -10,8 +10,11 @@ from storage.files.sealed_json import read_sealed, write_sealed
 
 
 class WeightDigests:
-    """Digests of checkpoints, remembered by path, size and time of change of their files: a
-    gigabyte takes seconds to read, and every run asks for it.
+    """Digests of checkpoints, remembered by path, number, size and times of their files: a gigabyte
+    takes seconds to read, and every run asks for it.
+
+    Of the times one is the system's own, of the last change of whatever kind: a copy that keeps
+    the time of its original, as of a file put in another's place, is told apart.
 
     Args:
         path: the JSON file that remembers them; missing or broken reads as empty.
@@ -51,4 +54,5 @@ class WeightDigests:
 
 def _identity(path: Path) -> str:
     status = path.stat()
-    return f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}"
+    times = f"{status.st_mtime_ns}|{status.st_ctime_ns}"
+    return f"{path.resolve()}|{status.st_ino}|{status.st_size}|{times}"

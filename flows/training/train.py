@@ -169,7 +169,7 @@ class _Told:
         place = self._folder / "tensorboard"
         if step == 0:
             shutil.rmtree(place, ignore_errors=True)
-        self._shop.progress.advance(step)
+        self._shop.progress.done_before(step)
         return TensorBoard(place, step)
 
     def close(self) -> None:

@@ -16,6 +16,9 @@ from pipeline.errors import TooLargeError
 
 logger = logging.getLogger(__name__)
 
+_LOST = ("CUDA error", "CUDNN_STATUS", "CUBLAS_STATUS", "device-side assert", "NCCL error")
+"""What PyTorch says where a device does nothing any more until the process ends."""
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -106,3 +109,10 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
+
+
+def is_lost_device(error: BaseException) -> bool:
+    """Whether an error says that a device will not go on, whatever it is given."""
+    if isinstance(error, getattr(torch, "AcceleratorError", ())):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _LOST)

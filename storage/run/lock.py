@@ -206,8 +206,13 @@ class HeldFile:
             except FileExistsError:
                 self._clear_stale()
                 continue
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(asdict(self._me), file)
+            try:
+                with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                    json.dump(asdict(self._me), file)
+            except OSError:
+                # A file without a name in it, as on a full disk, would keep everyone out.
+                self._path.unlink(missing_ok=True)
+                raise
             _tokens[_key(self._path)] = self._me.token
             threading.Thread(target=self._beat, name="run lock", daemon=True).start()
             return

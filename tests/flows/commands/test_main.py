@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from flows.commands.options import resolve_run
 from flows.context import Workshop
 from flows.planning.run_config import write_run_config
 from pipeline.config import load_config
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, PseudoLabelError
 from storage.run.ledger import Ledger
 from storage.run.lock import RunLock
 from tests.fakes.dataset import write_dataset
@@ -73,21 +74,45 @@ def test_a_wrong_command_is_one_message(
     assert "Traceback" not in shown
 
 
-def test_a_failed_run_says_how_to_go_on(
+@pytest.mark.parametrize("error", [PseudoLabelError("one shard failed"), KeyboardInterrupt()])
+@pytest.mark.parametrize("begun", [False, True])
+def test_the_command_to_go_on_with_is_told_once_the_work_has_begun(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    begun: bool,
+) -> None:
+    def run_all(*_: object, committed: Callable[[], None], **__: object) -> None:
+        if begun:
+            committed()
+        raise error
+
+    monkeypatch.setattr("flows.commands.run.run_all", run_all)
+    given = ("run", "--root", "[my] data", "--from-stage", "fuse")
+    _, shown = call(monkeypatch, capsys, *given)
+    # What was to be done again is undone by then; before that it is still to be asked for.
+    whole = "go on with: pseudolabels run --root '[my] data'"
+    if begun:
+        assert shown.endswith(whole)
+    elif isinstance(error, KeyboardInterrupt):
+        assert shown.endswith(f"{whole} --from-stage fuse")
+    else:
+        assert "go on with" not in shown
+
+
+def test_after_a_wrong_path_the_same_command_is_no_advice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    _, shown = call(monkeypatch, capsys, "run", "--dataset", "refytvos", "--root", "my data")
-    assert "go on with: pseudolabels run --dataset refytvos --root 'my data'" in shown
+    place = ("--dataset", "refytvos", "--root", "nowhere/[no] such")
+    code, shown = call(monkeypatch, capsys, "run", *place)
+    assert (code, "nowhere/[no] such" in shown, "go on with" in shown) == (1, True, False)
 
 
 def test_paths_that_look_like_markup_are_printed_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    place = ("--dataset", "refytvos", "--root", "nowhere/[no] such")
-    _, shown = call(monkeypatch, capsys, "run", *place)
-    assert "go on with: pseudolabels run --dataset refytvos --root 'nowhere/[no] such'" in shown
     write_dataset(tmp_path / "[old] clips", 1)
     place = ("--dataset", "refytvos", "--root", "[old] clips")
     code, shown = call(monkeypatch, capsys, "dataset", "show", *place, "--sheet", "a[/b].png")
@@ -300,6 +325,8 @@ def test_going_on_does_not_start_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", words)
     assert main.resume_command() == "pseudolabels run --split train"
     assert main.resume_command(started=False) == " ".join(words)
+    monkeypatch.setattr(sys, "argv", ["/place/flows/__main__.py", "run"])
+    assert main.resume_command() == "python -m flows run"
 
 
 def test_status_of_a_run(site: Site, capsys: pytest.CaptureFixture[str]) -> None:

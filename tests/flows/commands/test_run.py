@@ -14,6 +14,8 @@ from PIL import Image
 from flows.context import Workshop
 from flows.exchange.export import write_augmentations_of
 from flows.labelling.executor import RunFailedError
+from flows.planning import commit
+from flows.planning.commit import remove
 from flows.planning.plan import Plan
 from flows.planning.stages import SHARD_STAGES, STAGE
 from pipeline.errors import (
@@ -48,6 +50,7 @@ def test_a_run_leaves_everything_behind(site: Site) -> None:
     rows = list(iter_quality(site.folder / "quality.parquet"))
     assert len(rows) == 8 * 5
     assert {row.frame_name for row in rows} == {f"{5 * t:05d}" for t in range(5)}
+    assert "evaluate  4 of 4 videos" in site.shown
     metrics = json.loads((site.folder / "metrics.json").read_text())
     assert metrics["pseudo_masks"]["overall"]["J"] > 95
     assert metrics["pseudo_masks"]["absent_frames_found"] == 100
@@ -193,10 +196,21 @@ def test_a_data_set_that_was_copied_or_touched_is_the_same(site: Site) -> None:
     assert not site.run().pending()
 
 
+def test_a_run_goes_on_where_the_server_that_is_named_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    site = Site(tmp_path)
+    site.run()
+    assert "goes on without it" in site.shown
+    assert "Prefect UI" not in site.shown
+    assert not site.run().pending()
+
+
 def test_one_failed_shard_does_not_stop_the_others(site: Site) -> None:
     def fuse(augmentation, *arguments):  # type: ignore[no-untyped-def]
         if augmentation.key.video == "clip01":
-            raise RuntimeError("out of luck")
+            raise MemoryError("out of luck")
         return fake_fuse(augmentation, *arguments)
 
     with pytest.raises(RunFailedError, match=r"1 of 2 shards.*\n.*fuse 00000.*out of luck"):
@@ -215,7 +229,7 @@ def test_one_failed_shard_does_not_stop_the_others(site: Site) -> None:
 def test_a_tolerated_failure_still_gives_a_report_and_is_not_done(site: Site) -> None:
     def fuse(augmentation, *arguments):  # type: ignore[no-untyped-def]
         if augmentation.key.video == "clip01":
-            raise RuntimeError("out of luck")
+            raise MemoryError("out of luck")
         return fake_fuse(augmentation, *arguments)
 
     site.run("maximum_failed_share=0.5", fuse=fuse)
@@ -312,6 +326,31 @@ def test_only_some_videos_and_masks_of_others_stay(site: Site) -> None:
     assert not site.run(*some).pending()
     with pytest.raises(ConfigError, match="clip99"):
         site.run('dataset.only_videos=["clip99"]')
+
+
+def test_videos_that_are_gone_go_though_their_removal_was_cut_off(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.run()
+    index = site.data / "meta_expressions" / "train" / "meta_expressions.json"
+    videos = json.loads(index.read_text())["videos"]
+    kept = {name: videos[name] for name in ("clip00", "clip01")}
+    index.write_text(json.dumps({"videos": kept}))
+
+    def killed(place: Path) -> None:
+        if place.parent.name == "pseudomasks.zarr":
+            raise KeyboardInterrupt
+        remove(place)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(commit, "remove", killed)
+        with pytest.raises(KeyboardInterrupt):
+            site.run(forget_missing=True)
+    store = MaskStore(site.folder / "pseudomasks.zarr")
+    assert "clip02" in store.videos()
+    # Before `merge`, which looks for masks without a receipt.
+    site.run(to_stage="augment")
+    assert store.videos() == ["clip00", "clip01"]
 
 
 def test_another_shard_size_redoes_nothing_and_videos_that_are_gone_go_when_told(
@@ -473,7 +512,7 @@ def test_work_done_again_with_another_result_takes_what_follows_along(site: Site
 def test_a_failure_leaves_a_note_until_it_is_mended(site: Site) -> None:
     def fuse(augmentation, *arguments):  # type: ignore[no-untyped-def]
         if augmentation.key.video == "clip01":
-            raise RuntimeError("out of <b>luck</b>")
+            raise MemoryError("out of <b>luck</b>")
         return fake_fuse(augmentation, *arguments)
 
     ledger = Ledger(site.folder)
@@ -481,18 +520,18 @@ def test_a_failure_leaves_a_note_until_it_is_mended(site: Site) -> None:
         site.run("maximum_failed_share=0.5", fuse=fuse)
         note = ledger.failure("fuse", "00000")
         assert note is not None
-        assert note.error == "RuntimeError: out of <b>luck</b>"
+        assert note.error == "MemoryError: out of <b>luck</b>"
         assert note.attempts == attempt
         assert note.time.endswith("+00:00")
         assert note.seconds >= 0
         assert not ledger.is_done("fuse", "00000", note.fingerprint)
         assert ledger.receipt("fuse", "00000") is None
     assert ledger.is_done("fuse", "00001", ledger.receipts("fuse")[0].fingerprint)
-    assert "failed fuse 00000: RuntimeError: out of <b>luck</b> (2 attempts" in site.shown
+    assert "failed fuse 00000: MemoryError: out of <b>luck</b> (2 attempts" in site.shown
     page = (site.folder / "report" / "index.html").read_text()
     assert "out of &lt;b&gt;luck" in page
     plan = site.run()
-    assert plan.job("fuse", "00000").reason == "failed before: RuntimeError: out of <b>luck</b>"
+    assert plan.job("fuse", "00000").reason == "failed before: MemoryError: out of <b>luck</b>"
     assert {job.shard.name for job in plan.pending("fuse")} == {"00000"}
     assert ledger.failure("fuse", "00000") is None
     assert "Failed shards" not in (site.folder / "report" / "index.html").read_text()

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from flows.integrity.content_digest import content_digest
-from flows.integrity.leftovers import partials_of_run
+from flows.integrity.leftovers import partials_of_run, partials_of_student
 from flows.integrity.repair import repair
 from flows.integrity.verify import Contents, Problem, check_idle, verify
 from flows.planning.run_paths import SHARD_STAGES
 from pipeline.errors import InputError, RunLockedError
 from storage.arrays.masks import MaskStore
-from storage.files.atomic import partial_beside
+from storage.files.atomic import name_of_partial, partial_beside
 from storage.run.layout import known_layout, read_layout
 from storage.run.ledger import Ledger
 from storage.run.lock import RunLock
@@ -213,11 +213,14 @@ def test_the_partials_of_a_run_are_those_of_its_own_products(run: Path) -> None:
         for name in ("config.toml", "ledger/fuse/00000.json", "pseudomasks.zarr/clip00")
     ]
     own.append(partial_beside(run / "student" / "predictions.zarr" / "clip"))
-    others = [partial_beside(run / "masks.json"), partial_beside(run / "students" / "a" / "x.pt")]
+    student = run / "students" / "a"
+    others = [partial_beside(run / name) for name in ("masks.json", ".lock.held")]
+    others += [partial_beside(student / name) for name in ("checkpoint.pt", "labels.zip")]
     for path in (*own, *others):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("half")
     assert set(partials_of_run(run)) == set(own)
+    assert [name_of_partial(path) for path in partials_of_student(student)] == ["checkpoint.pt"]
 
 
 def test_only_the_folder_of_an_idle_run_is_verified(run: Path, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 import httpx
 import pytest
 
-from flows.orchestration.connection import CHECKS, Connection
+from flows.orchestration.connection import CHECKS, Connection, is_lost
 from flows.orchestration.server import ServerError
 
 
@@ -76,3 +76,9 @@ def test_errors_of_our_own_are_not_taken_for_the_servers() -> None:
 
     with pytest.raises(KeyError):
         World([True]).connection().tell(wrong)
+
+
+def test_prefects_own_error_of_a_server_that_is_gone_is_known() -> None:
+    assert is_lost(RuntimeError("Failed to reach API at http://127.0.0.1:9/api/"))
+    assert is_lost(httpx.ConnectError("refused"))
+    assert not is_lost(RuntimeError("a bug"))

@@ -48,6 +48,7 @@ def test_machines_of_a_cluster_need_absolute_paths(
         check_runner(asked)
     asked = asked.model_copy(update={"out": tmp_path})
     check_runner(asked)
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")
     check_runner(config())
     student = asked.student.model_copy(update={"start": Path("students/first")})
     with pytest.raises(
@@ -214,3 +215,20 @@ def test_two_ray_workers_one_of_which_dies_give_the_digest_of_one_process(
     runs = [tmp_path / name / "shapes-train" for name in ("alone", "shared")]
     assert len({content_digest(run) for run in runs}) == 1
     assert not workers_doing("")
+
+
+def test_a_folder_too_deep_for_rays_sockets_is_named_before_ray_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cluster_module, "find_spec", lambda name: name)
+    deep = "/tmp/" + "deep/" * 20
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")
+    check_runner(config())
+    monkeypatch.setenv("RAY_TMPDIR", deep)
+    with pytest.raises(ConfigError, match="set RAY_TMPDIR"):
+        check_runner(config())
+    monkeypatch.delenv("RAY_TMPDIR")
+    monkeypatch.setattr("tempfile.tempdir", deep)
+    with pytest.raises(ConfigError, match="too long a path"):
+        check_runner(config())
+    check_runner(config(address="auto").model_copy(update={"out": Path("/runs")}))

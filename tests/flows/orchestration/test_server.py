@@ -185,3 +185,66 @@ def test_quiet_leaves_what_the_user_set() -> None:
 def test_nobody_listening_is_not_healthy() -> None:
     assert not server.is_healthy("http://127.0.0.1:9/api", 0.5)
     assert not server.is_healthy("nonsense", 0.5)
+
+
+@pytest.mark.parametrize("given", ["", "example.org", "localhost,example.org"])
+def test_this_machine_is_reached_past_every_proxy(given: str) -> None:
+    environment = {"HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": given}
+    assert server.make_reachable(environment) == []
+    assert environment["HTTP_PROXY"] == "http://127.0.0.1:9"
+    hosts = environment["NO_PROXY"].split(",")
+    assert {"127.0.0.1", "localhost", "::1", *filter(None, given.split(","))} == set(hosts)
+    assert len(hosts) == len(set(hosts))
+    assert "127.0.0.1" in environment["no_proxy"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ALL_PROXY", "nosuch://127.0.0.1:9"),
+        ("https_proxy", "http://[::1"),
+        ("SSL_CERT_FILE", "/nowhere/cert.pem"),
+        ("SSL_CERT_DIR", "/nowhere"),
+    ],
+)
+def test_what_keeps_a_client_from_starting_is_taken_away_and_named(name: str, value: str) -> None:
+    environment = {name: value, "HTTP_PROXY": "http://127.0.0.1:9"}
+    assert server.make_reachable(environment) == [name]
+    assert name not in environment
+    assert "HTTP_PROXY" in environment
+
+
+def test_certificates_that_are_none_are_taken_away(tmp_path: Path) -> None:
+    path = tmp_path / "cert.pem"
+    path.write_text("no certificate")
+    assert server.make_reachable({"SSL_CERT_FILE": str(path)}) == ["SSL_CERT_FILE"]
+
+
+def test_without_a_home_folder_the_variable_to_set_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_home(*_: object) -> None:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("PREFECT_HOME")
+    monkeypatch.setattr(Path, "expanduser", no_home)
+    for call in (server.ensure, server.running, server.stop):
+        with pytest.raises(server.ServerError, match="set PREFECT_HOME"):
+            call()
+
+
+def test_pages_go_elsewhere_where_prefect_lies_in_a_folder_that_may_not_be_written(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[dict[str, str]] = []
+
+    def popen(*_: object, env: dict[str, str], **__: object) -> None:
+        started.append(env)
+        raise OSError("enough")
+
+    monkeypatch.setattr("subprocess.Popen", popen)
+    for may, place in ((True, None), (False, str(home / "ui"))):
+        monkeypatch.setattr(server, "_may_write_beside_prefect", lambda may=may: may)
+        with pytest.raises(OSError, match="enough"):
+            server.start()
+        assert started[-1].get("PREFECT_SERVER_UI_STATIC_DIRECTORY") == place

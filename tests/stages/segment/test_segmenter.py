@@ -306,6 +306,12 @@ def test_a_checkpoint_of_the_demo_model_loads(small_sam: Any, tmp_path: Path) ->
     expected = ours.decode(ours.embed(images), boxes)[0]
     found = loaded.decode(loaded.embed(images), boxes)[0]
     np.testing.assert_array_equal(found.logits, expected.logits)
+    # The file itself is as good a name for it as its folder.
+    file = config.model_copy(update={"checkpoint": str(tmp_path / "model.safetensors")})
+    loaded = load_segmenter(file, torch.device("cpu"))
+    np.testing.assert_array_equal(
+        loaded.decode(loaded.embed(images), boxes)[0].logits, expected.logits
+    )
 
 
 def test_another_models_checkpoint_is_refused_by_name(tmp_path: Path) -> None:

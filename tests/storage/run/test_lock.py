@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import LockLostError, RunLockedError
+from pipeline.errors import LockLostError, NoRoomError, RunLockedError
 from pipeline.types import Failure, Receipt
 from storage.run import lock as lock_module
 from storage.run.ledger import Ledger
@@ -272,6 +272,20 @@ def test_a_worker_in_another_process_works_under_the_lock_of_its_run(
         hold(tmp_path, machine="other")
         with pytest.raises(LockLostError):
             Ledger(tmp_path).commit(receipt())
+
+
+def test_a_lock_that_could_not_be_written_whole_keeps_nobody_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(lock_module.json, "dump", full)
+        with pytest.raises(NoRoomError), RunLock(tmp_path):
+            pass
+    with RunLock(tmp_path):
+        pass
 
 
 @pytest.mark.parametrize("links", [True, False])

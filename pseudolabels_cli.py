@@ -1,0 +1,105 @@
+"""Starts the command ``pseudolabels``: what must hold before a part of the project is imported.
+
+The imports take seconds. From the first moment an interrupt ends them with a word, warnings of
+others end nothing, and a file that takes the place of a part of the project is named.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from types import FrameType
+
+PACKAGES = ("pipeline", "stages", "storage", "flows")
+
+
+def main() -> None:
+    """Runs the command line."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _stopped)
+    signal.signal(signal.SIGTERM, _stopped)
+    _settle_warnings()
+    _keep_docstrings()
+    problem = _shadowed()
+    if problem is not None:
+        sys.exit(f"error: {problem}")
+    try:
+        from flows.commands.main import main as command_line
+
+        command_line()
+    except (ImportError, AttributeError) as error:
+        strays = ", ".join(_from_outside())
+        if not strays:
+            raise
+        sys.exit(
+            f"error: {error}; these files, which PYTHONPATH or the working folder gives, come"
+            f" before the libraries of their names: {strays}; rename them, or leave their folder"
+            " out of PYTHONPATH"
+        )
+
+
+def _stopped(number: int, frame: FrameType | None) -> None:
+    """Ends the process in good order: what is half-written goes. A command that has more to say
+    takes the signals itself (``flows/orchestration/signals.py``)."""
+    sys.stderr.write("\nInterrupted.\n")
+    raise SystemExit(128 + number)
+
+
+def _settle_warnings() -> None:
+    """Makes warnings of third parties, which a user can do nothing about, no errors."""
+    asked = sys.warnoptions
+    if not asked or any(option.startswith("error") for option in asked):
+        warnings.simplefilter("ignore")
+    # Of processes that are started here as well.
+    if "error" in os.environ.get("PYTHONWARNINGS", ""):
+        os.environ["PYTHONWARNINGS"] = "ignore"
+
+
+def _keep_docstrings() -> None:
+    """Starts Python again where the environment has it drop docstrings: libraries read them."""
+    if sys.flags.optimize < 2:
+        return
+    if os.environ.pop("PYTHONOPTIMIZE", None) is None:
+        sys.exit("error: Python runs with -OO, without docstrings, which libraries read; drop -OO")
+    os.execv(sys.executable, sys.orig_argv)
+
+
+def _shadowed() -> str | None:
+    """What takes the place of a package of the project, in words; None where nothing does."""
+    home = Path(__file__).resolve().parent
+    for name in PACKAGES:
+        spec = find_spec(name)
+        if spec is None:
+            return f"{home / name}: missing; expected a part of this project; install it again"
+        places = [spec.origin] if spec.origin else list(spec.submodule_search_locations or ())
+        found = Path(places[0]).resolve()
+        if found not in (home / name / "__init__.py", home / name):
+            return (
+                f"{found}: takes the place of this project's own {home / name}, for it comes first"
+                " on Python's path (PYTHONPATH, or the working folder); rename it, or leave its"
+                " folder out of PYTHONPATH"
+            )
+    return None
+
+
+def _from_outside() -> Iterator[str]:
+    """Files of modules that come from PYTHONPATH or the working folder."""
+    named = [place for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
+    outside = {Path(place).resolve() for place in (*named, ".")}
+    outside.discard(Path(__file__).resolve().parent)
+    for module in tuple(sys.modules.values()):
+        file = getattr(module, "__file__", None)
+        if file is not None:
+            path = Path(file).resolve()
+            top = path.parent if path.name == "__init__.py" else path
+            if top.parent in outside and "." not in module.__name__:
+                yield str(path)
+
+
+if __name__ == "__main__":
+    main()
