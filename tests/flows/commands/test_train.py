@@ -109,6 +109,9 @@ class Told:
     def advance(self, amount: float, frames: int = 0) -> None:
         self.advanced.append(amount)
 
+    def done_before(self, amount: float) -> None:
+        self.advanced.append(amount)
+
     def end(self, note: str = "") -> None: ...
     def say(self, text: str, style: str = "") -> None:
         self.said.append(text)
