@@ -15,6 +15,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 
+_PROCESS = os.getpid()
+
 PACKAGES = ("pipeline", "stages", "storage", "flows")
 
 
@@ -46,6 +48,9 @@ def main() -> None:
 def _stopped(number: int, frame: FrameType | None) -> None:
     """Ends the process in good order: what is half-written goes. A command that has more to say
     takes the signals itself (``flows/orchestration/signals.py``)."""
+    if os.getpid() != _PROCESS:
+        # A process that was forked, such as one that reads clips, has nothing to tidy up.
+        os._exit(128 + number)
     sys.stderr.write("\nInterrupted.\n")
     raise SystemExit(128 + number)
 

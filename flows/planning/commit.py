@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +13,10 @@ from flows.planning.run_paths import RunPaths
 from flows.planning.stages import ALL, SHARD_STAGES, STAGE
 from pipeline.config import RunConfig
 from pipeline.errors import StoreError
-from storage.run.layout import Layout, known_layout, read_layout, write_layout
+from storage.run.layout import Layout, known_layout, layout_path, read_layout, write_layout
 from storage.run.ledger import Ledger
+
+logger = logging.getLogger(__name__)
 
 
 def commit_plan(config: RunConfig, plan: Plan, again: Sequence[str]) -> None:
@@ -30,6 +33,9 @@ def commit_plan(config: RunConfig, plan: Plan, again: Sequence[str]) -> None:
     """
     paths, ledger = RunPaths(config.run_folder), Ledger(config.run_folder)
     known = known_layout(paths.folder, SHARD_STAGES)
+    place = layout_path(paths.folder)
+    if known and not place.exists():
+        logger.warning("%s: missing; it is made anew from the receipts", place)
     for shard in plan.retired:
         _retire(paths, ledger, shard, known.get(shard, ()))
     _lay_out(paths.folder, {shard.name: shard.videos for shard in plan.layout})

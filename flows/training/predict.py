@@ -139,6 +139,11 @@ def predict(
     student = load_student(folder, config, shop.device)
     fingerprint = made_by(shop, folder, how)
     place = to.absolute()
+    if to.resolve() in (shop.paths.masks.resolve(), shop.paths.predictions.resolve()):
+        raise ConfigError(
+            f"{to}: written by the run itself; expected a store for this student alone; give"
+            " another --to"
+        )
     check_no_part_of_run(place, to)
     with claimed(place):
         return _predict_to(shop, student, how, to, fingerprint, console)

@@ -107,9 +107,4 @@ def known_layout(run_folder: Path, stages: Sequence[str]) -> Layout:
     except StoreError as error:
         logger.warning("%s", error)
         layout = {}
-    if layout:
-        return layout
-    layout = layout_of_receipts(Ledger(run_folder), stages)
-    if layout and not layout_path(run_folder).exists():
-        logger.warning("%s: missing; it is made anew from the receipts", layout_path(run_folder))
-    return layout
+    return layout or layout_of_receipts(Ledger(run_folder), stages)

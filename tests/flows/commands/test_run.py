@@ -306,7 +306,9 @@ def test_a_runs_texts_go_out_as_a_file_and_come_in_again(site: Site) -> None:
     assert len(before["clip00"][1].positives) > 1
 
 
-def test_only_some_videos_and_masks_of_others_stay(site: Site) -> None:
+def test_only_some_videos_and_masks_of_others_stay(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
     site.run('dataset.only_videos=["clip02"]')
     store = MaskStore(site.folder / "pseudomasks.zarr")
     assert store.videos() == ["clip02"]
@@ -317,6 +319,10 @@ def test_only_some_videos_and_masks_of_others_stay(site: Site) -> None:
         "00001": ("clip00", "clip01"),
         "00002": ("clip03",),
     }
+    layout_path(site.folder).unlink()
+    site.run()
+    assert "layout.json: missing; it is made anew" in caplog.text
+    assert len(read_layout(site.folder)) == 3
     some = ('dataset.only_videos=["clip00"]', "fuse.threshold=0.5")
     assert {job.shard.name for job in site.run(*some).pending("rank")} == {"00001"}
     assert "1 video comes along" in site.shown

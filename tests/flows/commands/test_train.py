@@ -28,6 +28,7 @@ from flows.labelling.jobs import do_job
 from flows.orchestration import ray_training
 from flows.planning.fingerprints import ground_basis
 from flows.planning.plan import Job
+from flows.training import train as training
 from flows.training.build import clips_of, masks_to_train_on
 from flows.training.curves import curves_markdown, write_curves
 from flows.training.predict import How, predict
@@ -35,7 +36,7 @@ from flows.training.torchrun import world_of_torchrun
 from flows.training.train import train_student
 from flows.training.validation import Validation
 from pipeline.config import GroundConfig, RunConfig, load_config
-from pipeline.errors import CheckpointError, ConfigError, PseudoLabelError
+from pipeline.errors import CheckpointError, ConfigError, LockLostError, PseudoLabelError
 from pipeline.types import Receipt, Status
 from stages.common.checkpoints import DEMO_FOLDER
 from stages.ground.grounder import load_model
@@ -45,7 +46,7 @@ from storage.datasets import open_dataset
 from storage.datasets.shapes import write_shapes
 from storage.files.images import read_mask
 from storage.run.ledger import Ledger
-from storage.run.lock import RunLock
+from storage.run.lock import HELD, RunLock
 from tests.fakes.truth import store_truth
 
 CPU = torch.device("cpu")
@@ -107,6 +108,9 @@ class Told:
     def begin(self, *_: Any) -> None: ...
     def done_before(self, amount: float) -> None: ...
     def advance(self, amount: float, frames: int = 0) -> None:
+        self.advanced.append(amount)
+
+    def done_before(self, amount: float) -> None:
         self.advanced.append(amount)
 
     def end(self, note: str = "") -> None: ...
@@ -233,6 +237,25 @@ def test_what_cannot_be_trained_says_why(site: Path, tmp_path: Path) -> None:
     (folder / "checkpoint.pt").write_bytes(b"not a checkpoint")
     with pytest.raises(CheckpointError, match="remove the file"):
         train_run(config_of(site), "bad", QUIET)
+
+
+@pytest.mark.usefixtures("unobserved")
+def test_a_training_that_lost_its_lock_writes_no_weights(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, real = site / "shapes-train" / "students" / "slept", training._Told.__call__
+
+    def lose(*arguments: Any) -> None:
+        # While this process slept, another machine took over.
+        owner = {**json.loads((folder / HELD).read_text()), "token": "another", "machine": "other"}
+        (folder / HELD).write_text(json.dumps(owner))
+        real(*arguments)
+
+    monkeypatch.setattr(training._Told, "__call__", lose)
+    with pytest.raises(LockLostError, match="on other"):
+        train_run(config_of(site), "slept", QUIET)
+    assert not (folder / "model.safetensors").exists()
+    assert (folder / HELD).exists()
 
 
 def test_masks_that_the_run_has_not_finished_teach_nothing(site: Path) -> None:
