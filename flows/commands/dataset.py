@@ -30,6 +30,10 @@ def check(
     root: FolderOption,
     split: SplitOption = "train",
     quick: Annotated[bool, typer.Option("--quick", help="Read headers; decode no frame.")] = False,
+    inside: Annotated[
+        bool,
+        typer.Option("--inside", help="Refuse links out of the root, as dataset.links=inside."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Walks a data set: what is missing, broken or odd, by file; counts beside the published ones;
@@ -38,7 +42,7 @@ def check(
     from storage.datasets import open_dataset
     from storage.datasets.check import check_dataset
 
-    reader = open_dataset(dataset, root, split)
+    reader = open_dataset(dataset, root, split, "inside" if inside else "follow")
     total, done = len(reader.video_ids()), 0
     with Output(stderr=True).status("") as status:
 

@@ -234,8 +234,10 @@ def _vouch(folder: Path, fingerprint: str, how: How) -> None:
     note = folder / NOTE
     if note.exists():
         try:
-            found = dict(json.loads(read_text(note)))
-        except (OSError, ValueError, TypeError, RecursionError) as error:
+            found = json.loads(read_text(note))
+            if not isinstance(found, dict):
+                raise ValueError(f"a JSON {type(found).__name__}")
+        except (OSError, ValueError, RecursionError) as error:
             raise ConfigError(
                 f"{note}: damaged ({error}); expected which student the masks beside it are of;"
                 " remove the folder and predict again, or give another --to"

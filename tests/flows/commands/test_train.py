@@ -106,7 +106,6 @@ class Told:
         self.said: list[str] = []
 
     def begin(self, *_: Any) -> None: ...
-    def done_before(self, amount: float) -> None: ...
     def advance(self, amount: float, frames: int = 0) -> None:
         self.advanced.append(amount)
 

@@ -22,6 +22,9 @@ def test_ids_come_as_words_and_from_files(tmp_path: Path) -> None:
     file = tmp_path / "ids.txt"
     file.write_text("b\n\n  c \na\n", encoding="utf-8-sig")
     assert videos_asked_for(["a", f"@{file}"]) == ("a", "b", "c")
+    for encoding in ("utf-8-sig", "utf-16"):
+        file.write_bytes("b\r\nc\r\n".encode(encoding))
+        assert videos_asked_for([f"@{file}"]) == ("b", "c")
     file.write_text("\n")
     with pytest.raises(ConfigError, match="empty"):
         videos_asked_for([f"@{file}"])

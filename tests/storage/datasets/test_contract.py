@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -134,3 +135,41 @@ def test_a_root_in_a_closed_folder_is_named(
     trees.refuse(monkeypatch, tmp_path, errno.EACCES)
     with pytest.raises(InputError, match=r"root.*: not readable \(Permission denied\)"):
         open_dataset(name, tmp_path / "root", "train")
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_a_data_set_of_links_is_read_unless_links_must_stay_inside(
+    name: str, tmp_path: Path
+) -> None:
+    """Caches and version control of data keep files in a store, and links in their places."""
+    dataset, split, build = BUILDERS[name]
+    root, store = build(tmp_path / "root"), tmp_path / "store"
+    store.mkdir()
+    whole = open_dataset(dataset, root, split).video("clip")
+    for number, path in enumerate(sorted(root.rglob("*"))):
+        if path.is_file():
+            path.rename(store / f"{number:06d}")
+            path.symlink_to(os.path.relpath(store / f"{number:06d}", path.parent))
+    reader = open_dataset(dataset, root, split)
+    video = reader.video("clip")
+    assert video == whole
+    for index in map(FrameIndex, range(len(video))):
+        assert reader.frame(video, index).shape == (trees.HEIGHT, trees.WIDTH, 3)
+        for item in reader.expressions("clip"):
+            assert reader.truth(video, item, index) is not None
+    with pytest.raises(InputError, match=r"out of the data set, to .*store/0.*dataset\.links"):
+        open_dataset(dataset, root, split, "inside").video("clip")
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_links_inside_the_data_set_always_pass(name: str, tmp_path: Path) -> None:
+    dataset, split, build = BUILDERS[name]
+    root = build(tmp_path / "root")
+    (root / "store").mkdir()
+    for number, path in enumerate(sorted(root.rglob("*.*"))):
+        if path.is_file():
+            path.rename(root / "store" / f"{number:06d}")
+            path.symlink_to(root / "store" / f"{number:06d}")
+    reader = open_dataset(dataset, root, split, "inside")
+    video = reader.video("clip")
+    assert reader.truth(video, reader.expressions("clip")[0], FrameIndex(0)) is not None

@@ -108,3 +108,15 @@ def test_what_lies_in_a_closed_folder_is_not_missing(
     trees.refuse(monkeypatch, tmp_path / "DAVIS", errno.EACCES)
     with pytest.raises(InputError, match=r"480p: not readable \(Permission denied"):
         open_dataset("refdavis", tmp_path, "train")
+
+
+def test_byte_order_marks_are_no_part_of_texts_or_lists(tmp_path: Path) -> None:
+    root = trees.refdavis(tmp_path)
+    expected = [item.text for item in open_dataset("refdavis", root, "train").expressions("clip")]
+    texts = sorted((root / "davis_text_annotations").iterdir())
+    for path in (*texts, root / "DAVIS/ImageSets/2017/train.txt"):
+        encoding = "latin-1" if "annot2" in path.name else "utf-8"
+        path.write_bytes(path.read_bytes().decode(encoding).encode("utf-8-sig"))
+    reader = open_dataset("refdavis", root, "train")
+    assert list(reader.video_ids()) == ["clip"]
+    assert [item.text for item in reader.expressions("clip")] == expected
