@@ -12,7 +12,14 @@ import pytest
 from PIL import Image, ImageFile, ImageOps
 
 from pipeline.errors import InputError
-from storage.files.images import image_size, is_upright_jpeg, read_image, read_mask
+from storage.files.images import (
+    image_size,
+    is_upright_jpeg,
+    png_of,
+    read_image,
+    read_mask,
+    write_index_mask,
+)
 
 
 @pytest.fixture
@@ -255,3 +262,21 @@ def test_only_regular_files_are_opened(tmp_path: Path, kind: str) -> None:
     for reader in (image_size, read_image, read_mask, is_upright_jpeg):
         with pytest.raises(InputError, match=kind):
             reader(path)
+
+
+def test_index_masks_are_written_as_they_are_read(tmp_path: Path) -> None:
+    ids = np.arange(256, dtype=np.uint8).reshape(8, 32)
+    write_index_mask(tmp_path / "m.png", ids)
+    assert np.array_equal(read_mask(tmp_path / "m.png", (8, 32)), ids)
+    with Image.open(tmp_path / "m.png") as image:
+        colours = np.array(image.convert("RGB")).reshape(256, 3).tolist()
+    # DAVIS's palette: none twice, and the first bits of an id are the strongest of each colour.
+    assert colours[:5] == [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0], [0, 0, 128]]
+    assert colours[8] == [64, 0, 0] and colours[255] == [224, 224, 192]
+    assert len(set(map(tuple, colours))) == 256
+
+
+def test_a_mask_as_a_png_is_black_and_white(tmp_path: Path) -> None:
+    mask = np.array([[True, False, False]])
+    (tmp_path / "m.png").write_bytes(png_of(mask))
+    assert read_mask(tmp_path / "m.png").tolist() == [[255, 0, 0]]

@@ -100,3 +100,27 @@ def test_a_missing_variable_is_named(tmp_path: Path) -> None:
     scipy.io.savemat(tmp_path / "m.mat", {"x": ARRAY})
     with pytest.raises(InputError, match="no part_mask in it"):
         read_mat_array(tmp_path / "m.mat", "part_mask", "masks")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file") as caught:
+        read_mat_array(tmp_path / "m.mat", "x", "masks")
+    assert caught.value.missing
+
+
+@pytest.mark.parametrize("kind", ["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8"])
+def test_every_kind_of_number_reads_back(tmp_path: Path, kind: str) -> None:
+    values = ARRAY.astype(kind)
+    scipy.io.savemat(tmp_path / "m.mat", {"x": values})
+    found = read_mat_array(tmp_path / "m.mat", "x", "numbers")
+    assert found.dtype == values.dtype
+    assert np.array_equal(found, values)
+
+
+def test_a_compressed_element_that_is_cut_off_is_refused(tmp_path: Path) -> None:
+    path = _claimed(tmp_path / "m.mat", (2, 2), packed=True)
+    content = path.read_bytes()
+    short = content[136:-4]
+    path.write_bytes(content[:128] + struct.pack("<II", 15, len(short)) + short)
+    with pytest.raises(InputError, match="an element that is cut off"):
+        read_mat_array(path, "part_mask", "masks")

@@ -28,3 +28,15 @@ def test_what_cannot_be_one_part_of_a_path_is_refused(name: object) -> None:
     assert not is_safe_name(name)
     with pytest.raises(InputError, match="video id"):
         safe_name(name, "x", "video id")
+
+
+@pytest.mark.parametrize("letter", ["\x00", "\x1f", "\x7f"])
+def test_control_characters_are_refused_and_their_neighbours_are_not(letter: str) -> None:
+    assert not is_safe_name(f"a{letter}b")
+    assert all(is_safe_name(f"a{other}b") for other in (" ", "~", "\x80", "\u00e9"))
+
+
+def test_names_are_measured_in_bytes() -> None:
+    assert is_safe_name("x" * 200)
+    assert is_safe_name("\u00e9" * 100)
+    assert not is_safe_name("\u00e9" * 100 + "x")

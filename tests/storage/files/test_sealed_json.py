@@ -56,3 +56,11 @@ def test_it_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, disk: Disk) -
         "rename",
         "fsync",
     ]
+
+
+def test_keys_are_in_order_and_numbers_are_numbers(tmp_path: Path) -> None:
+    write_sealed(tmp_path / "x.json", {"b": 1, "a": 2})
+    assert (tmp_path / "x.json").read_text().startswith('{\n "a": 2,\n "b": 1,')
+    with pytest.raises(ValueError, match="JSON"):
+        write_sealed(tmp_path / "x.json", {"a": float("nan")})
+    assert read_sealed(tmp_path / "x.json")[0] == {"a": 2, "b": 1}
