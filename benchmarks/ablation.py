@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from flows.context import Workshop
+from flows.context import RunContext
 from flows.evaluation.scores import evaluate, summarise
 from flows.planning.run_paths import RunPaths
 from pipeline.config import RunConfig, load_config
@@ -91,7 +91,7 @@ def systems(config: RunConfig) -> dict[str, System]:
 
 def score(config: RunConfig, chosen: System) -> dict[str, Any] | None:
     """Figures of one system over the run's finished videos, as in ``metrics.json``."""
-    plan, paths = Workshop(config).make_plan(remember=False), RunPaths(config.run_folder)
+    plan, paths = RunContext(config).make_plan(remember=False), RunPaths(config.run_folder)
     assert config.dataset.root is not None
     reader = open_dataset(config.dataset.name, config.dataset.root, config.dataset.split)
     scores = []

@@ -259,7 +259,7 @@ def _no_room() -> None:
 
 def damages(site: Site, seed: int, expected: str) -> Iterator[Row]:
     """Cuts a file of every kind short, then flips one bit in each: verify sees every one of them,
-    repair and a run mend them all.
+    repair and a run fix them all.
     """
     rng = random.Random(seed)
     folder = site.run_folder("whole")

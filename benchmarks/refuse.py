@@ -26,7 +26,7 @@ import typer
 from numpy.typing import NDArray
 
 from benchmarks.data.videos import write_videos
-from flows.context import Workshop
+from flows.context import RunContext
 from flows.labelling.jobs import do_job
 from flows.planning.plan import Job
 from flows.planning.shards import Shard
@@ -99,9 +99,9 @@ def _mask(
     return np.clip(12 * (1 - distance), -32, 32).astype(np.float16)
 
 
-def write_inputs(shop: Workshop, shard: Shard) -> None:
+def write_inputs(context: RunContext, shard: Shard) -> None:
     """What the stages before leave of a shard."""
-    paths = shop.paths
+    paths = context.paths
     written = {video: augmentations_of(video) for video in shard.videos}
     write_augmentations(
         paths.part("augment", shard.name), [item for mine in written.values() for item in mine]
@@ -127,11 +127,11 @@ def measure(videos: int = 8, profile: bool = False) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_videos(folder / "data", videos, FRAMES, EXPRESSIONS, HEIGHT, WIDTH)
-        shop = Workshop(config_of(folder))
-        ids = list(shop.reader().video_ids())
+        context = RunContext(config_of(folder))
+        ids = list(context.reader().video_ids())
         shards = [Shard(f"{at:05d}", tuple(ids[at : at + 4])) for at in range(0, videos, 4)]
         for shard in shards:
-            write_inputs(shop, shard)
+            write_inputs(context, shard)
         import stages.fuse
         import stages.rank  # noqa: F401
 
@@ -142,7 +142,7 @@ def measure(videos: int = 8, profile: bool = False) -> dict[str, Any]:
             if profile:
                 profiler.enable()
             for shard in shards:
-                do_job(Job(stage, shard, stage), shop)
+                do_job(Job(stage, shard, stage), context)
             profiler.disable()
             seconds[stage] = (time.process_time() - start) / videos
     if profile:

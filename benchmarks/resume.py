@@ -21,7 +21,7 @@ from typing import Annotated
 
 import typer
 
-from flows.context import Workshop
+from flows.context import RunContext
 from flows.planning.commit import commit_plan
 from flows.planning.products import joined
 from flows.planning.run_paths import RunPaths
@@ -79,8 +79,8 @@ def write_dataset(root: Path, videos: int) -> None:
 
 def write_run(config: RunConfig) -> None:
     """Receipts of all stages on all shards, and as much of the products as planning looks at."""
-    shop = Workshop(config)
-    plan = shop.make_plan()
+    context = RunContext(config)
+    plan = context.make_plan()
     commit_plan(config, plan, ())
     ledger, paths = Ledger(config.run_folder), RunPaths(config.run_folder)
     products: dict[str, dict[str, str]] = {}

@@ -20,7 +20,7 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from flows.context import Workshop
+from flows.context import RunContext
 from flows.dataset import prepare_dataset
 from flows.labelling.jobs import do_job
 from flows.planning.plan import Plan
@@ -47,24 +47,24 @@ Found = dict[str, tuple[tuple[str, ...], list[Boxes]]]
 
 def run(config: RunConfig) -> tuple[dict[str, float], Found, dict[str, Any]]:
     """CPU seconds of each stage that was due, the boxes, and the figures against truth."""
-    shop = Workshop(config)
-    shop.plan = shop.make_plan()
+    context = RunContext(config)
+    context.plan = context.make_plan()
     seconds = dict.fromkeys(SHARD_STAGES, 0.0)
     for stage in SHARD_STAGES:
-        for job in shop.plan.jobs[stage]:
+        for job in context.plan.jobs[stage]:
             if not job.done:
                 start = time.process_time()
-                do_job(job, shop)
+                do_job(job, context)
                 seconds[stage] += time.process_time() - start
-        shop.release()
+        context.release()
     for stage in ("merge", "evaluate"):
-        do_job(shop.plan.job(stage, ALL), shop)
-    metrics = json.loads(shop.paths.metrics.read_text())["pseudo_masks"]
-    return seconds, _boxes(shop, shop.plan), metrics
+        do_job(context.plan.job(stage, ALL), context)
+    metrics = json.loads(context.paths.metrics.read_text())["pseudo_masks"]
+    return seconds, _boxes(context, context.plan), metrics
 
 
-def _boxes(shop: Workshop, plan: Plan) -> Found:
-    paths = [shop.paths.part("ground", shard.name) for shard in plan.shards]
+def _boxes(context: RunContext, plan: Plan) -> Found:
+    paths = [context.paths.part("ground", shard.name) for shard in plan.shards]
     return {video: read_ground(path, video) for path in paths for video in ground_videos(path)}
 
 

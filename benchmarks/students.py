@@ -33,7 +33,7 @@ from rich.console import Console
 from rich.table import Table
 from safetensors.torch import save
 
-from flows.context import Workshop
+from flows.context import RunContext
 from flows.evaluation.scores import evaluate, summarise
 from flows.planning.run_paths import RunPaths
 from flows.planning.stages import STAGE
@@ -161,23 +161,23 @@ def student_of(config: RunConfig, row: Row, seed: int) -> RunConfig:
     return config_from({**values, "seed": seed}, "the row")
 
 
-def started(shop: Workshop) -> Student:
+def started(context: RunContext) -> Student:
     """A student that has learnt nothing yet; it predicts."""
-    torch.manual_seed(shop.config.seed)
-    return student_to_train(shop.config, shop.device).eval()
+    torch.manual_seed(context.config.seed)
+    return student_to_train(context.config, context.device).eval()
 
 
 def taught(config: RunConfig, masks: MaskStore) -> Student:
     """A student that is trained here; it predicts."""
-    shop = Workshop(config)
-    student, clips = started(shop), clips_of(shop, masks)
-    fit(Trainer(student, clips, config.student, device=shop.device), config.student.training)
+    context = RunContext(config)
+    student, clips = started(context), clips_of(context, masks)
+    fit(Trainer(student, clips, config.student, device=context.device), config.student.training)
     return student.eval()
 
 
 def weights_of(first: RunConfig) -> Path:
     """The file of a student's weights; trained unless that is there."""
-    name = f"student-{identity_of(Workshop(first))[:12]}.safetensors"
+    name = f"student-{identity_of(RunContext(first))[:12]}.safetensors"
     place = RunPaths(first.run_folder).folder / "students-bench" / name
     if not place.exists():
         student = taught(first, MaskStore(RunPaths(first.run_folder).masks))
@@ -190,16 +190,16 @@ def weights_of(first: RunConfig) -> Path:
 
 def score(config: RunConfig, student: Student) -> float:
     """J&F in percent on the split ``valid``."""
-    shop = Workshop(config)
-    valid = shop.reader("valid")
-    return Validation(valid, len(valid.video_ids()), shop.device)(student)
+    context = RunContext(config)
+    valid = context.reader("valid")
+    return Validation(valid, len(valid.video_ids()), context.device)(student)
 
 
 def key_of(config: RunConfig, row: Row, seed: int) -> str:
     """Digest of all that the figure of a row and a seed follows from."""
 
     def student(of: Row) -> str:
-        return identity_of(Workshop(student_of(config, of, seed)))
+        return identity_of(RunContext(student_of(config, of, seed)))
 
     made = {"baseline", "unranked"}
     return digest(
@@ -223,7 +223,7 @@ def value_of(config: RunConfig, row: Row, seed: int) -> float:
         start = weights_of(student_of(config, Row(row.before), seed))
         mine = student_of(mine, Row({"start": str(start)}), seed)
     if not row.trained:
-        return score(mine, started(Workshop(mine)))
+        return score(mine, started(RunContext(mine)))
     return score(mine, taught(mine, masks_of(config, row.masks, seed)))
 
 
@@ -263,7 +263,7 @@ def masks_of(config: RunConfig, kind: str, seed: int) -> MaskStore:
     place = folder / f"{kind}-{identity_of_masks(config, kind)[:12]}.zarr"
     with FileLock(f"{place}.lock"):
         if not place.exists():
-            reader = Workshop(config).reader()
+            reader = RunContext(config).reader()
             with fresh_folder(place) as partial:
                 store = MaskStore(partial)
                 for video_id, texts, found in other_masks(config, kind):
@@ -273,8 +273,8 @@ def masks_of(config: RunConfig, kind: str, seed: int) -> MaskStore:
 
 def identity_of_masks(config: RunConfig, kind: str) -> str:
     """Digest of what masks that are made here follow from."""
-    shop, ledger = Workshop(config), Ledger(config.run_folder)
-    weights = shop.weight_digests().of_checkpoint
+    context, ledger = RunContext(config), Ledger(config.run_folder)
+    weights = context.weight_digests().of_checkpoint
     made_from = {
         stage: {item.shard: [item.fingerprint, item.product] for item in ledger.receipts(stage)}
         for stage in ("augment", "ground", "segment")
@@ -285,21 +285,21 @@ def identity_of_masks(config: RunConfig, kind: str) -> str:
 
 def labels_of_a_student(first: RunConfig, folder: Path) -> MaskStore:
     """What a student predicts of the samples that it learnt from; trained unless that is there."""
-    shop = Workshop(first)
-    identity = identity_of(shop)
+    context = RunContext(first)
+    identity = identity_of(context)
     place = folder / f"student-{identity[:12]}.zarr"
     store = MaskStore(place)
-    if set(store.videos()) < set(shop.reader().video_ids()):
-        student = taught(first, MaskStore(shop.paths.masks))
-        predict_split(shop, student, How(first.dataset.split), place, identity)
+    if set(store.videos()) < set(context.reader().video_ids()):
+        student = taught(first, MaskStore(context.paths.masks))
+        predict_split(context, student, How(first.dataset.split), place, identity)
     return store
 
 
 def other_masks(config: RunConfig, kind: str) -> Iterator[tuple[str, list[str], list[PseudoMask]]]:
     """Video, sentences and masks, from the run's stored boxes and candidates."""
-    paths, reader = RunPaths(config.run_folder), Workshop(config).reader()
+    paths, reader = RunPaths(config.run_folder), RunContext(config).reader()
     unranked = config.rank.model_copy(update={"enabled": False})
-    for shard in Workshop(config).make_plan(remember=False).shards:
+    for shard in RunContext(config).make_plan(remember=False).shards:
         ground = paths.part("ground", shard.name)
         augmentations = read_augmentations(paths.part("augment", shard.name))
         for video_id in ground_videos(ground):
@@ -332,8 +332,8 @@ def certain(item: Augmentation, mask: NDArray[np.bool_], status: NDArray[np.uint
 def blind_guesses(config: RunConfig) -> dict[str, float]:
     """J&F of a box in the middle of the frame, of the share of it that targets have, and of a
     random one of that size."""
-    shop = Workshop(config)
-    reader, rng = shop.reader("valid"), np.random.default_rng(0)
+    context = RunContext(config)
+    reader, rng = context.reader("valid"), np.random.default_rng(0)
     height, width = 0.36, 0.36
 
     def boxed(place: Callable[[], tuple[float, float]]) -> Any:

@@ -20,7 +20,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from flows.context import Workshop
+from flows.context import RunContext
 from flows.training.build import build_student, clips_of
 from pipeline.config import load_config
 from stages.student.contract import StepSize
@@ -30,18 +30,20 @@ from stages.student.training.train import Trainer
 HELD_TO = 1.1
 
 
-def measure(shop: Workshop, steps: int, workers: int) -> dict[str, float]:
+def measure(context: RunContext, steps: int, workers: int) -> dict[str, float]:
     """Seconds a step, bare and in the loop, and of the loader."""
-    config, device = shop.config.student, shop.device
+    config, device = context.config.student, context.device
     config = config.model_copy(update={"steps": steps})
-    clips = clips_of(shop)
+    clips = clips_of(context)
     batches = list(clips_of_steps(clips, range(steps), config.clips_a_step))
     clock: Callable[[], float] = time.process_time if device.type == "cpu" else time.perf_counter
 
     def bare() -> float:
         torch.manual_seed(0)
         # A trainer freezes what does not learn; the passes are to be the same.
-        student = Trainer(build_student(shop.config, device), clips, config, device=device).student
+        student = Trainer(
+            build_student(context.config, device), clips, config, device=device
+        ).student
         student.train()
         seconds = 0.0
         for number, batch in enumerate(batches):
@@ -57,7 +59,7 @@ def measure(shop: Workshop, steps: int, workers: int) -> dict[str, float]:
     def loop() -> float:
         """The loop on clips that are there already: optimiser, clipping, schedule, book-keeping."""
         torch.manual_seed(0)
-        trainer = Trainer(build_student(shop.config, device), clips, config, device=device)
+        trainer = Trainer(build_student(context.config, device), clips, config, device=device)
         seconds = 0.0
         for number, batch in enumerate(batches):
             start = clock()
@@ -93,7 +95,7 @@ def main(
     workers: Annotated[int, typer.Option(min=1, help="of the loader")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table")] = False,
 ) -> None:
-    seconds = measure(Workshop(load_config(None, overrides or ())), steps, workers)
+    seconds = measure(RunContext(load_config(None, overrides or ())), steps, workers)
     ratio = seconds["step"] / seconds["bare"]
     if as_json:
         typer.echo(json.dumps({"seconds a step": seconds, "step / bare": ratio}, indent=2))

@@ -1,5 +1,5 @@
 """``python -m flows`` is the command ``pseudolabels``, for launchers such as torchrun."""
 
-from pseudolabels_cli import main
+from pseudolabels import main
 
 main()

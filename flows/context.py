@@ -104,7 +104,7 @@ class Parts:
 
 
 @dataclass
-class Workshop:
+class RunContext:
     """One process's reader and models for one run.
 
     Attributes:
@@ -150,12 +150,12 @@ class Workshop:
         return self.plan
 
     def make_plan(
-        self, retry_set_aside: bool = False, scope: Scope | None = None, remember: bool = True
+        self, retry_skipped: bool = False, scope: Scope | None = None, remember: bool = True
     ) -> Plan:
         """What the run has to do.
 
         Args:
-            retry_set_aside: try skipped videos again.
+            retry_skipped: try skipped videos again.
             scope: the stages to do, and those to do again; None for all.
             remember: False writes nothing at all. Otherwise digests of weights are kept.
         """
@@ -166,7 +166,7 @@ class Workshop:
             self.reader(),
             Ledger(folder),
             self.weight_digests(remember).of_checkpoint,
-            retry_set_aside,
+            retry_skipped,
             known_layout(folder, SHARD_STAGES),
             scope.again,
             scope.stages,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flows.context import Workshop
+from flows.context import RunContext
 from flows.planning.plan import Plan
 from flows.planning.run_paths import RunPaths
 from flows.planning.stages import ALL
@@ -39,21 +39,21 @@ class FinishedMasks(MaskStore):
         return {**super().__getstate__(), "_finished": self._finished}
 
 
-def own_masks(shop: Workshop) -> FinishedMasks:
+def own_masks(context: RunContext) -> FinishedMasks:
     """The finished masks of a run.
 
     Tells the progress if the run has unfinished masks, or if another process writes to the run.
     """
-    store, paths = FinishedMasks(shop.paths), shop.paths
+    store, paths = FinishedMasks(context.paths), context.paths
     total = len(MaskStore(paths.masks).videos())
     if (left_out := total - len(store.videos())) > 0:
-        shop.progress.say(
+        context.progress.say(
             f"{paths.masks}: {left_out} of {total} videos are left out, whose masks"
             " the run has not finished; `pseudolabels run` finishes them"
         )
     # A stage of a run has a plan, and holds the lock itself.
-    if shop.plan is None and (holder := lock_holder(paths.folder)) is not None:
-        shop.progress.say(
+    if context.plan is None and (holder := lock_holder(paths.folder)) is not None:
+        context.progress.say(
             f"{paths.folder}: a run writes here ({holder}); its masks may"
             " change while they are read"
         )

@@ -294,7 +294,7 @@ class RankConfig(Section):
         window: frames on either side that a frame is compared with.
         maximum_violation: a frame that breaks the order in a larger share of its triples is turned
             down.
-        swap: take runner-up hypotheses where they mend the order.
+        swap: take runner-up hypotheses where they fix the order.
         continuity: what a perfect overlap of neighbouring frames weighs against a hypothesis's
             score of 1, when runner-ups are looked at.
     """

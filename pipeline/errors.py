@@ -18,7 +18,7 @@
     └── RunLockedError        another run writes to the same output
         └── LockLostError     this one was silent for too long, and another took over
 
-An ``InputError`` or an ``UnusableAnswerError`` sets its video aside and the run goes on, and so
+An ``InputError`` or an ``UnusableAnswerError`` skips its video and the run goes on, and so
 does an error of a model or a rule that one video brings about. Every other error of this list, and
 what the machine is at fault for (memory, a device, a disk, the network), ends the stage.
 """

@@ -233,7 +233,7 @@ class FrameQuality:
     Attributes:
         temporal_iou: mean IoU with the kept neighbours; NaN without any.
         weight: in [0, 1]; 0 where the status is unknown.
-        reason: why the frame was turned down or is absent; empty where the mask is kept.
+        reason: why the frame was rejected or is absent; empty where the mask is kept.
     """
 
     video: str
@@ -302,7 +302,7 @@ class Receipt:
         shard: name of the shard, such as ``00003``.
         fingerprint: digest of the stage's configuration, weights, version and inputs.
         videos: ids that the shard holds.
-        set_aside: video id -> reason, for the videos that could not be worked on.
+        skipped: video id -> reason, for the videos that could not be worked on.
         counts: figures of the work: frames, texts, boxes, masks.
         seconds: wall-clock time of the work.
         basis: what the fingerprint was made of, to say later what changed; plain JSON values.
@@ -315,7 +315,7 @@ class Receipt:
     shard: str
     fingerprint: str
     videos: tuple[str, ...]
-    set_aside: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
     counts: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     basis: dict[str, Any] = field(default_factory=dict)
@@ -327,7 +327,7 @@ class Receipt:
         texts = (self.stage, self.shard, self.fingerprint, *self.videos)
         well = (
             all(isinstance(text, str) for text in texts)
-            and isinstance(self.set_aside, dict)
+            and isinstance(self.skipped, dict)
             and isinstance(self.counts, dict)
             and all(isinstance(x, dict) for x in (self.basis, self.made_from, self.files))
             and all(isinstance(count, int | float) for count in self.counts.values())

@@ -2,8 +2,8 @@
 
 Overlaps must fall with temporal distance: for t < l < n, IoU(M_t, M_n) may not exceed
 IoU(M_t, M_l) by more than epsilon, and mirrored in time. A frame in the middle of many triples that
-break the order holds another object than its neighbours; it takes a runner-up that mends the order,
-or is turned down.
+break the order holds another object than its neighbours; it takes a runner-up that fixes the order,
+or is rejected.
 
 Letters: T frames, P hypotheses, h w low-resolution cells, H W pixels, W the window.
 """
@@ -59,7 +59,7 @@ def rank(
     Args:
         hypotheses: of stage ``fuse``.
         height, width: of the video's frames, pixels.
-        config: epsilon, window, what is turned down.
+        config: epsilon, window, what is rejected.
         fingerprint: stored with the mask.
         threshold: probability above which a pixel is the target's (``fuse.threshold``).
 

@@ -33,7 +33,7 @@ from storage.files.atomic import replace_file
 from storage.files.json_files import list_at, object_at, read_json_object
 
 _LAYOUT = '{id: {"positive_texts": [...], "positive_confidences": [...], "negative_texts": [...]}}'
-_REMEDY = "mend the entry, or write the file again"
+_REMEDY = "fix the entry, or write the file again"
 
 
 def write_augmentation_file(

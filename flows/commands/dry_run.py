@@ -18,21 +18,21 @@ from flows.planning.time_estimate import WORTH_SAYING, forecast, in_words, secon
 from pipeline.config import RunConfig
 
 
-def explain(config: RunConfig, console: Console, scope: Scope, retry_set_aside: bool) -> None:
+def explain(config: RunConfig, console: Console, scope: Scope, retry_skipped: bool) -> None:
     """Prints what ``run`` would do.
 
     Raises:
         PseudoLabelError: the run could not start.
     """
-    from flows.context import Workshop
+    from flows.context import RunContext
 
     missing = shapes_to_render(config)
     if missing is not None:
         say(console, f"shapes: {missing} would be rendered; then every stage, from the start")
         return
-    shop = Workshop(config)
-    plan = shop.make_plan(retry_set_aside, scope, remember=False)
-    check_before_start(shop, plan)
+    context = RunContext(config)
+    plan = context.make_plan(retry_skipped, scope, remember=False)
+    check_before_start(context, plan)
     for line in [*selection_lines(plan), *plan_lines(plan)]:
         say(console, line)
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from flows.commands.terminal import show_results
 from flows.console import Output, write
-from flows.context import Workshop
+from flows.context import RunContext
 from flows.evaluation.mask_sources import StoredMasks
 from flows.evaluation.metrics_table import FIGURES, figure
 from flows.evaluation.result import Result, by_video, present, write_csv
@@ -41,19 +41,19 @@ def evaluate_run(
     Raises:
         PseudoLabelError: there are no masks.
     """
-    shop = Workshop(config)
+    context = RunContext(config)
     if source != "masks":
-        present(measure_store(masks_of(shop, source), source), console, as_json, csv)
+        present(measure_store(masks_of(context, source), source), console, as_json, csv)
         return
     with reporter(Output(stderr=True) if as_json else console) as progress:
         do_stage_again(config, "evaluate", progress)
     if as_json:
-        metrics = json.loads(read_text(shop.paths.metrics))
+        metrics = json.loads(read_text(context.paths.metrics))
         write(console, json.dumps(metrics, indent=2) + "\n")
     else:
         show_results(console, config.run_folder)
     if csv is not None:
-        _write_tables(measure_store(masks_of(shop, source), source), csv)
+        _write_tables(measure_store(masks_of(context, source), source), csv)
 
 
 def measure_store(source: ExportSource, name: str) -> Result:

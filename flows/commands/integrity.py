@@ -50,14 +50,14 @@ def repair(folder: RunFolder) -> None:
     """Makes what `verify` finds undone: its receipts and products go, and nothing else. The next
     run does just that again.
     """
-    from flows.integrity.repair import repair as mend
+    from flows.integrity.repair import repair as fix
     from flows.integrity.verify import Contents, check_run_folder
     from storage.run.lock import RunLock
 
     check_run_folder(folder)
     found = Contents()
     with RunLock(folder), _reading("repair", found) as advance:
-        done = mend(folder, found, advance)
+        done = fix(folder, found, advance)
     for problem in done.problems:
         _say(f"{_short(problem.path, folder)}: {problem.what}")
     for stage, shard in done.undone:

@@ -70,8 +70,8 @@ def run(
     seed: Annotated[
         int | None, typer.Option(min=0, max=MAX_SEED, help="Of everything random.")
     ] = None,
-    retry_set_aside: Annotated[
-        bool, typer.Option(help="Try videos again that were set aside.")
+    retry_skipped: Annotated[
+        bool, typer.Option(help="Try videos again that were skipped.")
     ] = False,
     forget_missing: Annotated[
         bool, typer.Option(help="Remove what was made of videos that the data set has no more.")
@@ -101,7 +101,7 @@ def run(
     resolved = resolve(config, dataset, root, split, out, words, device, seed, runner, workers)
     scope = scope_of(resolved, from_stage, to_stage)
     if dry_run:
-        explain(resolved, console, scope, retry_set_aside)
+        explain(resolved, console, scope, retry_skipped)
         return
     started = Event()
 
@@ -116,7 +116,7 @@ def run(
             run_all(
                 resolved,
                 console,
-                retry_set_aside,
+                retry_skipped,
                 scope=scope,
                 forget_missing=forget_missing,
                 committed=started.set,
@@ -141,12 +141,12 @@ def status(
     split: SplitOption = None,
     out: OutOption = None,
 ) -> None:
-    """Says what of a run is done, at work, failed, set aside and left. Changes nothing."""
+    """Says what of a run is done, at work, failed, skipped and left. Changes nothing."""
     from flows.commands.status import show_status
-    from flows.context import Workshop
+    from flows.context import RunContext
 
     resolved = resolve_run(arguments, config, dataset, root, split, out)
-    show_status(console, Workshop(resolved).make_plan(remember=False), resolved.run_folder)
+    show_status(console, RunContext(resolved).make_plan(remember=False), resolved.run_folder)
 
 
 @app.command()

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from flows.commands.terminal import show_plan, show_results
 from flows.console import say
-from flows.context import Parts, Workshop
+from flows.context import Parts, RunContext
 from flows.labelling.opened_run import do_stage_again, opened_run
 from flows.orchestration.observed import prefect_server
 from flows.orchestration.ray_cluster import check_runner
@@ -22,7 +22,7 @@ from pipeline.config import RunConfig
 def run_all(
     config: RunConfig,
     console: Console,
-    retry_set_aside: bool = False,
+    retry_skipped: bool = False,
     parts: Parts | None = None,
     scope: Scope | None = None,
     forget_missing: bool = False,
@@ -33,7 +33,7 @@ def run_all(
     Args:
         config: resolved.
         console: for progress and results.
-        retry_set_aside: try skipped videos again.
+        retry_skipped: try skipped videos again.
         parts: the stages' ways in; None for the real ones.
         scope: the stages to do, and those to do again; None for all.
         forget_missing: remove what was made of videos that the data set no longer has.
@@ -49,20 +49,20 @@ def run_all(
     with opened_run(
         config,
         partial(say, console),
-        retry_set_aside=retry_set_aside,
+        retry_skipped=retry_skipped,
         parts=parts,
         scope=scope,
         forget_missing=forget_missing,
-    ) as shop:
+    ) as context:
         committed()
-        pending = shop.the_plan.pending()
+        pending = context.the_plan.pending()
         if pending:
-            _run_flow(shop, console)
+            _run_flow(context, console)
         else:
             say(console, f"Everything in {config.run_folder} is done.")
-    show_plan(console, shop.make_plan() if pending else shop.the_plan, config.run_folder)
+    show_plan(console, context.make_plan() if pending else context.the_plan, config.run_folder)
     show_results(console, config.run_folder)
-    return shop.the_plan
+    return context.the_plan
 
 
 def write_report_again(config: RunConfig, console: Console) -> None:
@@ -71,8 +71,8 @@ def write_report_again(config: RunConfig, console: Console) -> None:
         do_stage_again(config, "report", progress)
 
 
-def _run_flow(shop: Workshop, console: Console) -> None:
-    plan = shop.the_plan
+def _run_flow(context: RunContext, console: Console) -> None:
+    plan = context.the_plan
 
     def load_libraries() -> None:
         if any(plan.pending(stage) for stage in ("augment", "ground", "segment")):
@@ -81,7 +81,7 @@ def _run_flow(shop: Workshop, console: Console) -> None:
     with prefect_server(console, load_libraries) as api, reporter(console) as progress:
         from flows.orchestration.labelling_flow import run_with_prefect
 
-        shop.progress = progress
-        summary = run_with_prefect(shop, api)
+        context.progress = progress
+        summary = run_with_prefect(context, api)
     for (stage, shard), error in summary.failed.items():
         say(console, f"{stage} {shard}: {error}", "red", label="failed")

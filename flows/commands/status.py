@@ -1,4 +1,4 @@
-"""``pseudolabels status``: what of a run is done, at work, failed and set aside."""
+"""``pseudolabels status``: what of a run is done, at work, failed and skipped."""
 
 from __future__ import annotations
 

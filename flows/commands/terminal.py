@@ -20,7 +20,7 @@ from pipeline.text import read_text
 
 
 def show_plan(console: Console, plan: Plan, run_folder: Path) -> None:
-    """A row a stage: shards done and left, seconds and where they went, videos set aside."""
+    """A row a stage: shards done and left, seconds and where they went, skipped videos."""
     table = grid(
         ("stage", "left"),
         ("done", "right"),
@@ -30,14 +30,14 @@ def show_plan(console: Console, plan: Plan, run_folder: Path) -> None:
         ("of them", "left"),
         title=str(run_folder),
     )
-    set_aside: dict[str, str] = {}
+    skipped: dict[str, str] = {}
     for stage in STAGES:
         jobs = plan.jobs.get(stage, ())
         if not jobs:
             continue
         receipts = [job.receipt for job in jobs if job.receipt is not None]
         for receipt in receipts:
-            set_aside.update(receipt.set_aside)
+            skipped.update(receipt.skipped)
         done = sum(job.done for job in jobs)
         add_row(
             table,
@@ -49,8 +49,8 @@ def show_plan(console: Console, plan: Plan, run_folder: Path) -> None:
             in_words(receipts),
         )
     console.print(table)
-    for video, reason in sorted(set_aside.items()):
-        say(console, f"{video}: {reason}", "yellow", label="set aside")
+    for video, reason in sorted(skipped.items()):
+        say(console, f"{video}: {reason}", "yellow", label="skipped")
     for job in (job for jobs in plan.jobs.values() for job in jobs):
         if job.failure is not None:
             said = f"{job.failure.error} ({job.failure.attempts} attempts, {job.failure.time})"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from flows.console import say
-from flows.context import Workshop
+from flows.context import RunContext
 from flows.integrity.leftovers import partials_of_student
 from flows.labelling.preflight import check_device, check_student
 from flows.orchestration.observed import prefect_server
@@ -56,20 +56,20 @@ def train_run(config: RunConfig, name: str | None, console: Console) -> Path:
         raise ConfigError(
             f"--name {called!r}; expected letters, digits, dots, dashes and underscores"
         )
-    shop = Workshop(config)
+    context = RunContext(config)
     if config.runner.kind == "ray" and not started_by_torchrun():
         # What is left out is said here: Ray's workers have no terminal.
-        shop.progress = reporter(console)
-    taught_by(shop)
+        context.progress = reporter(console)
+    taught_by(context)
     if not started_by_torchrun():
-        check_device(shop)
-    check_student(shop)
+        check_device(context)
+    check_student(context)
     if config.student.start is not None:
         weight_files(str(weights_of_student(config.student.start)))
     check_runner(config)
-    folder = shop.paths.student_named(called)
+    folder = context.paths.student_named(called)
     if started_by_torchrun():
-        _train_with_torchrun(shop, folder, console)
+        _train_with_torchrun(context, folder, console)
         return folder
     with RunLock(folder, partial(say, console)):
         remove_partials(partials_of_student(folder))
@@ -79,21 +79,21 @@ def train_run(config: RunConfig, name: str | None, console: Console) -> Path:
 
             train_on_ray(config, folder, console)
         else:
-            _train_observed(shop, folder, console)
+            _train_observed(context, folder, console)
         _finish(folder, console)
     return folder
 
 
-def _train_with_torchrun(shop: Workshop, folder: Path, console: Console) -> None:
-    with world_of_torchrun(shop.config.device) as (world, device):
+def _train_with_torchrun(context: RunContext, folder: Path, console: Console) -> None:
+    with world_of_torchrun(context.config.device) as (world, device):
         if not world.first:
-            train_student(shop, folder, world=world, device=device)
+            train_student(context, folder, world=world, device=device)
             return
         with RunLock(folder), reporter(console) as progress:
-            shop.progress = progress
+            context.progress = progress
             remove_partials(partials_of_student(folder))
-            write_run_config(folder / "config.toml", shop.config)
-            train_student(shop, folder, world=world, device=device)
+            write_run_config(folder / "config.toml", context.config)
+            train_student(context, folder, world=world, device=device)
             _finish(folder, console)
 
 
@@ -102,15 +102,15 @@ def _finish(folder: Path, console: Console) -> None:
     say(console, f"Student: {folder}")
 
 
-def _train_observed(shop: Workshop, folder: Path, console: Console) -> None:
+def _train_observed(context: RunContext, folder: Path, console: Console) -> None:
     """Trains as a Prefect flow run, whose artifact holds the curves; without one where Prefect's
     server is lost."""
-    title = f"{shop.paths.folder.name} {folder.name}"
+    title = f"{context.paths.folder.name} {folder.name}"
     with prefect_server(console) as api, reporter(console) as progress:
         from flows.orchestration.connection import LOST, Connection, is_lost
         from flows.orchestration.training_flow import training_flow
 
-        shop.progress = progress
+        context.progress = progress
         connection = Connection(api, progress.say)
 
         def publish(history: History) -> None:
@@ -120,7 +120,7 @@ def _train_observed(shop: Workshop, folder: Path, console: Console) -> None:
             connection.tell(lambda: artifacts.curves_page(page, title))
 
         def work() -> Trained:
-            return train_student(shop, folder, publish=publish)
+            return train_student(context, folder, publish=publish)
 
         if not connection.present():
             work()

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from flows.console import say
-from flows.context import Workshop
+from flows.context import RunContext
 from flows.exchange.destination import check_destination, claimed
 from flows.finished_results import own_masks, student_is_done
 from flows.planning.run_paths import RunPaths
@@ -48,12 +48,12 @@ def export_run(
         names = ", ".join(sorted([*EXPORTS, "wsrvos"]))
         raise ConfigError(f"--to {to}: no such format; expected one of {names}")
     place = check_destination(path, to in FOLDERS, overwrite)
-    shop = Workshop(config, progress=reporter(console))
+    context = RunContext(config, progress=reporter(console))
     with claimed(place):
         if to == "wsrvos":
-            report = ExportReport({"samples": write_augmentations_of(shop, place)})
+            report = ExportReport({"samples": write_augmentations_of(context, place)})
         else:
-            report = EXPORTS[to](masks_of(shop, source), place)
+            report = EXPORTS[to](masks_of(context, source), place)
     figures = ", ".join(f"{count} {name}" for name, count in report.counts.items())
     say(console, f"{path}: {figures}")
     for note in report.notes[:SHOWN_NOTES]:
@@ -115,14 +115,14 @@ class RunSource(ExportSource):
         return FinishedQuality(self.paths)
 
 
-def masks_of(shop: Workshop, source: str) -> ExportSource:
+def masks_of(context: RunContext, source: str) -> ExportSource:
     """The masks that go by a name: ``masks``, ``student``, ``consensus``, or a store's path; of the
     run's own, those that it has finished.
 
     Raises:
         PseudoLabelError: there are none, or the run has not finished the student.
     """
-    paths = shop.paths
+    paths = context.paths
     known: dict[str, tuple[Path, Path | None]] = {
         "masks": (paths.masks, paths.quality),
         "student": (paths.predictions, None),
@@ -133,35 +133,35 @@ def masks_of(shop: Workshop, source: str) -> ExportSource:
     default = (inside, place / paths.quality.name) if inside.is_dir() else (place, None)
     path, quality = known.get(source, default)
     own = path.resolve() == paths.masks.resolve()
-    store = own_masks(shop) if own else MaskStore(path)
+    store = own_masks(context) if own else MaskStore(path)
     if not store.videos():
         raise PseudoLabelError(
             f"{path}: no masks; expected a mask store (--from {source}); make it with"
             " `pseudolabels run` or `pseudolabels import-masks`, or give the path of one"
         )
     if path.resolve() == paths.predictions.resolve():
-        _check_student(shop)
-        return ExportSource(store, shop.reader(shop.prediction_split()))
+        _check_student(context)
+        return ExportSource(store, context.reader(context.prediction_split()))
     # A folder without a ledger is no run's.
     if own and Ledger(paths.folder).folder.is_dir():
-        return RunSource(store, shop.reader(), paths=paths)
-    return ExportSource(store, shop.reader(), quality)
+        return RunSource(store, context.reader(), paths=paths)
+    return ExportSource(store, context.reader(), quality)
 
 
-def _check_student(shop: Workshop) -> None:
+def _check_student(context: RunContext) -> None:
     """Raises PseudoLabelError where no receipt stands for what the run's student predicted."""
-    plan = shop.make_plan(remember=False)
-    if student_is_done(shop.paths, plan):
+    plan = context.make_plan(remember=False)
+    if student_is_done(context.paths, plan):
         return
     why = [job.reason for job in plan.jobs.get("student", ())] or ["student.enabled is false"]
     raise PseudoLabelError(
-        f"{shop.paths.predictions}: of a student that failed, or of another configuration"
+        f"{context.paths.predictions}: of a student that failed, or of another configuration"
         f" ({why[0]}); expected the masks of a student that the run has finished; make them with"
         " `pseudolabels run`, or give the run's folder, whose config.toml has its configuration"
     )
 
 
-def write_augmentations_of(shop: Workshop, file: Path) -> int:
+def write_augmentations_of(context: RunContext, file: Path) -> int:
     """Writes the augmentations of a run's finished shards as a WSRVOS augmentation file; returns
     the number of samples.
 
@@ -170,7 +170,7 @@ def write_augmentations_of(shop: Workshop, file: Path) -> int:
     """
     from storage.augmentation_file import write_augmentation_file
 
-    paths = RunPaths(shop.config.run_folder)
+    paths = RunPaths(context.config.run_folder)
     names = [receipt.shard for receipt in Ledger(paths.folder).receipts("augment")]
     if not names:
         raise PseudoLabelError(
@@ -183,8 +183,8 @@ def write_augmentations_of(shop: Workshop, file: Path) -> int:
                 yield from mine
 
     frames: dict[SampleKey, list[int]] = {}
-    if shop.config.dataset.name in ("a2d", "jhmdb"):
-        frames = {item.key: annotated_frames(shop.reader(), item.key) for item in items()}
+    if context.config.dataset.name in ("a2d", "jhmdb"):
+        frames = {item.key: annotated_frames(context.reader(), item.key) for item in items()}
     return write_augmentation_file(file, items(), frames)
 
 

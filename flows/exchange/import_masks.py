@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 
 from flows.console import say
-from flows.context import Workshop
+from flows.context import RunContext
 from flows.evaluation.result import SHOWN_PROBLEMS, Result, mean, present
 from flows.evaluation.scores import in_each, left_out
 from flows.finished_results import own_masks
@@ -62,16 +62,16 @@ def import_predictions(config: RunConfig, folders: Sequence[Path], console: Cons
     Raises:
         PseudoLabelError: a folder is missing, or no video of the data set is in any.
     """
-    shop = Workshop(config, progress=reporter(console))
-    reader, tally = shop.reader(), _Tally()
+    context = RunContext(config, progress=reporter(console))
+    reader, tally = context.reader(), _Tally()
     videos = list(reader.video_ids())
     trees = {name: PredictionTree(path, videos) for name, path in _named(folders).items()}
-    own = own_masks(shop)
-    place = shop.paths.consensus
+    own = own_masks(context)
+    place = context.paths.consensus
     with RunLock(config.run_folder), fresh_folder(place) as folder:
-        store = MaskStore(folder / shop.paths.masks.name)
+        store = MaskStore(folder / context.paths.masks.name)
         rows = _fused_videos(reader, trees, own, store, tally)
-        write_quality(folder / shop.paths.quality.name, rows)
+        write_quality(folder / context.paths.quality.name, rows)
         if not tally.samples:
             raise PseudoLabelError(
                 f"{', '.join(map(str, folders))}: no mask of any of the {len(videos)} videos of"

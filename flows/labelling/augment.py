@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from functools import partial
 
-from flows.context import Workshop
+from flows.context import RunContext
 from flows.labelling.videos import Done, Later, each_video
 from flows.planning.plan import Job
 from flows.planning.receipts import Outcome
@@ -16,9 +16,9 @@ from stages.augment.siblings import others_of, with_siblings
 from storage.tables import write_augmentations
 
 
-def run(job: Job, shop: Workshop, outcome: Outcome) -> None:
+def run(job: Job, context: RunContext, outcome: Outcome) -> None:
     """Writes the augmentations of a shard."""
-    config, reader, captioner = shop.config.augment, shop.reader(), shop.captioner()
+    config, reader, captioner = context.config.augment, context.reader(), context.captioner()
     before = Counter(getattr(captioner, "left_out", {}))
     written: list[Augmentation] = []
     meter = Meter()
@@ -42,7 +42,7 @@ def run(job: Job, shop: Workshop, outcome: Outcome) -> None:
         }
         return Done(len(images), partial(written.extend, augmentations), counts)
 
-    each_video(shop, job.shard, outcome, work, meter)
+    each_video(context, job.shard, outcome, work, meter)
     for reason, count in (Counter(getattr(captioner, "left_out", {})) - before).items():
         outcome.counts[f"left out: {reason}"] += count
-    write_augmentations(shop.paths.part("augment", job.shard.name), written)
+    write_augmentations(context.paths.part("augment", job.shard.name), written)

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from typing import Any
 
-from flows.context import Workshop
+from flows.context import RunContext
 from flows.evaluation.mask_sources import StoredMasks
 from flows.evaluation.scores import SampleMasks, SampleScore, left_out, score_each, summarise
 from flows.finished_results import student_is_done
@@ -17,10 +17,10 @@ from pipeline.errors import InputError
 from storage.files.atomic import replace_file
 
 
-def run(job: Job, shop: Workshop, outcome: Outcome) -> None:
+def run(job: Job, context: RunContext, outcome: Outcome) -> None:
     """Measures the masks, the plain baseline and the student against ground truth."""
-    plan, paths = shop.the_plan, shop.paths
-    done = set(shop.finished_shards())
+    plan, paths = context.the_plan, context.paths
+    done = set(context.finished_shards())
     shard_of = {
         video: shard.name
         for shard in plan.run_shards
@@ -29,31 +29,31 @@ def run(job: Job, shop: Workshop, outcome: Outcome) -> None:
     }
     videos = [video for shard in plan.run_shards for video in shard.videos]
     student = student_is_done(paths, plan)
-    labelled = shop.config.dataset.split
-    predicted = shop.prediction_split() if student else labelled
+    labelled = context.config.dataset.split
+    predicted = context.prediction_split() if student else labelled
     asked = {labelled: videos}
     if predicted != labelled:
-        asked[predicted] = list(shop.reader(predicted).video_ids())
+        asked[predicted] = list(context.reader(predicted).video_ids())
     passes = Counter([labelled, labelled, *([predicted] if student else [])])
-    shop.progress.begin("evaluate", sum(map(len, asked.values())), "videos")
+    context.progress.begin("evaluate", sum(map(len, asked.values())), "videos")
     told: set[str] = set()
     own = StoredMasks(paths.masks)
 
     def metrics_of(split: str, masks: SampleMasks) -> dict[str, Any] | None:
-        reader, step = shop.reader(split), 1 / passes[split]
+        reader, step = context.reader(split), 1 / passes[split]
         scores: list[SampleScore] = []
         for video, found in score_each(reader, asked[split], masks):
             frames = 0
             if isinstance(found, InputError):
                 line = left_out(video, found)
                 if line not in told:
-                    shop.progress.say(line, "yellow")
+                    context.progress.say(line, "yellow")
                 told.add(line)
             else:
                 scores += [score for _, score in found]
                 frames = sum(score.frames for _, score in found)
             outcome.counts["frames"] += frames
-            shop.progress.advance(step, frames)
+            context.progress.advance(step, frames)
         return summarise(scores)
 
     metrics = {
@@ -66,6 +66,6 @@ def run(job: Job, shop: Workshop, outcome: Outcome) -> None:
     with replace_file(paths.metrics, "w") as file:
         json.dump(metrics, file, indent=2, allow_nan=False)
         file.write("\n")
-    shop.progress.end()
+    context.progress.end()
     if told:
         outcome.counts["videos not measured"] = len(told)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from flows.context import Workshop
+from flows.context import RunContext
 from flows.labelling.jobs import attempt
 from flows.planning.plan import Job, Plan, still_holds
 from flows.planning.products import inputs_now
@@ -77,12 +77,12 @@ class Launcher(Protocol):
 class InProcess:
     """A launcher that does the jobs here, one after the other."""
 
-    def __init__(self, shop: Workshop) -> None:
-        self._shop = shop
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
 
     def ended(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Exception | None]]:
         for job in jobs:
-            yield job, attempt(job, self._shop)
+            yield job, attempt(job, self._context)
 
     def stage_begins(self, stage: str, videos: int, done: int) -> None: ...
 
@@ -91,20 +91,20 @@ class InProcess:
     def run_ends(self) -> None: ...
 
 
-def execute(shop: Workshop, launcher: Launcher) -> Summary:
+def execute(context: RunContext, launcher: Launcher) -> Summary:
     """Does what the plan of a run has pending.
 
     Raises:
         RunFailedError: too large a share of the shards failed, or a stage of the whole run did.
         PseudoLabelError: an error that every further shard would meet.
     """
-    run = _Execution(shop, shop.the_plan, launcher)
+    run = _Execution(context, context.the_plan, launcher)
     for stage in SHARD_STAGES:
-        if stage in shop.the_plan.stages:
+        if stage in context.the_plan.stages:
             run.shard_stage(stage)
     run.check_share()
     for stage in RUN_STAGES:
-        if stage in shop.the_plan.stages:
+        if stage in context.the_plan.stages:
             run.run_stage(stage)
     launcher.run_ends()
     run.check_run_stages()
@@ -114,14 +114,14 @@ def execute(shop: Workshop, launcher: Launcher) -> Summary:
 class _Execution:
     """One pass over a plan."""
 
-    def __init__(self, shop: Workshop, plan: Plan, launcher: Launcher) -> None:
-        self._shop, self._plan, self._launcher = shop, plan, launcher
-        self._ledger = Ledger(shop.config.run_folder)
+    def __init__(self, context: RunContext, plan: Plan, launcher: Launcher) -> None:
+        self._context, self._plan, self._launcher = context, plan, launcher
+        self._ledger = Ledger(context.config.run_folder)
         self.summary = Summary()
 
     def shard_stage(self, stage: str) -> None:
         """Does the pending shards of a stage. A shard that failed in an earlier stage waits."""
-        jobs, progress = self._plan.jobs[stage], self._shop.progress
+        jobs, progress = self._plan.jobs[stage], self._context.progress
         failed_before = {shard for _, shard in self.summary.failed}
         left = [job for job in jobs if not job.done and job.shard.name not in failed_before]
         todo = [job for job in left if not self._holds(job, ())]
@@ -135,7 +135,7 @@ class _Execution:
             if self._went_well(job, error):
                 self._tell_skipped(job)
                 self._launcher.videos_done(len(job.shard.videos))
-        self._shop.release()
+        self._context.release()
         progress.end("" if todo else "done before")
 
     def run_stage(self, stage: str) -> None:
@@ -147,7 +147,7 @@ class _Execution:
         # A run without a student still has masks to measure and to report.
         if any(name in RUN_STAGES and name != "student" for name, _ in failed):
             return
-        if not failed and self._holds(job, self._shop.finished_shards()):
+        if not failed and self._holds(job, self._context.finished_shards()):
             return
         if failed:
             # What lacks shards must be done again once they are there.
@@ -159,7 +159,7 @@ class _Execution:
         """Raises RunFailedError if too many shards failed."""
         failed = {shard for stage, shard in self.summary.failed if stage in SHARD_STAGES}
         share = len(failed) / max(1, len(self._plan.shards))
-        if failed and share > self._shop.config.maximum_failed_share:
+        if failed and share > self._context.config.maximum_failed_share:
             raise RunFailedError(
                 f"{len(failed)} of {len(self._plan.shards)} shards failed:\n{self._failures()}"
             )
@@ -184,13 +184,13 @@ class _Execution:
         if isinstance(error, FATAL):
             raise error
         self.summary.failed[job.stage, job.shard.name] = in_words(error)
-        self._shop.progress.say(f"{job.name} failed: {in_words(error)}", "red")
+        self._context.progress.say(f"{job.name} failed: {in_words(error)}", "red")
         return False
 
     def _tell_skipped(self, job: Job) -> None:
         receipt = self._ledger.receipt(job.stage, job.shard.name)
-        for video, reason in (receipt.set_aside if receipt else {}).items():
-            self._shop.progress.say(f"skipped {video}: {reason}", "yellow")
+        for video, reason in (receipt.skipped if receipt else {}).items():
+            self._context.progress.say(f"skipped {video}: {reason}", "yellow")
 
     def _failures(self) -> str:
         return "\n".join(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from functools import partial
 
-from flows.context import Workshop
+from flows.context import RunContext
 from flows.labelling.videos import Done, Later, count_frames, each_video
 from flows.planning.plan import Job
 from flows.planning.receipts import Outcome
@@ -16,9 +16,9 @@ from storage.arrays.hypotheses import HypothesisWriter
 from storage.tables import read_augmentations, read_ground
 
 
-def run(job: Job, shop: Workshop, outcome: Outcome) -> None:
+def run(job: Job, context: RunContext, outcome: Outcome) -> None:
     """Writes the hypotheses of a shard, one expression at a time."""
-    paths, shard = shop.paths, job.shard.name
+    paths, shard = context.paths, job.shard.name
     augmentations = read_augmentations(paths.part("augment", shard))
     meter = Meter()
 
@@ -30,11 +30,11 @@ def run(job: Job, shop: Workshop, outcome: Outcome) -> None:
         counts: Counter[str] = Counter()
         for item in mine:
             with meter.measure(BUSY):
-                fused = shop.parts.fuse(item, texts, boxes, candidates, shop.config)
+                fused = context.parts.fuse(item, texts, boxes, candidates, context.config)
             count_frames(counts, fused.status, fused.reason)
             later(partial(stream.append, fused))
-            shop.progress.advance(1 / len(mine), len(video))
+            context.progress.advance(1 / len(mine), len(video))
         return Done(len(video) * len(mine), stream.finish, counts)
 
     with HypothesisWriter(paths.part("fuse", shard), job.fingerprint) as writer:
-        each_video(shop, job.shard, outcome, work, meter)
+        each_video(context, job.shard, outcome, work, meter)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from flows.context import Workshop
+from flows.context import RunContext
 from flows.labelling.prefetch import feed_of
 from flows.labelling.videos import Done, Later, each_video
 from flows.planning.plan import Job
@@ -18,10 +18,10 @@ from stages.ground.queries import no_boxes, texts_of
 from storage.tables import GroundWriter, read_augmentations
 
 
-def run(job: Job, shop: Workshop, outcome: Outcome) -> None:
+def run(job: Job, context: RunContext, outcome: Outcome) -> None:
     """Writes the boxes of a shard, from the grounder or from the data set's annotation."""
-    reader, config = shop.reader(), shop.config.ground
-    augmentations = read_augmentations(shop.paths.part("augment", job.shard.name))
+    reader, config = context.reader(), context.config.ground
+    augmentations = read_augmentations(context.paths.part("augment", job.shard.name))
     meter = Meter()
 
     def seen(video: VideoRef) -> Sequence[FrameIndex]:
@@ -37,11 +37,11 @@ def run(job: Job, shop: Workshop, outcome: Outcome) -> None:
         elif not texts:
             boxes = no_boxes(len(video))
         else:
-            grounder, found = shop.grounder(), list[Boxes]()
+            grounder, found = context.grounder(), list[Boxes]()
             for images in feed.batches(video):
                 with meter.measure(BUSY):
                     found += grounder.ground(grounder.embed(images), texts)
-                shop.progress.advance(len(images) / len(keys), len(images))
+                context.progress.advance(len(images) / len(keys), len(images))
             boxes = fill_between(keys, found)
         only_keys = keys if 0 < len(keys) < len(video) else None
         counts = {"texts": len(texts), "boxes": sum(map(len, boxes))}
@@ -51,7 +51,7 @@ def run(job: Job, shop: Workshop, outcome: Outcome) -> None:
         return Done(len(video), write, counts)
 
     with (
-        GroundWriter(shop.paths.part("ground", job.shard.name)) as writer,
-        feed_of(shop, job.shard, outcome, seen, config.batch_frames, meter) as feed,
+        GroundWriter(context.paths.part("ground", job.shard.name)) as writer,
+        feed_of(context, job.shard, outcome, seen, config.batch_frames, meter) as feed,
     ):
-        each_video(shop, job.shard, outcome, work, meter, feed.video)
+        each_video(context, job.shard, outcome, work, meter, feed.video)

@@ -11,7 +11,7 @@ from typing import Any
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_chain
 from tenacity.wait import wait_fixed
 
-from flows.context import Workshop
+from flows.context import RunContext
 from flows.planning.plan import Job
 from flows.planning.reasons import SOURCES
 from flows.planning.receipts import Outcome, receipted
@@ -43,7 +43,7 @@ def can_pass(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in _PASSING
 
 
-def do_job(job: Job, shop: Workshop) -> Receipt:
+def do_job(job: Job, context: RunContext) -> Receipt:
     """Does one stage on one shard, or on the whole run, and commits its receipt last.
 
     Raises:
@@ -57,79 +57,79 @@ def do_job(job: Job, shop: Workshop) -> Receipt:
         before_sleep=lambda state: _log_retry(job, state),
         reraise=True,
     )
-    return attempts(_do_once, job, shop)
+    return attempts(_do_once, job, context)
 
 
-def attempt(job: Job, shop: Workshop) -> Exception | None:
+def attempt(job: Job, context: RunContext) -> Exception | None:
     """Does a job; None, or the error that it ended with."""
     try:
-        do_job(job, shop)
+        do_job(job, context)
     except Exception as error:  # noqa: BLE001 - every error of a job goes into the run's summary
         return error
     return None
 
 
-def _do_once(job: Job, shop: Workshop) -> Receipt:
-    outcome = Outcome(skipped_before=_skipped_before(job, shop))
+def _do_once(job: Job, context: RunContext) -> Receipt:
+    outcome = Outcome(skipped_before=_skipped_before(job, context))
     stages, shards = list(SHARD_STAGES), list[str]()
     if job.shard.name == ALL:
-        stages = [name for name in STAGES if shop.the_plan.jobs.get(name)]
-        shards = shop.finished_shards()
-    sources = _sources_of(job, shop)
-    _check_same_sources(job, shop, sources)
-    with receipted(shop.paths, job, outcome, stages, shards, sources):
+        stages = [name for name in STAGES if context.the_plan.jobs.get(name)]
+        shards = context.finished_shards()
+    sources = _sources_of(job, context)
+    _check_same_sources(job, context, sources)
+    with receipted(context.paths, job, outcome, stages, shards, sources):
         # Imported now, because it loads models; a plan needs none.
         work: Any = import_module(f"flows.labelling.{job.stage}")
         try:
-            work.run(job, shop, outcome)
+            work.run(job, context, outcome)
         finally:
             if job.shard.name == ALL:
-                shop.release()
+                context.release()
         if job.shard.name == ALL:
             outcome.counts["videos"] = len(job.shard.videos) - len(outcome.skipped_before)
     assert outcome.receipt is not None, "committed at the end of the block"
     return outcome.receipt
 
 
-def _sources_of(job: Job, shop: Workshop) -> dict[str, str]:
+def _sources_of(job: Job, context: RunContext) -> dict[str, str]:
     """Digests of what the job reads of the data set."""
-    shards = shop.the_plan.run_shards if job.shard.name == ALL else [job.shard]
-    digests = shop.source_digests().of_shard
+    shards = context.the_plan.run_shards if job.shard.name == ALL else [job.shard]
+    digests = context.source_digests().of_shard
     return {
         kind: digest_of_sources(digests, shards, kind)
-        for kind in STAGE[job.stage].looks_at(shop.config)
+        for kind in STAGE[job.stage].looks_at(context.config)
     }
 
 
-def _check_same_sources(job: Job, shop: Workshop, sources: Mapping[str, str]) -> None:
+def _check_same_sources(job: Job, context: RunContext, sources: Mapping[str, str]) -> None:
     """Raises StoreError if a product that the job reads was made of other frames."""
     if job.shard.name == ALL:
         return
-    ledger = Ledger(shop.config.run_folder)
+    ledger = Ledger(context.config.run_folder)
     for stage in STAGE[job.stage].reads:
         receipt = ledger.receipt(stage, job.shard.name)
         made_from = {} if receipt is None else receipt.made_from
         changed = [kind for kind, now in sources.items() if made_from.get(kind, now) != now]
         if changed:
+            part = context.paths.part(stage, job.shard.name)
             raise StoreError(
-                f"{shop.paths.part(stage, job.shard.name)}: its {SOURCES[changed[0]]} in the data"
-                " set after it was made; expected the same; run the same command again, which does"
+                f"{part}: its {SOURCES[changed[0]]} in the data set after it was made; expected the same; run the same command again, which does"
                 f" {stage} again"
             )
 
 
-def _skipped_before(job: Job, shop: Workshop) -> dict[str, str]:
+def _skipped_before(job: Job, context: RunContext) -> dict[str, str]:
     """Videos that an earlier stage skipped, with the reason; of the whole run for its stages."""
-    ledger = Ledger(shop.config.run_folder)
+    ledger = Ledger(context.config.run_folder)
     if job.shard.name == ALL:
-        stages, shards = SHARD_STAGES, [shard.name for shard in shop.the_plan.run_shards]
+        stages, shards = SHARD_STAGES, [shard.name for shard in context.the_plan.run_shards]
     else:
         stages, shards = SHARD_STAGES[: SHARD_STAGES.index(job.stage)], [job.shard.name]
     reasons: dict[str, str] = {}
     for stage in stages:
         for shard in shards:
             receipt = ledger.receipt(stage, shard)
-            reasons.update(receipt.set_aside if receipt else {})
+            reasons.update(receipt.skipped if receipt else {})
     return reasons
 
 

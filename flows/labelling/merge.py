@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flows.context import Workshop
+from flows.context import RunContext
 from flows.planning.plan import Job
 from flows.planning.receipts import Outcome
 from storage.arrays.masks import MaskStore
@@ -10,16 +10,18 @@ from storage.run.ledger import Ledger
 from storage.tables import merge_quality
 
 
-def run(job: Job, shop: Workshop, outcome: Outcome) -> None:
+def run(job: Job, context: RunContext, outcome: Outcome) -> None:
     """Joins the quality tables of the shards and removes masks that have no receipt.
 
     Such masks are of videos that the data set no longer has, or of a ``rank`` that failed.
     """
-    names = shop.finished_shards()
-    rows = merge_quality([shop.paths.part("rank", name) for name in names], shop.paths.quality)
-    receipts = Ledger(shop.config.run_folder).receipts("rank")
+    names = context.finished_shards()
+    rows = merge_quality(
+        [context.paths.part("rank", name) for name in names], context.paths.quality
+    )
+    receipts = Ledger(context.config.run_folder).receipts("rank")
     kept = {video for receipt in receipts for video in receipt.videos}
-    store = MaskStore(shop.paths.masks)
+    store = MaskStore(context.paths.masks)
     store.ensure_root()
     stale = [video for video in store.videos() if video not in kept]
     for video in stale:

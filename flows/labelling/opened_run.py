@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from flows.context import Parts, Workshop
+from flows.context import Parts, RunContext
 from flows.dataset import dataset_root, prepare_dataset
 from flows.integrity.leftovers import partials_of_run
 from flows.labelling.jobs import do_job
@@ -30,17 +30,17 @@ def opened_run(
     config: RunConfig,
     say: Say,
     *,
-    retry_set_aside: bool = False,
+    retry_skipped: bool = False,
     parts: Parts | None = None,
     scope: Scope | None = None,
     forget_missing: bool = False,
-) -> Iterator[Workshop]:
+) -> Iterator[RunContext]:
     """A run under its lock, with a plan that is written down. Frees models at the end.
 
     Args:
         config: resolved.
         say: told a line now and then.
-        retry_set_aside: try skipped videos again.
+        retry_skipped: try skipped videos again.
         parts: the stages' ways in; None for the real ones.
         scope: the stages to do, and those to do again; None for all.
         forget_missing: remove what was made of videos that the data set no longer has.
@@ -49,11 +49,11 @@ def opened_run(
         ConfigError: the data set has no videos, or has lost some that were worked on.
         RunLockedError: another process works on the run.
     """
-    shop, scope = Workshop(config, parts or Parts()), scope or Scope()
+    context, scope = RunContext(config, parts or Parts()), scope or Scope()
     with RunLock(config.run_folder, say):
         prepare_dataset(config, say)
         remove_partials(partials_of_run(config.run_folder))
-        shop.plan = plan = shop.make_plan(retry_set_aside, scope)
+        context.plan = plan = context.make_plan(retry_skipped, scope)
         if not plan.videos:
             raise ConfigError(
                 f"{dataset_root(config)}: split {config.dataset.split!r} holds no videos; give"
@@ -61,14 +61,14 @@ def opened_run(
             )
         if plan.gone and not forget_missing:
             raise ConfigError(_what_is_gone(config, plan))
-        check_before_start(shop, plan)
+        check_before_start(context, plan)
         for line in (*_stand_ins(config), *selection_lines(plan)):
             say(line)
-        commit_plan(shop.config, plan, scope.again)
+        commit_plan(context.config, plan, scope.again)
         try:
-            yield shop
+            yield context
         finally:
-            shop.release()
+            context.release()
 
 
 def do_stage_again(
@@ -79,9 +79,9 @@ def do_stage_again(
     Raises:
         PseudoLabelError: the run has no masks yet.
     """
-    shop = Workshop(config, parts or Parts(), progress)
+    context = RunContext(config, parts or Parts(), progress)
     with RunLock(config.run_folder):
-        shop.plan = plan = shop.make_plan()
+        context.plan = plan = context.make_plan()
         if not any(Ledger(config.run_folder).receipts("rank")):
             raise PseudoLabelError(
                 f"{config.run_folder}: no masks yet; expected a run; make it with"
@@ -90,7 +90,7 @@ def do_stage_again(
         complete = all(job.done for name in ("rank", "merge") for job in plan.jobs[name])
         job = plan.job(stage, ALL)
         fingerprint = job.fingerprint if complete else f"partial-{job.fingerprint}"
-        do_job(replace(job, fingerprint=fingerprint), shop)
+        do_job(replace(job, fingerprint=fingerprint), context)
 
 
 def selection_lines(plan: Plan) -> list[str]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-from flows.context import Workshop
+from flows.context import RunContext
 from flows.planning.receipts import Outcome
 from flows.planning.shards import Shard
 from flows.timing import FRAMES, WRITES, Meter
@@ -226,7 +226,7 @@ class WriteBehind(Generic[Key]):
 
 
 def feed_of(
-    shop: Workshop,
+    context: RunContext,
     shard: Shard,
     outcome: Outcome,
     pick: Callable[[VideoRef], Sequence[FrameIndex]],
@@ -240,7 +240,7 @@ def feed_of(
         size: frames of a batch.
     """
     videos = [video for video in shard.videos if video not in outcome.skipped_before]
-    runner = shop.config.runner
+    runner = context.config.runner
     return FrameFeed(
-        shop.reader(), videos, pick, size, runner.decode_workers, runner.batches_ahead, meter
+        context.reader(), videos, pick, size, runner.decode_workers, runner.batches_ahead, meter
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flows.context import Workshop
+from flows.context import RunContext
 from flows.planning.plan import Plan
 from flows.training.build import masks_to_train_on
 from pipeline.errors import ConfigError, InputError
@@ -12,7 +12,7 @@ from pipeline.types import FrameIndex
 _WITH_MODELS = frozenset({"augment", "ground", "segment", "student"})
 
 
-def check_before_start(shop: Workshop, plan: Plan) -> None:
+def check_before_start(context: RunContext, plan: Plan) -> None:
     """Does nothing where every stage that a plan has to do finds what its settings name.
 
     Raises:
@@ -21,28 +21,28 @@ def check_before_start(shop: Workshop, plan: Plan) -> None:
     """
     left = {stage for stage in plan.stages if any(not job.done for job in plan.jobs.get(stage, ()))}
     if left & _WITH_MODELS:
-        check_device(shop)
+        check_device(context)
     if "student" in left:
-        check_student(shop)
+        check_student(context)
 
 
-def check_device(shop: Workshop) -> None:
+def check_device(context: RunContext) -> None:
     """Raises ConfigError where the device that is named is not there. The workers of a Ray cluster
     have devices of their own."""
-    config = shop.config
+    config = context.config
     if config.device not in ("auto", "cpu") and config.runner.kind == "local":
-        _ = shop.device
+        _ = context.device
 
 
-def check_student(shop: Workshop) -> None:
+def check_student(context: RunContext) -> None:
     """Raises ConfigError, or InputError of a split, for what a student's training would miss."""
-    config = shop.config.student
+    config = context.config.student
     if config.masks is not None:
-        masks_to_train_on(shop)
-    if shop.config.dataset.predict_split is not None:
-        shop.reader(shop.config.dataset.predict_split).video_ids()
+        masks_to_train_on(context)
+    if context.config.dataset.predict_split is not None:
+        context.reader(context.config.dataset.predict_split).video_ids()
     if config.training.validate_every:
-        reader = shop.reader(config.training.validate_split)
+        reader = context.reader(config.training.validate_split)
         if not _has_truth(reader, config.training.validate_videos):
             raise ConfigError(
                 f"student.training.validate_every with split {reader.split!r} of {reader.name}: no"

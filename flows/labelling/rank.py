@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from flows.context import Workshop
+from flows.context import RunContext
 from flows.labelling.videos import Done, Later, count_frames, each_video
 from flows.planning.plan import Job
 from flows.planning.receipts import Outcome
@@ -16,9 +16,9 @@ from storage.arrays.masks import MaskStore
 from storage.tables import read_augmentations, write_quality
 
 
-def run(job: Job, shop: Workshop, outcome: Outcome) -> None:
+def run(job: Job, context: RunContext, outcome: Outcome) -> None:
     """Writes the masks of a shard into the run's store, and the shard's quality table."""
-    paths = shop.paths
+    paths = context.paths
     store = MaskStore(paths.masks)
     texts: dict[tuple[str, str], str] = {
         (item.key.video, item.key.expression): item.original
@@ -34,13 +34,13 @@ def run(job: Job, shop: Workshop, outcome: Outcome) -> None:
         hypotheses = StoredHypotheses(paths.part("fuse", job.shard.name), video.id)
         for item in hypotheses:
             with meter.measure(BUSY):
-                mask, rows = shop.parts.rank(
-                    item, video.height, video.width, shop.config, job.fingerprint
+                mask, rows = context.parts.rank(
+                    item, video.height, video.width, context.config, job.fingerprint
                 )
             masks.append(mask)
             mine += [replace(row, frame_name=video.frames[row.frame]) for row in rows]
             count_frames(counts, mask.status, [row.reason for row in rows])
-            shop.progress.advance(1 / len(hypotheses), len(video))
+            context.progress.advance(1 / len(hypotheses), len(video))
         sentences = [texts[video.id, mask.key.expression] for mask in masks]
 
         def write() -> None:
@@ -49,7 +49,7 @@ def run(job: Job, shop: Workshop, outcome: Outcome) -> None:
 
         return Done(len(video) * len(masks), write, counts)
 
-    each_video(shop, job.shard, outcome, work, meter)
-    for video_id in (*outcome.skipped_before, *outcome.set_aside):
+    each_video(context, job.shard, outcome, work, meter)
+    for video_id in (*outcome.skipped_before, *outcome.skipped):
         store.remove_video(video_id)
     write_quality(paths.part("rank", job.shard.name), quality)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from flows.context import Workshop
+from flows.context import RunContext
 from flows.planning.plan import Job
 from flows.planning.receipts import Outcome
 
 
-def run(job: Job, shop: Workshop, outcome: Outcome) -> None:
+def run(job: Job, context: RunContext, outcome: Outcome) -> None:
     """Writes the report from what the run has."""
     from flows.report import write_report
 
-    outcome.counts.update(write_report(shop))
+    outcome.counts.update(write_report(context))

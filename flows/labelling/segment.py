@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from flows.context import Workshop
+from flows.context import RunContext
 from flows.labelling.prefetch import feed_of
 from flows.labelling.videos import Done, Later, each_video
 from flows.planning.plan import Job
@@ -16,15 +16,15 @@ from storage.arrays.candidates import CandidateWriter
 from storage.tables import read_ground
 
 
-def run(job: Job, shop: Workshop, outcome: Outcome) -> None:
+def run(job: Job, context: RunContext, outcome: Outcome) -> None:
     """Writes the candidates of a shard, batch by batch."""
-    config = shop.config.segment
-    ground = shop.paths.part("ground", job.shard.name)
+    config = context.config.segment
+    ground = context.paths.part("ground", job.shard.name)
     meter = Meter()
 
     def work(video: VideoRef, later: Later) -> Done:
         _, boxes = read_ground(ground, video.id)
-        segmenter = shop.segmenter()
+        segmenter = context.segmenter()
         seen = masks = 0
         stream = writer.start_video(video.id)
         try:
@@ -35,17 +35,17 @@ def run(job: Job, shop: Workshop, outcome: Outcome) -> None:
                 seen += len(images)
                 masks += sum(map(len, candidates))
                 later(partial(stream.append, candidates))
-                shop.progress.advance(len(images) / len(video), len(images))
+                context.progress.advance(len(images) / len(video), len(images))
         except Exception:
             later(partial(writer.remove_video, video.id))
             raise
         return Done(len(video), stream.finish, {"boxes": sum(map(len, boxes)), "masks": masks})
 
     with (
-        CandidateWriter(shop.paths.part("segment", job.shard.name), job.fingerprint) as writer,
-        feed_of(shop, job.shard, outcome, _all_frames, config.batch_frames, meter) as feed,
+        CandidateWriter(context.paths.part("segment", job.shard.name), job.fingerprint) as writer,
+        feed_of(context, job.shard, outcome, _all_frames, config.batch_frames, meter) as feed,
     ):
-        each_video(shop, job.shard, outcome, work, meter, feed.video)
+        each_video(context, job.shard, outcome, work, meter, feed.video)
 
 
 def _all_frames(video: VideoRef) -> Sequence[FrameIndex]:

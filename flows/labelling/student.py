@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from flows.context import Workshop
+from flows.context import RunContext
 from flows.planning.plan import Job
 from flows.planning.receipts import Outcome
 
 
-def run(job: Job, shop: Workshop, outcome: Outcome) -> None:
+def run(job: Job, context: RunContext, outcome: Outcome) -> None:
     """Trains the student of the configuration and writes its predictions."""
     from flows.training.train import train_and_predict
 
-    outcome.counts.update(train_and_predict(shop, shop.prediction_split()))
+    outcome.counts.update(train_and_predict(context, context.prediction_split()))

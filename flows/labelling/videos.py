@@ -1,4 +1,4 @@
-"""The videos of a shard one after the other, their results written behind, failures set aside."""
+"""The videos of a shard one after the other, their results written behind, failures skipped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.context import Workshop
+from flows.context import RunContext
 from flows.labelling.memory import give_back
 from flows.labelling.prefetch import WriteBehind
 from flows.planning.receipts import Outcome
@@ -43,7 +43,7 @@ class Done:
 
 
 def each_video(
-    shop: Workshop,
+    context: RunContext,
     shard: Shard,
     outcome: Outcome,
     work: Callable[[VideoRef, Later], Done],
@@ -55,7 +55,7 @@ def each_video(
     Args:
         video_of: looks a video up; None for the reader.
     """
-    look_up = video_of or shop.reader().video
+    look_up = video_of or context.reader().video
 
     def ended(item: tuple[str, Done] | None, problem: Exception | None) -> None:
         if item is None:
@@ -64,23 +64,23 @@ def each_video(
             return
         video_id, done = item
         if problem is not None:
-            _set_aside(outcome, video_id, problem)
+            _skip(outcome, video_id, problem)
             return
         outcome.counts.update(done.counts)
         outcome.counts["frames"] += done.frames
         outcome.counts["videos"] += 1
 
-    runner = shop.config.runner
+    runner = context.config.runner
     with WriteBehind[tuple[str, Done] | None](runner.writes_behind, ended, meter) as behind:
         for video_id in shard.videos:
             if video_id in outcome.skipped_before:
-                shop.progress.advance(1)
+                context.progress.advance(1)
                 continue
-            counted = _Counted(shop)
+            counted = _Counted(context)
             try:
                 done = work(look_up(video_id), partial(behind.put, None))
             except Exception as error:  # noqa: BLE001 - what is no video's own is raised again
-                _set_aside(outcome, video_id, error)
+                _skip(outcome, video_id, error)
             else:
                 behind.put((video_id, done), done.write)
                 del done
@@ -92,8 +92,8 @@ def each_video(
         outcome.seconds[kind] = round(seconds, 6)
 
 
-def _set_aside(outcome: Outcome, video_id: str, error: Exception) -> None:
-    """Sets a video aside; raises again what is no fault of the video."""
+def _skip(outcome: Outcome, video_id: str, error: Exception) -> None:
+    """Skips a video; raises again what is no fault of the video."""
     if isinstance(error, InputError | UnusableAnswerError):
         reason = str(error)
     elif _is_the_machines(error):
@@ -102,8 +102,8 @@ def _set_aside(outcome: Outcome, video_id: str, error: Exception) -> None:
         reason = f"{type(error).__name__}: {error}"
         outcome.unforeseen.append(error)
         logger.info("video %s: an error that was not foreseen", video_id, exc_info=error)
-    logger.warning("video %s is set aside: %s", video_id, reason)
-    outcome.set_aside[video_id] = reason
+    logger.warning("video %s is skipped: %s", video_id, reason)
+    outcome.skipped[video_id] = reason
 
 
 def _is_the_machines(error: Exception) -> bool:
@@ -130,11 +130,11 @@ def _raise_what_is_the_stages(outcome: Outcome) -> None:
 class _Counted:
     """Tops the progress of a video up to the whole video when it is closed."""
 
-    def __init__(self, shop: Workshop) -> None:
-        self._shop = shop
-        self._real = shop.progress
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
+        self._real = context.progress
         self._done = 0.0
-        shop.progress = self
+        context.progress = self
 
     def begin(self, stage: str, total: float, unit: str) -> None:
         self._real.begin(stage, total, unit)
@@ -153,7 +153,7 @@ class _Counted:
         self._real.say(text, style)
 
     def close(self) -> None:
-        self._shop.progress = self._real
+        self._context.progress = self._real
         self._real.advance(1 - self._done)
 
 
@@ -167,4 +167,4 @@ def count_frames(counts: Counter[str], status: NDArray[np.uint8], reasons: Seque
     for value, reason in zip(status, reasons, strict=True):
         counts[Status(value).name.lower()] += 1
         if value != Status.PRESENT and reason:
-            counts[f"turned down: {reason}"] += 1
+            counts[f"rejected: {reason}"] += 1

@@ -82,7 +82,7 @@ class Connection:
         """Whether the server answers, if need be after it was started again."""
         if self.lost:
             return False
-        self.lost = not self._answers() and not self._mend()
+        self.lost = not self._answers() and not self._fix()
         return not self.lost
 
     def tell(self, call: Callable[[], T]) -> T | None:
@@ -109,7 +109,7 @@ class Connection:
                 return True
         return False
 
-    def _mend(self) -> bool:
+    def _fix(self) -> bool:
         where = self._api.removesuffix("/api")
         try:
             if self._restart(self._api, RESTART_SECONDS):

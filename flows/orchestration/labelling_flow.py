@@ -21,7 +21,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.exceptions import TerminationSignal
 
-from flows.context import Workshop
+from flows.context import RunContext
 from flows.labelling.executor import InProcess, Summary, execute
 from flows.labelling.jobs import attempt, do_job
 from flows.labelling.opened_run import opened_run
@@ -44,16 +44,16 @@ class PrefectTasks:
     """A launcher that does each job in this process, as a task run of the flow around it.
 
     Args:
-        shop: of the run.
+        context: of the run.
         connection: to the Prefect server.
     """
 
-    def __init__(self, shop: Workshop, connection: Connection) -> None:
-        self._shop, self._connection = shop, connection
-        self._name = shop.config.run_folder.name
+    def __init__(self, context: RunContext, connection: Connection) -> None:
+        self._context, self._connection = context, connection
+        self._name = context.config.run_folder.name
         self._states: dict[tuple[str, str], State[Any]] = {}
         self._shown: artifacts.StageProgress | None = None
-        shop.publish = self._publish
+        context.publish = self._publish
 
     def ended(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Exception | None]]:
         for job in jobs:
@@ -73,8 +73,8 @@ class PrefectTasks:
         """Shows the stage table, samples and the report's address."""
         from flows.report.samples import markdown_page
 
-        tell, paths = self._connection.tell, self._shop.paths
-        ledger, jobs = Ledger(paths.folder), self._shop.the_plan.jobs
+        tell, paths = self._connection.tell, self._context.paths
+        ledger, jobs = Ledger(paths.folder), self._context.the_plan.jobs
         receipts = [
             receipt
             for stage in STAGES
@@ -82,7 +82,7 @@ class PrefectTasks:
             if (receipt := ledger.receipt(stage, job.shard.name)) is not None
         ]
         tell(lambda: artifacts.stage_table(receipts, self._name))
-        if page := markdown_page(self._shop):
+        if page := markdown_page(self._context):
             tell(lambda: artifacts.samples_page(page, self._name))
         if paths.report.exists():
             tell(lambda: artifacts.report_link(paths.report, self._name))
@@ -92,11 +92,11 @@ class PrefectTasks:
 
     def _done_here(self, job: Job) -> Exception | None:
         if not self._connection.present():
-            return attempt(job, self._shop)
+            return attempt(job, self._context)
 
         @task(name=job.stage, task_run_name=job.name, **UNCACHED)
         def work() -> None:
-            do_job(job, self._shop)
+            do_job(job, self._context)
 
         return self._noted(job, work(return_state=True, wait_for=self._before(job)))
 
@@ -173,10 +173,10 @@ def _label(
     words = [f"{name}={_quoted(value)}" for name, value in described.items()]
     resolved = load_config(Path(config) if config else None, [*words, *overrides])
     say = logger.info
-    with opened_run(resolved, say, scope=scope_of(resolved, from_stage, to_stage)) as shop:
-        if not shop.the_plan.pending():
+    with opened_run(resolved, say, scope=scope_of(resolved, from_stage, to_stage)) as context:
+        if not context.the_plan.pending():
             return {}
-        return _failures(_execute(shop, Connection.of_settings(say)))
+        return _failures(_execute(context, Connection.of_settings(say)))
 
 
 @dataclass
@@ -186,7 +186,7 @@ class _Given:
     Prefect may fail to write down how a flow ended, and raise that in place of how it ended.
     """
 
-    shop: Workshop
+    context: RunContext
     connection: Connection
     ended: Summary | BaseException | None = None
 
@@ -195,7 +195,7 @@ class _Given:
         # go on.
         signals.install_handlers()
         try:
-            self.ended = _execute(self.shop, self.connection)
+            self.ended = _execute(self.context, self.connection)
         except BaseException as error:
             self.ended = error
             raise
@@ -206,31 +206,31 @@ _given: ContextVar[_Given | None] = ContextVar("_given", default=None)
 """The open run for the flow that this context calls. A flow of its own opens one by itself."""
 
 
-def run_with_prefect(shop: Workshop, api: str) -> Summary:
+def run_with_prefect(context: RunContext, api: str) -> Summary:
     """Does what is pending as a run of the flow :func:`pseudolabels`.
 
     If the server cannot be told how the flow begins or ends, the work is done without it.
 
     Args:
-        shop: of a run that is open, with a plan.
+        context: of a run that is open, with a plan.
         api: address of the Prefect server's API.
 
     Raises:
         RunFailedError: as :func:`flows.labelling.executor.execute`.
     """
-    given = _Given(shop, Connection(api, shop.progress.say))
-    dataset, paths = shop.config.dataset, RunPaths(shop.config.run_folder)
+    given = _Given(context, Connection(api, context.progress.say))
+    dataset, paths = context.config.dataset, RunPaths(context.config.run_folder)
     if not given.connection.present():
-        return execute(shop, InProcess(shop))
+        return execute(context, InProcess(context))
     token = _given.set(given)
     try:
         pseudolabels.with_options(flow_run_name=paths.folder.name)(
             dataset=dataset.name,
             root=None if dataset.root is None else str(dataset.root),
             split=dataset.split,
-            out=str(shop.config.out),
+            out=str(context.config.out),
             config=str(paths.config),
-            to_stage=shop.the_plan.stages[-1],
+            to_stage=context.the_plan.stages[-1],
         )
     except TerminationSignal as error:
         raise signals.Stopped(signal.SIGTERM) from error
@@ -240,7 +240,7 @@ def run_with_prefect(shop: Workshop, api: str) -> Summary:
         logger.warning("the Prefect server was lost: %s", error)
         if given.ended is None:
             given.connection.give_up()
-            return execute(shop, InProcess(shop))
+            return execute(context, InProcess(context))
     finally:
         _given.reset(token)
     assert given.ended is not None, "the flow has ended"
@@ -249,27 +249,27 @@ def run_with_prefect(shop: Workshop, api: str) -> Summary:
     return given.ended
 
 
-def _execute(shop: Workshop, connection: Connection) -> Summary:
-    with _launcher(shop, connection) as launcher:
-        return execute(shop, launcher)
+def _execute(context: RunContext, connection: Connection) -> Summary:
+    with _launcher(context, connection) as launcher:
+        return execute(context, launcher)
 
 
 @contextmanager
-def _launcher(shop: Workshop, connection: Connection) -> Iterator[PrefectTasks]:
+def _launcher(context: RunContext, connection: Connection) -> Iterator[PrefectTasks]:
     """What does the jobs: this process, or a Ray cluster for as long as the block lasts."""
-    if shop.config.runner.kind == "local":
-        yield PrefectTasks(shop, connection)
+    if context.config.runner.kind == "local":
+        yield PrefectTasks(context, connection)
         return
     from flows.orchestration.ray_cluster import ray_cluster
 
-    with ray_cluster(shop.config):
+    with ray_cluster(context.config):
         # Ray may be imported only now.
         from prefect_ray import RayTaskRunner
 
         from flows.orchestration.ray_tasks import RayTasks
 
         with RayTaskRunner() as runner:
-            yield RayTasks(shop, connection, runner)
+            yield RayTasks(context, connection, runner)
 
 
 def _failures(summary: Summary) -> dict[str, str]:

@@ -18,7 +18,7 @@ from prefect import task
 from prefect_ray import RayTaskRunner
 from prefect_ray.context import remote_options
 
-from flows.context import Workshop
+from flows.context import RunContext
 from flows.labelling.jobs import attempt, do_job
 from flows.orchestration.connection import LOST, Connection
 from flows.orchestration.labelling_flow import UNCACHED, PrefectTasks
@@ -41,9 +41,9 @@ class WorkerLostError(PseudoLabelError):
 
 
 @lru_cache(maxsize=1)
-def _shop_of(run_folder: str) -> Workshop:
+def _shop_of(run_folder: str) -> RunContext:
     """The run in a worker. Kept from shard to shard, so that a model is loaded once."""
-    return Workshop(load_config(RunPaths(Path(run_folder)).config))
+    return RunContext(load_config(RunPaths(Path(run_folder)).config))
 
 
 @task(**UNCACHED)
@@ -68,8 +68,8 @@ class RayTasks(PrefectTasks):
         runner: started.
     """
 
-    def __init__(self, shop: Workshop, connection: Connection, runner: RayTaskRunner) -> None:
-        super().__init__(shop, connection)
+    def __init__(self, context: RunContext, connection: Connection, runner: RayTaskRunner) -> None:
+        super().__init__(context, connection)
         self._runner = runner
 
     def ended(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Exception | None]]:
@@ -77,7 +77,7 @@ class RayTasks(PrefectTasks):
         yield from super().ended(jobs) if here else self._ended_elsewhere(jobs)
 
     def _ended_elsewhere(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Exception | None]]:
-        config = self._shop.config
+        config = self._context.config
         gpu = cluster_gives_gpus(config)
         waiting: dict[Any, tuple[Job, Any, int]] = {}
 
@@ -103,7 +103,7 @@ class RayTasks(PrefectTasks):
                 note_failure(Ledger(config.run_folder), job, error)
                 yield job, error
             else:
-                self._shop.progress.say(f"{job.name}: its worker was lost; another does it")
+                self._context.progress.say(f"{job.name}: its worker was lost; another does it")
                 start(job, lost + 1)
 
     def _submit(self, job: Job) -> Any:
@@ -113,7 +113,7 @@ class RayTasks(PrefectTasks):
             "videos": job.shard.videos,
             "fingerprint": job.fingerprint,
             "basis": dict(job.basis),
-            "run_folder": str(self._shop.config.run_folder),
+            "run_folder": str(self._context.config.run_folder),
         }
         work = _on_worker.with_options(name=job.stage, task_run_name=job.name)
         return self._runner.submit(work, parameters, wait_for=self._before(job))
@@ -122,7 +122,7 @@ class RayTasks(PrefectTasks):
         """The error of a job, unless its worker only failed to tell Prefect that it was done."""
         if not isinstance(error, LOST):
             return error
-        done = Ledger(self._shop.config.run_folder).is_done(
+        done = Ledger(self._context.config.run_folder).is_done(
             job.stage, job.shard.name, job.fingerprint
         )
-        return None if done else attempt(job, self._shop)
+        return None if done else attempt(job, self._context)

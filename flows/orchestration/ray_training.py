@@ -66,11 +66,13 @@ def _train(settings: dict[str, Any]) -> None:
     from ray import train
     from ray.train.torch import get_device
 
-    from flows.context import Workshop
+    from flows.context import RunContext
     from flows.training.train import train_student
     from stages.student.training.world import World
 
-    shop = Workshop(config_from(tomllib.loads(settings["config"]), "the training's configuration"))
-    context = train.get_context()
-    world = World(context.get_world_rank(), context.get_world_size())
-    train_student(shop, Path(settings["folder"]), world=world, device=get_device())
+    context = RunContext(
+        config_from(tomllib.loads(settings["config"]), "the training's configuration")
+    )
+    ray_context = train.get_context()
+    world = World(ray_context.get_world_rank(), ray_context.get_world_size())
+    train_student(context, Path(settings["folder"]), world=world, device=get_device())

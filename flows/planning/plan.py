@@ -121,7 +121,7 @@ def make_plan(
     reader: DatasetReader,
     book: ReceiptBook,
     weights: Callable[[str], str],
-    retry_set_aside: bool = False,
+    retry_skipped: bool = False,
     known: Mapping[str, Sequence[str]] | None = None,
     again: Collection[str] = (),
     stages: Sequence[str] = STAGES,
@@ -134,7 +134,7 @@ def make_plan(
         reader: of the split to label.
         book: the run's ledger.
         weights: digest of a checkpoint, given its name or path.
-        retry_set_aside: shards with videos set aside are not done.
+        retry_skipped: shards with skipped videos are not done.
         known: shard -> videos, as laid out before.
         again: stages that are due even where they are done.
         stages: those to be done.
@@ -145,9 +145,7 @@ def make_plan(
     """
     only = config.dataset.only_videos
     cut = cut_shards(known or {}, reader.video_ids(), only, config.shard_videos)
-    return _Planner(config, reader, book, weights, retry_set_aside, again, sources).plan(
-        cut, stages
-    )
+    return _Planner(config, reader, book, weights, retry_skipped, again, sources).plan(cut, stages)
 
 
 @dataclass(frozen=True)
@@ -242,7 +240,7 @@ class _Planner:
 
     def _run_jobs(self, plan: Plan, others: Mapping[str, Mapping[str, Receipt]]) -> None:
         for receipts in others.values():
-            self._aside.update(*(receipt.set_aside for receipt in receipts.values()))
+            self._aside.update(*(receipt.skipped for receipt in receipts.values()))
         shards = plan.run_shards
         everything = Shard(ALL, tuple(video for shard in shards for video in shard.videos))
         jobs = {stage: {job.shard.name: job for job in self._jobs[stage]} for stage in SHARD_STAGES}
@@ -289,7 +287,7 @@ class _Planner:
         receipt = self._receipt(job.stage, job.shard.name)
         failure = self._book.failure(job.stage, job.shard.name) if receipt is None else None
         if receipt is not None:
-            aside.update(receipt.set_aside)
+            aside.update(receipt.skipped)
         state, reason = self._state(job, receipt, failure, inputs, aside)
         return replace(job, state=state, reason=reason, receipt=receipt, failure=failure)
 
@@ -312,8 +310,8 @@ class _Planner:
         if not STAGE[stage].product(self._paths, job.shard.name)[0].exists():
             return "due", reasons.PRODUCT_MISSING
         if self._retry and aside:
-            return "due", reasons.SET_ASIDE
-        # A video that was set aside before and is there now must go through.
+            return "due", reasons.SKIPPED
+        # A video that was skipped before and is there now must go through.
         if receipt.counts.get("videos", 0) != len(set(videos) - aside):
             return "due", reasons.VIDEO_BACK
         for item in inputs:

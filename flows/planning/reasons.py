@@ -9,8 +9,8 @@ from pipeline.types import Failure, Receipt
 
 NO_RECEIPT = "no receipt"
 PRODUCT_MISSING = "product missing"
-SET_ASIDE = "videos set aside are tried again"
-VIDEO_BACK = "a video is no longer set aside"
+SKIPPED = "skipped videos are tried again"
+VIDEO_BACK = "a video is no longer skipped"
 SOURCES = {"frames": "frames changed", "truth": "ground truth changed"}
 """What a stage reads of the data set, and why it is done again when that changes."""
 

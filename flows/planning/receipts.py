@@ -30,7 +30,7 @@ class Outcome:
 
     Attributes:
         skipped_before: video -> reason, for the videos that an earlier stage skipped.
-        set_aside: video -> reason, for the videos that this stage skipped.
+        skipped: video -> reason, for the videos that this stage skipped.
         counts: how many frames, texts, boxes and so on.
         seconds: where the time went (``flows/timing.py``).
         unforeseen: errors that videos were skipped for and that no code foresaw.
@@ -38,7 +38,7 @@ class Outcome:
     """
 
     skipped_before: Mapping[str, str] = field(default_factory=dict)
-    set_aside: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     seconds: dict[str, float] = field(default_factory=dict)
     unforeseen: list[Exception] = field(default_factory=list)
@@ -80,7 +80,7 @@ def receipted(
         shard.name,
         job.fingerprint,
         shard.videos,
-        set_aside=outcome.set_aside,
+        skipped=outcome.skipped,
         counts={name: float(count) for name, count in sorted(counts.items())},
         seconds=time.monotonic() - started,
         basis=dict(job.basis),

@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from flows.context import Workshop
+from flows.context import RunContext
 from flows.evaluation.metrics_table import FIGURES, SYSTEMS, figure
 from flows.finished_results import FinishedMasks, student_is_done
 from flows.report.charts import BINS, histogram_bars, shares
@@ -25,18 +25,18 @@ PREDICTIONS = 12
 _CHART = {"width": 264.0, "height": 84.0}
 
 
-def write_report(shop: Workshop) -> Counter[str]:
+def write_report(context: RunContext) -> Counter[str]:
     """Writes the report of a run from its products; returns how many samples it shows."""
-    assert shop.plan is not None, "a report is of a plan"
-    store, config = FinishedMasks(shop.paths), shop.config
+    assert context.plan is not None, "a report is of a plan"
+    store, config = FinishedMasks(context.paths), context.config
     picked, total = pick_samples(store, config.report.samples)
-    quality = read_quality(shop, picked)
-    predictions = MaskStore(shop.paths.predictions)
-    has_student = student_is_done(shop.paths, shop.plan)
+    quality = read_quality(context, picked)
+    predictions = MaskStore(context.paths.predictions)
+    has_student = student_is_done(context.paths, context.plan)
     chosen, _ = pick_samples(predictions, PREDICTIONS) if has_student else ([], 0)
-    split = shop.prediction_split() if has_student else ""
-    metrics = read_metrics(shop)
-    work = read_work(shop)
+    split = context.prediction_split() if has_student else ""
+    metrics = read_metrics(context)
+    work = read_work(context)
     values: dict[str, Any] = {
         "name": config.run_folder.name,
         "config": config,
@@ -57,9 +57,9 @@ def write_report(shop: Workshop) -> Counter[str]:
         "time_shares": SHARES.values(),
         "stage_shares": shares([row["seconds"] for row in work.stages]),
         "reasons": quality.reasons.most_common(),
-        "cards": cards(shop, shop.reader(), store, picked, quality),
+        "cards": cards(context, context.reader(), store, picked, quality),
         "predictions": (
-            cards(shop, shop.reader(split), predictions, chosen, None) if has_student else ()
+            cards(context, context.reader(split), predictions, chosen, None) if has_student else ()
         ),
         "prediction_split": split,
         "style": _source("report.css"),
@@ -73,7 +73,7 @@ def write_report(shop: Workshop) -> Counter[str]:
         lstrip_blocks=True,
     )
     stream = environment.get_template("report.html").stream(values)
-    with replace_file(shop.paths.report, "w") as file:
+    with replace_file(context.paths.report, "w") as file:
         # Card by card: the page may be large, memory stays flat.
         for piece in stream:
             file.write(piece)

@@ -58,7 +58,7 @@ class Bar:
 
 
 def histogram_bars(chart: Histogram, width: float, height: float) -> list[Bar]:
-    """Stacked bars: kept below, turned down on top, with a gap between neighbours and stacks."""
+    """Stacked bars: kept below, rejected on top, with a gap between neighbours and stacks."""
     most = max((a + b for a, b in zip(chart.kept, chart.dropped, strict=True)), default=0)
     if most == 0:
         return []

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from flows.context import Workshop
+from flows.context import RunContext
 from flows.planning.stages import ALL, SHARD_STAGES, STAGES
 from flows.report.charts import Histogram
 from flows.report.draw import TRUE, jpeg_url, overlay, predicted_frame
@@ -100,13 +100,13 @@ def new_histograms() -> list[Histogram]:
     ]
 
 
-def read_quality(shop: Workshop, samples: Sequence[tuple[str, str]]) -> Quality:
+def read_quality(context: RunContext, samples: Sequence[tuple[str, str]]) -> Quality:
     """One pass over the quality rows of all that `rank` has finished, from the tables that it wrote
     with the masks; details are kept of the given samples alone."""
     found = Quality(new_histograms())
     wanted = set(samples)
-    for receipt in Ledger(shop.paths.folder).receipts("rank"):
-        for row in iter_quality(shop.paths.part("rank", receipt.shard)):
+    for receipt in Ledger(context.paths.folder).receipts("rank"):
+        for row in iter_quality(context.paths.part("rank", receipt.shard)):
             _add_row(found, row, (row.video, row.expression) in wanted)
     return found
 
@@ -136,7 +136,7 @@ def pick_samples(store: MaskStore, limit: int) -> tuple[list[tuple[str, str]], i
 
 
 def cards(
-    shop: Workshop,
+    context: RunContext,
     reader: DatasetReader,
     store: MaskStore,
     samples: Sequence[tuple[str, str]],
@@ -152,20 +152,20 @@ def cards(
         quality: for pseudo-masks; None for predictions.
         frames: of a card; the configuration's number by default.
     """
-    shown = shop.config.report.frames if frames is None else frames
-    augmentations = _Augmentations(shop) if quality is not None else None
+    shown = context.config.report.frames if frames is None else frames
+    augmentations = _Augmentations(context) if quality is not None else None
     for video_id, name in samples:
         try:
             expression = next(
                 item for item in reader.expressions(video_id) if item.key.expression == name
             )
-            yield _card(shop, reader, store, expression, quality, augmentations, shown)
+            yield _card(context, reader, store, expression, quality, augmentations, shown)
         except (InputError, StoreError, StopIteration):
             continue
 
 
 def _card(
-    shop: Workshop,
+    context: RunContext,
     reader: DatasetReader,
     store: MaskStore,
     expression: Expression,
@@ -184,7 +184,7 @@ def _card(
         image = reader.frame(video, index)
         truth = reader.truth(video, expression, FrameIndex(index))
         state = Status(int(status[index]))
-        width = shop.config.report.width
+        width = context.config.report.width
         iou = None
         if truth is not None and state != Status.UNKNOWN:
             void = reader.void(video, FrameIndex(index))
@@ -218,10 +218,12 @@ def _card(
 class _Augmentations:
     """Augmentations of a run by sample; one shard in memory at a time."""
 
-    def __init__(self, shop: Workshop) -> None:
-        assert shop.plan is not None
-        self._paths = shop.paths
-        self._shard_of = {video: shard.name for shard in shop.plan.layout for video in shard.videos}
+    def __init__(self, context: RunContext) -> None:
+        assert context.plan is not None
+        self._paths = context.paths
+        self._shard_of = {
+            video: shard.name for shard in context.plan.layout for video in shard.videos
+        }
         self._shard = ""
         self._held: dict[str, list[Augmentation]] = {}
 
@@ -238,24 +240,24 @@ class _Augmentations:
 
 @dataclass(frozen=True)
 class Work:
-    """Stage figures, set-aside videos, what the captioner's texts lost, and what failed."""
+    """Stage figures, skipped videos, what the captioner's texts lost, and what failed."""
 
     stages: list[dict[str, Any]]
-    set_aside: list[tuple[str, str, str]]
+    skipped: list[tuple[str, str, str]]
     left_out: list[tuple[str, int]]
     texts: dict[str, int]
     failed: list[Failure] = field(default_factory=list)
 
 
-def read_work(shop: Workshop) -> Work:
+def read_work(context: RunContext) -> Work:
     """What the receipts of the run's shards say."""
-    assert shop.plan is not None
-    ledger = Ledger(shop.config.run_folder)
+    assert context.plan is not None
+    ledger = Ledger(context.config.run_folder)
     receipts = [
         receipt
         for stage in STAGES
         for name in (
-            [shard.name for shard in shop.plan.run_shards] if stage in SHARD_STAGES else [ALL]
+            [shard.name for shard in context.plan.run_shards] if stage in SHARD_STAGES else [ALL]
         )
         if (receipt := ledger.receipt(stage, name)) is not None
     ]
@@ -267,19 +269,19 @@ def read_work(shop: Workshop) -> Work:
                 left_out[name.removeprefix("left out: ")] += int(count)
             elif receipt.stage == "augment" and name not in KINDS:
                 texts[name] += int(count)
-    set_aside = sorted(
+    skipped = sorted(
         (video, receipt.stage, reason)
         for receipt in receipts
-        for video, reason in receipt.set_aside.items()
+        for video, reason in receipt.skipped.items()
     )
     failed = [failure for stage in STAGES for failure in ledger.failures(stage)]
-    return Work(stage_rows(receipts), set_aside, left_out.most_common(), dict(texts), failed)
+    return Work(stage_rows(receipts), skipped, left_out.most_common(), dict(texts), failed)
 
 
-def read_metrics(shop: Workshop) -> dict[str, Any]:
+def read_metrics(context: RunContext) -> dict[str, Any]:
     """metrics.json; empty where there is none."""
     try:
-        values: dict[str, Any] = json.loads(read_text(shop.paths.metrics))
+        values: dict[str, Any] = json.loads(read_text(context.paths.metrics))
     except (OSError, ValueError):
         return {}
     return values

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flows.context import Workshop
+from flows.context import RunContext
 from flows.finished_results import FinishedMasks
 from flows.report.gather import cards, pick_samples
 
@@ -10,12 +10,12 @@ SAMPLES = 6
 FRAMES = 4
 
 
-def markdown_page(shop: Workshop) -> str:
+def markdown_page(context: RunContext) -> str:
     """Markdown with overlays of some samples, evenly spread; empty where there are no masks."""
-    store = FinishedMasks(shop.paths)
+    store = FinishedMasks(context.paths)
     picked, total = pick_samples(store, SAMPLES)
     parts = []
-    for card in cards(shop, shop.reader(), store, picked, None, FRAMES):
+    for card in cards(context, context.reader(), store, picked, None, FRAMES):
         images = " ".join(f"![{_escaped(view.name)}]({view.image})" for view in card.frames)
         where = _escaped(card.video)
         parts.append(
@@ -23,7 +23,7 @@ def markdown_page(shop: Workshop) -> str:
         )
     if not parts:
         return ""
-    where = f"The whole report: {_escaped(str(shop.paths.report))}"
+    where = f"The whole report: {_escaped(str(context.paths.report))}"
     return f"{len(parts)} of {total} samples. {where}\n\n" + "\n\n".join(parts)
 
 

@@ -22,13 +22,13 @@ def stage_rows(receipts: Sequence[Receipt]) -> list[dict[str, Any]]:
     for receipt in receipts:
         row = rows.setdefault(
             receipt.stage,
-            {"stage": receipt.stage, "shards": 0, "videos": 0, "frames": 0, "set aside": 0}
+            {"stage": receipt.stage, "shards": 0, "videos": 0, "frames": 0, "skipped": 0}
             | {"seconds": 0.0},
         )
         row["shards"] += 1
         row["videos"] += int(receipt.counts.get("videos", 0))
         row["frames"] += int(receipt.counts.get("frames", 0))
-        row["set aside"] += len(receipt.set_aside)
+        row["skipped"] += len(receipt.skipped)
         row["seconds"] = round(row["seconds"] + receipt.seconds, 2)
     for row in rows.values():
         pace = row["frames"] / row["seconds"] if row["seconds"] else 0.0

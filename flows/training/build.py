@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flows.context import Workshop
+from flows.context import RunContext
 from flows.finished_results import own_masks
 from flows.training.sentences import StoredSentences
 from pipeline.config import RunConfig, StudentConfig
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from stages.student.data.supervision import SupervisionSource
 
 
-def clips_of(shop: Workshop, masks: MaskSource | None = None) -> Clips:
+def clips_of(context: RunContext, masks: MaskSource | None = None) -> Clips:
     """What the student of a configuration is shown.
 
     Args:
@@ -34,11 +34,11 @@ def clips_of(shop: Workshop, masks: MaskSource | None = None) -> Clips:
     """
     from stages.student.data.clips import Clips, Shape
 
-    config = shop.config.student
+    config = context.config.student
     wants_text = config.model == "wsrvos"
     return Clips(
-        shop.reader(),
-        taught_by(shop, masks),
+        context.reader(),
+        taught_by(context, masks),
         Shape(
             config.frames_a_clip,
             config.expressions_a_clip,
@@ -46,13 +46,13 @@ def clips_of(shop: Workshop, masks: MaskSource | None = None) -> Clips:
             config.negatives_a_clip if wants_text else 0,
             fill=config.lgcfs,
         ),
-        seed=shop.config.seed,
+        seed=context.config.seed,
         views=config.views,
-        sentences=StoredSentences(shop.paths.folder) if wants_text else None,
+        sentences=StoredSentences(context.paths.folder) if wants_text else None,
     )
 
 
-def taught_by(shop: Workshop, masks: MaskSource | None = None) -> SupervisionSource:
+def taught_by(context: RunContext, masks: MaskSource | None = None) -> SupervisionSource:
     """What the student of a configuration is taught by: optical flow, sentences alone, or what is
     known of the frames of the samples that have masks.
 
@@ -65,28 +65,28 @@ def taught_by(shop: Workshop, masks: MaskSource | None = None) -> SupervisionSou
     from stages.student.data.optical_flow import OpticalFlow
     from stages.student.data.supervision import SentencesAlone
 
-    config = shop.config.student
+    config = context.config.student
     if config.supervision == "flow":
-        return OpticalFlow(shop.reader(), config.slvp.window)
+        return OpticalFlow(context.reader(), config.slvp.window)
     if config.supervision != "text":
-        return supervision_of(config, shop.reader(), masks or masks_to_train_on(shop))
-    sentences = StoredSentences(shop.paths.folder)
+        return supervision_of(config, context.reader(), masks or masks_to_train_on(context))
+    sentences = StoredSentences(context.paths.folder)
     if not sentences.videos():
         raise ConfigError(
-            f"{shop.paths.folder}: no sentences; expected those of the augment stage, which"
+            f"{context.paths.folder}: no sentences; expected those of the augment stage, which"
             " `pseudolabels run --to-stage augment` writes"
         )
-    return SentencesAlone(shop.reader(), sentences.samples)
+    return SentencesAlone(context.reader(), sentences.samples)
 
 
-def masks_to_train_on(shop: Workshop) -> MaskStore:
+def masks_to_train_on(context: RunContext) -> MaskStore:
     """The run's masks, or those that the configuration names in their place.
 
     Raises:
         ConfigError: there are none.
     """
-    named = shop.config.student.masks
-    store = own_masks(shop) if named is None else MaskStore(named)
+    named = context.config.student.masks
+    store = own_masks(context) if named is None else MaskStore(named)
     if not store.videos():
         raise ConfigError(
             f"{store.path}: no masks; expected a mask store; `pseudolabels run` makes a run's, and"

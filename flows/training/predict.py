@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.console import Console
 
-from flows.context import Workshop
+from flows.context import RunContext
 from flows.exchange.destination import check_no_part_of_run, claimed
 from flows.planning.fingerprints import prediction_basis
 from flows.planning.run_paths import RunPaths
@@ -95,15 +95,15 @@ def config_of_student(folder: Path, config: RunConfig) -> RunConfig:
     return load_config(own) if own.exists() else config
 
 
-def made_by(shop: Workshop, folder: Path, how: How) -> str:
+def made_by(context: RunContext, folder: Path, how: How) -> str:
     """The fingerprint of the masks that a trained student predicts: digest of its weights, of the
     configuration and models that predict with them, and of how.
 
     Args:
         folder: of the student.
     """
-    config = config_of_student(folder, shop.config)
-    basis = prediction_basis(config, shop.weight_digests().of_checkpoint)
+    config = config_of_student(folder, context.config)
+    basis = prediction_basis(config, context.weight_digests().of_checkpoint)
     return digest({"student": file_digest(folder / WEIGHTS), "basis": basis, "how": vars(how)})
 
 
@@ -113,7 +113,7 @@ def predict(
     """Writes the masks of a split, window by window; memory does not grow with a video's length.
 
     A video that is there already is left as it is, so that what was cut off goes on; one that
-    cannot be read is set aside, and the rest goes on.
+    cannot be read is skipped, and the rest goes on.
 
     Args:
         config: of a run that has a student.
@@ -122,44 +122,44 @@ def predict(
             store, whose weights are how sure the student is. A zip is written anew.
 
     Returns:
-        Videos predicted, there before, and set aside.
+        Videos predicted, there before, and skipped.
 
     Raises:
         ConfigError: there is no such student, or the place is a run's or holds masks that it did
             not make so.
         RunLockedError: another process writes to the place.
         StoreError: a store that is there cannot be read.
-        PseudoLabelError: every video was set aside.
+        PseudoLabelError: every video was skipped.
     """
-    shop = Workshop(config)
-    reader = shop.reader(how.split)
+    context = RunContext(config)
+    reader = context.reader(how.split)
     if not reader.video_ids():
         raise ConfigError(f"split {how.split!r} of {reader.name} holds no videos; give another")
     folder = student_folder(config, name)
-    student = load_student(folder, config, shop.device)
-    fingerprint = made_by(shop, folder, how)
+    student = load_student(folder, config, context.device)
+    fingerprint = made_by(context, folder, how)
     place = to.absolute()
-    if to.resolve() in (shop.paths.masks.resolve(), shop.paths.predictions.resolve()):
+    if to.resolve() in (context.paths.masks.resolve(), context.paths.predictions.resolve()):
         raise ConfigError(
             f"{to}: written by the run itself; expected a store for this student alone; give"
             " another --to"
         )
     check_no_part_of_run(place, to)
     with claimed(place):
-        return _predict_to(shop, student, how, to, fingerprint, console)
+        return _predict_to(context, student, how, to, fingerprint, console)
 
 
 def _predict_to(
-    shop: Workshop, student: Student, how: How, to: Path, fingerprint: str, console: Console
+    context: RunContext, student: Student, how: How, to: Path, fingerprint: str, console: Console
 ) -> dict[str, int]:
-    reader = shop.reader(how.split)
+    reader = context.reader(how.split)
     ids = list(reader.video_ids())
-    counts = {"predicted": 0, "there before": 0, "set aside": 0}
+    counts = {"predicted": 0, "there before": 0, "skipped": 0}
     if to.suffix == ".zarr":
         there = _vouch_store(to, fingerprint)
         with reporter(console) as progress:
-            shop.progress = progress
-            stored = predict_split(shop, student, how, to, fingerprint, there)
+            context.progress = progress
+            stored = predict_split(context, student, how, to, fingerprint, there)
         counts = {name: stored[f"videos {name}"] for name in counts}
         _check_any(counts, len(ids), how)
         return counts
@@ -171,21 +171,21 @@ def _predict_to(
             try:
                 fresh = not sink.has(video_id)
                 if fresh:
-                    frames = _predict_video(student, reader, video_id, sink, how, shop.device)
+                    frames = _predict_video(student, reader, video_id, sink, how, context.device)
                 counts["predicted" if fresh else "there before"] += 1
                 progress.advance(1, frames if fresh else 0)
             except InputError as error:
-                counts["set aside"] += 1
+                counts["skipped"] += 1
                 progress.advance(1)
-                progress.say(f"set aside: {error}", "yellow")
+                progress.say(f"skipped: {error}", "yellow")
         progress.end()
         _check_any(counts, len(ids), how)
     return counts
 
 
 def _check_any(counts: dict[str, int], videos: int, how: How) -> None:
-    if counts["set aside"] == videos:
-        raise PseudoLabelError(f"all {videos} videos of split {how.split!r} were set aside")
+    if counts["skipped"] == videos:
+        raise PseudoLabelError(f"all {videos} videos of split {how.split!r} were skipped")
 
 
 def _predict_video(
@@ -268,48 +268,48 @@ def _vouch_store(place: Path, fingerprint: str) -> set[str]:
 
 
 def predict_split(
-    shop: Workshop,
+    context: RunContext,
     student: Student,
     how: How,
     place: Path,
     fingerprint: str,
     there: Collection[str] = (),
 ) -> Counter[str]:
-    """Predicts the videos of a split into a mask store; one that cannot be read is set aside.
+    """Predicts the videos of a split into a mask store; one that cannot be read is skipped.
 
     Args:
         fingerprint: that the masks bear, as :func:`made_by` has it.
         there: ids of videos that are left as they are.
     """
-    reader, counts = shop.reader(how.split), Counter[str]()
+    reader, counts = context.reader(how.split), Counter[str]()
     ids = reader.video_ids()
     store = MaskStore(place)
-    shop.progress.begin("student: predict", len(ids), "videos")
+    context.progress.begin("student: predict", len(ids), "videos")
     for video_id in ids:
         try:
             if video_id in there:
                 counts["videos there before"] += 1
             else:
-                found = _whole_video(shop, student, how, reader.video(video_id), fingerprint)
+                found = _whole_video(context, student, how, reader.video(video_id), fingerprint)
                 store.write_video(*found)
                 counts["videos predicted"] += 1
         except InputError as error:
-            shop.progress.say(f"set aside: {error}", "yellow")
-            counts["videos set aside"] += 1
-        shop.progress.advance(1)
-    shop.progress.end()
+            context.progress.say(f"skipped: {error}", "yellow")
+            counts["skipped videos"] += 1
+        context.progress.advance(1)
+    context.progress.end()
     return counts
 
 
 def _whole_video(
-    shop: Workshop, student: Student, how: How, video: VideoRef, fingerprint: str
+    context: RunContext, student: Student, how: How, video: VideoRef, fingerprint: str
 ) -> tuple[VideoRef, list[str], list[PseudoMask]]:
-    reader = shop.reader(how.split)
+    reader = context.reader(how.split)
     expressions = reader.expressions(video.id)
     shape = (len(expressions), len(video))
     masks = [PackedMasks(len(video), video.height, video.width) for _ in expressions]
     sure, seen = np.zeros(shape, np.float32), np.zeros(shape, np.bool_)
-    for part in _windows(student, reader, video, expressions, how, shop.device):
+    for part in _windows(student, reader, video, expressions, how, context.device):
         sure[:, part.frames], seen[:, part.frames] = part.sure, part.masks.any((2, 3))
         for kept, mask in zip(masks, part.masks, strict=True):
             kept.put(part.frames, mask)

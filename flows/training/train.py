@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from flows.context import Workshop
+from flows.context import RunContext
 from flows.planning.fingerprints import student_basis
 from flows.planning.products import joined
 from flows.training.build import clips_of, student_to_train
@@ -48,7 +48,7 @@ class Trained:
     samples: int
 
 
-def train_and_predict(shop: Workshop, split: str) -> Counter[str]:
+def train_and_predict(context: RunContext, split: str) -> Counter[str]:
     """Trains the student of a run, writes its files, and predicts a split in place of what was
     predicted before.
 
@@ -57,18 +57,18 @@ def train_and_predict(shop: Workshop, split: str) -> Counter[str]:
     """
 
     def publish(history: History) -> None:
-        name = shop.paths.folder.name
-        shop.publish(name, curves_markdown(history, f"Training of {name}"))
+        name = context.paths.folder.name
+        context.publish(name, curves_markdown(history, f"Training of {name}"))
 
-    trained = train_student(shop, shop.paths.student, publish=publish)
-    if shop.paths.predictions.exists():
-        with explain_disk_errors(shop.paths.predictions):
-            shutil.rmtree(shop.paths.predictions)
+    trained = train_student(context, context.paths.student, publish=publish)
+    if context.paths.predictions.exists():
+        with explain_disk_errors(context.paths.predictions):
+            shutil.rmtree(context.paths.predictions)
     how = How(split)
-    fingerprint = made_by(shop, shop.paths.student, how)
-    counts = predict_split(shop, trained.student, how, shop.paths.predictions, fingerprint)
+    fingerprint = made_by(context, context.paths.student, how)
+    counts = predict_split(context, trained.student, how, context.paths.predictions, fingerprint)
     counts.update({"samples": trained.samples, "steps": len(trained.history.steps)})
-    (shop.paths.student / CHECKPOINT).unlink(missing_ok=True)
+    (context.paths.student / CHECKPOINT).unlink(missing_ok=True)
     return counts
 
 
@@ -76,7 +76,7 @@ CHECKPOINT = "checkpoint.pt"
 
 
 def train_student(
-    shop: Workshop,
+    context: RunContext,
     folder: Path,
     *,
     world: World | None = None,
@@ -89,7 +89,7 @@ def train_student(
     Args:
         folder: where its files go; ``checkpoint.pt`` among them until the caller removes it.
         world: the processes that train together; only the first writes.
-        device: this process's; None for the shop's.
+        device: this process's; None for the context's.
         publish: told the history with every checkpoint.
 
     Raises:
@@ -102,33 +102,33 @@ def train_student(
     from stages.student.training.train import Trainer
     from stages.student.training.world import ALONE
 
-    config, world, place = shop.config, world or ALONE, device or shop.device
+    config, world, place = context.config, world or ALONE, device or context.device
     student = config.student
-    clips = clips_of(shop)
+    clips = clips_of(context)
     torch.manual_seed(config.seed)
     model = student_to_train(config, place)
     trainer = Trainer(model, clips, student, device=place, world=world)
-    shop.progress.begin("student: train", student.steps, "steps")
+    context.progress.begin("student: train", student.steps, "steps")
     if world.first:
         folder.mkdir(parents=True, exist_ok=True)
 
     def replace_held(path: Path) -> AbstractContextManager[IO[bytes]]:
         """As ``replace_file``, where the lock of the folder and of its run was not lost."""
         check_held(folder)
-        check_held(shop.paths.folder)
+        check_held(context.paths.folder)
         return replace_file(path)
 
-    with closing(_Told(shop, folder, publish, world.first)) as told:
+    with closing(_Told(context, folder, publish, world.first)) as told:
         history = fit(
             trainer,
             student.training,
-            checkpoints=Checkpoints(folder / CHECKPOINT, identity_of(shop), replace_held),
-            measure=measure_of(shop, place) if student.training.validate_every else None,
+            checkpoints=Checkpoints(folder / CHECKPOINT, identity_of(context), replace_held),
+            measure=measure_of(context, place) if student.training.validate_every else None,
             world=world,
             device=place,
             tell=told,
         )
-    shop.progress.end(f"loss {np.mean(history.losses[-20:]):.3f}")
+    context.progress.end(f"loss {np.mean(history.losses[-20:]):.3f}")
     if world.first:
         tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
         with replace_held(folder / WEIGHTS) as file:
@@ -142,17 +142,17 @@ class _Told:
     """Tells of every step: the terminal, TensorBoard and, with the checkpoints, Prefect.
 
     Args:
-        shop: whose progress is told.
+        context: whose progress is told.
         folder: of the student's files.
         publish: told the history now and then.
         writes: whether this process is the one that writes.
     """
 
     def __init__(
-        self, shop: Workshop, folder: Path, publish: Callable[[History], None], writes: bool
+        self, context: RunContext, folder: Path, publish: Callable[[History], None], writes: bool
     ) -> None:
-        self._shop, self._folder, self._publish, self._writes = shop, folder, publish, writes
-        self._every = shop.config.student.training.checkpoint_every
+        self._context, self._folder, self._publish, self._writes = context, folder, publish, writes
+        self._every = context.config.student.training.checkpoint_every
         self._board: TensorBoard | None = None
 
     def __call__(self, step: Step, history: History) -> None:
@@ -162,14 +162,14 @@ class _Told:
             self._board.add(step, history)
             if len(history.steps) % self._every == 0:
                 self._publish(history)
-        self._shop.progress.advance(1, step.frames)
+        self._context.progress.advance(1, step.frames)
 
     def _opened(self, step: int) -> TensorBoard:
         """TensorBoard's files, from this step on; what another training left goes."""
         place = self._folder / "tensorboard"
         if step == 0:
             shutil.rmtree(place, ignore_errors=True)
-        self._shop.progress.done_before(step)
+        self._context.progress.done_before(step)
         return TensorBoard(place, step)
 
     def close(self) -> None:
@@ -178,18 +178,18 @@ class _Told:
             self._board.close()
 
 
-def identity_of(shop: Workshop) -> str:
+def identity_of(context: RunContext) -> str:
     """Digest of all that a student follows from: its configuration, and the run's products."""
-    ledger = Ledger(shop.paths.folder)
+    ledger = Ledger(context.paths.folder)
     made_from = {
         stage: joined({receipt.shard: receipt.product for receipt in ledger.receipts(stage)})
         for stage in ("augment", "rank")
     }
-    basis = student_basis(shop.config, shop.weight_digests().of_checkpoint)
+    basis = student_basis(context.config, context.weight_digests().of_checkpoint)
     return digest({"student": basis, "made_from": made_from})
 
 
-def measure_of(shop: Workshop, device: torch.device) -> Callable[[Student], float]:
+def measure_of(context: RunContext, device: torch.device) -> Callable[[Student], float]:
     """Measures J&F, in percent, on the first videos of the split that the configuration names.
 
     Raises:
@@ -197,6 +197,6 @@ def measure_of(shop: Workshop, device: torch.device) -> Callable[[Student], floa
     """
     from flows.training.validation import Validation
 
-    config = shop.config.student.training
-    reader = shop.reader(config.validate_split)
+    config = context.config.student.training
+    reader = context.reader(config.validate_split)
     return Validation(reader, config.validate_videos, device)

@@ -1,7 +1,7 @@
 """From a model's answer to checked positives and negatives.
 
 The answer is one JSON object, ``{"positives": [{"text", "confidence"}], "negatives": [{"text",
-"kind"}]}``. Fences, talk around it, trailing commas and a truncated end are mended within bounds;
+"kind"}]}``. Fences, talk around it, trailing commas and a truncated end are fixed within bounds;
 anything else of another structure is an error, so that the model is asked again. Texts that are
 well formed but of no use (too long, duplicates, a negative that says what a positive says) are
 left out and counted.
@@ -68,7 +68,7 @@ def clean(text: str) -> str:
 
 
 def parse_answer(answer: str, original: str, positives: int, negatives: int) -> ParsedAnswer:
-    """Parses, mends and checks an answer.
+    """Parses, fixes and checks an answer.
 
     Args:
         answer: what the model wrote.
@@ -184,7 +184,7 @@ def _load(answer: str) -> dict[str, Any]:
         value = next((v for v in map(_decode, _mended(text)) if v is not None), None)
     if value is None:
         raise UnusableAnswerError(
-            f"the answer is not JSON and cannot be mended; expected an object with the lists"
+            f"the answer is not JSON and cannot be fixed; expected an object with the lists"
             f" positives and negatives; it begins {text[:80]!r}"
         )
     return {key.strip(): item for key, item in value.items()}
@@ -235,9 +235,9 @@ def _mended(text: str) -> Iterable[str]:
             cuts.append((length, "".join(reversed(closers))))
             if not closers:
                 break
-    mended = "".join(pieces)
+    fixed = "".join(pieces)
     for end, tail in list(reversed(cuts))[:_REPAIRS]:
-        yield mended[:end] + tail
+        yield fixed[:end] + tail
 
 
 def _items(values: dict[str, Any], name: str) -> list[tuple[str, dict[str, Any]]]:

@@ -86,7 +86,7 @@ def load_prompt(checkpoint: Path) -> Prompt:
     if not path.exists():
         return DEFAULT_PROMPT
     expected = 'an object {"template": "… {expression} …", "version": "…"}'
-    remedy = "mend the file, or remove it to use the project's own prompt"
+    remedy = "fix the file, or remove it to use the project's own prompt"
     try:
         values = json.loads(read_text(path))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:

@@ -193,7 +193,7 @@ class A2DSentences(MaskedReader):
         for number, row in enumerate(rows, start=1):
             if len(row) < 9:
                 raise InputError(
-                    path, f"{len(row)} columns in row {number}", "9 columns", "mend the row"
+                    path, f"{len(row)} columns in row {number}", "9 columns", "fix the row"
                 )
         videos = {row[0].strip() for row in rows if row[8].strip() == SUBSETS[self.split]}
         missed = read_ids(self.checked(self._texts / "a2d_missed_videos.txt"))
@@ -218,7 +218,7 @@ def read_queries(path: Path) -> list[Query]:
             continue
         if not is_number(instance):
             raise InputError(
-                path, f"row {number} is {','.join(row)[:60]!r}", _QUERIES_LAYOUT, "mend the row"
+                path, f"row {number} is {','.join(row)[:60]!r}", _QUERIES_LAYOUT, "fix the row"
             )
         query = Query(row[0].strip(), instance, row[2])
         known = queries.setdefault((query.video, int(instance)), query)

@@ -172,7 +172,7 @@ def palette_masks(
     for object_id in object_ids:
         if not (is_number(object_id) and 1 <= int(object_id) <= 255):
             raise InputError(
-                path, f"object id {object_id[:80]!r}", "a number in 1..255", "mend the expression"
+                path, f"object id {object_id[:80]!r}", "a number in 1..255", "fix the expression"
             )
         numbers.append(int(object_id))
     ids = index_mask(path, size)

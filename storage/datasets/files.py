@@ -13,7 +13,7 @@ from storage.files.images import is_files_fault
 from storage.files.listing import data_names
 from storage.files.text_files import read_text_file
 
-REMEDY = "restore the folder or mend its rights"
+REMEDY = "restore the folder or fix its rights"
 
 
 @contextmanager
@@ -70,7 +70,7 @@ def status(path: Path, expected: str) -> os.stat_result | None:
         if not is_files_fault(error):
             raise
         raise InputError(
-            path, f"not readable ({error.strerror})", expected, "mend its folder or its rights"
+            path, f"not readable ({error.strerror})", expected, "fix its folder or its rights"
         ) from error
 
 

@@ -87,7 +87,7 @@ def _listed(
             index or folder,
             f"frame {twice[0]} is listed twice",
             "each frame once",
-            "mend the index",
+            "fix the index",
         )
     # Names that look equal may be spelled in two ways; macOS writes letters and accents apart.
     same = {composed(name): path for name, path in files.items()}

@@ -66,7 +66,7 @@ class JHMDBSentences(MaskedReader):
         ):
             if len(row) < 2:
                 raise InputError(
-                    self._texts, f"row {number} is {str(row)[:200]}", _LAYOUT, "mend the row"
+                    self._texts, f"row {number} is {str(row)[:200]}", _LAYOUT, "fix the row"
                 )
             self._sentences[row[0].strip()].append(row[1])
         self._unlisted: list[str] = []
@@ -157,7 +157,7 @@ class JHMDBSentences(MaskedReader):
             try:
                 found.update(dict.fromkeys(self._videos_of(action), action))
             except InputError as error:
-                logger.warning("%s; its videos are set aside", error)
+                logger.warning("%s; its videos are skipped", error)
                 self._unlisted.append(action)
         return found
 

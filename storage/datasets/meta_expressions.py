@@ -151,7 +151,7 @@ class IndexedReader(MaskedReader):
         kind = entry.get("kind")
         if kind is not None and not isinstance(kind, str):
             raise InputError(
-                self.index_path, f"kind of {what} is {kind!r}", "text or nothing", "mend it"
+                self.index_path, f"kind of {what} is {kind!r}", "text or nothing", "fix it"
             )
         safe_name(name, self.index_path, f"expression id of video {video_id}")
         return Expression(

@@ -209,9 +209,7 @@ class RefDAVIS(MaskedReader):
                 continue
             match = _LINE.match(line)
             if match is None:
-                raise InputError(
-                    path, f"line {row} is {line[:60]!r}", _LINE_LAYOUT, "mend the line"
-                )
+                raise InputError(path, f"line {row} is {line[:60]!r}", _LINE_LAYOUT, "fix the line")
             video, object_id, text = match.groups()
             video = safe_name(MISSPELT.get(video, video), path, "video id")
             self._sentences[video].setdefault(object_id, {})[number] = text

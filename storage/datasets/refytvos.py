@@ -98,14 +98,14 @@ class RefYouTubeVOS(IndexedReader):
             return ()
         if isinstance(value, bool) or not isinstance(value, str | int):
             raise InputError(
-                self.index_path, f"obj_id of {what} is {value!r}", 'an id such as "1"', "mend it"
+                self.index_path, f"obj_id of {what} is {value!r}", 'an id such as "1"', "fix it"
             )
         object_id = str(value)
         known = self._objects_of(video_id)
         if known is not None and object_id not in known:
             logger.warning(
                 "%s: obj_id %s of %s is not in %s, which has %s; the expression is kept without"
-                " truth; mend the obj_id to have it",
+                " truth; fix the obj_id to have it",
                 self.index_path,
                 object_id,
                 what,

@@ -33,7 +33,7 @@ def checked_sentence(text: object, source: Path, what: str) -> str:
         f"a sentence of 1 to {MAX_WORDS} words and at most {MAX_CHARACTERS} characters; where words"
         " have no spaces between them, every letter counts as one"
     )
-    remedy = "mend the expression, or take it out"
+    remedy = "fix the expression, or take it out"
     if not isinstance(text, str):
         raise InputError(source, f"{what} is {type(text).__name__}, not text", expected, remedy)
     words = sum(any(map(str.isprintable, word)) for word in words_of(text))

@@ -248,13 +248,13 @@ class VISOR(MaskedReader):
     def _frame_names(self, video: str) -> list[str]:
         """Names of the frame files of a video, or, where they cannot be listed, of its annotation.
 
-        So the narrations keep their ids, and each is set aside when its frames are asked for.
+        So the narrations keep their ids, and each is skipped when its frames are asked for.
         """
         folder = self._frames / video.split("_")[0] / video
         try:
             files = names_in(folder, f"the frames of {video}")
         except InputError as error:
-            logger.warning("%s; its narrations are set aside", error)
+            logger.warning("%s; its narrations are skipped", error)
         else:
             frames = (Path(name) for name in files)
             return [path.stem for path in frames if path.suffix.lower() in SUFFIXES]
@@ -305,7 +305,7 @@ def _checked_points(points: object, path: Path, frame: str) -> list[Any]:
         array = np.empty((1, 0))
     if checked and (array.ndim != 2 or array.shape[1] != 2 or not np.isfinite(array).all()):
         raise InputError(
-            path, f"a polygon of {frame} is no list of points", "[[x, y], ...]", "mend it"
+            path, f"a polygon of {frame} is no list of points", "[[x, y], ...]", "fix it"
         )
     return checked
 
@@ -325,7 +325,7 @@ def _narration_rows(path: Path) -> list[dict[str, str]]:
         spans = (values.get("start_frame", ""), values.get("stop_frame", ""))
         if len(values) < len(_COLUMNS) or not all(map(is_number, spans)):
             raise InputError(
-                path, f"row {number} is {str(row)[:200]}", _NARRATIONS_LAYOUT, "mend the row"
+                path, f"row {number} is {str(row)[:200]}", _NARRATIONS_LAYOUT, "fix the row"
             )
         result.append(values)
     return result

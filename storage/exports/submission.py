@@ -2,7 +2,7 @@
 
 ``Annotations/<video>/<expression>/<frame>.png``, 8-bit grey, 0 or 255, every listed frame at its
 original size; MeViS without the top folder. All samples of the split are in it: one without masks
-goes in empty, with a note, as a server turns down what is incomplete.
+goes in empty, with a note, as a server rejects what is incomplete.
 """
 
 from __future__ import annotations

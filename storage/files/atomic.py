@@ -167,7 +167,7 @@ def explain_disk_errors(path: Path) -> Iterator[None]:
         if error.errno in _FORBIDDEN:
             raise NoRoomError(
                 f"{path}: {error.strerror}; expected a folder that can be written to; choose"
-                " another output folder or mend its permissions"
+                " another output folder or fix its permissions"
             ) from error
         raise
 

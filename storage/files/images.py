@@ -41,7 +41,7 @@ _FILES_FAULT = frozenset(
     | {errno.ENAMETOOLONG, errno.EBADMSG, errno.EUCLEAN, errno.EINVAL, errno.ENXIO, errno.EIO}
 )
 """Missing, in each other's place, closed, links in a circle, a long name, a damaged file system,
-places before the file's start, a socket, a bad sector. A network may give ``EIO`` and mend, but a
+places before the file's start, a socket, a bad sector. A network may give ``EIO`` and fix, but a
 disk gives it for good: it costs a video, which can be tried again, and not a shard."""
 
 

@@ -69,7 +69,7 @@ def object_at(value: object, path: Path, what: str, expected: str) -> dict[str, 
     if isinstance(value, dict):
         return value
     raise InputError(
-        path, f"{what} is {_kind(value)}, not an object", expected, "mend or remove this entry"
+        path, f"{what} is {_kind(value)}, not an object", expected, "fix or remove this entry"
     )
 
 
@@ -78,7 +78,7 @@ def list_at(value: object, path: Path, what: str, expected: str) -> list[Any]:
     if isinstance(value, list):
         return value
     raise InputError(
-        path, f"{what} is {_kind(value)}, not a list", expected, "mend or remove this entry"
+        path, f"{what} is {_kind(value)}, not a list", expected, "fix or remove this entry"
     )
 
 

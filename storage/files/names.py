@@ -76,7 +76,7 @@ def check_inside(path: Path, within: Sequence[Path] | None) -> None:
     except RuntimeError as error:
         # Python 3.11 and 3.12 raise this where links go round in a circle.
         raise InputError(
-            path, "links that go round in a circle", "a file", "mend the links"
+            path, "links that go round in a circle", "a file", "fix the links"
         ) from error
     if not any(real.is_relative_to(area.resolve()) for area in within):
         raise InputError(

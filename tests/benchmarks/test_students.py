@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import students
 from benchmarks.students import BOXES, WEAK, Row, key_of, masks_of
-from flows.context import Workshop
+from flows.context import RunContext
 from pipeline.config import RunConfig, load_config
 from pipeline.packed_masks import PackedMasks
 from pipeline.types import PseudoMask, Receipt
@@ -67,7 +67,7 @@ def test_masks_that_were_cut_off_are_not_there(
     asked: list[bool] = []
 
     def masks(_: RunConfig, kind: str) -> Iterator[tuple[str, list[str], list[PseudoMask]]]:
-        reader = Workshop(config).reader()
+        reader = RunContext(config).reader()
         asked.append(cut)
         for number, video_id in enumerate(reader.video_ids()):
             if cut and number:

@@ -55,7 +55,7 @@ class Site:
     def run(
         self,
         *overrides: str,
-        retry_set_aside: bool = False,
+        retry_skipped: bool = False,
         from_stage: str | None = None,
         to_stage: str | None = None,
         forget_missing: bool = False,
@@ -67,7 +67,7 @@ class Site:
             return run_all(
                 config,
                 console,
-                retry_set_aside,
+                retry_skipped,
                 fake_parts(self.weights, self.loaded, **parts),
                 scope_of(config, from_stage, to_stage),
                 forget_missing,

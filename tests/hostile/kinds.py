@@ -32,7 +32,7 @@ from storage.augmentation_file import read_augmentation_file
 from storage.files import json_files
 from storage.predictions import PredictionTree
 from storage.tables import iter_quality, read_augmentations, read_ground
-from tests.hostile.site import BAD, GOOD, Site, label, refused, set_aside
+from tests.hostile.site import BAD, GOOD, Site, label, refused, skipped
 
 CLIMBING = (
     "../escape", "/etc/passwd", "a/../../b", "nul\0l", "n" * 5000, "..", ".hidden", "C:\\windows",
@@ -47,7 +47,7 @@ def climbing_video_ids(site: Site) -> None:
     site.data()
     name = site.pick(*CLIMBING)
     site.change_index(lambda videos: videos.update({name: videos.pop(BAD)}))
-    assert set_aside(site).keys() <= {name} and set_aside(site)
+    assert skipped(site).keys() <= {name} and skipped(site)
     assert list(label(site)) == [name]
 
 
@@ -62,7 +62,7 @@ def climbing_frame_names(site: Site) -> None:
     site.data()
     name = site.pick(*CLIMBING)
     site.change_index(lambda videos: videos[BAD]["frames"].append(name))
-    assert list(set_aside(site)) == [BAD]
+    assert list(skipped(site)) == [BAD]
 
 
 def links_out_of_the_data_set(site: Site) -> None:
@@ -78,9 +78,9 @@ def links_out_of_the_data_set(site: Site) -> None:
         file = sorted(folder.iterdir())[site.random.randrange(5)]
         shutil.move(file, secret / file.name)
         file.symlink_to(site.pick(secret / file.name, Path("/dev/zero"), Path("/proc/self/mem")))
-    assert list(set_aside(site, "inside")) == [BAD]
+    assert list(skipped(site, "inside")) == [BAD]
     # A link to a file is followed by default; to a device, which has no end, it never is.
-    assert list(set_aside(site)) == ([] if whole or site.number % 3 == 0 else [BAD])
+    assert list(skipped(site)) == ([] if whole or site.number % 3 == 0 else [BAD])
 
 
 def links_in_a_circle(site: Site) -> None:
@@ -89,7 +89,7 @@ def links_in_a_circle(site: Site) -> None:
     file = sorted(folder.iterdir())[site.random.randrange(5)]
     file.unlink()
     file.symlink_to(file)
-    assert set_aside(site).keys() <= {BAD}
+    assert skipped(site).keys() <= {BAD}
 
 
 def huge_images(site: Site) -> None:
@@ -103,7 +103,7 @@ def huge_images(site: Site) -> None:
     else:
         folder = root / "train" / "Annotations" / BAD
         sorted(folder.iterdir())[site.random.randrange(5)].write_bytes(png)
-    assert list(set_aside(site)) == [BAD]
+    assert list(skipped(site)) == [BAD]
 
 
 def broken_images(site: Site) -> None:
@@ -140,7 +140,7 @@ def files_where_folders_should_be(site: Site) -> None:
     else:
         path.unlink()
         path.mkdir()
-    assert list(set_aside(site)) == [BAD]
+    assert list(skipped(site)) == [BAD]
 
 
 class Payload:
@@ -253,7 +253,7 @@ def json_bombs(site: Site) -> None:
         text[: len(text) // 2], text + text, "null",
     )  # fmt: skip
     site.index.write_text(site.pick(*bombs))
-    assert list(set_aside(site)) == [""]
+    assert list(skipped(site)) == [""]
 
 
 def huge_texts(site: Site) -> None:
@@ -265,7 +265,7 @@ def huge_texts(site: Site) -> None:
         before = json_files.MAX_TEXT_BYTES
         json_files.MAX_TEXT_BYTES = 100
         try:
-            assert list(set_aside(site)) == [""]
+            assert list(skipped(site)) == [""]
         finally:
             json_files.MAX_TEXT_BYTES = before
         return
@@ -288,7 +288,7 @@ def values_of_the_wrong_kind(site: Site) -> None:
         holder[key] = site.random.choice([x for x in WRONG if x not in ("text", None, {})])
 
     site.change_index(change)
-    found = set_aside(site)
+    found = skipped(site)
     assert found.keys() <= {BAD}
     # An object id may be any number: what no mask knows has no truth.
     assert found or site.number % 7 == 6
@@ -303,7 +303,7 @@ def wrong_encodings(site: Site) -> None:
         site.index.write_bytes(b"\xff\xfe\x00" * site.number + text.encode("utf-8"))
     # A byte order mark says what the encoding is.
     known = codec in ("utf-8-sig", "utf-16") and site.number < 5
-    assert list(set_aside(site)) == ([] if known else [""])
+    assert list(skipped(site)) == ([] if known else [""])
 
 
 def broken_augmentation_files(site: Site) -> None:
@@ -392,16 +392,16 @@ def broken_stores(site: Site) -> None:
 def broken_receipts(site: Site) -> None:
     site.data()
     label(site)
-    shop = site.shop()
+    context = site.context()
     path = site.out / "refytvos-train" / "ledger" / "segment" / "00000.json"
     values = json.loads(path.read_text())
     texts = ["", "{", "[]", "\ud800", "[" * 100_000, '{"stage": 1}']
     if site.number < len(texts):
         path.write_bytes(texts[site.number].encode("utf-8", "surrogatepass"))
     else:
-        key = site.pick("videos", "counts", "set_aside", "fingerprint", "error")
+        key = site.pick("videos", "counts", "skipped", "fingerprint", "error")
         path.write_text(json.dumps({**values, key: site.random.choice((3, True, [3], {"a": []}))}))
-    plan = shop.make_plan()
+    plan = context.make_plan()
     assert [job.shard.name for job in plan.pending("segment")] == ["00000"]
     assert not plan.pending("ground")
 

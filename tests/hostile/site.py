@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from flows.context import Workshop
+from flows.context import RunContext
 from flows.labelling.jobs import do_job
 from flows.planning.stages import SHARD_STAGES
 from pipeline.config import Links, load_config
@@ -81,10 +81,10 @@ class Site:
         """One of the values, another for each case as long as there are some."""
         return values[self.number % len(values)]
 
-    def shop(self, *overrides: str) -> Workshop:
+    def context(self, *overrides: str) -> RunContext:
         words = ["dataset.name=refytvos", f'dataset.root="{self.input / "data"}"']
         words += [f'out="{self.out}"', "student.enabled=false", "report.width=64", *overrides]
-        return Workshop(load_config(None, words), fake_parts(self.folder / "weights"))
+        return RunContext(load_config(None, words), fake_parts(self.folder / "weights"))
 
 
 def refused(call: Callable[[], object]) -> str:
@@ -98,7 +98,7 @@ def refused(call: Callable[[], object]) -> str:
     raise AssertionError(f"taken for good: {result!r}"[:500])
 
 
-def set_aside(site: Site, links: Links = "follow") -> dict[str, str]:
+def skipped(site: Site, links: Links = "follow") -> dict[str, str]:
     """Reads all that the readers give; what is wrong is found video by video, and the good video
     is as it was.
 
@@ -133,14 +133,14 @@ def set_aside(site: Site, links: Links = "follow") -> dict[str, str]:
 
 
 def label(site: Site, *last: str) -> dict[str, str]:
-    """All stages on the data set with stand-ins for the models; video -> why it was set aside."""
+    """All stages on the data set with stand-ins for the models; video -> why it was skipped."""
     site.seal()
-    shop = site.shop()
-    shop.plan = shop.make_plan()
+    context = site.context()
+    context.plan = context.make_plan()
     reasons: dict[str, str] = {}
-    for shard in shop.plan.shards:
+    for shard in context.plan.shards:
         for stage in SHARD_STAGES:
-            reasons.update(do_job(shop.plan.job(stage, shard.name), shop).set_aside)
+            reasons.update(do_job(context.plan.job(stage, shard.name), context).skipped)
     for stage in last:
-        do_job(replace(shop.the_plan.job(stage, "all"), fingerprint="x"), shop)
+        do_job(replace(context.the_plan.job(stage, "all"), fingerprint="x"), context)
     return reasons

@@ -1,4 +1,4 @@
-"""Two hundred broken inputs: each ends in a clear message or a video set aside; never in an error
+"""Two hundred broken inputs: each ends in a clear message or a video skipped; never in an error
 of another class, a hang, a wrong result, or a file outside the output.
 """
 

@@ -1,4 +1,4 @@
-"""Temporal segment ranking as a filter (WSRVOS): the order, what breaks it, what mends it."""
+"""Temporal segment ranking as a filter (WSRVOS): the order, what breaks it, what fixes it."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ class Clips:
             raise PseudoLabelError(
                 "no frame has supervision of any weight, so there is nothing to train on; expected"
                 " frames that are present or absent; of pseudo-masks the report says why they were"
-                " turned down; of a data set's own annotation, take another student.supervision"
+                " rejected; of a data set's own annotation, take another student.supervision"
             )
         self._draws = [
             (row, start)

@@ -9,7 +9,7 @@ import pytest
 from flows.commands import main
 from flows.commands.doctor import PUBLISHED, examine
 from flows.commands.options import resolve_run
-from flows.context import Workshop
+from flows.context import RunContext
 from flows.planning.run_config import write_run_config
 from pipeline.config import load_config
 from pipeline.errors import ConfigError, PseudoLabelError
@@ -179,9 +179,9 @@ def test_the_split_that_is_predicted_is_fixed_with_the_plan(tmp_path: Path) -> N
     config = site.config("student.enabled=true")
 
     def planned() -> tuple[str | None, str]:
-        shop = Workshop(config, fake_parts(site.weights))
-        plan = shop.make_plan(remember=False)
-        return shop.config.dataset.predict_split, plan.job("student", "all").fingerprint
+        context = RunContext(config, fake_parts(site.weights))
+        plan = context.make_plan(remember=False)
+        return context.config.dataset.predict_split, plan.job("student", "all").fingerprint
 
     before = planned()
     write_dataset(site.data, 1, "valid")

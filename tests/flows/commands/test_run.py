@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flows.context import Workshop
+from flows.context import RunContext
 from flows.exchange.export import write_augmentations_of
 from flows.labelling.executor import RunFailedError
 from flows.planning import commit
@@ -108,7 +108,7 @@ print([name for name in ("torch", "transformers", "prefect") if name in sys.modu
     assert shown.strip().endswith("[]")
 
 
-def test_a_broken_frame_sets_its_video_aside(site: Site) -> None:
+def test_a_broken_frame_skips_its_video(site: Site) -> None:
     frame = site.data / "train" / "JPEGImages" / "clip01" / "00010.jpg"
     whole = frame.read_bytes()
     frame.write_bytes(whole[:200])
@@ -117,7 +117,7 @@ def test_a_broken_frame_sets_its_video_aside(site: Site) -> None:
     assert store.videos() == ["clip00", "clip02", "clip03"]
     receipt = Ledger(site.folder).receipt("augment", "00000")
     assert receipt is not None
-    assert "00010.jpg" in receipt.set_aside["clip01"]
+    assert "00010.jpg" in receipt.skipped["clip01"]
     assert "clip01" in site.shown
     assert "00010.jpg" in (site.folder / "report" / "index.html").read_text()
     assert not site.run().pending()
@@ -298,7 +298,7 @@ def test_boxes_of_the_data_set_take_the_grounders_place(site: Site) -> None:
 def test_a_runs_texts_go_out_as_a_file_and_come_in_again(site: Site) -> None:
     site.run()
     file = site.out / "texts.json"
-    assert write_augmentations_of(Workshop(site.config()), file) == 8
+    assert write_augmentations_of(RunContext(site.config()), file) == 8
     site.run("augment.source=file", f'augment.file="{file}"')
     before = read_augmentations(site.folder / "augment" / "00000.parquet")
     assert before["clip00"][0].provenance.model == "file"
@@ -417,7 +417,7 @@ from pipeline.config import load_config
 config = load_config(Path({str(site.folder / "config.toml")!r}), sys.argv[1:])
 from functools import partial
 parts = fake_parts(Path({str(site.weights)!r}))
-flows.context.Workshop = partial(flows.context.Workshop, parts=parts)
+flows.context.RunContext = partial(flows.context.RunContext, parts=parts)
 explain(config, Console(width=200), scope_of(config, None, None), False)
 print([name for name in ("torch", "transformers", "prefect") if name in sys.modules])
 """

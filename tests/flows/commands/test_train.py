@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 from benchmarks.students import FirstVideos
 from flows.commands import train as train_module
 from flows.commands.train import train_run
-from flows.context import Workshop
+from flows.context import RunContext
 from flows.labelling.jobs import do_job
 from flows.orchestration import ray_training
 from flows.planning.fingerprints import ground_basis
@@ -92,8 +92,8 @@ def config_of(site: Path, *overrides: str) -> RunConfig:
 def unobserved(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trains without a Prefect server; the slow tests have one."""
 
-    def train(shop: Workshop, folder: Path, console: Console) -> None:
-        train_student(shop, folder)
+    def train(context: RunContext, folder: Path, console: Console) -> None:
+        train_student(context, folder)
 
     monkeypatch.setattr(train_module, "_train_observed", train)
 
@@ -143,7 +143,7 @@ def test_a_student_is_trained_into_a_folder_of_its_own(site: Path) -> None:
 @pytest.mark.usefixtures("unobserved")
 def test_what_was_cut_off_goes_on_to_the_same_weights(site: Path) -> None:
     train_run(config_of(site), "straight", QUIET)
-    shop = Workshop(config_of(site))
+    context = RunContext(config_of(site))
     folder = site / "shapes-train" / "students" / "cut"
 
     class CutOffError(Exception): ...
@@ -152,10 +152,10 @@ def test_what_was_cut_off_goes_on_to_the_same_weights(site: Path) -> None:
         raise CutOffError
 
     with pytest.raises(CutOffError):
-        train_student(shop, folder, publish=stop)
+        train_student(context, folder, publish=stop)
     assert (folder / "checkpoint.pt").exists() and not (folder / "model.safetensors").exists()
     told = Told()
-    train_student(Workshop(config_of(site), progress=told), folder)
+    train_student(RunContext(config_of(site), progress=told), folder)
     assert told.advanced[:2] == [2, 1], "two steps were done before"
     straight, again = weights(site, "straight"), weights(site, "cut")
     assert all(torch.equal(value, again[name]) for name, value in straight.items())
@@ -180,14 +180,14 @@ def test_text_alone_needs_sentences_and_no_mask(
     )
     with pytest.raises(ConfigError, match=r"shapes-train: no sentences; .*--to-stage augment"):
         train_run(config, None, QUIET)
-    for shard in Workshop(config).make_plan(remember=False).shards:
-        do_job(Job("augment", shard, "test"), Workshop(config))
+    for shard in RunContext(config).make_plan(remember=False).shards:
+        do_job(Job("augment", shard, "test"), RunContext(config))
     assert train_run(config, None, QUIET).is_dir()
     assert not caplog.messages
     lost = sorted((site / "data" / "train" / "JPEGImages" / "train00001").iterdir())[3]
     lost.unlink()
     known = open_dataset("shapes", site / "data", "train").expressions("train00000")
-    assert clips_of(Workshop(config)).samples == len(known)
+    assert clips_of(RunContext(config)).samples == len(known)
     assert lost.name in caplog.text, "the video that is left out is named"
 
 
@@ -261,20 +261,20 @@ def test_masks_that_the_run_has_not_finished_teach_nothing(site: Path) -> None:
     config, told = config_of(site), Told()
     ledger = Ledger(config.run_folder)
     ledger.commit(Receipt("rank", "00000", "f", ("train00000",)))
-    store = masks_to_train_on(Workshop(config, progress=told))
+    store = masks_to_train_on(RunContext(config, progress=told))
     assert store.videos() == ["train00000"] and {v for v, _ in store.samples()} == {"train00000"}
     assert "train00001" not in store and "train00001" not in pickle.loads(pickle.dumps(store))
     [said] = told.said
     assert "1 of 2 videos are left out" in said and "`pseudolabels run`" in said
     named = config_of(site, f"student.masks={str(store.path)!r}")
-    assert len(masks_to_train_on(Workshop(named, progress=told)).videos()) == 2
+    assert len(masks_to_train_on(RunContext(named, progress=told)).videos()) == 2
     assert len(told.said) == 1, "a store that is named is taken as it is"
     with RunLock(config.run_folder):
-        masks_to_train_on(Workshop(config, progress=told))
+        masks_to_train_on(RunContext(config, progress=told))
     assert f"a run writes here (process {os.getpid()}" in told.said[-1]
     ledger.withdraw("rank", "00000")
     with pytest.raises(ConfigError, match=r"no masks; .*pseudolabels run"):
-        masks_to_train_on(Workshop(config))
+        masks_to_train_on(RunContext(config))
 
 
 def test_a_training_on_ray_says_what_is_left_out(
@@ -368,7 +368,7 @@ def masks_in(folder: Path) -> dict[str, Any]:
 def test_predictions_are_in_the_layout_of_a_submission(trained: RunConfig, tmp_path: Path) -> None:
     counts = predict(trained, "s", tmp_path / "out", How("valid", frames=3), QUIET)
     reader = open_dataset("shapes", trained.out / "data", "valid")
-    assert counts == {"predicted": 2, "there before": 0, "set aside": 0}
+    assert counts == {"predicted": 2, "there before": 0, "skipped": 0}
     expected = {
         f"Annotations/{video}/{item.key.expression}/{frame}.png"
         for video in reader.video_ids()
@@ -403,7 +403,7 @@ def test_windows_and_online_prediction_of_a_frame_wise_student_agree(
     assert any(mask.any() for mask in one.values())
 
 
-def test_what_is_there_is_left_and_a_broken_video_set_aside(
+def test_what_is_there_is_left_and_a_broken_video_skipped(
     trained: RunConfig, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -417,11 +417,11 @@ def test_what_is_there_is_left_and_a_broken_video_set_aside(
     whole = broken.read_bytes()
     broken.write_bytes(whole[:200])
     counts = predict(trained, "s", out, How("valid"), QUIET)
-    assert counts == {"predicted": 0, "there before": 1, "set aside": 1}
+    assert counts == {"predicted": 0, "there before": 1, "skipped": 1}
     assert not second.exists(), "a video is there whole or not at all"
     broken.write_bytes(whole)
     counts = predict(trained, "s", out, How("valid"), QUIET)
-    assert counts == {"predicted": 1, "there before": 1, "set aside": 0}
+    assert counts == {"predicted": 1, "there before": 1, "skipped": 0}
     assert kept.read_bytes() == b"left alone" and second.is_dir()
 
 
@@ -457,12 +457,12 @@ def test_a_store_that_was_cut_off_goes_on(trained: RunConfig, tmp_path: Path) ->
     store.remove_video(second)
     kept = (labels / first / "zarr.json").stat().st_ino
     counts = predict(trained, "s", labels, How("train"), QUIET)
-    assert counts == {"predicted": 1, "there before": 1, "set aside": 0}
+    assert counts == {"predicted": 1, "there before": 1, "skipped": 0}
     assert (labels / first / "zarr.json").stat().st_ino == kept and files_in(labels) == whole
     for name in (first, second):
         shutil.rmtree(trained.out / "data" / "train" / "JPEGImages" / name)
     counts = predict(trained, "s", labels, How("train"), QUIET)
-    assert counts == {"predicted": 0, "there before": 2, "set aside": 0}
+    assert counts == {"predicted": 0, "there before": 2, "skipped": 0}
     with pytest.raises(PseudoLabelError, match="all 2 videos"):
         predict(trained, "s", tmp_path / "other.zarr", How("train"), QUIET)
 
@@ -496,7 +496,7 @@ def test_a_students_own_labels_train_the_next_one(
     """Two steps, as SimRVOS compares itself to: train, label, train again."""
     labels = tmp_path / "labels.zarr"
     counts = predict(trained, "s", labels, How("train"), QUIET)
-    assert counts == {"predicted": 2, "there before": 0, "set aside": 0}
+    assert counts == {"predicted": 2, "there before": 0, "skipped": 0}
     store = MaskStore(labels)
     assert list(store.samples()) == list(
         MaskStore(trained.run_folder / "pseudomasks.zarr").samples()
@@ -569,7 +569,7 @@ def one_thread() -> Iterator[None]:
 def test_two_processes_of_torchrun_train_as_one(site: Path, tmp_path: Path) -> None:
     """The same global batch, the same loss curve."""
     config = config_of(site)
-    train_student(Workshop(config), site / "shapes-train" / "students" / "one")
+    train_student(RunContext(config), site / "shapes-train" / "students" / "one")
     words = [
         f"out={str(site)!r}",
         f"dataset.root={str(site / 'data')!r}",

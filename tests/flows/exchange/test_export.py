@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from flows.commands import evaluate_run
-from flows.context import Workshop
+from flows.context import RunContext
 from flows.planning.run_paths import RunPaths
 from pipeline.config import load_config
 from pipeline.packed_masks import PackedMasks
@@ -372,7 +372,7 @@ def test_predictions_go_out_only_of_a_student_that_has_ended(cli, tmp_path: Path
 
     assert "no masks; expected a mask store (--from student)" in exported("student")[1]
     store_truth(open_dataset("shapes", tmp_path / "data", "valid"), paths.predictions, weight=1.0)
-    asked = Workshop(config).make_plan(remember=False).job("student", "all")
+    asked = RunContext(config).make_plan(remember=False).job("student", "all")
     for source in sources:
         code, shown = exported(source)
         assert (code, out.exists()) == (1, False)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flows.context import Workshop
+from flows.context import RunContext
 from flows.labelling.jobs import do_job
 from flows.planning.stages import SHARD_STAGES
 from pipeline.config import load_config
@@ -17,7 +17,7 @@ from tests.fakes.dataset import write_dataset
 from tests.fakes.stages import FakeGrounder, FakeSegmenter, fake_fuse, fake_parts, fake_rank
 
 
-def test_a_video_that_does_not_fit_into_memory_is_set_aside(tmp_path: Path) -> None:
+def test_a_video_that_does_not_fit_into_memory_is_skipped(tmp_path: Path) -> None:
     class Small(FakeSegmenter):
         videos = 0
 
@@ -31,11 +31,11 @@ def test_a_video_that_does_not_fit_into_memory_is_set_aside(tmp_path: Path) -> N
     data, small = write_dataset(tmp_path / "data", 2), Small()
     words = ["dataset.name=refytvos", f'dataset.root="{data}"', f'out="{tmp_path / "runs"}"']
     parts = fake_parts(tmp_path / "weights", segmenter=lambda config, device: small)
-    shop = Workshop(load_config(None, [*words, "student.enabled=false"]), parts)
-    plan = shop.make_plan()
-    receipts = [do_job(plan.job(stage, "00000"), shop) for stage in SHARD_STAGES]
-    assert "take less" in receipts[2].set_aside["clip00"]
-    assert MaskStore(shop.paths.masks).videos() == ["clip01"]
+    context = RunContext(load_config(None, [*words, "student.enabled=false"]), parts)
+    plan = context.make_plan()
+    receipts = [do_job(plan.job(stage, "00000"), context) for stage in SHARD_STAGES]
+    assert "take less" in receipts[2].skipped["clip00"]
+    assert MaskStore(context.paths.masks).videos() == ["clip01"]
 
 
 def test_between_key_frames_boxes_are_filled_in_and_marked(tmp_path: Path) -> None:
@@ -53,13 +53,13 @@ def test_between_key_frames_boxes_are_filled_in_and_marked(tmp_path: Path) -> No
         words = ["dataset.name=refytvos", f'dataset.root="{data}"', "student.enabled=false"]
         words += [f'out="{tmp_path / str(every)}"', f"ground.every={every}"]
         parts = fake_parts(tmp_path / "weights", grounder=lambda config, device: Counting())
-        shop = Workshop(load_config(None, words), parts)
-        plan = shop.make_plan()
-        receipts = [do_job(plan.job(stage, "00000"), shop) for stage in SHARD_STAGES]
-        assert not any(receipt.set_aside for receipt in receipts)
-        path = shop.paths.part("ground", "00000")
+        context = RunContext(load_config(None, words), parts)
+        plan = context.make_plan()
+        receipts = [do_job(plan.job(stage, "00000"), context) for stage in SHARD_STAGES]
+        assert not any(receipt.skipped for receipt in receipts)
+        path = context.paths.part("ground", "00000")
         found[every] = read_ground(path, "clip00")[1], ground_key_frames(path, "clip00")
-        assert MaskStore(shop.paths.masks).videos() == ["clip00"]
+        assert MaskStore(context.paths.masks).videos() == ["clip00"]
     assert seen == [5, 3]
     assert found[1][1] == (0, 1, 2, 3, 4)
     assert found[2][1] == (0, 2, 4)
@@ -96,15 +96,15 @@ def test_no_more_than_two_sentences_of_a_video_are_in_memory(tmp_path: Path, beh
     index.write_text(json.dumps(meta))
     words = ["dataset.name=refytvos", f'dataset.root="{data}"', f'out="{tmp_path / "runs"}"']
     words += ["student.enabled=false", f"runner.writes_behind={behind}"]
-    shop = Workshop(
+    context = RunContext(
         load_config(None, words), fake_parts(tmp_path / "weights", fuse=fuse, rank=rank)
     )
-    plan = shop.make_plan()
+    plan = context.make_plan()
     for stage in SHARD_STAGES:
-        assert not do_job(plan.job(stage, "00000"), shop).set_aside
+        assert not do_job(plan.job(stage, "00000"), context).skipped
     assert {stage: len(counts) for stage, counts in held.items()} == {"fuse": 9, "rank": 9}
     assert max(held["fuse"] + held["rank"]) <= 2
-    store = MaskStore(shop.paths.masks)
+    store = MaskStore(context.paths.masks)
     assert store.expressions("clip00") == tuple(said)
     assert store.read("clip00", "8")[0].any()
 
@@ -114,15 +114,15 @@ def test_masks_of_other_frames_than_the_index_names_are_not_ranked(tmp_path: Pat
     data = write_dataset(tmp_path / "data", 1)
     words = ["dataset.name=refytvos", f'dataset.root="{data}"', f'out="{tmp_path / "runs"}"']
     config = load_config(None, [*words, "student.enabled=false"])
-    shop = Workshop(config, fake_parts(tmp_path / "weights"))
-    plan = shop.make_plan()
+    context = RunContext(config, fake_parts(tmp_path / "weights"))
+    plan = context.make_plan()
     for stage in SHARD_STAGES[:-1]:
-        do_job(plan.job(stage, "00000"), shop)
+        do_job(plan.job(stage, "00000"), context)
     index = data / "meta_expressions" / "train" / "meta_expressions.json"
     meta = json.loads(index.read_text())
     meta["videos"]["clip00"]["frames"].pop(1)
     index.write_text(json.dumps(meta))
-    later = Workshop(config, fake_parts(tmp_path / "weights"))
+    later = RunContext(config, fake_parts(tmp_path / "weights"))
     with pytest.raises(StoreError, match=r"fuse/00000.zarr: its frames changed.*same command"):
         do_job(plan.job("rank", "00000"), later)
-    assert not MaskStore(shop.paths.masks).videos()
+    assert not MaskStore(context.paths.masks).videos()

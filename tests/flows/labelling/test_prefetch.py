@@ -183,7 +183,7 @@ def test_a_failed_write_is_told_with_its_key(behind: int) -> None:
     told: list[tuple[str, str]] = []
 
     def fail() -> None:
-        raise InputError(Path("b"), "a bad name", "a name", "mend it")
+        raise InputError(Path("b"), "a bad name", "a name", "fix it")
 
     def ended(key: str, error: Exception | None) -> None:
         told.append((key, "" if error is None else str(error)))

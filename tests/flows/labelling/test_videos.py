@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flows.context import Workshop
+from flows.context import RunContext
 from flows.labelling.jobs import do_job
 from flows.planning.stages import SHARD_STAGES
 from pipeline.config import load_config
@@ -34,14 +34,14 @@ class Failing(FakeSegmenter):
         return super().embed(images)
 
 
-def label(folder: Path, videos: int = 3, **parts: Any) -> tuple[Workshop, list[Receipt]]:
+def label(folder: Path, videos: int = 3, **parts: Any) -> tuple[RunContext, list[Receipt]]:
     (folder / "weights").write_bytes(b"w")
     data = write_dataset(folder / "data", videos)
     words = ["dataset.name=refytvos", f'dataset.root="{data}"', f'out="{folder / "runs"}"']
     words += ["student.enabled=false", "segment.batch_frames=3", "runner.decode_workers=0"]
-    shop = Workshop(load_config(None, words), fake_parts(folder / "weights", **parts))
-    plan = shop.make_plan()
-    return shop, [do_job(plan.job(stage, "00000"), shop) for stage in SHARD_STAGES]
+    context = RunContext(load_config(None, words), fake_parts(folder / "weights", **parts))
+    plan = context.make_plan()
+    return context, [do_job(plan.job(stage, "00000"), context) for stage in SHARD_STAGES]
 
 
 @pytest.mark.parametrize("error", [ValueError("a size of 0"), RuntimeError("shape"), KeyError(3)])
@@ -49,13 +49,13 @@ def test_an_error_that_one_video_brings_about_costs_that_video(
     tmp_path: Path, error: Exception
 ) -> None:
     segmenter = Failing(error, 1)
-    shop, receipts = label(tmp_path, segmenter=lambda config, device: segmenter)
-    assert dict(receipts[2].set_aside) == {"clip01": f"{type(error).__name__}: {error}"}
+    context, receipts = label(tmp_path, segmenter=lambda config, device: segmenter)
+    assert dict(receipts[2].skipped) == {"clip01": f"{type(error).__name__}: {error}"}
     assert receipts[2].counts["videos"] == 2
-    assert MaskStore(shop.paths.masks).videos() == ["clip00", "clip02"]
+    assert MaskStore(context.paths.masks).videos() == ["clip00", "clip02"]
     # What it had begun is taken out again.
-    assert not (shop.paths.part("segment", "00000") / "clip01").exists()
-    assert len(StoredCandidates(shop.paths.part("segment", "00000"), "clip02")) == 5
+    assert not (context.paths.part("segment", "00000") / "clip01").exists()
+    assert len(StoredCandidates(context.paths.part("segment", "00000"), "clip02")) == 5
 
 
 @pytest.mark.parametrize("stage", ["fuse", "rank"])
@@ -67,9 +67,9 @@ def test_in_every_stage(tmp_path: Path, stage: str) -> None:
             raise ZeroDivisionError("division by zero")
         return real(item, *arguments)
 
-    shop, receipts = label(tmp_path, 2, **{stage: wrong})
-    assert "division" in receipts[SHARD_STAGES.index(stage)].set_aside["clip00"]
-    assert MaskStore(shop.paths.masks).videos() == ["clip01"]
+    context, receipts = label(tmp_path, 2, **{stage: wrong})
+    assert "division" in receipts[SHARD_STAGES.index(stage)].skipped["clip00"]
+    assert MaskStore(context.paths.masks).videos() == ["clip01"]
 
 
 @pytest.mark.parametrize(
@@ -116,6 +116,6 @@ def test_a_video_that_cannot_be_looked_up_costs_itself_alone(
         return real(self, video_id)
 
     monkeypatch.setattr(RefYouTubeVOS, "video", video)
-    shop, receipts = label(tmp_path)
-    assert dict(receipts[0].set_aside) == {"clip01": "IndexError: a bad index"}
-    assert MaskStore(shop.paths.masks).videos() == ["clip00", "clip02"]
+    context, receipts = label(tmp_path)
+    assert dict(receipts[0].skipped) == {"clip01": "IndexError: a bad index"}
+    assert MaskStore(context.paths.masks).videos() == ["clip00", "clip02"]

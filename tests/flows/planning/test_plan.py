@@ -26,7 +26,7 @@ class Reader:
 
     def expressions(self, video: str) -> list[Expression]:
         if not self.texts[video]:
-            raise InputError("f.json", "an empty sentence", "a sentence", "mend it")
+            raise InputError("f.json", "an empty sentence", "a sentence", "fix it")
         return [Expression(SampleKey("fake", "train", video, "0"), self.texts[video])]
 
 
@@ -281,7 +281,7 @@ def test_a_video_that_is_back_goes_through_the_later_stages(tmp_path: Path) -> N
     again = plan(tmp_path, book=book, retry=True)
     assert [job.shard.name for job in again.pending("augment")] == ["00000"]
     assert [job.shard.name for job in again.pending("ground")] == ["00000"]
-    # The video is no longer set aside, and ground has not seen it.
+    # The video is no longer skipped, and ground has not seen it.
     commit(book, made, "augment", tmp_path)
     assert [job.shard.name for job in plan(tmp_path, book=book).pending("ground")] == ["00000"]
 

@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 
-from flows.context import Workshop
+from flows.context import RunContext
 from flows.report.charts import BINS, Histogram, histogram_bars, shares
 from flows.report.draw import jpeg_url, overlay, predicted_frame
 from flows.report.gather import read_quality
@@ -74,9 +74,9 @@ def test_the_page_is_whole_safe_and_needs_nothing_else(hostile: Site) -> None:
     assert page.count("<script>") == 1
     assert '<html lang="en">' in page
     assert not re.search(r"<img(?![^>]* alt=)", page)
-    shop = Workshop(hostile.config(), fake_parts(hostile.weights))
-    shop.plan = shop.make_plan()
-    markdown = markdown_page(shop)
+    context = RunContext(hostile.config(), fake_parts(hostile.weights))
+    context.plan = context.make_plan()
+    markdown = markdown_page(context)
     assert r"\<script\>" in markdown
     assert "data:image/jpeg" in markdown
 
@@ -93,11 +93,11 @@ def test_an_empty_run_still_has_a_page(site: Site) -> None:
 
 def test_figures_are_of_what_rank_has_finished(site: Site) -> None:
     site.run()
-    shop = Workshop(site.config(), fake_parts(site.weights))
-    whole = read_quality(shop, [("clip00", "0")])
+    context = RunContext(site.config(), fake_parts(site.weights))
+    whole = read_quality(context, [("clip00", "0")])
     assert whole.frames == 4 * 2 * 5
     assert list(whole.weights) == [("clip00", "0")]
     # The merged table is as old as the last run that came to its end.
-    shop.paths.quality.unlink()
+    context.paths.quality.unlink()
     (site.folder / "ledger" / "rank" / "00001.json").unlink()
-    assert read_quality(shop, []).frames == whole.frames / 2
+    assert read_quality(context, []).frames == whole.frames / 2

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from flows.context import Workshop
+from flows.context import RunContext
 from pipeline.config import load_config
 from pipeline.errors import InputError
 from tests.storage.datasets import trees
 
 
-def shop_of(name: str, root: Path, split: str = "train") -> Workshop:
+def shop_of(name: str, root: Path, split: str = "train") -> RunContext:
     words = [f"dataset.name={name}", f"dataset.root={str(root)!r}", f"dataset.split={split}"]
-    return Workshop(load_config(None, words))
+    return RunContext(load_config(None, words))
 
 
 def test_the_valid_split_is_predicted_where_there_is_one(tmp_path: Path) -> None:

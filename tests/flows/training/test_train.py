@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from flows.context import Workshop
+from flows.context import RunContext
 from flows.labelling.jobs import do_job
 from flows.planning.fingerprints import ground_basis, prediction_basis, student_basis
 from flows.training.build import build_student, supervision_of
@@ -223,15 +223,15 @@ def test_the_stage_trains_by_its_configuration_and_predicts(
             *("student.steps=2", "student.clips_a_step=2", "student.short_side=64"),
         ],
     )
-    shop = Workshop(config)
-    shutil.copytree(data[1], shop.paths.masks)
-    counts = train_and_predict(shop, "valid")
-    samples = len(list(MaskStore(shop.paths.masks).samples()))
+    context = RunContext(config)
+    shutil.copytree(data[1], context.paths.masks)
+    counts = train_and_predict(context, "valid")
+    samples = len(list(MaskStore(context.paths.masks).samples()))
     assert counts["steps"] == 2 and counts["samples"] == samples
     assert counts["videos predicted"] == 1
-    weights = load_file(shop.paths.student / "model.safetensors")
+    weights = load_file(context.paths.student / "model.safetensors")
     assert any(name.startswith("network.contrastive.") for name in weights)
-    predictions = MaskStore(shop.paths.predictions)
+    predictions = MaskStore(context.paths.predictions)
     reader = open_dataset("shapes", data[0], "valid")
     assert predictions.videos() == list(reader.video_ids())
 
@@ -245,42 +245,42 @@ def test_the_stage_keeps_nothing_that_another_student_predicted(
         f"dataset.root={str(tmp_path / 'data')!r}",
         *("device=cpu", "student.steps=1", "student.clips_a_step=1", "student.short_side=32"),
     )
-    shop = Workshop(load_config(None, words))
-    shutil.copytree(data[1], shop.paths.masks)
-    train_and_predict(shop, "valid")
-    assert train_and_predict(shop, "train")["videos predicted"] == 2
-    predictions = MaskStore(shop.paths.predictions)
+    context = RunContext(load_config(None, words))
+    shutil.copytree(data[1], context.paths.masks)
+    train_and_predict(context, "valid")
+    assert train_and_predict(context, "train")["videos predicted"] == 2
+    predictions = MaskStore(context.paths.predictions)
     assert predictions.videos() == ["train00000", "train00001"], "those of valid are gone"
     second = load_config(None, [*words, f"student.masks={str(predictions.path)!r}"])
     before = student_basis(second, lambda name: name)
-    train_and_predict(Workshop(load_config(None, words)), "train")
+    train_and_predict(RunContext(load_config(None, words)), "train")
     assert student_basis(second, lambda name: name) == before, "the same weights again"
-    train_and_predict(Workshop(load_config(None, [*words, "student.steps=2"])), "train")
+    train_and_predict(RunContext(load_config(None, [*words, "student.steps=2"])), "train")
     assert student_basis(second, lambda name: name) != before, "of another first student"
     next((tmp_path / "data/train/JPEGImages/train00001").iterdir()).unlink()
     source = f"student.masks={str(tmp_path / 'one.zarr')!r}"
-    shutil.copytree(shop.paths.masks / "train00000", tmp_path / "one.zarr" / "train00000")
-    counts = train_and_predict(Workshop(load_config(None, [*words, source])), "train")
-    assert counts["videos predicted"] == counts["videos set aside"] == 1
-    assert predictions.videos() == ["train00000"], "what is set aside has no older masks"
+    shutil.copytree(context.paths.masks / "train00000", tmp_path / "one.zarr" / "train00000")
+    counts = train_and_predict(RunContext(load_config(None, [*words, source])), "train")
+    assert counts["videos predicted"] == counts["skipped videos"] == 1
+    assert predictions.videos() == ["train00000"], "what is skipped has no older masks"
 
 
 def test_predictions_are_the_students_only_with_its_receipt(
     data: tuple[Path, Path], tmp_path: Path
 ) -> None:
     words = (f"out={str(tmp_path)!r}", f"dataset.root={str(data[0])!r}", "device=cpu")
-    shop = Workshop(load_config(None, words))
-    shop.plan = shop.make_plan()
-    store_truth(open_dataset("shapes", data[0], "valid"), shop.paths.predictions, weight=1.0)
-    ledger, asked = Ledger(shop.paths.folder), shop.plan.job("student", "all").fingerprint
+    context = RunContext(load_config(None, words))
+    context.plan = context.make_plan()
+    store_truth(open_dataset("shapes", data[0], "valid"), context.paths.predictions, weight=1.0)
+    ledger, asked = Ledger(context.paths.folder), context.plan.job("student", "all").fingerprint
 
     def measured() -> Any:
-        do_job(replace(shop.the_plan.job("evaluate", "all"), fingerprint="f"), shop)
-        return json.loads(shop.paths.metrics.read_text())["student"]
+        do_job(replace(context.the_plan.job("evaluate", "all"), fingerprint="f"), context)
+        return json.loads(context.paths.metrics.read_text())["student"]
 
     def shown() -> bool:
-        do_job(replace(shop.the_plan.job("report", "all"), fingerprint="f"), shop)
-        return "What the student predicts" in shop.paths.report.read_text()
+        do_job(replace(context.the_plan.job("report", "all"), fingerprint="f"), context)
+        return "What the student predicts" in context.paths.report.read_text()
 
     assert measured() is None and not shown()
     for fingerprint, known in (("another", False), (asked, True), (f"partial-{asked}", True)):

@@ -79,7 +79,7 @@ def test_any_text_is_read_or_refused(answer: str) -> None:
     ("answer", "part"),
     [
         ("", "no JSON object"),
-        ('{"positives": [{"text": "a"', "cannot be mended"),
+        ('{"positives": [{"text": "a"', "cannot be fixed"),
         ('{"negatives": []}', "positives is missing"),
         ('{"positives": "a star"}', "positives is 'a star'"),
         ('{"positives": ["a star"]}', "positives[0] is 'a star'"),
@@ -88,7 +88,7 @@ def test_any_text_is_read_or_refused(answer: str) -> None:
         ('{"positives": [{"text": "a star", "confidence": true}]}', "expected a number"),
         ('{"positives": [{"text": 3, "confidence": 1}]}', "positives[0].text is 3"),
         ('{"positives": [], "negatives": [{"text": "a", "kind": "mood"}]}', "'mood'"),
-        ('{"positives": [{"text": "a", "confidence": NaN}]}', "cannot be mended"),
+        ('{"positives": [{"text": "a", "confidence": NaN}]}', "cannot be fixed"),
     ],
 )
 def test_another_structure_is_an_error_that_says_where(answer: str, part: str) -> None:

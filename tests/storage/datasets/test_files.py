@@ -32,7 +32,7 @@ def test_a_folder_that_is_missing_or_a_file_is_named(tmp_path: Path) -> None:
         names_in(tmp_path / "none", "frames")
     assert str(caught.value) == (
         f"{tmp_path / 'none'}: no such folder; expected frames;"
-        " restore the folder or mend its rights"
+        " restore the folder or fix its rights"
     )
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="file: not a folder; expected frames; do so"):

@@ -33,7 +33,7 @@ MAY_PASS = [
 
 
 @pytest.mark.parametrize("number", FOLDERS_FAULT, ids=errno.errorcode.get)
-def test_a_folder_that_cannot_be_listed_sets_its_video_aside(
+def test_a_folder_that_cannot_be_listed_skips_its_video(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     for video in ("clip", "other"):
@@ -64,7 +64,7 @@ def test_an_error_that_may_pass_or_is_the_machines_stays_as_it_is(
 
 
 @pytest.mark.parametrize("links", ["follow", "inside"])
-def test_an_entry_that_may_not_be_looked_at_sets_its_video_aside(
+def test_an_entry_that_may_not_be_looked_at_skips_its_video(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: str
 ) -> None:
     """A folder that may be listed but not entered."""
@@ -143,7 +143,7 @@ def test_only_a_regular_file_is_opened_as_a_frame(tmp_path: Path, kind: str) -> 
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
-def test_a_folder_without_rights_sets_its_video_aside(tmp_path: Path) -> None:
+def test_a_folder_without_rights_skips_its_video(tmp_path: Path) -> None:
     folder = tmp_path / "clip"
     trees.write_frame(folder / "00000.jpg", 0)
     folder.chmod(0)
@@ -154,7 +154,7 @@ def test_a_folder_without_rights_sets_its_video_aside(tmp_path: Path) -> None:
         folder.chmod(0o700)
 
 
-def test_a_folder_of_links_in_a_circle_sets_its_video_aside(tmp_path: Path) -> None:
+def test_a_folder_of_links_in_a_circle_skips_its_video(tmp_path: Path) -> None:
     (tmp_path / "clip").symlink_to(tmp_path / "again")
     (tmp_path / "again").symlink_to(tmp_path / "clip")
     with pytest.raises(InputError, match=r"in a circle|symbolic links"):

@@ -94,7 +94,7 @@ def _rewritten(root: Path, compressed: bool) -> tuple[DatasetReader, Path]:
     return open_dataset("jhmdb", root, "test"), path
 
 
-def test_a_sentence_without_frames_sets_its_video_aside(tmp_path: Path) -> None:
+def test_a_sentence_without_frames_skips_its_video(tmp_path: Path) -> None:
     trees.jhmdb(tmp_path)
     with (tmp_path / "jhmdb_annotation.txt").open("a") as file:
         file.write("gone,a man\n")

@@ -65,7 +65,7 @@ def test_a_bad_text_file_is_named(tmp_path: Path, content: bytes | None, words: 
         open_dataset("refdavis", tmp_path, "train")
 
 
-def test_an_empty_sentence_sets_its_video_aside(tmp_path: Path) -> None:
+def test_an_empty_sentence_skips_its_video(tmp_path: Path) -> None:
     path = trees.refdavis(tmp_path) / "davis_text_annotations/Davis17_annot2.txt"
     path.write_text('clip 1 " "\n')
     reader = open_dataset("refdavis", tmp_path, "train")

@@ -14,7 +14,7 @@ RECEIPT = Receipt(
     shard="00003",
     fingerprint="abc",
     videos=("a", "b"),
-    set_aside={"b": "broken"},
+    skipped={"b": "broken"},
     counts={"frames": 12, "boxes": 3.5},
     seconds=1.25,
 )

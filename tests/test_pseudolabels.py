@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-START = "from pseudolabels_cli import main; main()"
+START = "from pseudolabels import main; main()"
 
 
 def start(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
