@@ -127,7 +127,7 @@ def main(
         typer.echo(json.dumps(rows, indent=2))
         return
     kinds = ("appearance", "place", "motion", "relation")
-    table = Table("system", "J&F", *kinds, "kept", "misses", "absent found")
+    table = Table("system", "J&F", *kinds, "unknown", "misses", "absent found")
     for name, found in rows.items():
         if found is None:
             continue
@@ -135,7 +135,7 @@ def main(
         figures = (
             found["overall"] and found["overall"]["J&F"],
             *by_kind,
-            found["frames_kept"],
+            found["frames_unknown"],
             found["overall_with_dropped_as_misses"]["J&F"],
             found["absent_frames_found"],
         )

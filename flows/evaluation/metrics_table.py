@@ -16,7 +16,9 @@ FIGURES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("J&F, place", ("by_kind", "place", "J&F")),
     ("J&F, motion", ("by_kind", "motion", "J&F")),
     ("J&F, relation", ("by_kind", "relation", "J&F")),
-    ("frames kept", ("frames_kept",)),
+    ("frames with a mask", ("frames_present",)),
+    ("frames called absent", ("frames_absent",)),
+    ("frames unknown", ("frames_unknown",)),
     ("J&F, dropped frames as misses", ("overall_with_dropped_as_misses", "J&F")),
     ("absent frames found", ("absent_frames_found",)),
 )

@@ -36,11 +36,12 @@ class SampleScore:
 
     Attributes:
         kind: of the expression, where the data set says so.
-        j, f: means over the kept frames that have truth.
+        j, f: means over the frames that have ground truth and are not unknown.
         strict_j, strict_f: the same with the frames that were dropped, though they hold the
             target, as 0; dropped frames without the target are left out.
         frames: frames with truth.
-        kept: of them, frames whose status is not unknown.
+        present: of them, frames with status present; they have a mask.
+        absent: of them, frames with status absent. The rest are unknown.
         empty: of them, frames whose truth is empty.
         found_empty: of the empty ones, frames with status absent.
     """
@@ -51,7 +52,8 @@ class SampleScore:
     strict_j: float
     strict_f: float
     frames: int
-    kept: int
+    present: int
+    absent: int
     empty: int
     found_empty: int
 
@@ -85,12 +87,14 @@ def score_sample(
     """
     js: list[float] = []
     fs: list[float] = []
-    frames = empty = found_empty = missed = 0
+    frames = present = absent = empty = found_empty = missed = 0
     frames_of = zip(masks, status, truths, strict=True)
     for (mask, state, truth), void in zip(frames_of, voids, strict=False):
         if truth is None:
             continue
         frames += 1
+        present += int(state == Status.PRESENT)
+        absent += int(state == Status.ABSENT)
         holds_target = bool(truth.any())
         if not holds_target:
             empty += 1
@@ -111,7 +115,8 @@ def score_sample(
         strict_j=_mean(sum(js), strict),
         strict_f=_mean(sum(fs), strict),
         frames=frames,
-        kept=len(js),
+        present=present,
+        absent=absent,
         empty=empty,
         found_empty=found_empty,
     )
@@ -122,6 +127,8 @@ def summarise(scores: Sequence[SampleScore]) -> dict[str, Any] | None:
     if not scores:
         return None
     frames = sum(score.frames for score in scores)
+    present = sum(score.present for score in scores)
+    absent = sum(score.absent for score in scores)
     empty = sum(score.empty for score in scores)
     return {
         "overall": _figures([(score.j, score.f) for score in scores]),
@@ -129,7 +136,9 @@ def summarise(scores: Sequence[SampleScore]) -> dict[str, Any] | None:
             kind: _figures([(score.j, score.f) for score in scores if score.kind == kind])
             for kind in KINDS
         },
-        "frames_kept": _percent(_mean(sum(score.kept for score in scores), frames)),
+        "frames_present": _percent(_mean(present, frames)),
+        "frames_absent": _percent(_mean(absent, frames)),
+        "frames_unknown": _percent(_mean(frames - present - absent, frames)),
         "overall_with_dropped_as_misses": _figures(
             [(score.strict_j, score.strict_f) for score in scores]
         ),

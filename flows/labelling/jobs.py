@@ -113,8 +113,8 @@ def _check_same_sources(job: Job, context: RunContext, sources: Mapping[str, str
         if changed:
             part = context.paths.part(stage, job.shard.name)
             raise StoreError(
-                f"{part}: its {SOURCES[changed[0]]} in the data set after it was made; expected the same; run the same command again, which does"
-                f" {stage} again"
+                f"{part}: its {SOURCES[changed[0]]} in the data set after it was made; expected the"
+                f" same; run the same command again, which does {stage} again"
             )
 
 

@@ -54,7 +54,8 @@ class Card:
 
     Attributes:
         quality: mean weight of its frames, in [0, 1]; None for predictions.
-        kept: share of frames that are not unknown.
+        present: share of its frames that have a mask.
+        absent: share of its frames in which the target is said to be absent.
         iou: mean J of the frames shown that have truth; None without truth.
     """
 
@@ -63,7 +64,8 @@ class Card:
     text: str
     kind: str | None
     quality: float | None
-    kept: float
+    present: float
+    absent: float
     iou: float | None
     frames: list[FrameView]
     augmentation: Augmentation | None
@@ -207,7 +209,8 @@ def _card(
         text=expression.text,
         kind=expression.kind,
         quality=total / rows if rows else None,
-        kept=float((status != Status.UNKNOWN).mean()) if len(status) else 0.0,
+        present=float((status == Status.PRESENT).mean()) if len(status) else 0.0,
+        absent=float((status == Status.ABSENT).mean()) if len(status) else 0.0,
         iou=sum(ious) / len(ious) if ious else None,
         frames=views,
         augmentation=None if augmentations is None else augmentations.of(*key),

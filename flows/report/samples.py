@@ -17,10 +17,8 @@ def markdown_page(context: RunContext) -> str:
     parts = []
     for card in cards(context, context.reader(), store, picked, None, FRAMES):
         images = " ".join(f"![{_escaped(view.name)}]({view.image})" for view in card.frames)
-        where = _escaped(card.video)
-        parts.append(
-            f"### {_escaped(card.text)}\n\n{where}, frames kept {card.kept:.0%}\n\n{images}"
-        )
+        found = f"mask in {card.present:.0%} of the frames, absent in {card.absent:.0%}"
+        parts.append(f"### {_escaped(card.text)}\n\n{_escaped(card.video)}, {found}\n\n{images}")
     if not parts:
         return ""
     where = f"The whole report: {_escaped(str(context.paths.report))}"

@@ -44,7 +44,7 @@ def test_a_dropped_frame_leaves_the_mean_and_counts_as_a_miss_beside_it() -> Non
     assert score is not None
     assert (score.j, score.f) == (1, 1)
     assert (score.strict_j, score.strict_f) == (0.5, 0.5)
-    assert (score.frames, score.kept) == (2, 1)
+    assert (score.frames, score.present, score.absent) == (2, 1, 0)
 
 
 def test_a_dropped_frame_without_the_target_is_no_miss() -> None:
@@ -60,6 +60,14 @@ def test_an_absent_frame_counts_as_an_empty_mask() -> None:
     assert score is not None
     assert score.j == 0.5
     assert (score.empty, score.found_empty) == (1, 1)
+
+
+def test_an_absent_frame_is_never_counted_as_one_with_a_mask() -> None:
+    figures = summarise(
+        [score] if (score := score_sample(None, [EMPTY] * 2, [A, A], [EMPTY] * 2)) else []
+    )
+    assert figures is not None
+    assert (figures["frames_present"], figures["frames_absent"]) == (0.0, 100.0)
 
 
 def test_frames_without_truth_are_left_out_and_none_gives_none() -> None:
@@ -79,12 +87,12 @@ def test_a_sample_with_no_kept_frame_has_no_figure_of_its_own() -> None:
     assert figures is not None
     assert figures["overall"] == {"J": 100.0, "F": 100.0, "J&F": 100.0}
     assert figures["overall_with_dropped_as_misses"]["J"] == 50.0
-    assert figures["frames_kept"] == 50.0
+    assert (figures["frames_present"], figures["frames_unknown"]) == (50.0, 50.0)
 
 
 def test_means_go_over_frames_first_then_over_samples() -> None:
     def score(j: float, frames: int, kind: str) -> SampleScore:
-        return SampleScore(kind, j, j / 2, j, j / 2, frames, frames, 0, 0)
+        return SampleScore(kind, j, j / 2, j, j / 2, frames, frames, 0, 0, 0)
 
     figures = summarise([score(1, 1, "place"), score(0.5, 99, "motion")])
     assert figures is not None
