@@ -311,7 +311,9 @@ def other_masks(config: RunConfig, kind: str) -> Iterator[tuple[str, list[str], 
                 if kind == "unranked":
                     fused = fuse(item, texts, boxes, candidates, config.fuse)
                     limit = config.fuse.threshold
-                    mask, _ = rank(fused, video.height, video.width, unranked, "", threshold=limit)
+                    mask, _ = rank(
+                        fused, candidates, video.height, video.width, unranked, "", threshold=limit
+                    )
                 else:
                     plain = baseline_masks(
                         item, texts, boxes, candidates, video.height, video.width

@@ -27,6 +27,7 @@ from pipeline.types import (
     Augmentation,
     Boxes,
     Candidates,
+    CandidateScores,
     FrameQuality,
     Hypotheses,
     PseudoMask,
@@ -70,7 +71,7 @@ def _fuse(
     augmentation: Augmentation,
     texts: Sequence[str],
     boxes: Sequence[Boxes],
-    candidates: Sequence[Candidates],
+    candidates: Sequence[CandidateScores],
     config: RunConfig,
 ) -> Hypotheses:
     from stages.fuse import fuse
@@ -79,12 +80,23 @@ def _fuse(
 
 
 def _rank(
-    hypotheses: Hypotheses, height: int, width: int, config: RunConfig, fingerprint: str
+    hypotheses: Hypotheses,
+    candidates: Sequence[Candidates],
+    height: int,
+    width: int,
+    config: RunConfig,
+    fingerprint: str,
 ) -> tuple[PseudoMask, list[FrameQuality]]:
     from stages.rank import rank
 
     return rank(
-        hypotheses, height, width, config.rank, fingerprint, threshold=config.fuse.threshold
+        hypotheses,
+        candidates,
+        height,
+        width,
+        config.rank,
+        fingerprint,
+        threshold=config.fuse.threshold,
     )
 
 

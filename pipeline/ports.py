@@ -6,7 +6,7 @@ Letters: B frames of a batch, K texts, R ranked boxes, H W pixels, h w low-resol
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,16 +106,6 @@ class Segmenter(Protocol):
 
     def decode(self, embedding: object, boxes: Sequence[NDArray[np.float32]]) -> list[Candidates]:
         """For each of the B frames, the masks of its boxes [Q, 4]; Q may be 0."""
-        ...
-
-
-@runtime_checkable
-class KnowsBoxRows(Protocol):
-    """Candidates of T frames that say without their masks which of these answers which box."""
-
-    @property
-    def box_rows(self) -> Sequence[NDArray[np.int32]]:
-        """T times :attr:`Candidates.box_row`."""
         ...
 
 

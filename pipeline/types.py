@@ -191,15 +191,31 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.logits)
 
+    @property
+    def scores(self) -> CandidateScores:
+        """All but the masks."""
+        return CandidateScores(self.predicted_iou, self.stability, self.box_row)
+
+
+@dataclass(frozen=True)
+class CandidateScores:
+    """What is known of the Q candidates of a frame beside their masks; see :class:`Candidates`."""
+
+    predicted_iou: NDArray[np.float32]
+    stability: NDArray[np.float32]
+    box_row: NDArray[np.int32]
+
 
 @dataclass(frozen=True)
 class Hypotheses:
     """What ``fuse`` hands to ``rank`` for one sample: per frame, the instances it may be.
 
-    P is ``fuse.hypotheses``; rows past ``count`` of a frame hold zeros. Best first.
+    P is ``fuse.hypotheses``; rows past ``count`` of a frame hold zeros. Best first. The mask of a
+    hypothesis is the weighted sum of the logits of up to V of the frame's candidates.
 
     Attributes:
-        logits: float16 [T, P, h, w], fused mask logits at low resolution over the whole frame.
+        candidate: int32 [T, P, V], rows of the frame's candidates; -1 past the last.
+        share: float32 [T, P, V], their weights, which sum to 1; 0 past the last.
         count: int32 [T], hypotheses of each frame.
         box: float32 [T, P, 4], xyxy pixels of the instance.
         score: float32 [T, P], support by the positives less the claim of the negatives.
@@ -213,7 +229,8 @@ class Hypotheses:
     """
 
     key: SampleKey
-    logits: NDArray[np.float16]
+    candidate: NDArray[np.int32]
+    share: NDArray[np.float32]
     count: NDArray[np.int32]
     box: NDArray[np.float32]
     score: NDArray[np.float32]

@@ -16,13 +16,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from pipeline.config import FuseConfig
 from pipeline.geometry import box_iou
-from pipeline.ports import KnowsBoxRows
-from pipeline.types import Augmentation, Boxes, Candidates, Hypotheses, Status
+from pipeline.types import Augmentation, Boxes, CandidateScores, Hypotheses, Status
 
 NOTHING_FOUND = "no box found"
 UNCLAIMED = "no expression claims the box"
@@ -53,7 +51,7 @@ def fuse(
     augmentation: Augmentation,
     texts: Sequence[str],
     boxes: Sequence[Boxes],
-    candidates: Sequence[Candidates],
+    candidates: Sequence[CandidateScores],
     config: FuseConfig,
 ) -> Hypotheses:
     """Fuses the predictions of all positives of one sample, gated by its negatives.
@@ -62,9 +60,7 @@ def fuse(
         augmentation: the sample's positives and negatives; each is one of ``texts``.
         texts: the sentences of the whole video.
         boxes: T frames' boxes; their ``text`` is a row of ``texts``.
-        candidates: T frames' masks; their ``box_row`` answers ``boxes`` row for row. Where they are
-            a :class:`KnowsBoxRows`, they are asked for once each, in order, as their masks are
-            needed; the first that has masks is asked for its shape before.
+        candidates: of each of the T frames; their ``box_row`` answers ``boxes`` row for row.
         config: thresholds.
 
     Returns:
@@ -76,10 +72,11 @@ def fuse(
     if believed:
         augmentation = replace(augmentation, positives=tuple(believed))
     frames, kept = len(boxes), config.hypotheses
-    shape = next((item.logits.shape[1:] for item in candidates if len(item)), (1, 1))
+    voters = len(augmentation.positives)
     found = Hypotheses(
         key=augmentation.key,
-        logits=np.zeros((frames, kept, *shape), np.float16),
+        candidate=np.full((frames, kept, voters), -1, np.int32),
+        share=np.zeros((frames, kept, voters), np.float32),
         count=np.zeros(frames, np.int32),
         box=np.zeros((frames, kept, 4), np.float32),
         score=np.zeros((frames, kept), np.float32),
@@ -96,8 +93,8 @@ def fuse(
     weight = weight / weight.sum() if believed else np.full(len(weight), 1 / len(weight))
     positives = len(weight)
     seen = [
-        _instances(boxes[t], box_row, sentence_of, positives, config.same_box_iou)
-        for t, box_row in enumerate(_box_rows(candidates))
+        _instances(boxes[t], item.box_row, sentence_of, positives, config.same_box_iou)
+        for t, item in enumerate(candidates)
     ]
     telling = telling_negatives(
         [
@@ -115,12 +112,6 @@ def fuse(
         for t, frame in enumerate(seen)
     ]
     return Hypotheses(**{**vars(found), "reason": tuple(reasons)})
-
-
-def _box_rows(candidates: Sequence[Candidates]) -> Sequence[NDArray[np.int32]]:
-    if isinstance(candidates, KnowsBoxRows):
-        return candidates.box_rows
-    return [item.box_row for item in candidates]
 
 
 def telling_negatives(
@@ -187,7 +178,7 @@ def _fuse_frame(
     index: int,
     frame: _Frame,
     boxes: Boxes,
-    candidates: Candidates,
+    candidates: CandidateScores,
     weight: NDArray[np.float64],
     telling: NDArray[np.bool_],
     config: FuseConfig,
@@ -204,10 +195,11 @@ def _fuse_frame(
     found.count[index] = len(best)
     for place, instance in enumerate(best):
         member = frame.candidate[:positives, instance]
-        mask, quality, stability = _fused_mask(candidates, member, weight)
-        found.logits[index, place] = mask
-        found.predicted_iou[index, place] = quality
-        found.stability[index, place] = stability
+        rows, share = _shares(member, weight)
+        found.candidate[index, place, : len(rows)] = rows
+        found.share[index, place, : len(rows)] = share
+        found.predicted_iou[index, place] = share @ candidates.predicted_iou[rows]
+        found.stability[index, place] = share @ candidates.stability[rows]
         found.box[index, place] = boxes.xyxy[frame.row[instance]]
         found.score[index, place] = score[instance]
         found.box_score[index, place] = frame.score[0, instance]
@@ -285,32 +277,21 @@ def _led(
     return np.array(leaders, np.intp), instance
 
 
-def _fused_mask(
-    candidates: Candidates, member: NDArray[np.intp], weight: NDArray[np.float64]
-) -> tuple[NDArray[np.float16], float, float]:
-    """Confidence-weighted logits of the positives that see the instance (WSRVOS), with the
-    weighted mean of their predicted IoU and stability."""
+def _shares(
+    member: NDArray[np.intp], weight: NDArray[np.float64]
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """The weights of the candidates in the mask of an instance (WSRVOS, w_k of the sum over k).
+
+    Args:
+        member: [K], the candidate of each positive in the instance; -1 without one.
+        weight: [K], of the positives.
+
+    Returns:
+        Rows of the candidates [V], and their weights [V], which sum to 1. Positives that share a
+        candidate add up.
+    """
     voters = np.flatnonzero(member >= 0)
     share = weight[voters] / weight[voters].sum()
     distinct, place = np.unique(member[voters], return_inverse=True)
-    share = np.bincount(place, weights=share, minlength=len(distinct))
-    # torch widens and narrows halves many times as fast as numpy does.
-    seen = torch.from_numpy(candidates.logits[distinct]).float().numpy()
-    logits = _to_half(np.tensordot(share, seen, axes=1))
-    quality = float(share @ candidates.predicted_iou[distinct])
-    return logits, quality, float(share @ candidates.stability[distinct])
-
-
-def _to_half(values: NDArray[np.float64]) -> NDArray[np.float16]:
-    """``values.astype(np.float16)``, by way of float32.
-
-    Two roundings differ from one where the first ends midway between two halves; these few are
-    rounded again. Midway is a one and twelve zeros at the end; below 2^-14, where halves lie
-    further apart, any may be.
-    """
-    singles = values.astype(np.float32)
-    halves: NDArray[np.float16] = torch.from_numpy(singles).half().numpy()
-    midway = (singles.view(np.uint32) & 0x1FFF) == 0x1000
-    doubt = np.flatnonzero(midway | (np.abs(singles) < 2.0**-14))
-    halves.flat[doubt] = values.flat[doubt].astype(np.float16)
-    return halves
+    summed = np.bincount(place, weights=share, minlength=len(distinct))
+    return distinct, summed.astype(np.float64)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from pipeline.config import RankConfig
 from pipeline.geometry import pairwise_mask_iou
 from pipeline.packed_masks import PackedMasks
-from pipeline.types import FrameQuality, Hypotheses, PseudoMask, Status
+from pipeline.types import Candidates, FrameQuality, Hypotheses, PseudoMask, Status
 from stages.common.mask_resolution import mask_above
 
 OUT_OF_ORDER = "breaks the temporal order"
@@ -47,6 +48,7 @@ class Ranking:
 
 def rank(
     hypotheses: Hypotheses,
+    candidates: Sequence[Candidates],
     height: int,
     width: int,
     config: RankConfig,
@@ -58,6 +60,7 @@ def rank(
 
     Args:
         hypotheses: of stage ``fuse``.
+        candidates: of stage ``segment``, T frames; their logits make the masks.
         height, width: of the video's frames, pixels.
         config: epsilon, window, what is rejected.
         fingerprint: stored with the mask.
@@ -67,7 +70,7 @@ def rank(
         The pseudo-mask and a row of quality figures a frame, named by its position.
     """
     cut = math.log(threshold / (1 - threshold))
-    ranking = rank_frames(hypotheses, config, cut)
+    ranking = rank_frames(hypotheses, candidates, config, cut)
     status, reason = hypotheses.status.copy(), list(hypotheses.reason)
     if config.enabled:
         for index in np.flatnonzero(ranking.violation > config.maximum_violation).tolist():
@@ -75,7 +78,7 @@ def rank(
     frames = len(status)
     mask = PackedMasks(frames, height, width)
     for index in np.flatnonzero(status == Status.PRESENT).tolist():
-        logits = torch.from_numpy(hypotheses.logits[index, ranking.chosen[index]])
+        logits = fused_logits(hypotheses, candidates, index, int(ranking.chosen[index]))
         mask[index] = mask_above(logits, height, width, cut).numpy()
         if mask.packed(index) is None:
             status[index], reason[index] = Status.UNKNOWN, EMPTY_MASK
@@ -87,7 +90,9 @@ def rank(
     return PseudoMask(hypotheses.key, mask, weight, status, fingerprint), rows
 
 
-def rank_frames(hypotheses: Hypotheses, config: RankConfig, cut: float) -> Ranking:
+def rank_frames(
+    hypotheses: Hypotheses, candidates: Sequence[Candidates], config: RankConfig, cut: float
+) -> Ranking:
     """Chooses a hypothesis a frame and counts what breaks the order.
 
     Args:
@@ -101,9 +106,8 @@ def rank_frames(hypotheses: Hypotheses, config: RankConfig, cut: float) -> Ranki
     violation = np.zeros(len(chosen))
     temporal = np.full(len(chosen), np.nan)
     if len(present):
-        logits = torch.from_numpy(hypotheses.logits[present, chosen[present]])
-        # In float32, which is many times as fast; the cut is rounded as the logits are.
-        masks = (logits.float() > float(np.float16(cut))).numpy()
+        fused = (fused_logits(hypotheses, candidates, int(t), int(chosen[t])) for t in present)
+        masks = np.stack([(logits > cut).numpy() for logits in fused])
         overlap = pairwise_mask_iou(masks, masks)
         # That two frames show nothing says nothing of a frame between them that shows something.
         empty = ~masks.any((1, 2))
@@ -112,6 +116,25 @@ def rank_frames(hypotheses: Hypotheses, config: RankConfig, cut: float) -> Ranki
             violation[present] = order_violations(overlap, present, config.window, config.epsilon)
         temporal[present] = _neighbour_iou(overlap)
     return Ranking(chosen, violation, temporal)
+
+
+def fused_logits(
+    hypotheses: Hypotheses, candidates: Sequence[Candidates], frame: int, row: int
+) -> torch.Tensor:
+    """The mask logits of a hypothesis: sum_k w_k s_k over its candidates (WSRVOS).
+
+    Args:
+        frame: position of the frame.
+        row: of the hypothesis in the frame, below its count.
+
+    Returns:
+        float32 [h, w], at low resolution over the whole frame.
+    """
+    rows = hypotheses.candidate[frame, row]
+    voters = rows >= 0
+    logits = torch.from_numpy(candidates[frame].logits[rows[voters]]).float()
+    share = torch.from_numpy(hypotheses.share[frame, row][voters])
+    return (share[:, None, None] * logits).sum(dim=0)
 
 
 def order_violations(

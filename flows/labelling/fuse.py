@@ -25,7 +25,7 @@ def run(job: Job, context: RunContext, outcome: Outcome) -> None:
     def work(video: VideoRef, later: Later) -> Done:
         mine = augmentations.get(video.id, [])
         texts, boxes = read_ground(paths.part("ground", shard), video.id)
-        candidates = StoredCandidates(paths.part("segment", shard), video.id)
+        candidates = StoredCandidates(paths.part("segment", shard), video.id).scores
         stream = writer.start_video(video.id)
         counts: Counter[str] = Counter()
         for item in mine:

@@ -11,6 +11,7 @@ from flows.planning.plan import Job
 from flows.planning.receipts import Outcome
 from flows.timing import BUSY, Meter
 from pipeline.types import FrameQuality, VideoRef
+from storage.arrays.candidates import StoredCandidates
 from storage.arrays.hypotheses import StoredHypotheses
 from storage.arrays.masks import MaskStore
 from storage.tables import read_augmentations, write_quality
@@ -32,10 +33,11 @@ def run(job: Job, context: RunContext, outcome: Outcome) -> None:
         masks, mine = [], []
         counts: Counter[str] = Counter()
         hypotheses = StoredHypotheses(paths.part("fuse", job.shard.name), video.id)
+        candidates = StoredCandidates(paths.part("segment", job.shard.name), video.id)
         for item in hypotheses:
             with meter.measure(BUSY):
                 mask, rows = context.parts.rank(
-                    item, video.height, video.width, context.config, job.fingerprint
+                    item, candidates, video.height, video.width, context.config, job.fingerprint
                 )
             masks.append(mask)
             mine += [replace(row, frame_name=video.frames[row.frame]) for row in rows]

@@ -118,7 +118,7 @@ _STAGES = (
     Stage(
         "rank",
         version=3,
-        reads=("fuse",),
+        reads=("segment", "fuse"),
         suffix=".parquet",
         depends_on=lambda config, weights: {"config": fingerprints.settings(config.rank)},
         looks_at=lambda config: ("frames",),

@@ -17,7 +17,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.types import Candidates
+from pipeline.types import Candidates, CandidateScores
 from storage.arrays.zarr_arrays import StoredArray, write_array
 from storage.arrays.zarr_groups import (
     ShardStoreWriter,
@@ -69,16 +69,15 @@ class CandidateStream:
     def __init__(self, folder: Path, path: Path) -> None:
         self._folder, self._path = folder, path
         self._held: list[NDArray[np.float16]] = []
-        self._small: list[Candidates] = []
+        self._small: list[CandidateScores] = []
         self._masks = self._written = 0
 
     def append(self, candidates: Sequence[Candidates]) -> None:
         """Adds frames, in their order."""
         for frame in candidates:
             start = np.int32(self._masks)
-            none = np.zeros((0, 1, 1), np.float16)
             rows = frame.box_row.astype(np.int32) + start
-            self._small.append(replace(frame, logits=none, box_row=rows))
+            self._small.append(replace(frame.scores, box_row=rows))
             self._masks += len(frame)
             if len(frame):
                 self._held.append(frame.logits)
@@ -123,14 +122,16 @@ def read_candidates(path: Path, video_id: str) -> list[Candidates]:
     with explain_damage(f"{path}/{video_id}"):
         video = _open_video(path, video_id)
         logits = read_array(video / "logits", np.float16)
-        return [replace(item, logits=logits[part]) for part, item in _without_logits(video)]
+        return [
+            Candidates(logits[part], *_values(scores)) for part, scores in _without_logits(video)
+        ]
 
 
 class StoredCandidates(Sequence[Candidates]):
     """The candidates of each frame of a video, whose logits are read when a frame is asked for.
 
-    A :class:`pipeline.ports.KnowsBoxRows`. A video of usual length is read at once; of one with
-    more than ``held_bytes`` of logits memory holds the chunks that were read last, up to as many.
+    The logits of a video of usual length are read at once. Of a video with more than ``held_bytes``
+    of them, memory holds the chunks that were read last, up to as many bytes.
 
     Raises:
         StoreError: the store or the video is missing, damaged or newer; on opening, or when a
@@ -146,18 +147,18 @@ class StoredCandidates(Sequence[Candidates]):
         self._chunk = self._logits.chunk_rows
         size = self._logits.row_bytes
         self._most = max(2, held_bytes // max(1, self._chunk * size))
+        self._path = video / "logits"
+        self._fits = self._logits.shape[0] * size <= held_bytes
         self._whole: NDArray[np.float16] | None = None
-        if self._logits.shape[0] * size <= held_bytes:
-            self._whole = read_array(video / "logits", np.float16)
         self._kept: OrderedDict[int, NDArray[np.float16]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._frames)
 
     @property
-    def box_rows(self) -> list[NDArray[np.int32]]:
-        """For each frame the mask that answers each of its boxes; no logits are read."""
-        return [item.box_row for _, item in self._frames]
+    def scores(self) -> list[CandidateScores]:
+        """What is known of each frame's candidates beside their masks. Reads no logits."""
+        return [item for _, item in self._frames]
 
     @overload
     def __getitem__(self, index: int) -> Candidates: ...
@@ -166,17 +167,23 @@ class StoredCandidates(Sequence[Candidates]):
     def __getitem__(self, index: int | slice) -> Candidates | list[Candidates]:
         if isinstance(index, slice):
             return [self[place] for place in range(*index.indices(len(self)))]
-        part, item = self._frames[index]
-        if self._whole is not None:
-            return replace(item, logits=self._whole[part])
+        part, scores = self._frames[index]
+        return Candidates(self._logits_of(part), *_values(scores))
+
+    def _logits_of(self, part: slice) -> NDArray[np.float16]:
+        if self._fits:
+            if self._whole is None:
+                with explain_damage(self._place):
+                    self._whole = read_array(self._path, np.float16)
+            return self._whole[part]
         if part.stop == part.start:
-            return replace(item, logits=np.zeros((0, *self._logits.shape[1:]), np.float16))
+            return np.zeros((0, *self._logits.shape[1:]), np.float16)
         first, last = part.start // self._chunk, (part.stop - 1) // self._chunk
         with explain_damage(self._place):
             found = [self._rows(number) for number in range(first, last + 1)]
         rows = found[0] if len(found) == 1 else np.concatenate(found)
         start = part.start - first * self._chunk
-        return replace(item, logits=rows[start : start + part.stop - part.start])
+        return rows[start : start + part.stop - part.start]
 
     def _rows(self, number: int) -> NDArray[np.float16]:
         if number not in self._kept:
@@ -191,7 +198,13 @@ def _open_video(path: Path, video_id: str) -> Path:
     return open_video(path, video_id, FORMAT, FORMAT_VERSION, product="candidates", stage="segment")
 
 
-def _without_logits(video: Path) -> list[tuple[slice, Candidates]]:
+def _values(
+    scores: CandidateScores,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]:
+    return scores.predicted_iou, scores.stability, scores.box_row
+
+
+def _without_logits(video: Path) -> list[tuple[slice, CandidateScores]]:
     """For each frame the rows of its logits, and all else of it."""
     frame = read_array(video / "frame", np.int32)
     predicted_iou = read_array(video / "predicted_iou", np.float32)
@@ -200,12 +213,10 @@ def _without_logits(video: Path) -> list[tuple[slice, Candidates]]:
     box_row = read_array(video / "box_row", np.int32)
     starts = np.searchsorted(frame, np.arange(len(box_count) + 1)).tolist()
     box_starts = np.concatenate([[0], np.cumsum(box_count)]).tolist()
-    none = np.zeros((0, 1, 1), np.float16)
     return [
         (
             slice(low, high),
-            Candidates(
-                logits=none,
+            CandidateScores(
                 predicted_iou=predicted_iou[low:high],
                 stability=stability[low:high],
                 box_row=box_row[box_low:box_high] - np.int32(low),

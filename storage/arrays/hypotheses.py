@@ -25,9 +25,9 @@ from storage.files.names import published_name, safe_name, stored_name
 FORMAT = "pseudolabels.hypotheses"
 FORMAT_VERSION = 1
 
-_CHUNK_FRAMES = 16
 _TYPES: dict[str, type[np.generic]] = {
-    "logits": np.float16,
+    "candidate": np.int32,
+    "share": np.float32,
     "count": np.int32,
     "box": np.float32,
     "score": np.float32,
@@ -79,7 +79,7 @@ class HypothesisStream:
             create_group(group, {**about, "reason": list(item.reason)})
             for name, dtype in _TYPES.items():
                 values = getattr(item, name).astype(dtype, copy=False)
-                write_array(group / name, values, _CHUNK_FRAMES if name == "logits" else None)
+                write_array(group / name, values)
         self._expressions.append(expression)
 
     def finish(self) -> None:

@@ -17,6 +17,7 @@ from pipeline.types import (
     Augmentation,
     Boxes,
     Candidates,
+    CandidateScores,
     FrameQuality,
     Hypotheses,
     PseudoMask,
@@ -78,23 +79,23 @@ def fake_fuse(
     augmentation: Augmentation,
     texts: Sequence[str],
     boxes: Sequence[Boxes],
-    candidates: Sequence[Candidates],
+    candidates: Sequence[CandidateScores],
     config: RunConfig,
 ) -> Hypotheses:
     row = list(texts).index(augmentation.original)
     frames = len(boxes)
-    h, w = next((c.logits.shape[1:] for c in candidates if len(c)), (1, 1))
-    logits = np.zeros((frames, 1, h, w), np.float16)
+    candidate = np.full((frames, 1, 1), -1, np.int32)
     count = np.zeros(frames, np.int32)
     for t, (found, decoded) in enumerate(zip(boxes, candidates, strict=True)):
         best = np.flatnonzero(found.text == row)
         if best.size:
             count[t] = 1
-            logits[t, 0] = decoded.logits[decoded.box_row[best[0]]]
+            candidate[t, 0, 0] = decoded.box_row[best[0]]
     ones = np.where(count, 0.8, 0)[:, None].astype(np.float32)
     return Hypotheses(
         key=augmentation.key,
-        logits=logits,
+        candidate=candidate,
+        share=(candidate >= 0).astype(np.float32),
         count=count,
         box=np.zeros((frames, 1, 4), np.float32),
         score=ones,
@@ -109,10 +110,18 @@ def fake_fuse(
 
 
 def fake_rank(
-    hypotheses: Hypotheses, height: int, width: int, config: RunConfig, fingerprint: str
+    hypotheses: Hypotheses,
+    candidates: Sequence[Candidates],
+    height: int,
+    width: int,
+    config: RunConfig,
+    fingerprint: str,
 ) -> tuple[PseudoMask, list[FrameQuality]]:
-    low = hypotheses.logits[:, 0] > 0
-    mask = low.repeat(height // low.shape[1], 1).repeat(width // low.shape[2], 2)
+    mask = np.zeros((len(candidates), height, width), np.bool_)
+    for t, row in enumerate(hypotheses.candidate[:, 0, 0]):
+        if row >= 0:
+            low = candidates[t].logits[row] > 0
+            mask[t] = low.repeat(height // low.shape[0], 0).repeat(width // low.shape[1], 1)
     status = hypotheses.status.copy()
     weight = np.where(status == Status.UNKNOWN, 0, 0.8).astype(np.float32)
     rows = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline.config import RankConfig
-from pipeline.types import Hypotheses, SampleKey, Status
+from pipeline.types import Candidates, Hypotheses, SampleKey, Status
 from stages.common.mask_resolution import enlarge
 from stages.rank import EMPTY_MASK, OUT_OF_ORDER, order_violations, rank, smoothest_path
 
@@ -34,11 +35,24 @@ def cells(box: tuple[int, int, int, int] | None, value: float = 6.0) -> NDArray[
     return logits
 
 
+@dataclass(frozen=True)
+class Made(Hypotheses):
+    """Hypotheses with the candidates that their masks are made of."""
+
+    candidates: tuple[Candidates, ...] = ()
+
+
+def candidates_of(logits: NDArray[np.float16]) -> tuple[Candidates, ...]:
+    """Candidates of logits [T, P, h, w]; P of each frame."""
+    ones, rows = np.ones(logits.shape[1], np.float32), np.arange(logits.shape[1], dtype=np.int32)
+    return tuple(Candidates(frame, ones, ones, rows) for frame in logits)
+
+
 def made(
     frames: Sequence[Sequence[tuple[tuple[int, int, int, int] | None, float]]],
     status: Sequence[Status] | None = None,
     **changes: Any,
-) -> Hypotheses:
+) -> Made:
     """Hypotheses of (box in cells, score) a frame, best first."""
     count, most = len(frames), max([len(frame) for frame in frames] + [1])
     logits = np.zeros((count, most, ROWS, COLUMNS), np.float16)
@@ -53,7 +67,9 @@ def made(
     default = [Status.PRESENT if n else Status.ABSENT for n in number]
     values: dict[str, Any] = {
         "key": KEY,
-        "logits": logits,
+        "candidate": np.tile(np.arange(most, dtype=np.int32)[:, None], (count, 1, 1)),
+        "share": np.ones((count, most, 1), np.float32),
+        "candidates": candidates_of(changes.pop("logits", logits)),
         "count": number,
         "box": box,
         "score": score,
@@ -65,11 +81,11 @@ def made(
         "status": np.array(default if status is None else status, np.uint8),
         "reason": tuple("" if n else "no box found" for n in number),
     }
-    return Hypotheses(**(values | changes))
+    return Made(**(values | changes))
 
 
-def run(hypotheses: Hypotheses, **changes: Any) -> Any:
-    return rank(hypotheses, HEIGHT, WIDTH, RankConfig(**changes), "digest")
+def run(hypotheses: Made, **changes: Any) -> Any:
+    return rank(hypotheses, hypotheses.candidates, HEIGHT, WIDTH, RankConfig(**changes), "digest")
 
 
 def shifted(t: int) -> tuple[int, int, int, int]:
@@ -237,7 +253,15 @@ def test_a_pixel_is_the_targets_where_its_probability_exceeds_the_threshold(
 ) -> None:
     logits = np.random.default_rng(0).normal(0, 2, (1, 1, ROWS, COLUMNS)).astype(np.float16)
     hypotheses = made([[(HERE, 0.9)]], logits=logits)
-    found, _ = rank(hypotheses, HEIGHT, WIDTH, RankConfig(), "digest", threshold=threshold)
+    found, _ = rank(
+        hypotheses,
+        hypotheses.candidates,
+        HEIGHT,
+        WIDTH,
+        RankConfig(),
+        "digest",
+        threshold=threshold,
+    )
     chance = enlarge(torch.from_numpy(logits[0]), HEIGHT, WIDTH)[0].sigmoid().numpy()
     clear = np.abs(chance - threshold) > 1e-5
     np.testing.assert_array_equal(found.mask[0][clear], (chance > threshold)[clear])

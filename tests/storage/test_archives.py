@@ -46,6 +46,7 @@ KEY = SampleKey("shapes", "train", "clip", "0")
 TEXTS = ("a red star", "a blue star")
 MASK = np.arange(2 * 6 * 8).reshape(2, 6, 8) % 5 == 0
 LOGITS = np.linspace(-4, 4, 2 * 3 * 4, dtype=np.float16).reshape(2, 3, 4)
+MEMBERS = np.array([[[0, 1]], [[1, -1]]], np.int32)
 QUALITY = FrameQuality("clip", "0", 1, "00005", 0.5, 0.75, 0.25, 1, math.inf, -0.5, 0.125, 1, "why")
 AUGMENTATION = Augmentation(
     KEY,
@@ -71,14 +72,21 @@ def write_archive(folder: Path) -> None:
     with CandidateWriter(folder / "segment.zarr", "f") as segment:
         candidates = Candidates(LOGITS, _halves(2), _halves(2), np.array([1, 0], np.int32))
         segment.write_video("clip", [candidates])
-    floats = [_halves(2, 1) for _ in range(6)]
+    floats, box = [_halves(2, 1) for _ in range(6)], _halves(2, 1, 4)
     with HypothesisWriter(folder / "fuse.zarr", "f") as fuse:
         status = np.array([1, 0], np.uint8)
         fuse.write_video(
             "clip",
             [
                 Hypotheses(
-                    KEY, LOGITS[:, None], rows, _halves(2, 1, 4), *floats, status, ("", "why")
+                    KEY,
+                    MEMBERS,
+                    _halves(2, 1, 2),
+                    rows,
+                    _halves(2, 1, 4),
+                    *floats,
+                    status,
+                    ("", "why"),
                 )
             ],
         )
@@ -102,7 +110,8 @@ def test_every_released_version_is_read(folder: Path) -> None:
     assert candidates.box_row.tolist() == [1, 0]
     (hypotheses,) = StoredHypotheses(folder / "fuse.zarr", "clip")
     assert (hypotheses.key, hypotheses.reason) == (KEY, ("", "why"))
-    assert np.array_equal(hypotheses.logits[:, 0], LOGITS)
+    assert np.array_equal(hypotheses.candidate, MEMBERS)
+    assert hypotheses.share.tolist() == [[[0.5, 0.5]], [[0.5, 0.5]]]
     assert hypotheses.count.tolist() == [0, 1]
     store = MaskStore(folder / "pseudomasks.zarr")
     assert list(store.samples()) == [("clip", "0")]

@@ -123,6 +123,6 @@ def test_masks_of_other_frames_than_the_index_names_are_not_ranked(tmp_path: Pat
     meta["videos"]["clip00"]["frames"].pop(1)
     index.write_text(json.dumps(meta))
     later = RunContext(config, fake_parts(tmp_path / "weights"))
-    with pytest.raises(StoreError, match=r"fuse/00000.zarr: its frames changed.*same command"):
+    with pytest.raises(StoreError, match=r"segment/00000.zarr: its frames changed.*same command"):
         do_job(plan.job("rank", "00000"), later)
     assert not MaskStore(context.paths.masks).videos()

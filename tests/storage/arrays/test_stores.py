@@ -44,7 +44,8 @@ def _hypotheses(rng: np.random.Generator, expression: str, frames: int) -> Hypot
     }
     return Hypotheses(
         key=SampleKey("shapes", "train", "v", expression),
-        logits=rng.normal(size=(*shape, 4, 6)).astype(np.float16),
+        candidate=rng.integers(-1, 9, (*shape, 3)).astype(np.int32),
+        share=rng.random((*shape, 3), dtype=np.float32),
         count=rng.integers(0, 3, frames).astype(np.int32),
         box=rng.random((*shape, 4), dtype=np.float32),
         status=rng.integers(0, 3, frames).astype(np.uint8),
@@ -207,8 +208,8 @@ def test_candidates_read_frame_by_frame_are_the_same(tmp_path: Path, held_bytes:
     assert len(stored) == len(frames)
     for index in (2, 0, 4, 1, 3, 2):
         _assert_equal(stored[index], read_candidates(tmp_path / "s.zarr", "v")[index])
-    for box_row, frame in zip(stored.box_rows, frames, strict=True):
-        assert box_row.dtype == np.int32 and np.array_equal(box_row, frame.box_row)
+    for scores, frame in zip(stored.scores, frames, strict=True):
+        _assert_equal(scores, frame.scores)
     assert [len(frame) for frame in stored[1:3]] == [0, 150]
     assert [len(frame) for frame in stored] == [40, 0, 150, 64, 3]
 
