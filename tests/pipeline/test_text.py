@@ -14,6 +14,13 @@ def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path, encoding: str)
     assert read_text(path) == "caf\u00e9\nzwei\ndrei\n"
 
 
+def test_the_last_line_may_end_in_any_way(tmp_path: Path) -> None:
+    path = tmp_path / "x.txt"
+    for end in (b"\n", b"\r\n", b"\r"):
+        path.write_bytes(b"a" + end)
+        assert read_text(path) == "a\n"
+
+
 def test_a_mark_overrules_the_encoding_that_was_expected(tmp_path: Path) -> None:
     path = tmp_path / "x.txt"
     path.write_bytes("caf\u00e9".encode("utf-8-sig"))

@@ -279,8 +279,19 @@ def _secret(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("kind", ["huge", "external", "external link", "soft link", "text", "pipe"])
-def test_an_annotation_is_refused_before_it_is_read(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("huge", "reMask has 1000000 x 1000000 values"),
+        ("external", "reMask lies in another file"),
+        ("external link", "reMask is a link"),
+        ("soft link", "reMask is a link"),
+        ("text", "reMask is no array of numbers"),
+        ("group", "reMask is no array of numbers"),
+        ("pipe", "a named pipe"),
+    ],
+)
+def test_an_annotation_is_refused_before_it_is_read(tmp_path: Path, kind: str, words: str) -> None:
     path = tmp_path / "1.h5"
     if kind == "pipe":
         os.mkfifo(path)
@@ -298,9 +309,11 @@ def test_an_annotation_is_refused_before_it_is_read(tmp_path: Path, kind: str) -
                 file["reMask"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "reMask")
             elif kind == "soft link":
                 file["reMask"] = h5py.SoftLink("/reMask")
+            elif kind == "group":
+                file.create_group("reMask")
             else:
                 file["reMask"] = "a text"
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError, match=words) as caught:
         read_instances(path)
     assert caught.value.path == str(path)
 

@@ -146,3 +146,11 @@ def test_sweep_looks_as_deep_as_it_is_told(tmp_path: Path) -> None:
     assert sweep(tmp_path) == 3
     assert sweep(tmp_path, depth=4) == 1
     assert sweep(tmp_path, depth=1) == 0
+
+
+def test_parent_folders_are_made(tmp_path: Path) -> None:
+    for number, writer in enumerate((replace_file, fresh_folder)):
+        for _ in range(2):
+            with writer(tmp_path / "a" / str(number) / "x"):
+                pass
+        assert (tmp_path / "a" / str(number) / "x").exists()
