@@ -57,15 +57,8 @@ def system(config: RunConfig, *, positives: bool, negatives: bool, ranking: bool
         )
         found = fuse(kept, texts, boxes, candidates, config.fuse)
         options = config.rank.model_copy(update={"enabled": ranking})
-        mask, _ = rank(
-            found,
-            candidates,
-            video.height,
-            video.width,
-            options,
-            "",
-            threshold=config.fuse.threshold,
-        )
+        size, limit = (video.height, video.width), config.fuse.threshold
+        mask, _ = rank(found, candidates, *size, options, "", threshold=limit)
         return np.asarray(mask.mask), mask.status
 
     return masks

@@ -83,7 +83,7 @@ def write_archive(folder: Path) -> None:
                     MEMBERS,
                     _halves(2, 1, 2),
                     rows,
-                    _halves(2, 1, 4),
+                    box,
                     *floats,
                     status,
                     ("", "why"),
