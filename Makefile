@@ -16,78 +16,83 @@ CONFIG ?=
 ARGS ?=
 RUN ?= $(or $(OUT),runs)/$(DATASET)-$(or $(SPLIT),train)
 
-# Without DATASET= the data set is the one of CONFIG, or shapes.
+# Without DATASET= the data set is that of CONFIG, or shapes.
 RUN_FLAGS = $(if $(and $(CONFIG),$(filter file,$(origin DATASET))),,--dataset "$(DATASET)") \
 	$(if $(ROOT),--root "$(ROOT)") \
 	$(if $(SPLIT),--split "$(SPLIT)") \
 	$(if $(OUT),--out "$(OUT)") \
 	$(if $(CONFIG),--config "$(CONFIG)")
 
-.PHONY: help setup setup-ray pseudolabels status verify repair digest test test-slow check format lock demo-models benchmarks ui clean
+.PHONY: help setup setup-ray pseudolabels status verify repair digest test test-slow coverage check format lock demo-models benchmarks ui clean
 
-help: ## This list
+help: ## Prints this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  %-14s %s\n", $$1, $$2}'
 
-setup: $(STAMP) ## A .venv with the exact versions of requirements.lock; quick when nothing changed
+setup: $(STAMP) ## Installs the versions of requirements.lock into .venv; quick if nothing changed
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "Python 3.11 or later is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make setup PYTHON=python3.11" >&2; exit 1; }
-	@echo "Installing the versions of requirements.lock into .venv (the first time: a download of 3 GB)"
+	@echo "Installing the versions of requirements.lock into .venv (a download of 3 GB the first time)"
 	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)"
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --requirement requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
-setup-ray: $(STAMP) ## Adds Ray, for runs past one machine
+setup-ray: $(STAMP) ## Adds Ray to .venv
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --requirement requirements-ray.lock
 
-pseudolabels: $(STAMP) ## The main job: DATASET=shapes ROOT= SPLIT= OUT= CONFIG= ARGS=
+pseudolabels: $(STAMP) ## Labels a data set: DATASET=shapes ROOT= SPLIT= OUT= CONFIG= ARGS=
 	@$(BIN)/pseudolabels run $(RUN_FLAGS) $(ARGS)
 
 status verify repair digest: $(STAMP)
 	@$(BIN)/pseudolabels $@ "$(RUN)" $(ARGS)
-status: ## What of a run is done, left and failed: RUN=, or DATASET= SPLIT= OUT=
-verify: ## Reads every byte of a run and says what is wrong; named as for status
-repair: ## Makes what is wrong undone, and the next run does it again; named as for status
-digest: ## One digest of a run's masks and tables; named as for status
+status: ## Prints what of a run is done, left and failed: RUN=, or DATASET= SPLIT= OUT=
+verify: ## Checks every file of a run against its checksum; RUN= as for status
+repair: ## Removes damaged products, so that the next run makes them again; RUN= as for status
+digest: ## Prints one digest of a run's masks and tables; RUN= as for status
 
-test: $(STAMP) ## The tests, without the slow ones, on up to four cores
-	@# A thread each: processes of several threads wait for each other's cores.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" -n auto --maxprocesses 4 --dist worksteal $(ARGS)
+# One thread per process: processes with several threads wait for each other's cores.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" -n auto --maxprocesses 4 --dist worksteal
 
-test-slow: $(STAMP) ## The slow tests: full-size checkpoints, whole runs
+test: $(STAMP) ## The tests without the slow ones, on up to four cores
+	$(PYTEST) $(ARGS)
+
+coverage: $(STAMP) ## The tests with a report of the lines that they cover; fails under 90%
+	$(PYTEST) --cov --cov-report=term $(ARGS)
+
+test-slow: $(STAMP) ## The slow tests: full-size models, whole runs
 	$(BIN)/python -m pytest -q -m slow $(ARGS)
 
-check: $(STAMP) ## Format, lint, types, layers
+check: $(STAMP) ## Checks format, lint, types and layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(STAMP) ## Rewrites the sources in the house format
+format: $(STAMP) ## Formats the sources
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lock: ## Resolves pyproject.toml anew into the lock files
+lock: ## Resolves pyproject.toml into the lock files
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header \
 		--no-annotate --extra dev --output-file requirements.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header \
 		--no-annotate --extra dev --extra ray --constraint requirements.lock \
 		--output-file requirements-ray.lock pyproject.toml
 
-demo-models: $(STAMP) ## Trains the demo checkpoints anew and prints their figures on unseen videos
+demo-models: $(STAMP) ## Trains the demo models and prints their accuracy on unseen videos
 	$(BIN)/pseudolabels demo-models $(ARGS)
 
-benchmarks: $(STAMP) ## Every benchmark, after `make pseudolabels`: hours; ends with 1 if one is out of bounds
+benchmarks: $(STAMP) ## Runs every benchmark (hours), after `make pseudolabels`; fails if one is out of bounds
 	@failed=""; for script in benchmarks/*.py; do name=$$(basename "$$script" .py); echo "== $$name"; \
 		$(BIN)/python -m "benchmarks.$$name" $(ARGS) || failed="$$failed $$name"; done; \
-		test -z "$$failed" || { echo "Out of bounds or ended by an error:$$failed" >&2; exit 1; }
+		test -z "$$failed" || { echo "Out of bounds or failed:$$failed" >&2; exit 1; }
 
-ui: $(STAMP) ## The Prefect UI on this machine
+ui: $(STAMP) ## Starts the Prefect UI on this machine
 	$(BIN)/pseudolabels ui $(ARGS)
 
 clean: ## Removes caches; keeps .venv and runs
-	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* *.egg-info build
 	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
