@@ -83,9 +83,7 @@ def _rank(
 ) -> tuple[PseudoMask, list[FrameQuality]]:
     from stages.rank import rank
 
-    return rank(
-        hypotheses, height, width, config.rank, fingerprint, threshold=config.fuse.threshold
-    )
+    return rank(hypotheses, height, width, config.rank, fingerprint)
 
 
 @dataclass(frozen=True)

@@ -51,23 +51,19 @@ def rank(
     width: int,
     config: RankConfig,
     fingerprint: str,
-    *,
-    threshold: float = 0.4,
 ) -> tuple[PseudoMask, list[FrameQuality]]:
     """Chooses, filters and enlarges the masks of one sample.
 
     Args:
         hypotheses: of stage ``fuse``.
         height, width: of the video's frames, pixels.
-        config: epsilon, window, what is rejected.
+        config: the threshold of a pixel, and which frames are rejected.
         fingerprint: stored with the mask.
-        threshold: probability above which a pixel is the target's (``fuse.threshold``).
 
     Returns:
         The pseudo-mask and a row of quality figures a frame, named by its position.
     """
-    cut = math.log(threshold / (1 - threshold))
-    ranking = rank_frames(hypotheses, config, cut)
+    ranking = rank_frames(hypotheses, config)
     status, reason = hypotheses.status.copy(), list(hypotheses.reason)
     if config.enabled:
         for index in np.flatnonzero(ranking.violation > config.maximum_violation).tolist():
@@ -76,7 +72,7 @@ def rank(
     mask = PackedMasks(frames, height, width)
     for index in np.flatnonzero(status == Status.PRESENT).tolist():
         logits = torch.from_numpy(hypotheses.logits[index, ranking.chosen[index]])
-        mask[index] = mask_above(logits, height, width, cut).numpy()
+        mask[index] = mask_above(logits, height, width, _logit(config.threshold)).numpy()
         if mask.packed(index) is None:
             status[index], reason[index] = Status.UNKNOWN, EMPTY_MASK
     weight = _weights(hypotheses, ranking, status)
@@ -87,12 +83,8 @@ def rank(
     return PseudoMask(hypotheses.key, mask, weight, status, fingerprint), rows
 
 
-def rank_frames(hypotheses: Hypotheses, config: RankConfig, cut: float) -> Ranking:
-    """Chooses a hypothesis a frame and counts what breaks the order.
-
-    Args:
-        cut: logit above which a cell is the target's.
-    """
+def rank_frames(hypotheses: Hypotheses, config: RankConfig) -> Ranking:
+    """Chooses a hypothesis a frame and counts what breaks the order."""
     present = np.flatnonzero((hypotheses.status == Status.PRESENT) & (hypotheses.count > 0))
     chosen = np.full(len(hypotheses.status), -1, np.int64)
     chosen[present] = 0
@@ -103,7 +95,7 @@ def rank_frames(hypotheses: Hypotheses, config: RankConfig, cut: float) -> Ranki
     if len(present):
         logits = torch.from_numpy(hypotheses.logits[present, chosen[present]])
         # In float32, which is many times as fast; the cut is rounded as the logits are.
-        masks = (logits.float() > float(np.float16(cut))).numpy()
+        masks = (logits.float() > float(np.float16(_logit(config.threshold)))).numpy()
         overlap = pairwise_mask_iou(masks, masks)
         # That two frames show nothing says nothing of a frame between them that shows something.
         empty = ~masks.any((1, 2))
@@ -164,6 +156,10 @@ def smoothest_path(
     for step in reversed(back):
         path.append(int(step[path[-1]]))
     return np.array(path[::-1], np.int64)
+
+
+def _logit(probability: float) -> float:
+    return math.log(probability / (1 - probability))
 
 
 def _exists(hypotheses: Hypotheses, frame: int) -> NDArray[np.bool_]:
