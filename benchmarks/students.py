@@ -310,10 +310,8 @@ def other_masks(config: RunConfig, kind: str) -> Iterator[tuple[str, list[str], 
             for item in mine:
                 if kind == "unranked":
                     fused = fuse(item, texts, boxes, candidates, config.fuse)
-                    limit = config.fuse.threshold
-                    mask, _ = rank(
-                        fused, candidates, video.height, video.width, unranked, "", threshold=limit
-                    )
+                    size = (video.height, video.width)
+                    mask, _ = rank(fused, candidates, *size, unranked, "")
                 else:
                     plain = baseline_masks(
                         item, texts, boxes, candidates, video.height, video.width

@@ -89,15 +89,7 @@ def _rank(
 ) -> tuple[PseudoMask, list[FrameQuality]]:
     from stages.rank import rank
 
-    return rank(
-        hypotheses,
-        candidates,
-        height,
-        width,
-        config.rank,
-        fingerprint,
-        threshold=config.fuse.threshold,
-    )
+    return rank(hypotheses, candidates, height, width, config.rank, fingerprint)
 
 
 @dataclass(frozen=True)

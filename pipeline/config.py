@@ -263,7 +263,6 @@ class FuseConfig(Section):
     """Stage ``fuse`` (WSRVOS, positive-prediction fusion).
 
     Attributes:
-        threshold: a pixel is the target's where the fused probability exceeds it.
         same_box_iou: boxes of a frame that overlap at least this much are one instance.
         presence: below this support by the positives no box is the target: the frame is absent.
         doubt: between ``presence`` and this the frame is unknown.
@@ -275,7 +274,6 @@ class FuseConfig(Section):
         hypotheses: instances of a frame handed on to ``rank``, best first.
     """
 
-    threshold: float = Field(0.4, gt=0, lt=1)
     same_box_iou: float = Field(0.7, gt=0, le=1)
     presence: float = Field(0.25, ge=0, le=1)
     doubt: float = Field(0.3, ge=0, le=1)
@@ -290,6 +288,7 @@ class RankConfig(Section):
 
     Attributes:
         enabled: False passes the best hypothesis of every frame on.
+        threshold: a pixel is the target's where the fused probability exceeds it.
         epsilon: an overlap may grow with temporal distance by this much (the paper: 0.1).
         window: frames on either side that a frame is compared with.
         maximum_violation: a frame that breaks the order in a larger share of its triples is turned
@@ -300,6 +299,7 @@ class RankConfig(Section):
     """
 
     enabled: bool = True
+    threshold: float = Field(0.5, gt=0, lt=1)
     epsilon: float = Field(0.1, ge=0, le=1)
     window: int = Field(4, ge=2)
     maximum_violation: float = Field(0.5, ge=0, le=1)
@@ -675,7 +675,7 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:
 
     Args:
         path: the file; None for the defaults, which are the demo models'.
-        overrides: such as ``fuse.threshold=0.5``; the value is read as TOML, else as a string.
+        overrides: such as ``rank.threshold=0.6``; the value is read as TOML, else as a string.
 
     Raises:
         ConfigError: the file is missing or not TOML, or a name or value does not fit.

@@ -5,7 +5,8 @@ Letters: B frames of a batch, K texts, R ranked boxes, H W pixels, h w low-resol
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -74,14 +75,41 @@ class DatasetReader(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
+class CaptionRequest:
+    """An expression that a captioner is to augment.
+
+    Attributes:
+        video: the video that the expression is about.
+        images: some of its frames, RGB [H, W, 3] each; empty for a captioner that needs none.
+        expression: the expression.
+        others: expressions of other objects of the same video.
+    """
+
+    video: VideoRef
+    images: Sequence[Image]
+    expression: Expression
+    others: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class CaptionAnswer:
+    """What a captioner made of one request.
+
+    Attributes:
+        augmentation: the expression with its positives and negatives.
+        left_out: reason -> how many texts were written and not kept.
+    """
+
+    augmentation: Augmentation
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+
 class Captioner(Protocol):
     """Writes positives and hard negatives for expressions."""
 
-    def augment(
-        self, requests: Sequence[tuple[VideoRef, Sequence[Image], Expression, Sequence[str]]]
-    ) -> list[Augmentation]:
-        """One augmentation a request; a request is the video, some of its frames, the expression
-        and the other objects' expressions of the same video."""
+    def augment(self, requests: Sequence[CaptionRequest]) -> list[CaptionAnswer]:
+        """Returns one answer per request, in their order."""
         ...
 
 

@@ -53,8 +53,6 @@ def rank(
     width: int,
     config: RankConfig,
     fingerprint: str,
-    *,
-    threshold: float = 0.4,
 ) -> tuple[PseudoMask, list[FrameQuality]]:
     """Chooses, filters and enlarges the masks of one sample.
 
@@ -62,15 +60,13 @@ def rank(
         hypotheses: of stage ``fuse``.
         candidates: of stage ``segment``, T frames; their logits make the masks.
         height, width: of the video's frames, pixels.
-        config: epsilon, window, what is rejected.
+        config: the threshold of a pixel, and which frames are rejected.
         fingerprint: stored with the mask.
-        threshold: probability above which a pixel is the target's (``fuse.threshold``).
 
     Returns:
         The pseudo-mask and a row of quality figures a frame, named by its position.
     """
-    cut = math.log(threshold / (1 - threshold))
-    ranking = rank_frames(hypotheses, candidates, config, cut)
+    ranking = rank_frames(hypotheses, candidates, config)
     status, reason = hypotheses.status.copy(), list(hypotheses.reason)
     if config.enabled:
         for index in np.flatnonzero(ranking.violation > config.maximum_violation).tolist():
@@ -79,7 +75,7 @@ def rank(
     mask = PackedMasks(frames, height, width)
     for index in np.flatnonzero(status == Status.PRESENT).tolist():
         logits = fused_logits(hypotheses, candidates, index, int(ranking.chosen[index]))
-        mask[index] = mask_above(logits, height, width, cut).numpy()
+        mask[index] = mask_above(logits, height, width, _logit(config.threshold)).numpy()
         if mask.packed(index) is None:
             status[index], reason[index] = Status.UNKNOWN, EMPTY_MASK
     weight = _weights(hypotheses, ranking, status)
@@ -91,13 +87,9 @@ def rank(
 
 
 def rank_frames(
-    hypotheses: Hypotheses, candidates: Sequence[Candidates], config: RankConfig, cut: float
+    hypotheses: Hypotheses, candidates: Sequence[Candidates], config: RankConfig
 ) -> Ranking:
-    """Chooses a hypothesis a frame and counts what breaks the order.
-
-    Args:
-        cut: logit above which a cell is the target's.
-    """
+    """Chooses a hypothesis a frame and counts what breaks the order."""
     present = np.flatnonzero((hypotheses.status == Status.PRESENT) & (hypotheses.count > 0))
     chosen = np.full(len(hypotheses.status), -1, np.int64)
     chosen[present] = 0
@@ -106,6 +98,7 @@ def rank_frames(
     violation = np.zeros(len(chosen))
     temporal = np.full(len(chosen), np.nan)
     if len(present):
+        cut = _logit(config.threshold)
         fused = (fused_logits(hypotheses, candidates, int(t), int(chosen[t])) for t in present)
         masks = np.stack([(logits > cut).numpy() for logits in fused])
         overlap = pairwise_mask_iou(masks, masks)
@@ -187,6 +180,10 @@ def smoothest_path(
     for step in reversed(back):
         path.append(int(step[path[-1]]))
     return np.array(path[::-1], np.int64)
+
+
+def _logit(probability: float) -> float:
+    return math.log(probability / (1 - probability))
 
 
 def _exists(hypotheses: Hypotheses, frame: int) -> NDArray[np.bool_]:

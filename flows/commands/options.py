@@ -25,7 +25,7 @@ SplitOption = Annotated[str | None, typer.Option(help="The split to label.")]
 OutOption = Annotated[Path | None, typer.Option(help="Folder that holds runs.")]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Such as fuse.threshold=0.5."),
+    typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Such as rank.threshold=0.6."),
 ]
 RunArguments = Annotated[
     list[str] | None,

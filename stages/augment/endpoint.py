@@ -12,7 +12,6 @@ import io
 import logging
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
@@ -36,8 +35,8 @@ from pipeline.errors import (
     EndpointError,
     UnusableAnswerError,
 )
-from pipeline.ports import Image
-from pipeline.types import Augmentation, Expression, Provenance, VideoRef
+from pipeline.ports import CaptionAnswer, CaptionRequest, Image
+from pipeline.types import Expression, Provenance
 from stages.augment.parse import parse_answer
 from stages.augment.prompt import DEFAULT_PROMPT, Prompt
 from stages.augment.reading import likelihood, read_answer, temperature_of
@@ -58,8 +57,6 @@ CALLS = 5
 
 _JPEG_QUALITY = 90
 
-Request = tuple[VideoRef, Sequence[Image], Expression, Sequence[str]]
-
 
 class EndpointCaptioner:
     """A :class:`pipeline.ports.Captioner` over HTTP.
@@ -71,9 +68,6 @@ class EndpointCaptioner:
         transport: for tests; None for the network.
         environment: where the key is looked up; None for the process's own.
         wait: seconds before a call is repeated; None for pauses that grow to a minute.
-
-    Attributes:
-        left_out: reason -> texts that were written and not kept, since the start.
 
     Raises:
         ConfigError: no endpoint or model is configured.
@@ -97,7 +91,6 @@ class EndpointCaptioner:
         self._model = config.endpoint_model
         self._provenance = Provenance(self._model, config.endpoint, prompt.version, seed)
         self._wait = wait or wait_random_exponential(multiplier=1, max=60)
-        self.left_out: Counter[str] = Counter()
         key = (os.environ if environment is None else environment).get(config.api_key_env)
         try:
             self._client = httpx.Client(
@@ -114,28 +107,26 @@ class EndpointCaptioner:
                 " certificates that the environment names (HTTPS_PROXY, ALL_PROXY, SSL_CERT_FILE)"
             ) from error
 
-    def augment(self, requests: Sequence[Request]) -> list[Augmentation]:
-        """One augmentation a request, in their order, ``concurrency`` calls at a time; an
-        expression that has no usable answer after ``retries`` further attempts is left as it is.
+    def augment(self, requests: Sequence[CaptionRequest]) -> list[CaptionAnswer]:
+        """Returns one answer per request, in their order; ``concurrency`` calls run at a time.
+
+        If an expression has no usable answer after ``retries`` further attempts, it is used without
+        augmentation.
 
         Raises:
             EndpointError: the server cannot be reached or refuses.
             AugmentationError: it takes none of a request, or no request has a usable answer.
         """
         with ThreadPoolExecutor(self._config.concurrency, "augment") as pool:
-            answers = list(pool.map(self._one, requests))
-        for _, left_out in answers:
-            self.left_out.update(left_out)
-        expressions = [expression for _, _, expression, _ in requests]
-        found = [item for item, _ in answers]
-        return settled(expressions, found, self._provenance, self.left_out)
+            found = list(pool.map(self._one, requests))
+        return settled([request.expression for request in requests], found, self._provenance)
 
     def close(self) -> None:
         """Closes the connections."""
         self._client.close()
 
-    def _one(self, request: Request) -> tuple[Augmentation | UnusableAnswerError, Counter[str]]:
-        expression = request[2]
+    def _one(self, request: CaptionRequest) -> CaptionAnswer | UnusableAnswerError:
+        expression = request.expression
         problem: UnusableAnswerError | None = None
         for attempt in range(self._config.retries + 1):
             body = self._body(request, attempt)
@@ -146,19 +137,13 @@ class EndpointCaptioner:
                 logger.info("%s, attempt %d: %s", expression.key, attempt + 1, error)
                 problem = error
         served = f"{self._model} at {self._config.endpoint}"
-        return given_up(expression, served, self._config.retries + 1, problem), Counter()
+        return given_up(expression, served, self._config.retries + 1, problem)
 
-    def _body(self, request: Request, attempt: int) -> dict[str, Any]:
-        _, images, expression, others = request
-        text = self._prompt.render(
-            expression.text,
-            others,
-            self._config.positives - 1,
-            self._config.negatives,
-            len(images),
-        )
+    def _body(self, request: CaptionRequest, attempt: int) -> dict[str, Any]:
+        text = self._prompt.of(request, self._config)
         pictures = [
-            {"type": "image_url", "image_url": {"url": jpeg_data_url(image)}} for image in images
+            {"type": "image_url", "image_url": {"url": jpeg_data_url(image)}}
+            for image in request.images
         ]
         return {
             "model": self._model,
@@ -237,9 +222,7 @@ class EndpointCaptioner:
             " choices[0].message.content; expected an OpenAI-compatible chat completion"
         )
 
-    def _read(
-        self, expression: Expression, choice: dict[str, Any]
-    ) -> tuple[Augmentation, Counter[str]]:
+    def _read(self, expression: Expression, choice: dict[str, Any]) -> CaptionAnswer:
         answer = choice["message"]["content"]
         parsed = parse_answer(
             answer, expression.text, self._config.positives - 1, self._config.negatives

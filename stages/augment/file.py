@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pipeline.errors import AugmentationError
-from pipeline.ports import Image
+from pipeline.ports import CaptionAnswer, CaptionRequest
 from pipeline.types import (
     Augmentation,
     Expression,
     Positive,
     Provenance,
     SampleKey,
-    VideoRef,
 )
 
 
@@ -28,15 +27,13 @@ class FileCaptioner:
         self._augmentations = augmentations
         self._source = source
 
-    def augment(
-        self, requests: Sequence[tuple[VideoRef, Sequence[Image], Expression, Sequence[str]]]
-    ) -> list[Augmentation]:
+    def augment(self, requests: Sequence[CaptionRequest]) -> list[CaptionAnswer]:
         """The file's augmentation of each request's expression.
 
         Raises:
             AugmentationError: the file lacks an expression, or has another sentence for it.
         """
-        return [self._look_up(expression) for _, _, expression, _ in requests]
+        return [CaptionAnswer(self._look_up(item.expression)) for item in requests]
 
     def _look_up(self, expression: Expression) -> Augmentation:
         found = self._augmentations.get(expression.key)
@@ -59,12 +56,10 @@ class OriginalOnly:
     def __init__(self, seed: int) -> None:
         self._seed = seed
 
-    def augment(
-        self, requests: Sequence[tuple[VideoRef, Sequence[Image], Expression, Sequence[str]]]
-    ) -> list[Augmentation]:
+    def augment(self, requests: Sequence[CaptionRequest]) -> list[CaptionAnswer]:
         """The original alone, K = 1 and N = 0."""
         origin = Provenance("none", "", "none-1", self._seed)
         return [
-            Augmentation(expression.key, (Positive(expression.text, 1.0),), (), origin)
-            for _, _, expression, _ in requests
+            CaptionAnswer(Augmentation(item.key, (Positive(item.text, 1.0),), (), origin))
+            for item in (request.expression for request in requests)
         ]

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from pipeline.config import AugmentConfig
-from pipeline.ports import Image
+from pipeline.ports import CaptionAnswer, CaptionRequest
 from pipeline.types import (
     Augmentation,
     Expression,
@@ -22,7 +22,6 @@ from pipeline.types import (
     NegativeKind,
     Positive,
     Provenance,
-    VideoRef,
 )
 from stages.augment.parse import normalise, says_the_same, select_negatives
 from stages.augment.vocabulary import GROUPS, REWORDINGS
@@ -132,11 +131,9 @@ class LexiconCaptioner:
         self._config = config
         self._provenance = Provenance("lexicon", lexicon_revision(), LEXICON_VERSION, seed)
 
-    def augment(
-        self, requests: Sequence[tuple[VideoRef, Sequence[Image], Expression, Sequence[str]]]
-    ) -> list[Augmentation]:
-        """One augmentation a request; fewer than K or N where the rules find no more."""
-        return [self._augment(expression, others) for _, _, expression, others in requests]
+    def augment(self, requests: Sequence[CaptionRequest]) -> list[CaptionAnswer]:
+        """Returns one answer per request; fewer than K or N texts where the rules find no more."""
+        return [CaptionAnswer(self._augment(item.expression, item.others)) for item in requests]
 
     def _augment(self, expression: Expression, others: Sequence[str]) -> Augmentation:
         original = expression.text

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.config import AugmentConfig
 from pipeline.errors import CheckpointError
+from pipeline.ports import CaptionRequest
 from pipeline.text import read_text
 
 PROMPT_FILE = "prompt.json"
@@ -49,6 +51,16 @@ class Prompt:
 
     template: str
     version: str
+
+    def of(self, request: CaptionRequest, config: AugmentConfig) -> str:
+        """Returns the user's turn for one request; the frames go before it."""
+        return self.render(
+            request.expression.text,
+            request.others,
+            config.positives - 1,
+            config.negatives,
+            len(request.images),
+        )
 
     def render(
         self, expression: str, others: Sequence[str], positives: int, negatives: int, frames: int

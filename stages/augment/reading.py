@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.config import AugmentConfig
+from pipeline.ports import CaptionAnswer
 from pipeline.types import Augmentation, Expression, Positive, Provenance
 from stages.augment.parse import ParsedAnswer, string_spans
 
@@ -31,7 +32,7 @@ def read_answer(
     similarity_of: Callable[[str], float | None],
     config: AugmentConfig,
     provenance: Provenance,
-) -> tuple[Augmentation, Counter[str]]:
+) -> CaptionAnswer:
     """Keeps the positives of an answer that are similar enough, and its negatives.
 
     A text is written in the light of those before it: likely in itself where they are wrong, it is
@@ -42,9 +43,6 @@ def read_answer(
             and the confidence that the answer states stands in for that text alone.
         config: the least similarity.
         provenance: of the texts.
-
-    Returns:
-        The augmentation, and reason -> texts that were left out.
     """
     left_out = Counter(parsed.left_out)
     positives = [Positive(expression.text, 1.0)]
@@ -65,7 +63,7 @@ def read_answer(
             continue
         positives.append(Positive(text, confidence, similarity))
     kept = Augmentation(expression.key, tuple(positives), parsed.negatives, provenance)
-    return kept, left_out
+    return CaptionAnswer(kept, left_out)
 
 
 def likelihood(

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Sequence
 
 from pipeline.errors import UnusableAnswerError
+from pipeline.ports import CaptionAnswer
 from pipeline.types import Augmentation, Expression, Positive, Provenance
 
 logger = logging.getLogger(__name__)
 
 ALONE = "augmentation of an expression without a usable answer"
-"""By what name :attr:`left_out` counts them."""
+"""The reason under which :attr:`CaptionAnswer.left_out` counts them."""
 
 
 def given_up(
@@ -32,15 +32,17 @@ def given_up(
 
 def settled(
     expressions: Sequence[Expression],
-    found: Sequence[Augmentation | UnusableAnswerError],
+    found: Sequence[CaptionAnswer | UnusableAnswerError],
     provenance: Provenance,
-    left_out: Counter[str],
-) -> list[Augmentation]:
-    """An augmentation for each: where the model failed, the expression alone, said and counted.
+) -> list[CaptionAnswer]:
+    """Returns an answer for each expression.
+
+    An expression that the model failed at is answered with itself alone. This is logged, and its
+    answer counts it.
 
     Args:
-        found: of each expression, what came of it.
-        left_out: counted up.
+        found: of each expression, the model's answer or why there is none.
+        provenance: of an expression alone.
 
     Raises:
         UnusableAnswerError: the model failed at every expression; then it is more likely to be the
@@ -53,7 +55,7 @@ def settled(
     for expression, item in zip(expressions, found, strict=True):
         if isinstance(item, UnusableAnswerError):
             logger.warning("%s; it goes on without positives and negatives", item)
-            left_out[ALONE] += 1
-            item = Augmentation(expression.key, (Positive(expression.text, 1.0),), (), provenance)
+            alone = Augmentation(expression.key, (Positive(expression.text, 1.0),), (), provenance)
+            item = CaptionAnswer(alone, {ALONE: 1})
         done.append(item)
     return done

@@ -58,8 +58,8 @@ def test_the_home_folder_is_put_in_every_path(
 @pytest.mark.parametrize(
     ("wrong", "right"),
     [
-        ("fuse.treshold=1", "fuse.threshold"),
-        ("threshold=0.5", "fuse.threshold"),
+        ("rank.treshold=1", "rank.threshold"),
+        ("threshold=0.5", "rank.threshold"),
         ("student.shard_videos=2", "shard_videos"),
         ("dataset.rot=x", "dataset.root"),
         ("datset.root=x", "dataset"),

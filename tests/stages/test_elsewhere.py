@@ -192,6 +192,7 @@ def test_masks_are_those_of_the_cpu_and_waited_for_once(there: Call, batch_pairs
 
 def written() -> list[list[Any]]:
     """The beginnings of two answers about the same frames."""
+    from pipeline.ports import CaptionRequest
     from stages.augment import load_captioner
 
     videos = Videos(two_scenes()[:1])
@@ -200,7 +201,7 @@ def written() -> list[list[Any]]:
     section, images, found = config(augment=options).augment, frames(), []
     for device in DEVICES:
         captioner: Any = load_captioner(section, torch.device(device), 0, None)
-        requests = [(video, images, expression, []) for expression in asked]
+        requests = [CaptionRequest(video, images, expression) for expression in asked]
         found.append(captioner.answers(requests, frames=captioner.shared_frames(requests)))
     return found
 

@@ -253,15 +253,7 @@ def test_a_pixel_is_the_targets_where_its_probability_exceeds_the_threshold(
 ) -> None:
     logits = np.random.default_rng(0).normal(0, 2, (1, 1, ROWS, COLUMNS)).astype(np.float16)
     hypotheses = made([[(HERE, 0.9)]], logits=logits)
-    found, _ = rank(
-        hypotheses,
-        hypotheses.candidates,
-        HEIGHT,
-        WIDTH,
-        RankConfig(),
-        "digest",
-        threshold=threshold,
-    )
+    found, _ = run(hypotheses, threshold=threshold)
     chance = enlarge(torch.from_numpy(logits[0]), HEIGHT, WIDTH)[0].sigmoid().numpy()
     clear = np.abs(chance - threshold) > 1e-5
     np.testing.assert_array_equal(found.mask[0][clear], (chance > threshold)[clear])
