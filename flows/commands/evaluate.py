@@ -94,7 +94,7 @@ def davis(
 def refytvos(
     predictions: PredictionsArgument,
     root: TruthRoot,
-    split: Annotated[str, typer.Option(help="A split with truth.")] = "valid",
+    split: Annotated[str, typer.Option(help="A split with ground truth.")] = "valid",
     as_json: JsonOption = False,
     csv: CsvOption = None,
 ) -> None:
@@ -106,7 +106,7 @@ def refytvos(
 def mevis(
     predictions: PredictionsArgument,
     root: TruthRoot,
-    split: Annotated[str, typer.Option(help="A split with truth.")] = "valid_u",
+    split: Annotated[str, typer.Option(help="A split with ground truth.")] = "valid_u",
     as_json: JsonOption = False,
     csv: CsvOption = None,
 ) -> None:
@@ -117,7 +117,7 @@ def mevis(
 @app.command("a2d", epilog=example("evaluate a2d results.json --root DATA"))
 def a2d(
     predictions: ResultsArgument,
-    truth: Annotated[Path | None, typer.Option(help="The truth as a COCO file.")] = None,
+    truth: Annotated[Path | None, typer.Option(help="The ground truth as a COCO file.")] = None,
     root: Annotated[Path | None, typer.Option(help="Or the folder of A2D-Sentences.")] = None,
     as_json: JsonOption = False,
     csv: CsvOption = None,
@@ -129,7 +129,7 @@ def a2d(
 @app.command("jhmdb", epilog=example("evaluate jhmdb results.json --root DATA"))
 def jhmdb(
     predictions: ResultsArgument,
-    truth: Annotated[Path | None, typer.Option(help="The truth as a COCO file.")] = None,
+    truth: Annotated[Path | None, typer.Option(help="The ground truth as a COCO file.")] = None,
     root: Annotated[Path | None, typer.Option(help="Or the folder of JHMDB-Sentences.")] = None,
     as_json: JsonOption = False,
     csv: CsvOption = None,

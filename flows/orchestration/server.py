@@ -152,7 +152,7 @@ def is_healthy(url: str, seconds: float = 2.0) -> bool:
 
 
 def _without_proxy(url: str) -> list[urllib.request.ProxyHandler]:
-    """Opens an address without the proxies of the environment."""
+    """Returns a handler that turns proxies off, if an address is on this machine."""
     here = urllib.parse.urlsplit(url).hostname in _HERE
     return [urllib.request.ProxyHandler({})] if here else []
 
