@@ -1,7 +1,7 @@
-"""The one place that prints.
+"""All output goes through this module.
 
-Data, such as paths, ids, sentences and errors, are shown as they are: never read as markup, never
-as commands to the terminal, and in letters that the output's encoding has.
+Data, such as paths, ids, sentences and errors, are printed as they are. They are never interpreted
+as markup or as terminal commands. Characters that the output's encoding lacks are replaced.
 """
 
 from __future__ import annotations
@@ -22,41 +22,42 @@ _CONTROLS = {
     for number in (*range(32), *range(127, 160))
     if chr(number) not in _LEFT_AS_THEY_ARE
 }
-"""Characters that move a terminal's cursor or change its state, and what is shown for them."""
+"""Control character -> what is printed for it."""
 
 _PLAIN = {"✓": "+", "✗": "x", "–": "-", "−": "-", "→": "->", "…": "...", "×": "x", "’": "'"}
-"""What this project prints beyond ASCII, for an output that lacks it."""
+"""Non-ASCII characters that this project prints -> their ASCII replacement."""
 
 _ERRORS = "pseudolabels.plainly"
 
 
 class Output(Console):
-    """A console that takes no text for markup, and says so where its reader has gone.
+    """A console without markup that ends the process if nobody reads its output any more.
 
     Args:
-        stderr: prints to the error output.
+        stderr: print to standard error.
     """
 
     def __init__(self, stderr: bool = False) -> None:
         super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False)
 
     def on_broken_pipe(self) -> None:
-        """Ends the process with a message, since nobody reads what it prints."""
+        """Ends the process with a message on standard error."""
         self.quiet = True
-        # What is left in the buffer must not fail again at the exit.
+        # The rest of the buffer must not fail again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
         if not self.stderr:
             text = (
-                "error: whatever read the output has ended, as `| head` does; the command ends with"
-                " it. What is done stays done: the same command goes on"
+                "error: the program that reads the output has ended, as `| head` does, so this"
+                " command ends too. Finished work is kept; give the same command to continue"
             )
             say(Output(stderr=True), text)
         raise SystemExit(1)
 
 
 def make_printable() -> None:
-    """Makes the standard outputs take every letter, whatever their encoding; of letters that it
-    lacks they show a plain one, or the code."""
+    """Makes standard output and error accept every character, whatever their encoding. Characters
+    that it lacks are replaced by a similar one or by their code.
+    """
     codecs.register_error(_ERRORS, _plainly)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -64,18 +65,18 @@ def make_printable() -> None:
 
 
 def say(console: Console, text: object, style: str = "", *, label: str = "") -> None:
-    """Prints a line, which is not broken at the terminal's width, so that it can be copied.
+    """Prints a line without wrapping it, so that it can be copied.
 
     Args:
-        style: of rich, such as ``yellow``; of the label alone where there is one.
-        label: is said before the text.
+        style: of rich, such as ``yellow``; applies to the label only, if there is one.
+        label: printed before the text.
     """
     line = plain(text) if label else plain(text, style)
     console.print(Text.assemble((label, style), " ", line) if label else line, soft_wrap=True)
 
 
 def write(console: Console, text: str) -> None:
-    """Writes text that programs read, byte by byte as it is."""
+    """Writes text for other programs, unchanged."""
     try:
         console.file.write(text)
         console.file.flush()
@@ -84,17 +85,17 @@ def write(console: Console, text: str) -> None:
 
 
 def plain(value: object, style: str = "") -> Text:
-    """Data as they are shown; characters that would steer the terminal by their code."""
+    """Returns data as text, with control characters replaced by their codes."""
     return Text(str(value).translate(_CONTROLS), style)
 
 
 def grid(
     *columns: tuple[str, Literal["left", "right"]], title: str = "", header: bool = True
 ) -> Table:
-    """A table without rows; :func:`add_row` adds them.
+    """Returns a table without rows; :func:`add_row` adds them.
 
     Args:
-        columns: name and side of each.
+        columns: name and alignment of each.
     """
     table = Table(
         title=plain(title) if title else None,

@@ -1,6 +1,6 @@
-"""What the work of a run needs in one process: the reader, the device, one stage's model.
+"""Holds what a process needs to work on a run: the reader, the device, and one stage's model.
 
-A model is loaded when the first shard asks for it and freed when another stage's is asked for.
+A model is loaded when the first shard needs it, and freed when another stage's model is needed.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _rank(
 
 @dataclass(frozen=True)
 class Parts:
-    """The stages' ways in; tests put fakes in their place."""
+    """The models and functions of the stages. Tests replace them by fakes."""
 
     captioner: Callable[[RunConfig, Any, Mapping[SampleKey, Augmentation] | None], Captioner] = (
         _captioner
@@ -109,14 +109,14 @@ class Parts:
 
 @dataclass
 class RunContext:
-    """One process's reader and models for one run.
+    """The reader and the models of one process for one run.
 
     Attributes:
-        config: resolved.
-        parts: the stages' ways in.
-        progress: told of every video.
-        plan: what there is to do; None in a process that only does single shards.
-        publish: shows a page of Markdown beside the run, given its name and its text.
+        config: resolved configuration.
+        parts: the models and functions of the stages.
+        progress: is told about every video.
+        plan: the jobs of the run; None in a process that only does single shards.
+        publish: shows a page beside the run, given its name and its Markdown text.
     """
 
     config: RunConfig
@@ -134,7 +134,7 @@ class RunContext:
         return RunPaths(self.config.run_folder)
 
     def reader(self, split: str | None = None) -> DatasetReader:
-        """The reader of a split; of the labelled one by default."""
+        """Returns the reader of a split; by default of the labelled one."""
         name = split or self.config.dataset.split
         if name not in self._readers:
             from storage.datasets import open_dataset
@@ -149,19 +149,19 @@ class RunContext:
 
     @property
     def the_plan(self) -> Plan:
-        """The plan of a run that has one; stages of the whole run need it."""
+        """Returns the plan. Stages of the whole run need it."""
         assert self.plan is not None, "a run needs a plan"
         return self.plan
 
     def make_plan(
         self, retry_skipped: bool = False, scope: Scope | None = None, remember: bool = True
     ) -> Plan:
-        """What the run has to do.
+        """Returns what the run has to do.
 
         Args:
             retry_skipped: try skipped videos again.
-            scope: the stages to do, and those to do again; None for all.
-            remember: False writes nothing at all. Otherwise digests of weights are kept.
+            scope: stages to do, and stages to do again; None for all.
+            remember: store digests of weights and source files; False writes nothing.
         """
         self.config = self._with_prediction_split()
         scope, folder = scope or Scope(), self.config.run_folder
@@ -178,12 +178,13 @@ class RunContext:
         )
 
     def prediction_split(self) -> str:
-        """The split that the student predicts.
+        """Returns the split that the student predicts.
 
-        The one asked for; else ``valid`` if the data set has one; else the labelled one.
+        This is ``dataset.predict_split``; else ``valid`` if the data set has it; else the labelled
+        split.
 
         Raises:
-            InputError: there is a ``valid``, and it is damaged.
+            InputError: the split ``valid`` is damaged.
         """
         asked = self.config.dataset.predict_split
         if asked is not None:
@@ -192,15 +193,15 @@ class RunContext:
             if self.reader("valid").video_ids():
                 return "valid"
         except InputError as error:
-            # Absent, not damaged: its files are not there, or there is no split of that name.
+            # Missing files, or no split of that name: it is absent, not damaged.
             if not error.missing and error.found != "split 'valid'":
                 raise
         return self.config.dataset.split
 
     def _with_prediction_split(self) -> RunConfig:
-        """The configuration with the split that the student predicts.
+        """Returns the configuration with the split that the student predicts written out.
 
-        What was predicted is measured on that split, also after the data set gets another.
+        Predictions are then measured on that split, even if the data set gets a ``valid`` later.
         """
         config = self.config
         if not config.student.enabled or config.dataset.predict_split is not None:
@@ -209,7 +210,7 @@ class RunContext:
         return config.model_copy(update={"dataset": dataset})
 
     def finished_shards(self, stage: str = "rank") -> list[str]:
-        """Names of the run's shards that have a receipt of a stage."""
+        """Returns the names of the run's shards that have a receipt of a stage."""
         ledger = Ledger(self.config.run_folder)
         shards = self.the_plan.run_shards
         return [item.name for item in shards if ledger.receipt(stage, item.name) is not None]
@@ -221,26 +222,26 @@ class RunContext:
         return self._device
 
     def weight_digests(self, remember: bool = False) -> WeightDigests:
-        """Digests of checkpoints, those that the run remembers among them.
+        """Returns the digests of checkpoints, with those that the run has stored.
 
         Args:
-            remember: writes down what is digested anew.
+            remember: store new digests.
         """
         place = self.paths.folder / "ledger" / "weights.json"
         return WeightDigests(place, self.parts.checkpoint_files, remember)
 
     def source_digests(self, remember: bool = True) -> SourceDigests:
-        """Digests of the frames and the ground truth of the labelled split.
+        """Returns the digests of the frames and the ground truth of the labelled split.
 
         Args:
-            remember: writes down what is digested anew.
+            remember: store new digests.
         """
         if self._sources is None:
             self._sources = SourceDigests(self.paths.folder, self.reader(), remember)
         return self._sources
 
     def captioner(self) -> Captioner:
-        """The captioner, loaded now if it was not."""
+        """Returns the captioner; loads it if necessary."""
         if self.config.augment.source in ("lexicon", "none", "endpoint"):
             device, content = None, None
         else:
@@ -251,14 +252,14 @@ class RunContext:
         return captioner
 
     def grounder(self) -> Grounder:
-        """The grounder, loaded now if it was not."""
+        """Returns the grounder; loads it if necessary."""
         grounder: Grounder = self._held(
             "ground", lambda: self.parts.grounder(self.config, self.device)
         )
         return grounder
 
     def segmenter(self) -> Segmenter:
-        """The segmenter, loaded now if it was not."""
+        """Returns the segmenter; loads it if necessary."""
         segmenter: Segmenter = self._held(
             "segment", lambda: self.parts.segmenter(self.config, self.device)
         )
@@ -294,7 +295,7 @@ class RunContext:
 
 
 def _loaded(stage: str, load: Callable[[], Any]) -> Any:
-    """A stage's model. What keeps it from loading is no fault of a video."""
+    """Loads a stage's model. Raises ModelError if this fails, so that no video is blamed."""
     try:
         return load()
     except (PseudoLabelError, OSError, MemoryError):

@@ -1,4 +1,4 @@
-"""The data set of a run: where it is, and rendering ``shapes`` where it is missing."""
+"""Finds the data set of a run, and renders ``shapes`` if it is missing."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pipeline.errors import ConfigError
 
 
 def dataset_root(config: RunConfig) -> Path:
-    """The data set's folder. ``shapes`` without one lies beside the runs.
+    """Returns the folder of the data set. By default ``shapes`` is in ``<out>/data``.
 
     Raises:
-        ConfigError: another data set has no root.
+        ConfigError: another data set than ``shapes`` has no root.
     """
     dataset, shapes = config.dataset, config.shapes
     if dataset.root is not None:
@@ -30,7 +30,7 @@ def prepare_dataset(config: RunConfig, say: Callable[[str], None]) -> None:
     """Renders ``shapes`` if its folder is missing.
 
     Raises:
-        ConfigError: a data set without a root, or something else is in the folder of ``shapes``.
+        ConfigError: there is no root, or that of ``shapes`` holds something else.
     """
     root = dataset_root(config)
     if shapes_to_render(config) is not None:
@@ -39,18 +39,18 @@ def prepare_dataset(config: RunConfig, say: Callable[[str], None]) -> None:
 
 
 def shapes_to_render(config: RunConfig) -> str | None:
-    """What has to be rendered of ``shapes``, in words; None if nothing has.
+    """Returns what of ``shapes`` has to be rendered, in words; None if nothing has.
 
     Raises:
-        ConfigError: something else is in its folder.
+        ConfigError: its folder holds something else.
     """
     root = dataset_root(config)
     if config.dataset.name != "shapes" or (root / "meta_expressions").is_dir():
         return None
     if root.is_dir() and any(root.iterdir()):
         raise ConfigError(
-            f"{root}: what is in this folder is no shapes data set (no meta_expressions); name the"
-            " data set that it holds with --dataset, or give another --root"
+            f"{root}: not a shapes data set (no meta_expressions); expected one, or an empty"
+            " folder; name the data set with --dataset, or give another --root"
         )
     return f"{config.shapes.train_videos} + {config.shapes.valid_videos} videos"
 
@@ -60,7 +60,7 @@ def render_shapes(out: Path, train: int, valid: int, seed: int, say: Callable[[s
 
     Args:
         train, valid: number of videos of each split.
-        say: told before and after, a line each.
+        say: called with a line before and after.
     """
     from storage.datasets.shapes import write_shapes
 

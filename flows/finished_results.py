@@ -1,4 +1,4 @@
-"""Results of a run that a receipt stands for: finished masks and predictions."""
+"""Finds the finished masks and predictions of a run: those with a receipt."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from storage.run.lock import lock_holder
 class FinishedMasks(MaskStore):
     """The masks of a run that have a receipt of ``rank``; other masks are ignored.
 
-    In a folder without a ledger, which is not a run, all masks count.
+    A folder without a ledger is not a run; all its masks count.
 
     Args:
         paths: of the run.
@@ -42,7 +42,7 @@ class FinishedMasks(MaskStore):
 def own_masks(context: RunContext) -> FinishedMasks:
     """The finished masks of a run.
 
-    Tells the progress if the run has unfinished masks, or if another process writes to the run.
+    Prints a line if the run has unfinished masks, or if another process writes to the run.
     """
     store, paths = FinishedMasks(context.paths), context.paths
     total = len(MaskStore(paths.masks).videos())

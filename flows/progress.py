@@ -1,4 +1,4 @@
-"""How far a run has got: bars with rate and time left on a terminal, plain lines elsewhere."""
+"""Shows the progress of a run: bars on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from rich.progress import (
 from flows.console import plain, say
 
 LINE_SECONDS = 10.0
-"""Pause between the lines of one stage where there is no terminal."""
+"""Time between two lines of a stage if there is no terminal."""
 
 
 class Reporter(Protocol):
-    """Told of stages and of the work done in them."""
+    """Is told about stages and the work done in them."""
 
     def begin(self, stage: str, total: float, unit: str) -> None:
         """A stage starts that has ``total`` units of work."""
         ...
 
     def done_before(self, amount: float) -> None:
-        """Units of the current stage were done by an earlier run: they took no time of this one."""
+        """Units of the stage were done by an earlier run; they do not count for the pace."""
         ...
 
     def advance(self, amount: float, frames: int = 0) -> None:
-        """Units of the current stage were done, ``frames`` frames with them."""
+        """Units of the current stage were done, with so many frames."""
         ...
 
     def end(self, note: str = "") -> None:
@@ -44,12 +44,12 @@ class Reporter(Protocol):
         ...
 
     def say(self, text: str, style: str = "") -> None:
-        """A line that stays."""
+        """Prints a line."""
         ...
 
 
 class Silent:
-    """A reporter that tells no one."""
+    """A reporter that shows nothing."""
 
     def begin(self, stage: str, total: float, unit: str) -> None: ...
 
@@ -63,7 +63,7 @@ class Silent:
 
 
 class Bars:
-    """One bar a stage, for a terminal."""
+    """Shows one bar per stage, on a terminal."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -101,7 +101,7 @@ class Bars:
 
     def done_before(self, amount: float) -> None:
         if self._task is not None:
-            # Not as an advance, which would count for the pace.
+            # An advance would count for the pace.
             self._progress.reset(self._task, completed=int(amount))
 
     def advance(self, amount: float, frames: int = 0) -> None:
@@ -123,7 +123,7 @@ class Bars:
 
 
 class Lines:
-    """A line now and then, for logs and pipes."""
+    """Prints a line every few seconds, for logs and pipes."""
 
     def __init__(self, console: Console, seconds: float = LINE_SECONDS) -> None:
         self._console = console
@@ -160,7 +160,7 @@ class Lines:
         if now - self._told >= self._seconds:
             self._told = now
             pace = (now - self._started) / max(self._done - self._before, 1e-9)
-            # Parts of a video may add up to a little more than the video.
+            # The parts of a video can add up to slightly more than 1.
             left = pace * max(0.0, self._total - self._done)
             self._print(f"{self._done:.1f} of {self._total:g} {self._unit}", f"{left:.0f} s left")
 
@@ -179,7 +179,7 @@ class Lines:
 
 
 class _Rate:
-    """Frames a second since the start; empty while no frames are counted."""
+    """Frames per second since the start, as text; empty if no frames were counted."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()
@@ -196,5 +196,5 @@ class _Rate:
 
 
 def reporter(console: Console) -> Bars | Lines:
-    """Bars on a terminal, lines elsewhere."""
+    """Returns bars on a terminal, lines elsewhere."""
     return Bars(console) if console.is_terminal else Lines(console)

@@ -1,9 +1,8 @@
-"""Where the seconds of a stage go: in its own work, waiting for frames, waiting for writes.
+"""Measures where the time of a stage goes: its own work, waiting for frames, waiting for writes.
 
-Each is wall-clock time of the thread that works on the shard, so the three and the rest add up to
-the seconds of the receipt. On a GPU the work ends with its results on the host, so that its seconds
-are those in which the device had work, gaps between its kernels included. Nothing of this goes into
-a fingerprint or a digest.
+All are wall-clock times of the thread that works on the shard, so they and the rest add up to the
+seconds of the receipt. On a GPU, work is measured until its results are on the host; it includes
+gaps between kernels. None of this enters a fingerprint or a digest.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ BUSY = "seconds busy"
 FRAMES = "seconds waiting for frames"
 WRITES = "seconds waiting for writes"
 KINDS: Mapping[str, str] = {BUSY: "busy", FRAMES: "frames", WRITES: "writes"}
-"""Name in a receipt's counts -> what tables call it."""
+"""Name in a receipt's counts -> name in tables."""
 
 
 class Meter:
@@ -29,7 +28,7 @@ class Meter:
 
     @contextmanager
     def measure(self, kind: str) -> Iterator[None]:
-        """The block's wall-clock time counts as ``kind``, whether or not it ends well."""
+        """Counts the wall-clock time of the block as ``kind``, also if it raises."""
         start = time.perf_counter()
         try:
             yield
@@ -38,10 +37,9 @@ class Meter:
 
 
 def shares(receipts: Sequence[Receipt]) -> dict[str, float]:
-    """What tables call a kind -> its share of the receipts' seconds, in [0, 1].
+    """Returns name in tables -> share of the receipts' seconds, in [0, 1].
 
-    Receipts without such figures, those of earlier versions, are left out; empty where no receipt
-    has any.
+    Receipts without times, of stages that measure none, are left out. Empty if no receipt has any.
     """
     told = [item for item in receipts if BUSY in item.counts and item.seconds > 0]
     whole = sum(item.seconds for item in told)
@@ -53,5 +51,5 @@ def shares(receipts: Sequence[Receipt]) -> dict[str, float]:
 
 
 def in_words(receipts: Sequence[Receipt]) -> str:
-    """Such as ``busy 93%, frames 2%, writes 1%``; empty where no receipt says."""
+    """Returns the shares in words: ``busy 93%, frames 2%, writes 1%``; empty if there are none."""
     return ", ".join(f"{name} {share:.0%}" for name, share in shares(receipts).items())

@@ -92,6 +92,15 @@ def options_problem(command: Any, words: list[str]) -> str | None:
     return None
 
 
+def every_command(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """(its words, command) of each command below a group."""
+    if isinstance(command, TyperGroup):
+        for name, item in command.commands.items():
+            yield from every_command(item, (*words, name))
+    else:
+        yield " ".join(words), command
+
+
 def missing(path: str) -> str | None:
     return None if (ROOT / path).exists() else f"{path}: no such file"
 
@@ -147,6 +156,14 @@ def test_the_checks_find_what_is_wrong() -> None:
         [found] = commands(f"```\n{line}  # a comment\n```\n")
         assert words in (problem(found) or ""), line
     assert list(named_paths("`flows/gone.py` and `flows/<name>.py`")) == ["flows/gone.py"]
+
+
+def test_every_command_has_an_example_that_exists() -> None:
+    for words, command in every_command(typer.main.get_command(app)):
+        start, _, example = (command.epilog or "").partition(": ")
+        assert start == "Example" and example.startswith(f"pseudolabels {words}"), words
+        [found] = commands(f"```\n.venv/bin/{example}\n```\n")
+        assert problem(found) is None, example
 
 
 def test_readme_and_architecture_stay_short() -> None:

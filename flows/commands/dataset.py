@@ -1,4 +1,4 @@
-"""``pseudolabels dataset``: is it all there, and what is in it."""
+"""``pseudolabels dataset``: check a data set, or show what is in it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.commands.options import example
 from flows.console import Output, add_row, grid, plain, say, write
 
 if TYPE_CHECKING:
@@ -19,25 +20,33 @@ console = Output()
 
 SHOWN_FINDINGS = 50
 
-NameOption = Annotated[str, typer.Option("--dataset", help="A reader's name, such as refytvos.")]
-FolderOption = Annotated[Path, typer.Option("--root", help="The data set's folder.")]
-SplitOption = Annotated[str, typer.Option(help="The split.")]
+NameOption = Annotated[
+    str, typer.Option("--dataset", help="Name of the data set, such as refytvos.")
+]
+FolderOption = Annotated[Path, typer.Option("--root", help="Folder of the data set.")]
+ReadSplitOption = Annotated[str, typer.Option(help="Split to read.")]
 
 
-@app.command("check")
+@app.command("check", epilog=example("dataset check --dataset refytvos --root DATA"))
 def check(
     dataset: NameOption,
     root: FolderOption,
-    split: SplitOption = "train",
-    quick: Annotated[bool, typer.Option("--quick", help="Read headers; decode no frame.")] = False,
+    split: ReadSplitOption = "train",
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Read image headers only; decode no frames.")
+    ] = False,
     inside: Annotated[
         bool,
-        typer.Option("--inside", help="Refuse links out of the root, as dataset.links=inside."),
+        typer.Option(
+            "--inside", help="Reject links that lead out of --root, as dataset.links=inside."
+        ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Walks a data set: what is missing, broken or odd, by file; counts beside the published ones;
-    what labelling it costs. Ends with 1 where something is missing or broken.
+    """Find missing, broken and unusual files of a data set.
+
+    Also prints counts beside the published ones, and what labelling it would cost. Exits with 1 if
+    something is missing or broken.
     """
     from storage.datasets import open_dataset
     from storage.datasets.check import check_dataset
@@ -60,15 +69,15 @@ def check(
         raise typer.Exit(1)
 
 
-@app.command("show")
+@app.command("show", epilog=example("dataset show --dataset mevis --root DATA --sheet sheet.png"))
 def show(
     dataset: NameOption,
     root: FolderOption,
-    split: SplitOption = "train",
-    sheet: Annotated[Path | None, typer.Option(help="PNG to write the contact sheet to.")] = None,
-    videos: Annotated[int, typer.Option(min=1, help="Of the contact sheet.")] = 12,
+    split: ReadSplitOption = "train",
+    sheet: Annotated[Path | None, typer.Option(help="PNG file for the contact sheet.")] = None,
+    videos: Annotated[int, typer.Option(min=1, help="Number of videos on the contact sheet.")] = 12,
 ) -> None:
-    """Prints statistics of a data set and writes a contact sheet."""
+    """Print statistics of a data set and write a contact sheet."""
     from flows.report.contact_sheet import write_contact_sheet
     from storage.datasets import open_dataset
     from storage.datasets.statistics import dataset_statistics
@@ -98,7 +107,7 @@ def _show_check(found: DatasetCheck, title: str) -> None:
         colour = "yellow" if item.kind == "odd" else "red"
         say(console, f"{item.path}: {item.words}", colour, label=item.kind)
     if len(found.findings) > SHOWN_FINDINGS:
-        say(console, f"… and {len(found.findings) - SHOWN_FINDINGS} more; --json has them all")
+        say(console, f"… and {len(found.findings) - SHOWN_FINDINGS} more; --json lists all of them")
     if not found.findings:
         say(console, "Nothing is missing, broken or odd.")
     names = ("masks", "boxes", "hours", "times less")
@@ -115,7 +124,7 @@ def _show_check(found: DatasetCheck, title: str) -> None:
         )
     console.print(table)
     if not found.counts["masks"]:
-        say(console, "Without truth every frame is taken to show its target.")
+        say(console, "Without ground truth, every frame is assumed to show its target.")
 
 
 def _document(found: DatasetCheck) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""``pseudolabels demo-models``: trains the checkpoints that ship with the project."""
+"""``pseudolabels demo-models``: train the demo models that ship with the project."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ STEPS = {
     "captioner write": 1150,
 }
 """Optimiser steps of each part. On two CPU cores the grounder takes two hours, the
-segmenter half an hour and the captioner two hours."""
+segmenter half an hour, and the captioner two hours."""
 
 
 def train_demo_models(
@@ -43,22 +43,24 @@ def train_demo_models(
     console: Console,
     steps: dict[str, int] | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Trains demo models and writes each with its figures on unseen videos beside the weights.
+    """Trains demo models, and writes their accuracy on unseen videos beside the weights.
 
     Args:
         out: folder of the weights; None for the project's own.
-        only: which of ``ground``, ``segment`` and ``captioner``; all where empty.
-        steps: in place of ``STEPS``; a test trains for a few.
+        only: which of ``ground``, ``segment`` and ``captioner``; empty for all.
+        steps: replaces entries of ``STEPS``; a test trains for a few steps.
 
     Returns:
-        Name -> figures, as in ``figures.json``.
+        Name -> accuracy, as in ``figures.json``.
 
     Raises:
-        ConfigError: no demo model has such a name, or the device is not there.
+        ConfigError: there is no demo model of a name, or the device does not exist.
     """
     unknown = sorted(set(only) - set(DEMO_NAMES))
     if unknown:
-        raise ConfigError(f"no demo model {unknown[0]!r}; expected {', '.join(DEMO_NAMES)}")
+        raise ConfigError(
+            f"--only {unknown[0]}: no such demo model; expected {', '.join(DEMO_NAMES)}"
+        )
 
     from stages.common.weights import resolve_device
 
@@ -155,7 +157,7 @@ def _captioner(
     captioner = ModelCaptioner(loaded, processor, prompt, config, "demo", "unsaved", seed)
     try:
         return captioner_figures(captioner)
-    except UnusableAnswerError as error:  # hours of training are not lost for it
+    except UnusableAnswerError as error:  # keep the result of hours of training
         return {"measure": "none: it does not write usable answers yet", "error": str(error)}
 
 
@@ -167,7 +169,7 @@ _TRAIN: dict[str, Callable[[Path, int, torch.device, dict[str, int]], dict[str, 
 
 
 def _save(model: Any, folder: Path) -> None:
-    """Writes weights in half precision; a model is built in single and filled from them."""
+    """Writes the weights in half precision, and rounds those of the model in the same way."""
     import torch
     from safetensors.torch import save_file
 

@@ -1,6 +1,6 @@
 """``pseudolabels doctor``: what this machine has, what is missing, and how to get it.
 
-Nothing is downloaded and no model is loaded.
+Downloads nothing and loads no model.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PACKAGES = (
     ("zarr", "zarr"),
     ("pyarrow", "pyarrow"),
 )
-"""(name of the distribution, name to import) of what the main job stands on."""
+"""(name of the distribution, name to import) of the main libraries."""
 
 ENOUGH_MEMORY = 4 << 30
 ENOUGH_DISK = 4 << 30
@@ -42,13 +42,13 @@ ENOUGH_DISK = 4 << 30
 
 @dataclass(frozen=True)
 class Published:
-    """Weights that others publish.
+    """Published weights.
 
     Attributes:
-        file: its published name.
-        source: where it is published.
-        setting: the configuration that uses it.
-        sha256: of the file; None for a folder of several.
+        file: published name of the file or folder.
+        source: address.
+        setting: settings that use it.
+        sha256: of the file; None for a folder.
     """
 
     file: str
@@ -99,7 +99,7 @@ PUBLISHED = (
     Published(
         "Qwen2.5-VL-7B-Instruct",
         "https://huggingface.co/Qwen/Qwen2.5-VL-7B-Instruct",
-        "augment.checkpoint, the folder; any image-text-to-text model of transformers does",
+        "augment.checkpoint, the folder; any image-text-to-text model of transformers works",
     ),
     Published(
         "resnet50-0676ba61.pth",
@@ -119,24 +119,24 @@ PUBLISHED = (
     Published(
         "roberta-base",
         "https://huggingface.co/FacebookAI/roberta-base",
-        "student.encoders.text_encoder, the folder; any text encoder of transformers does",
+        "student.encoders.text_encoder, the folder; any text encoder of transformers works",
     ),
 )
 
 WEIGHTS_FOLDER = Path("weights")
-"""Where doctor looks for published weights that no configuration names."""
+"""Where doctor looks for published weights that the configuration does not name."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        group: what it belongs to.
-        name: of the thing.
+        group: heading under which it is shown.
+        name: what was checked.
         well: whether it is as it should be.
-        words: what was found, and, where it is not well, what to do.
-        needed: whether the main job cannot do without.
+        words: what was found, and what to do if it is not well.
+        needed: whether a run needs it.
     """
 
     group: str
@@ -147,7 +147,7 @@ class Finding:
 
 
 def examine(config: RunConfig) -> list[Finding]:
-    """Looks at everything; ``config`` says which weights are needed."""
+    """Does all checks. ``config`` says which weights are needed."""
     return [
         *_packages(),
         *_machine(config),
@@ -160,7 +160,7 @@ def examine(config: RunConfig) -> list[Finding]:
 
 
 def show(findings: list[Finding], console: Console) -> None:
-    """The findings, group by group; lines are left whole, so that addresses can be copied."""
+    """Prints the findings by group. Lines are not wrapped, so that addresses can be copied."""
     for group in dict.fromkeys(finding.group for finding in findings):
         say(console, f"\n{group}", "bold")
         mine = [finding for finding in findings if finding.group == group]
@@ -196,7 +196,7 @@ def _machine(config: RunConfig) -> Iterator[Finding]:
     yield Finding("machine", "processors", True, str(_processors()))
     memory = _memory()
     if memory is None:
-        yield Finding("machine", "memory", True, "cannot be told on this system")
+        yield Finding("machine", "memory", True, "unknown on this system")
     else:
         words = f"{memory / 2**30:.1f} GiB"
         well = memory >= ENOUGH_MEMORY
@@ -207,7 +207,9 @@ def _machine(config: RunConfig) -> Iterator[Finding]:
     free = shutil.disk_usage(folder).free
     words = f"{free / 2**30:.1f} GiB free at {folder}"
     well = free >= ENOUGH_DISK
-    yield Finding("machine", "disk", well, words if well else f"{words}; make room, or set out")
+    yield Finding(
+        "machine", "disk", well, words if well else f"{words}; free some space, or set out"
+    )
 
 
 def _devices() -> Iterator[Finding]:
@@ -222,10 +224,10 @@ def _devices() -> Iterator[Finding]:
         words = f"{properties.name}, {size:.0f} GiB, CUDA {torch.version.cuda}"
         yield Finding("devices", f"cuda:{index}", True, words, needed=False)
     if not count:
-        yield Finding("devices", "cuda", False, "none; the CPU is used", needed=False)
+        yield Finding("devices", "cuda", False, "none; runs use the CPU", needed=False)
     mps = torch.backends.mps.is_available()
     if mps or platform.system() == "Darwin":
-        yield Finding("devices", "mps", mps, "there" if mps else "none", needed=False)
+        yield Finding("devices", "mps", mps, "available" if mps else "none", needed=False)
     yield Finding("devices", "cpu", True, f"{torch.get_num_threads()} threads")
 
 
@@ -279,7 +281,7 @@ def _weights(group: str, checkpoint: str, config: RunConfig, needed: bool) -> Fi
 
 
 def _published_weights(config: RunConfig) -> Iterator[Finding]:
-    """What is published, and whether it lies in ``weights/``; the demo models need none of it."""
+    """Yields whether each published file is in ``weights/``. The demo models need none of them."""
     digests = WeightDigests(config.run_folder / "ledger" / "weights.json", weight_files)
     for item in PUBLISHED:
         path = WEIGHTS_FOLDER / item.file
@@ -290,7 +292,9 @@ def _published_weights(config: RunConfig) -> Iterator[Finding]:
             words = f"{path}; name it in {item.setting}"
         else:
             well = False
-            words = f"{path}: sha256 {digests.peek(path)}; expected {item.sha256}; get it again"
+            words = (
+                f"{path}: sha256 {digests.peek(path)}; expected {item.sha256}; download it again"
+            )
         yield Finding("published weights", item.file, well, words, needed=False)
 
 
@@ -305,9 +309,9 @@ def _server() -> Finding:
     except server.ServerError as error:
         return Finding("Prefect", "server", False, str(error))
     if found is None:
-        words = "does not run; a run starts it, or `pseudolabels server start`"
+        words = "not running; a run starts it, or `pseudolabels server start`"
         return Finding("Prefect", "server", False, words, needed=False)
-    return Finding("Prefect", "server", True, f"runs at {found.ui}")
+    return Finding("Prefect", "server", True, f"running at {found.ui}")
 
 
 def _processors() -> int:
@@ -316,7 +320,7 @@ def _processors() -> int:
 
 
 def _memory() -> int | None:
-    """Bytes that this process may have: of the machine, or of its control group if less."""
+    """Returns the bytes of memory: of the machine, or of its control group if that is less."""
     try:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError, AttributeError):

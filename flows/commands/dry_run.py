@@ -28,7 +28,7 @@ def explain(config: RunConfig, console: Console, scope: Scope, retry_skipped: bo
 
     missing = shapes_to_render(config)
     if missing is not None:
-        say(console, f"shapes: {missing} would be rendered; then every stage, from the start")
+        say(console, f"shapes: {missing} would be rendered; then every stage would run")
         return
     context = RunContext(config)
     plan = context.make_plan(retry_skipped, scope, remember=False)
@@ -38,8 +38,7 @@ def explain(config: RunConfig, console: Console, scope: Scope, retry_skipped: bo
 
 
 def plan_lines(plan: Plan) -> list[str]:
-    """A line for each stage with something to do, and how long that will take; one that says so
-    where there is nothing."""
+    """Returns a line per stage with something to do, and an estimate of the time."""
     lines = [
         line
         for stage in plan.stages

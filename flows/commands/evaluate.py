@@ -1,4 +1,4 @@
-"""``pseudolabels evaluate``: the field's figures, as its official evaluations compute them."""
+"""``pseudolabels evaluate``: the metrics of the field, as its official evaluations compute them."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from flows.commands.options import (
     RootOption,
     RunArguments,
     SplitOption,
+    example,
     resolve_run,
 )
 from flows.console import Output
 from pipeline.errors import ConfigError
 
-app = typer.Typer(no_args_is_help=True, help="Measure masks against truth.")
+app = typer.Typer(no_args_is_help=True, help="Measure masks against ground truth.")
 console = Output()
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON in place of the table.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 CsvOption = Annotated[
-    Path | None, typer.Option("--csv", help="Folder for the tables by sequence and expression.")
+    Path | None, typer.Option("--csv", help="Folder for CSV tables by sequence and by expression.")
 ]
 
 
-@app.command("run")
+@app.command("run", epilog=example("evaluate run runs/shapes-train"))
 def run(
     arguments: RunArguments = None,
     config: ConfigOption = None,
@@ -41,7 +42,7 @@ def run(
     as_json: JsonOption = False,
     csv: CsvOption = None,
 ) -> None:
-    """Measures a run's masks against truth anew and writes its metrics.json."""
+    """Measure the masks of a run against ground truth, and write its metrics.json."""
     from flows.commands.evaluate_run import evaluate_run
 
     resolved = resolve_run(arguments, config, dataset, root, split, out)
@@ -49,15 +50,17 @@ def run(
 
 
 PredictionsArgument = Annotated[
-    Path, typer.Argument(metavar="PREDICTIONS", help="Folder or zip of PNG masks.")
+    Path, typer.Argument(metavar="PREDICTIONS", help="Folder or zip with PNG masks.")
 ]
 ResultsArgument = Annotated[
-    Path, typer.Argument(metavar="PREDICTIONS", help="JSON list of COCO results.")
+    Path, typer.Argument(metavar="PREDICTIONS", help="JSON file with a list of COCO results.")
 ]
-TruthRoot = Annotated[Path, typer.Option("--root", help="The data set's folder, with its truth.")]
+TruthRoot = Annotated[
+    Path, typer.Option("--root", help="Folder of the data set, with its ground truth.")
+]
 
 
-@app.command("davis")
+@app.command("davis", epilog=example("evaluate davis results --root DAVIS --task unsupervised"))
 def davis(
     predictions: PredictionsArgument,
     root: TruthRoot,
@@ -65,12 +68,12 @@ def davis(
         str, typer.Option(help="semi-supervised, unsupervised, or referring (Ref-DAVIS17).")
     ] = "semi-supervised",
     subset: Annotated[
-        str | None, typer.Option(help="val by default; of referring, the split valid.")
+        str | None, typer.Option(help="Default: val, or valid for referring.")
     ] = None,
     as_json: JsonOption = False,
     csv: CsvOption = None,
 ) -> None:
-    """DAVIS, semi-supervised or unsupervised, and the four annotation sets of Ref-DAVIS17."""
+    """Measure results on DAVIS (semi-supervised, unsupervised) or Ref-DAVIS17."""
     from flows.evaluation.davis import evaluate_davis, evaluate_refdavis
     from flows.evaluation.result import present
     from pipeline.davis import TASKS, Task
@@ -87,51 +90,51 @@ def davis(
     present(result, console, as_json, csv)
 
 
-@app.command("refytvos")
+@app.command("refytvos", epilog=example("evaluate refytvos masks.zip --root DATA"))
 def refytvos(
     predictions: PredictionsArgument,
     root: TruthRoot,
-    split: Annotated[str, typer.Option(help="A split with truth.")] = "valid",
+    split: Annotated[str, typer.Option(help="A split with ground truth.")] = "valid",
     as_json: JsonOption = False,
     csv: CsvOption = None,
 ) -> None:
-    """A Ref-YouTube-VOS submission, where the truth is there."""
+    """Measure a Ref-YouTube-VOS submission on a split with ground truth."""
     _expressions("refytvos", predictions, root, split, as_json, csv)
 
 
-@app.command("mevis")
+@app.command("mevis", epilog=example("evaluate mevis masks.zip --root DATA"))
 def mevis(
     predictions: PredictionsArgument,
     root: TruthRoot,
-    split: Annotated[str, typer.Option(help="A split with truth.")] = "valid_u",
+    split: Annotated[str, typer.Option(help="A split with ground truth.")] = "valid_u",
     as_json: JsonOption = False,
     csv: CsvOption = None,
 ) -> None:
-    """A MeViS submission, where the truth is there."""
+    """Measure a MeViS submission on a split with ground truth."""
     _expressions("mevis", predictions, root, split, as_json, csv)
 
 
-@app.command("a2d")
+@app.command("a2d", epilog=example("evaluate a2d results.json --root DATA"))
 def a2d(
     predictions: ResultsArgument,
-    truth: Annotated[Path | None, typer.Option(help="The truth as a COCO file.")] = None,
-    root: Annotated[Path | None, typer.Option(help="Or A2D-Sentences, to build it from.")] = None,
+    truth: Annotated[Path | None, typer.Option(help="The ground truth as a COCO file.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Or the folder of A2D-Sentences.")] = None,
     as_json: JsonOption = False,
     csv: CsvOption = None,
 ) -> None:
-    """A2D-Sentences: mAP, precision@K, overall and mean IoU."""
+    """Measure results on A2D-Sentences: mAP, precision@K, overall and mean IoU."""
     _queries("a2d", predictions, truth, root, as_json, csv)
 
 
-@app.command("jhmdb")
+@app.command("jhmdb", epilog=example("evaluate jhmdb results.json --root DATA"))
 def jhmdb(
     predictions: ResultsArgument,
-    truth: Annotated[Path | None, typer.Option(help="The truth as a COCO file.")] = None,
-    root: Annotated[Path | None, typer.Option(help="Or JHMDB-Sentences, to build it from.")] = None,
+    truth: Annotated[Path | None, typer.Option(help="The ground truth as a COCO file.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Or the folder of JHMDB-Sentences.")] = None,
     as_json: JsonOption = False,
     csv: CsvOption = None,
 ) -> None:
-    """JHMDB-Sentences: mAP, precision@K, overall and mean IoU."""
+    """Measure results on JHMDB-Sentences: mAP, precision@K, overall and mean IoU."""
     _queries("jhmdb", predictions, truth, root, as_json, csv)
 
 

@@ -1,4 +1,4 @@
-"""``evaluate run``: the masks of a run, of its student or of another store against truth."""
+"""``evaluate run``: measure the masks of a run, of its student or of another mask store."""
 
 from __future__ import annotations
 
@@ -28,15 +28,14 @@ from storage.exports import ExportSource
 def evaluate_run(
     config: RunConfig, console: Console, source: str, as_json: bool, csv: Path | None
 ) -> None:
-    """Measures masks against truth, where the data set has any.
+    """Measures masks against the ground truth of the data set, and prints the metrics.
 
-    For the run's own masks ``metrics.json`` is written anew, with the baseline and the student
-    beside them.
+    For the run's own masks, also writes ``metrics.json`` with the baseline and the student.
 
     Args:
         source: ``masks``, ``student``, ``consensus`` or the path of a mask store.
-        as_json: print JSON in place of the table.
-        csv: folder for the tables by sequence and expression; None for none.
+        as_json: print JSON instead of a table.
+        csv: folder for tables by sequence and by expression; None for none.
 
     Raises:
         PseudoLabelError: there are no masks.
@@ -57,10 +56,10 @@ def evaluate_run(
 
 
 def measure_store(source: ExportSource, name: str) -> Result:
-    """The figures of a mask store against the truth of its data set.
+    """Returns the metrics of a mask store against the ground truth of its data set.
 
-    A sample without masks counts as all unknown; a video that cannot be read, or whose truth cannot
-    be, is named and left out.
+    A sample without masks counts as unknown in all frames. A video that cannot be read, or whose
+    ground truth cannot be read, is named in ``problems`` and left out.
     """
     reader, problems = source.reader, []
     rows: list[dict[str, Any]] = []
@@ -76,7 +75,7 @@ def measure_store(source: ExportSource, name: str) -> Result:
             rows.append(_row(video_id, expression, score))
     figures = summarise(scores) or {}
     if not scores:
-        problems.append("the data set has no truth to measure against")
+        problems.append("the data set has no ground truth to measure against")
     shown = {label: figure(figures, keys) for label, keys in FIGURES} if figures else {}
     measured = {row["video"] for row in rows}
     return Result(

@@ -1,4 +1,6 @@
-"""``pseudolabels export`` and ``import-masks``: masks to other formats, and from other methods."""
+"""``pseudolabels export`` and ``import-masks``: write masks in other formats, and fuse masks of
+other methods.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +17,7 @@ from flows.commands.options import (
     RootOption,
     RunArguments,
     SplitOption,
+    example,
     resolve_run,
 )
 from flows.console import Output
@@ -26,23 +29,29 @@ console = Output()
 
 def register(app: typer.Typer) -> None:
     """Adds the commands to the command line."""
-    app.command("export")(export)
-    app.command("import-masks")(import_masks)
+    app.command("export", epilog=example("export runs/shapes-train --to ytvos --out exported"))(
+        export
+    )
+    app.command(
+        "import-masks", epilog=example("import-masks osvos rvos --run runs/refdavis-valid")
+    )(import_masks)
 
 
 def export(
     to: Annotated[str, typer.Option("--to", help=f"{', '.join(FORMATS)}.")],
-    path: Annotated[Path, typer.Option("--out", help="File, or folder for ytvos and fiftyone.")],
+    path: Annotated[
+        Path, typer.Option("--out", help="File to write; a folder for ytvos and fiftyone.")
+    ],
     arguments: RunArguments = None,
     config: ConfigOption = None,
     dataset: DatasetOption = None,
     root: RootOption = None,
     split: SplitOption = None,
-    runs: Annotated[Path | None, typer.Option(help="Folder that holds runs.")] = None,
+    runs: Annotated[Path | None, typer.Option(help="Folder of all runs.")] = None,
     source: FromOption = "masks",
-    overwrite: Annotated[bool, typer.Option(help="Replace an earlier export at the path.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace an earlier export.")] = False,
 ) -> None:
-    """Writes the masks of a run for other trainers, viewers and servers."""
+    """Write the masks of a run in the format of another trainer, viewer or server."""
     from flows.exchange.export import export_run
 
     resolved = resolve_run(arguments, config, dataset, root, split, runs)
@@ -52,17 +61,21 @@ def export(
 def import_masks(
     folders: Annotated[
         list[Path],
-        typer.Argument(metavar="DIR...", help="A method's PNG predictions each."),
+        typer.Argument(metavar="DIR...", help="Folders with the PNG masks of one method each."),
     ],
-    run: Annotated[Path | None, typer.Option(help="The run that they join; see --dataset.")] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Run whose masks are fused too; or give --dataset.")
+    ] = None,
     config: ConfigOption = None,
     dataset: DatasetOption = None,
     root: RootOption = None,
     split: SplitOption = None,
     out: OutOption = None,
 ) -> None:
-    """Fuses other methods' masks with those of a run, or with each other, and writes the result
-    beside the run's as a store that is exported and evaluated with `--from consensus`.
+    """Fuse the masks of other methods with each other and with those of a run.
+
+    The result is written to consensus/ in the folder of the run. Export and measure it with
+    --from consensus.
     """
     from flows.exchange.import_masks import import_predictions
 

@@ -1,4 +1,4 @@
-"""``pseudolabels verify``, ``repair`` and ``digest``: whether a run's bytes are what they were."""
+"""``pseudolabels verify``, ``repair`` and ``digest``: check that a run is as it was written."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
+from flows.commands.options import example
 from flows.console import Output, say
 
 if TYPE_CHECKING:
     from flows.integrity.verify import Contents
 
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]
 
 console = Output()
 errors = Output(stderr=True)
@@ -23,13 +24,16 @@ errors = Output(stderr=True)
 
 def register(app: typer.Typer) -> None:
     """Adds the commands to the command line."""
-    app.command()(verify)
-    app.command()(repair)
-    app.command()(digest)
+    app.command(epilog=example("verify runs/shapes-train"))(verify)
+    app.command(epilog=example("repair runs/shapes-train"))(repair)
+    app.command(epilog=example("digest runs/shapes-train"))(digest)
 
 
 def verify(folder: RunFolder) -> None:
-    """Reads every byte of a run and says what is not as its receipts say. Changes nothing."""
+    """Check every file of a run against the checksums in its receipts. Changes nothing.
+
+    Exits with 1 if a file is missing, damaged or not covered by a receipt.
+    """
     from flows.integrity.verify import Contents, check_idle
     from flows.integrity.verify import verify as find_problems
 
@@ -41,14 +45,15 @@ def verify(folder: RunFolder) -> None:
             _say(f"{_short(problem.path, folder)}: {problem.what}")
     _say(_summary(found))
     if count:
-        _say(f"{count} wrong; make just that undone with: pseudolabels repair {folder}")
+        _say(f"{count} problems found; remove what is damaged with: pseudolabels repair {folder}")
         raise typer.Exit(1)
-    _say("All is as it was written.")
+    _say("All files are as they were written.")
 
 
 def repair(folder: RunFolder) -> None:
-    """Makes what `verify` finds undone: its receipts and products go, and nothing else. The next
-    run does just that again.
+    """Remove the receipts and products that `verify` reports, and nothing else.
+
+    The next run makes them again.
     """
     from flows.integrity.repair import repair as fix
     from flows.integrity.verify import Contents, check_run_folder
@@ -61,17 +66,21 @@ def repair(folder: RunFolder) -> None:
     for problem in done.problems:
         _say(f"{_short(problem.path, folder)}: {problem.what}")
     for stage, shard in done.undone:
-        _say(f"undone: {stage} {shard}")
+        _say(f"to be done again: {stage} {shard}")
     for place in done.removed:
         _say(f"removed: {_short(place, folder)}")
     if not done.problems:
-        _say("Nothing is wrong.")
+        _say("No problems found.")
         return
-    _say("The next run does it again; start it as before.")
+    _say("The next run makes them again; start it as before.")
 
 
 def digest(folder: RunFolder) -> None:
-    """Prints one digest of a run's masks and tables, whatever its shards, order or time."""
+    """Print one digest of a run's masks and tables.
+
+    It does not depend on shards, order or time. Two runs have the same digest only if batch sizes,
+    device, number of threads and attention kernels are the same.
+    """
     from flows.integrity.content_digest import content_digest
 
     with errors.status("Reading masks and tables"):
@@ -81,7 +90,7 @@ def digest(folder: RunFolder) -> None:
 
 @contextmanager
 def _reading(what: str, found: Contents) -> Iterator[Callable[[int], None]]:
-    """A bar of bytes read on the terminal, for as long as the block lasts."""
+    """Shows a bar of the bytes read while the block runs."""
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn())
     with Progress(*columns, TransferSpeedColumn(), console=errors, transient=True) as bar:
         task = bar.add_task(what, total=None)
@@ -93,9 +102,7 @@ def _reading(what: str, found: Contents) -> Iterator[Callable[[int], None]]:
 
 
 def _summary(found: Contents) -> str:
-    return (
-        f"{len(found.videos)} receipts, {found.files} files, {found.size / 1e6:.1f} MB looked at."
-    )
+    return f"{len(found.videos)} receipts, {found.files} files, {found.size / 1e6:.1f} MB checked."
 
 
 def _short(path: Path, folder: Path) -> str:

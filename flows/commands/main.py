@@ -1,9 +1,8 @@
 """The command line: ``pseudolabels run|status|report|evaluate|export|import-masks|dataset|…``.
 
-Exit codes: 0 all is well; 1 the work failed or found something wrong, or a file, folder or split
-that it was given is missing or broken, before it began or later; 2 the command or configuration is
-wrong; 130 it was interrupted, 143 it was asked to end. Every error of ours is one message without a
-traceback.
+Exit codes: 0 success; 1 the work failed, an input is missing or broken, or a check found a problem;
+2 a wrong option or setting; 130 interrupted by Ctrl-C; 143 ended by SIGTERM. Errors of this project
+are printed as one message without a traceback.
 """
 
 from __future__ import annotations
@@ -28,11 +27,15 @@ from flows.commands.dry_run import explain
 from flows.commands.options import (
     ConfigOption,
     DatasetOption,
+    DeviceOption,
     OutOption,
     Overrides,
     RootOption,
     RunArguments,
+    RunnerOption,
     SplitOption,
+    WorkersOption,
+    example,
     resolve,
     resolve_run,
 )
@@ -49,7 +52,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Pseudo-masks for referring video segmentation, from videos and sentences alone.",
 )
-server_app = typer.Typer(no_args_is_help=True, help="The local Prefect server and its UI.")
+server_app = typer.Typer(no_args_is_help=True, help="Start or stop the local Prefect server.")
 app.add_typer(server_app, name="server")
 app.add_typer(evaluate_commands.app, name="evaluate")
 app.add_typer(dataset_commands.app, name="dataset")
@@ -58,7 +61,7 @@ console = Output()
 errors = Output(stderr=True)
 
 
-@app.command()
+@app.command(epilog=example("run --dataset refytvos --root DATA --config configs/published.toml"))
 def run(
     overrides: Overrides = None,
     config: ConfigOption = None,
@@ -66,34 +69,30 @@ def run(
     root: RootOption = None,
     split: SplitOption = None,
     out: OutOption = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
-    seed: Annotated[
-        int | None, typer.Option(min=0, max=MAX_SEED, help="Of everything random.")
-    ] = None,
-    retry_skipped: Annotated[
-        bool, typer.Option(help="Try videos again that were skipped.")
-    ] = False,
+    device: DeviceOption = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Random seed.")] = None,
+    retry_skipped: Annotated[bool, typer.Option(help="Try skipped videos again.")] = False,
     forget_missing: Annotated[
-        bool, typer.Option(help="Remove what was made of videos that the data set has no more.")
+        bool, typer.Option(help="Remove the results of videos that the data set no longer has.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done and why; change nothing.")
+        bool, typer.Option("--dry-run", help="Print what would run, and why. Change nothing.")
     ] = False,
     from_stage: Annotated[
-        str | None, typer.Option(help="Do this stage and what follows again, even if done.")
+        str | None,
+        typer.Option(help="Run this stage and the following ones again, even if they are done."),
     ] = None,
     to_stage: Annotated[str | None, typer.Option(help="Stop after this stage.")] = None,
     only_videos: Annotated[
         list[str] | None,
-        typer.Option(help="A video's id, or @FILE with an id a line; may be given many times."),
+        typer.Option(help="Id of a video, or @FILE with one id per line. Can be repeated."),
     ] = None,
-    runner: Annotated[
-        str | None, typer.Option(help="local, or ray: the workers of a Ray cluster.")
-    ] = None,
-    workers: Annotated[int | None, typer.Option(help="Of a Ray cluster started here.")] = None,
+    runner: RunnerOption = None,
+    workers: WorkersOption = None,
 ) -> None:
-    """Makes pseudo-masks, trains the student, and writes figures and a report. Does only what is
-    not done yet.
+    """Make pseudo-masks, train a student, and write metrics and a report.
+
+    Finished work is kept, so an interrupted run continues when the command is given again.
     """
     words = list(overrides or ())
     if only_videos:
@@ -107,7 +106,7 @@ def run(
 
     def say_interrupted() -> None:
         command = resume_command(started.is_set())
-        say(errors, f"\nInterrupted. What is done stays done; go on with:\n  {command}")
+        say(errors, f"\nInterrupted. Finished work is kept. Continue with:\n  {command}")
 
     try:
         with signals.stoppable(say_interrupted):
@@ -126,13 +125,13 @@ def run(
         raise typer.Exit(signals.exit_code(error)) from None
     except PseudoLabelError as error:
         _print_error(error)
-        # What kept the work from beginning would keep the same command from it too.
+        # If the work could not begin, the same command would fail again.
         if started.is_set() and not isinstance(error, ConfigError):
-            say(errors, f"What is done stays done; go on with:\n  {resume_command()}")
+            say(errors, f"Finished work is kept. Continue with:\n  {resume_command()}")
         raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from None
 
 
-@app.command()
+@app.command(epilog=example("status runs/shapes-train"))
 def status(
     arguments: RunArguments = None,
     config: ConfigOption = None,
@@ -141,7 +140,7 @@ def status(
     split: SplitOption = None,
     out: OutOption = None,
 ) -> None:
-    """Says what of a run is done, at work, failed, skipped and left. Changes nothing."""
+    """Print what of a run is done, running, failed, skipped and left. Changes nothing."""
     from flows.commands.status import show_status
     from flows.context import RunContext
 
@@ -149,7 +148,7 @@ def status(
     show_status(console, RunContext(resolved).make_plan(remember=False), resolved.run_folder)
 
 
-@app.command()
+@app.command(epilog=example("report runs/shapes-train"))
 def report(
     arguments: RunArguments = None,
     config: ConfigOption = None,
@@ -158,7 +157,7 @@ def report(
     split: SplitOption = None,
     out: OutOption = None,
 ) -> None:
-    """Writes the report anew from what a run has."""
+    """Write the report of a run again, from what the run has."""
     from flows.commands.run import write_report_again
 
     resolved = resolve_run(arguments, config, dataset, root, split, out)
@@ -166,42 +165,50 @@ def report(
     show_results(console, resolved.run_folder)
 
 
-@app.command("make-shapes")
+@app.command("make-shapes", epilog=example("make-shapes --out shapes --videos 24 --valid 8"))
 def make_shapes(
-    out: Annotated[Path, typer.Option(help="Folder to write, in the Ref-YouTube-VOS layout.")],
-    videos: Annotated[int, typer.Option(min=1, help="Videos to train on.")] = 24,
+    out: Annotated[
+        Path, typer.Option(help="Folder to write to, in the layout of Ref-YouTube-VOS.")
+    ],
+    videos: Annotated[int, typer.Option(min=1, help="Number of training videos.")] = 24,
     valid: Annotated[
-        int | None, typer.Option(min=1, help="Videos to validate on; a third as many by default.")
+        int | None,
+        typer.Option(min=1, help="Number of validation videos. Default: a third of --videos."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the videos.")] = 2026,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Random seed.")] = 2026,
 ) -> None:
-    """Renders the shapes data set."""
+    """Render the shapes data set."""
     from flows.dataset import render_shapes
 
     render_shapes(out, videos, valid or max(1, videos // 3), seed, console.print)
 
 
-@app.command("demo-models")
+@app.command("demo-models", epilog=example("demo-models --only segment --out weights"))
 def demo_models(
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the weights; the project's own by default.")
+        Path | None, typer.Option(help="Folder of the weights. Default: the project's own.")
     ] = None,
-    only: Annotated[list[str] | None, typer.Option(help="ground, segment or captioner.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="ground, segment or captioner. Can be repeated.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of weights and videos.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Random seed.")] = 0,
 ) -> None:
-    """Trains the demo models on shapes and prints their figures on unseen videos."""
+    """Train the demo models on shapes, and print their accuracy on unseen videos."""
     from flows.commands.demo_models import train_demo_models
 
     train_demo_models(out, only or (), device, seed, console)
 
 
-@app.command()
+@app.command(epilog=example("doctor --config configs/published.toml"))
 def doctor(
     config: ConfigOption = None,
     overrides: Overrides = None,
 ) -> None:
-    """Says what this machine has: versions, devices, memory, weights, server."""
+    """Check this machine: versions, devices, memory, weights, Prefect server.
+
+    Exits with 1 if something that a run needs is missing.
+    """
     from flows.commands.doctor import examine, show
 
     findings = examine(load_config(config, overrides or ()))
@@ -210,9 +217,9 @@ def doctor(
         raise typer.Exit(1)
 
 
-@server_app.command("start")
+@server_app.command("start", epilog=example("server start"))
 def server_start() -> None:
-    """Starts the local Prefect server, or says where it runs."""
+    """Start the local Prefect server, or print the address of the one that runs."""
     configured = os.environ.get("PREFECT_API_URL")
     if configured:
         say(console, f"PREFECT_API_URL is set: {configured}")
@@ -222,16 +229,19 @@ def server_start() -> None:
     say(console, f"Prefect UI: {url.removesuffix('/api')}")
 
 
-@server_app.command("stop")
+@server_app.command("stop", epilog=example("server stop"))
 def server_stop() -> None:
-    """Ends the local Prefect server."""
+    """Stop the local Prefect server."""
     ended = server.stop()
-    say(console, "No local server runs." if ended is None else f"Ended the server at {ended.ui}.")
+    say(
+        console,
+        "No local server is running." if ended is None else f"Stopped the server at {ended.ui}.",
+    )
 
 
-@app.command()
+@app.command(epilog=example("ui"))
 def ui() -> None:
-    """Starts the local Prefect server if need be and says where its UI is."""
+    """Start the local Prefect server if necessary, and print the address of its UI."""
     server_start()
 
 
@@ -241,11 +251,11 @@ student_commands.register(app)
 
 
 def resume_command(started: bool = True) -> str:
-    """The command as it was typed.
+    """Returns the command that continues this one: the command as it was typed.
 
     Args:
-        started: what was to be done again is undone by now; asking for it once more would start
-            over, so ``--from-stage`` is left out.
+        started: whether the work has begun. If so, ``--from-stage`` has removed the receipts, and
+            is left out, because it would start over.
     """
     words = sys.argv[1:]
     if started:
@@ -259,26 +269,26 @@ def resume_command(started: bool = True) -> str:
 
 
 def main() -> None:
-    """Runs the command line; errors of ours end it with a message."""
+    """Runs the command line. An error of this project ends it with a message."""
     make_printable()
     sys.argv[1:] = map(_with_home, sys.argv[1:])
     server.quiet(os.environ)
-    # A log line that Prefect's server does not take is no news for the terminal.
+    # Logs that Prefect's server does not accept are not shown on the terminal.
     logging.raiseExceptions = False
     code = _exit_code()
     if "flows.orchestration.labelling_flow" in sys.modules:
-        # At the exit Prefect sends what it has not sent yet, for minutes where no server answers.
+        # At exit, Prefect sends the rest of its logs. If no server answers, this takes minutes.
         answers = server.is_healthy(os.environ.get("PREFECT_API_URL", ""))
         signals.end_within(20.0 if answers else 1.0, code, after_main=True)
     sys.exit(code)
 
 
 def _with_home(word: str) -> str:
-    """A word of the command with the home folder in ``--option=~/path``, which a shell leaves."""
+    """Expands ``~`` in ``--option=~/path``, which the shell does not do."""
     option, separator, value = word.partition("=")
     if not (option.startswith("--") and value.startswith("~")):
         return word
-    # Where no home folder is known the word stays, and what reads it says so.
+    # If there is no home folder, the word stays as it is, and its reader reports it.
     return f"{option}{separator}{os.path.expanduser(value)}"  # noqa: PTH111
 
 
@@ -289,7 +299,7 @@ def _exit_code() -> int:
         _print_error(error)
         return 2
     except (PseudoLabelError, OSError) as error:
-        # Of the system's errors the message names the file and what is wrong with it.
+        # The message of an OSError names the file.
         _print_error(error)
         return 1
     except SystemExit as end:

@@ -1,4 +1,4 @@
-"""Options that commands share, and the configuration that they make."""
+"""Options that commands share, and the configuration that they result in."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from pipeline.config import RunConfig, load_config
 from pipeline.errors import ConfigError
 
 _SETTING = re.compile(r"\s*[\w.]+\s*=")
-"""How ``section.key=value`` begins."""
+"""The start of ``section.key=value``."""
 
 ConfigOption = Annotated[
-    Path | None, typer.Option("--config", "-c", help="TOML file; the demo models without one.")
+    Path | None,
+    typer.Option("--config", "-c", help="TOML file with settings. Default: the demo models."),
 ]
-DatasetOption = Annotated[str | None, typer.Option(help="A reader's name, such as refytvos.")]
-RootOption = Annotated[Path | None, typer.Option(help="The data set's folder.")]
-SplitOption = Annotated[str | None, typer.Option(help="The split to label.")]
+DatasetOption = Annotated[str | None, typer.Option(help="Name of the data set, such as refytvos.")]
+RootOption = Annotated[Path | None, typer.Option(help="Folder of the data set.")]
+SplitOption = Annotated[str | None, typer.Option(help="Split to label.")]
 OutOption = Annotated[Path | None, typer.Option(help="Folder that holds runs.")]
 Overrides = Annotated[
     list[str] | None,
@@ -31,12 +32,24 @@ RunArguments = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[RUN] [SECTION.KEY=VALUE]...",
-        help="A run's folder, or nothing and the options of `run`; overrides.",
+        help="Folder of a run; without it, name the run by the options of `run`. Then settings.",
     ),
 ]
 FromOption = Annotated[
     str, typer.Option("--from", help="masks, student, consensus, or the path of a mask store.")
 ]
+DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+RunnerOption = Annotated[
+    str | None, typer.Option(help="local: this process. ray: the workers of a Ray cluster.")
+]
+WorkersOption = Annotated[
+    int | None, typer.Option(help="Number of workers of a Ray cluster started here.")
+]
+
+
+def example(words: str) -> str:
+    """The line at the end of a command's help, given what follows ``pseudolabels``."""
+    return f"Example: pseudolabels {words}"
 
 
 def resolve(
@@ -51,7 +64,7 @@ def resolve(
     runner: str | None = None,
     workers: int | None = None,
 ) -> RunConfig:
-    """The configuration that a file, options and overrides make; the later win."""
+    """Returns the configuration of a file, options and overrides. Later ones win."""
     options = {
         "dataset.name": dataset,
         "dataset.root": root,
@@ -74,14 +87,14 @@ def resolve_run(
     split: str | None,
     out: Path | None,
 ) -> RunConfig:
-    """The configuration of a run, by its folder or by the options that made it.
+    """Returns the configuration of a run, named by its folder or by the options of `run`.
 
     Args:
-        arguments: overrides, and before them the run's folder or none. A word is a folder where
-            there is such a folder, whatever letters are in its name, or where it sets nothing.
+        arguments: the run's folder, if any, then overrides. The first word is a folder if there is
+            a folder of this name, or if it does not have the form ``key=value``.
 
     Raises:
-        ConfigError: the folder holds no run.
+        ConfigError: the folder is not a run.
     """
     words = list(arguments or ())
     if not words or not _is_folder(words[0]):
@@ -110,7 +123,7 @@ def _is_folder(word: str) -> bool:
 
 
 def given(name: str, value: object) -> str:
-    """The override that an option stands for."""
+    """Returns the override that sets a setting to the value of an option."""
     return f"{name}={_toml(value)}"
 
 

@@ -1,4 +1,4 @@
-"""``pseudolabels run``: opens a run, does what is pending, shows the results."""
+"""``pseudolabels run``: open a run, do what is pending, show the results."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ def run_all(
     forget_missing: bool = False,
     committed: Callable[[], None] = lambda: None,
 ) -> Plan:
-    """Does all of a run that is not done, and shows the results.
+    """Does everything of a run that is not done, and shows the results.
 
     Args:
         config: resolved.
         console: for progress and results.
         retry_skipped: try skipped videos again.
-        parts: the stages' ways in; None for the real ones.
-        scope: the stages to do, and those to do again; None for all.
-        forget_missing: remove what was made of videos that the data set no longer has.
-        committed: told once the work begins; stages to do again have no receipts by then.
+        parts: the models and functions of the stages; None for the real ones.
+        scope: stages to do, and stages to do again; None for all.
+        forget_missing: remove the results of videos that the data set no longer has.
+        committed: called when the work begins. Stages to do again have lost their receipts then.
 
     Returns:
-        The plan that the run began with.
+        The plan at the start of the run.
 
     Raises:
-        PseudoLabelError: the run cannot start, or too much of it failed.
+        PseudoLabelError: the run cannot start, or too many shards failed.
     """
     check_runner(config)
     with opened_run(
@@ -66,7 +66,7 @@ def run_all(
 
 
 def write_report_again(config: RunConfig, console: Console) -> None:
-    """Writes the report of a run from what the run has."""
+    """Writes the report of a run again, from what the run has."""
     with reporter(console) as progress:
         do_stage_again(config, "report", progress)
 

@@ -1,4 +1,4 @@
-"""``pseudolabels status``: what of a run is done, at work, failed and skipped."""
+"""``pseudolabels status``: print what of a run is done, running, failed and skipped."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from storage.run.lock import lock_holder
 
 
 def show_status(console: Console, plan: Plan, folder: Path) -> None:
-    """Prints the state of a run; writes nothing."""
+    """Prints the state of a run. Writes nothing."""
     show_plan(console, plan, folder)
     if plan.finished_others:
-        say(console, f"{len(plan.finished_others)} finished shards are of videos not asked for.")
+        say(
+            console,
+            f"{len(plan.finished_others)} finished shards hold videos that were not asked for.",
+        )
     holder = lock_holder(folder)
     if holder is not None:
         at_work = next((job.stage for stage in plan.stages for job in plan.pending(stage)), None)

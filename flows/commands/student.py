@@ -1,4 +1,4 @@
-"""``pseudolabels train`` and ``predict``: students of a finished run."""
+"""``pseudolabels train`` and ``predict``: train students of a run, and apply them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ import typer
 from flows.commands.options import (
     ConfigOption,
     DatasetOption,
+    DeviceOption,
     OutOption,
     RootOption,
     RunArguments,
+    RunnerOption,
     SplitOption,
+    WorkersOption,
+    example,
     given,
     resolve_run,
 )
@@ -25,37 +29,39 @@ errors = Output(stderr=True)
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the commands."""
-    app.command()(train)
-    app.command()(predict)
+    """Adds the commands to the command line."""
+    app.command(epilog=example("train runs/shapes-train --student simrvos"))(train)
+    app.command(epilog=example("predict runs/shapes-train --student simrvos --to masks.zip"))(
+        predict
+    )
 
 
 def train(
     arguments: RunArguments = None,
     student: Annotated[str | None, typer.Option(help="simrvos, wsrvos or groprompt.")] = None,
     name: Annotated[
-        str | None, typer.Option(help="Of its folder in students/; the model's by default.")
+        str | None, typer.Option(help="Name of its folder in students/. Default: --student.")
     ] = None,
     masks: Annotated[
         Path | None,
-        typer.Option("--from", help="A mask store in place of the run's masks, see `predict`."),
+        typer.Option("--from", help="Mask store to train on, in place of the run's masks."),
     ] = None,
     start: Annotated[
-        Path | None, typer.Option(help="Folder of a student whose weights to start from.")
+        Path | None, typer.Option(help="Folder of a student whose weights training starts from.")
     ] = None,
     config: ConfigOption = None,
     dataset: DatasetOption = None,
     root: RootOption = None,
     split: SplitOption = None,
     out: OutOption = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
-    runner: Annotated[
-        str | None, typer.Option(help="local, or ray: the workers of a Ray cluster.")
-    ] = None,
-    workers: Annotated[int | None, typer.Option(help="Of a Ray cluster started here.")] = None,
+    device: DeviceOption = None,
+    runner: RunnerOption = None,
+    workers: WorkersOption = None,
 ) -> None:
-    """Trains a student on the masks of a run, in a folder of its own, or goes on with one that was
-    cut off. Several GPUs: start it with torchrun, or give --runner ray.
+    """Train a student on the masks of a run, or continue an interrupted training.
+
+    The student gets a folder in students/. For several GPUs, start with torchrun or give
+    --runner ray.
     """
     words = list(arguments or ())
     for key, value in (
@@ -82,29 +88,28 @@ def train(
 def predict(
     to: Annotated[
         Path,
-        typer.Option(help="Folder or .zip of PNGs, or .zarr: a mask store, to train from."),
+        typer.Option(help="Folder or .zip for PNGs; .zarr for a mask store."),
     ],
     arguments: RunArguments = None,
     student: Annotated[
-        str | None, typer.Option(help="Name of one of students/; the run's own by default.")
+        str | None, typer.Option(help="Name of a student in students/. Default: the run's own.")
     ] = None,
-    of: Annotated[str, typer.Option(help="The split to predict.")] = "valid",
-    online: Annotated[
-        bool, typer.Option("--online", help="Look at no frame before its turn.")
-    ] = False,
-    frames: Annotated[int, typer.Option(min=1, help="Frames that are looked at together.")] = 8,
+    of: Annotated[str, typer.Option(help="Split to predict.")] = "valid",
+    online: Annotated[bool, typer.Option("--online", help="Use no later frames.")] = False,
+    frames: Annotated[int, typer.Option(min=1, help="Frames that are processed together.")] = 8,
     threshold: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Probability from which on a pixel counts.")
+        float, typer.Option(min=0.0, max=1.0, help="A pixel above this probability is masked.")
     ] = 0.5,
     config: ConfigOption = None,
     dataset: DatasetOption = None,
     root: RootOption = None,
     split: SplitOption = None,
     out: OutOption = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
+    device: DeviceOption = None,
 ) -> None:
-    """Writes a student's masks of a split in the layout that the servers of Ref-YouTube-VOS and
-    MeViS take. Videos that are there already, in a folder or a store, are left as they are.
+    """Write a student's masks of a split, as the servers of Ref-YouTube-VOS and MeViS expect them.
+
+    Videos that are already in the folder or the store are kept.
     """
     from flows.training.predict import How
     from flows.training.predict import predict as write_predictions
@@ -118,4 +123,4 @@ def predict(
 
 
 def _say_interrupted() -> None:
-    say(errors, "\nInterrupted. The same command goes on from the last checkpoint.")
+    say(errors, "\nInterrupted. The same command continues from the last checkpoint.")

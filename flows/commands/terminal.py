@@ -1,4 +1,4 @@
-"""What the terminal shows of a plan and of results."""
+"""Prints plans and results on the terminal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pipeline.text import read_text
 
 
 def show_plan(console: Console, plan: Plan, run_folder: Path) -> None:
-    """A row a stage: shards done and left, seconds and where they went, skipped videos."""
+    """Prints a row per stage (shards done and left, times), then the skipped videos."""
     table = grid(
         ("stage", "left"),
         ("done", "right"),
@@ -58,7 +58,7 @@ def show_plan(console: Console, plan: Plan, run_folder: Path) -> None:
 
 
 def show_results(console: Console, run_folder: Path) -> None:
-    """The figures of metrics.json, and where the report is."""
+    """Prints the metrics of a run, and where its report is."""
     paths = RunPaths(run_folder)
     try:
         metrics: Mapping[str, Any] = json.loads(read_text(paths.metrics))
@@ -67,7 +67,7 @@ def show_results(console: Console, run_folder: Path) -> None:
     if any(metrics.get(name) for name in SYSTEMS):
         console.print(_metrics_table(metrics))
     elif metrics:
-        say(console, "The data set has no truth to measure against.")
+        say(console, "The data set has no ground truth to measure against.")
     if paths.report.exists():
         say(console, f"Report: {paths.report}")
 
@@ -77,7 +77,7 @@ def _metrics_table(metrics: Mapping[str, Any]) -> Table:
     table = grid(
         ("", "left"),
         *((SYSTEMS[name], "right") for name in systems),
-        title="Against truth, in percent",
+        title="Against ground truth, in percent",
     )
     for label, keys in FIGURES:
         cells = [_number(figure(metrics[name], keys)) for name in systems]

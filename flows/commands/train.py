@@ -1,6 +1,4 @@
-"""``pseudolabels train``: a student of a finished run, in a folder of its own; in this process, in
-those that torchrun started, or on the workers of a Ray cluster.
-"""
+"""``pseudolabels train``: train a student in this process, under torchrun, or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -39,16 +37,16 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}")
 
 
 def train_run(config: RunConfig, name: str | None, console: Console) -> Path:
-    """Trains a student of a run, or goes on with it; returns its folder.
+    """Trains a student of a run, or continues its training. Returns the student's folder.
 
     Args:
-        config: of a run that has masks, or of sentences for a student of text alone; its
-            ``student`` section says what is trained.
-        name: of the student, and of its folder in ``students``; None for its model's.
+        config: of the run; its ``student`` section says what is trained. The run needs masks, or,
+            for supervision by text alone, sentences.
+        name: of the student and of its folder in ``students``; None for the name of its model.
 
     Raises:
-        ConfigError: the run has not come to what teaches, or the name is no name.
-        CheckpointError: there are no weights to start from.
+        ConfigError: the run has no masks or sentences yet, or the name is not valid.
+        CheckpointError: the weights to start from are missing.
         PseudoLabelError: there is nothing to train on, or a checkpoint is damaged.
     """
     called = name or config.student.model
@@ -58,7 +56,7 @@ def train_run(config: RunConfig, name: str | None, console: Console) -> Path:
         )
     context = RunContext(config)
     if config.runner.kind == "ray" and not started_by_torchrun():
-        # What is left out is said here: Ray's workers have no terminal.
+        # Ray's workers have no terminal, so say here which videos are left out.
         context.progress = reporter(console)
     taught_by(context)
     if not started_by_torchrun():
@@ -103,8 +101,9 @@ def _finish(folder: Path, console: Console) -> None:
 
 
 def _train_observed(context: RunContext, folder: Path, console: Console) -> None:
-    """Trains as a Prefect flow run, whose artifact holds the curves; without one where Prefect's
-    server is lost."""
+    """Trains as a Prefect flow run whose artifact shows the curves. If Prefect's server is lost,
+    continues without it.
+    """
     title = f"{context.paths.folder.name} {folder.name}"
     with prefect_server(console) as api, reporter(console) as progress:
         from flows.orchestration.connection import LOST, Connection, is_lost
@@ -132,5 +131,5 @@ def _train_observed(context: RunContext, folder: Path, console: Console) -> None
                 raise
             logger.warning("the Prefect server was lost: %s", error)
             connection.give_up()
-            # From the last checkpoint, or to the end at once where all was done.
+            # Continues from the last checkpoint, or ends at once if everything was done.
             work()

@@ -34,7 +34,7 @@ _SAMPLES_LAYOUT = "a JSON list of [video, frame path, mask path, frames, text]"
 def evaluate_queries(
     predictions: Path, dataset: str, truth_file: Path | None, root: Path | None
 ) -> Result:
-    """COCO results against the truth of A2D-Sentences or JHMDB-Sentences.
+    """COCO results against the ground truth of A2D-Sentences or JHMDB-Sentences.
 
     A query without a prediction counts as an empty mask. A prediction of no known query, or one
     that is malformed or of another size, is named and left out.
@@ -44,11 +44,11 @@ def evaluate_queries(
             in ``a2d`` and ``v_<video>_f_<frame>`` in ``jhmdb``, frames as the data set's files
             number them.
         dataset: ``a2d`` or ``jhmdb``.
-        truth_file: the truth as a COCO file; None to build it from the data set.
+        truth_file: the ground truth as a COCO file; None to build it from the data set.
         root: the data set's folder; JHMDB's holds ``jhmdb_sentences_samples_metadata.json``.
 
     Raises:
-        InputError: a file is missing or malformed, or there is no truth.
+        InputError: a file is missing or malformed, or there is no ground truth.
     """
     problems: list[str] = []
     if truth_file is not None:
@@ -62,8 +62,8 @@ def evaluate_queries(
         )
     if not truth["annotations"]:
         place = root if truth_file is None else truth_file
-        words = f"no query whose truth can be read; {'; '.join(problems[:3])}"
-        raise InputError(str(place), words, "the truth of a split", "check --root")
+        words = f"no query whose ground truth can be read; {'; '.join(problems[:3])}"
+        raise InputError(str(place), words, "the ground truth of a split", "check --root")
     sizes = {row["id"]: (row["height"], row["width"]) for row in truth["images"]}
     kept = list(_checked(predictions, sizes, problems))
     top: dict[Any, dict[str, Any]] = {}
@@ -114,7 +114,7 @@ def jhmdb_truth(root: Path, problems: list[str]) -> dict[str, list[dict[str, Any
     """The queries of JHMDB-Sentences as COCO: the three frames a video that its file names.
 
     Args:
-        problems: gets a sentence about each sample whose truth cannot be read.
+        problems: gets a sentence about each sample whose ground truth cannot be read.
     """
     reader = open_dataset("jhmdb", root, "test")
     path = root / _SAMPLES
@@ -195,7 +195,7 @@ def _annotation(number: int, image: Any, mask: NDArray[np.bool_]) -> dict[str, A
 
 
 def _read_truth(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """The truth of a COCO file, checked and brought into one form.
+    """The ground truth of a COCO file, checked and brought into one form.
 
     Ids of annotations are numbered anew, of categories there is one, and masks are encoded anew, so
     that what is odd about a file decides nothing.
@@ -209,7 +209,7 @@ def _read_truth(path: Path) -> dict[str, list[dict[str, Any]]]:
         for key in ("images", "annotations")
     }
     if not rows["annotations"]:
-        raise InputError(path, "no annotations", _TRUTH_LAYOUT, "give the truth of a split")
+        raise InputError(path, "no annotations", _TRUTH_LAYOUT, "give the ground truth of a split")
     sizes: dict[Any, tuple[int, int]] = {}
     for row in rows["images"]:
         name, size = row.get("id"), (row.get("height"), row.get("width"))

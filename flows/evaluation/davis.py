@@ -63,11 +63,11 @@ class _Tally:
 
 
 def evaluate_davis(predictions: Path, root: Path, task: Task, subset: str = "val") -> Result:
-    """A DAVIS result folder, ``<sequence>/<frame>.png`` of index masks, against its truth.
+    """A DAVIS result folder, ``<sequence>/<frame>.png`` of index masks, against its ground truth.
 
     What the official code ends at is named here and counted: a missing, broken or misshapen frame
     as an empty one, ids above the number of objects (semi-supervised) or above 20 (unsupervised) as
-    background. A sequence whose truth is missing or broken is named and left out.
+    background. A sequence whose ground truth is missing or broken is named and left out.
 
     Args:
         predictions: a folder or a zip.
@@ -75,7 +75,7 @@ def evaluate_davis(predictions: Path, root: Path, task: Task, subset: str = "val
             unsupervised task, ``Annotations_unsupervised/480p``.
 
     Raises:
-        InputError: the list of sequences is missing, or the truth of all of them.
+        InputError: the list of sequences is missing, or the ground truth of all of them.
     """
     sequences = _sequences(root / "ImageSets" / "2017" / f"{subset}.txt")
     tree = PredictionTree(predictions, sequences)
@@ -114,7 +114,7 @@ def evaluate_refdavis(predictions: Path, root: Path, split: str = "valid") -> Re
         root: of Ref-DAVIS17, as published or as converted.
 
     Raises:
-        InputError: the data set is missing or broken, or the truth of all sequences.
+        InputError: the data set is missing or broken, or the ground truth of all sequences.
     """
     reader = open_dataset("refdavis", root, split)
     sequences = list(reader.video_ids())
@@ -196,7 +196,7 @@ def _sequences(path: Path) -> list[str]:
 def _truths(
     folder: Path, sequences: Sequence[str], problems: list[str]
 ) -> Iterator[tuple[str, list[str], Ids]]:
-    """Name, frame names and index masks [T, H, W] of each sequence that has truth.
+    """Name, frame names and index masks [T, H, W] of each sequence that has ground truth.
 
     Args:
         folder: holds a folder a sequence.

@@ -1,4 +1,5 @@
-"""``evaluate refytvos`` and ``evaluate mevis``: J and F of every expression that has truth."""
+"""``evaluate refytvos`` and ``evaluate mevis``: J and F of every expression that has ground
+truth."""
 
 from __future__ import annotations
 
@@ -19,21 +20,21 @@ from storage.predictions import PredictionTree
 
 
 def evaluate_expressions(predictions: Path, dataset: str, root: Path, split: str) -> Result:
-    """A submission, ``<video>/<expression>/<frame>.png`` of binary masks, against truth.
+    """A submission, ``<video>/<expression>/<frame>.png`` of binary masks, against ground truth.
 
     Means over the frames of an expression, then over expressions. Whatever is missing counts 0, a
-    frame, an expression or a whole video, also where the truth is empty, as on the servers. A file
-    that is broken or of another size counts as missing. Any value but 0 is inside the mask.
+    frame, an expression or a whole video, also where the ground truth is empty, as on the servers.
+    A file that is broken or of another size counts as missing. Any value but 0 is inside the mask.
 
-    Frames are not needed, as on the servers: a video that lacks some is measured by its truth. One
-    whose truth cannot be read is named and left out.
+    Frames are not needed, as on the servers: a video that lacks some is measured by its ground
+    truth. One whose ground truth cannot be read is named and left out.
 
     Args:
         predictions: a folder or a zip, with or without the top folder ``Annotations``.
-        dataset: ``refytvos``, ``mevis`` or another reader with truth.
+        dataset: ``refytvos``, ``mevis`` or another reader with ground truth.
 
     Raises:
-        InputError: the data set is missing or broken, or none of its truth can be read.
+        InputError: the data set is missing or broken, or none of its ground truth can be read.
     """
     reader = open_dataset(dataset, root, split)
     videos = list(reader.video_ids())
@@ -71,7 +72,7 @@ def evaluate_expressions(predictions: Path, dataset: str, root: Path, split: str
         raise errors[0]
     problems += tree.problems
     if without_truth:
-        problems.append(f"{without_truth} expressions have no truth in this split; left out")
+        problems.append(f"{without_truth} expressions have no ground truth in this split; left out")
     j, f = mean([row["J"] for row in rows]), mean([row["F"] for row in rows])
     return Result(
         title=f"{dataset}, {split}",
@@ -86,7 +87,7 @@ def evaluate_expressions(predictions: Path, dataset: str, root: Path, split: str
 def _score(
     reader: DatasetReader, tree: PredictionTree, video: VideoRef, expression: Expression
 ) -> dict[str, Any] | None:
-    """The row of one expression; None where no frame of it has truth."""
+    """The row of one expression; None where no frame of it has ground truth."""
     name = expression.key.expression
     truths = [reader.truth(video, expression, FrameIndex(t)) for t in range(len(video))]
     if all(truth is None for truth in truths):

@@ -1,4 +1,4 @@
-"""J, F and J&F of pseudo-masks, of the plain baseline and of the student, against truth.
+"""J, F and J&F of pseudo-masks, of the plain baseline and of the student, against ground truth.
 
 All figures are in percent. A system is scored a sample at a time: means over its frames, then
 over the samples. Memory holds the frames of one sample.
@@ -39,10 +39,10 @@ class SampleScore:
         j, f: means over the frames that have ground truth and are not unknown.
         strict_j, strict_f: the same with the frames that were dropped, though they hold the
             target, as 0; dropped frames without the target are left out.
-        frames: frames with truth.
+        frames: frames with ground truth.
         present: of them, frames with status present; they have a mask.
         absent: of them, frames with status absent. The rest are unknown.
-        empty: of them, frames whose truth is empty.
+        empty: of them, frames whose ground truth is empty.
         found_empty: of the empty ones, frames with status absent.
     """
 
@@ -79,11 +79,11 @@ def score_sample(
         kind: of the expression.
         masks: T masks [H, W]; of a frame that is absent, counted as empty.
         status: T values of :class:`Status`.
-        truths: T true masks; None for a frame without truth, which is left out.
+        truths: T true masks; None for a frame without ground truth, which is left out.
         voids: T masks of the pixels that count for nothing; None for none.
 
     Returns:
-        The score; None where no frame has truth.
+        The score; None where no frame has ground truth.
     """
     js: list[float] = []
     fs: list[float] = []
@@ -123,7 +123,7 @@ def score_sample(
 
 
 def summarise(scores: Sequence[SampleScore]) -> dict[str, Any] | None:
-    """The figures of one system for ``metrics.json``; None where nothing has truth."""
+    """The figures of one system for ``metrics.json``; None where nothing has ground truth."""
     if not scores:
         return None
     frames = sum(score.frames for score in scores)
@@ -159,7 +159,8 @@ def in_each(
         work: on a video and its expressions.
 
     Yields:
-        (video, what came of it); where it, its sentences or its truth cannot be read, the error.
+        (video, what came of it); where it, its sentences or its ground truth cannot be read, the
+        error.
     """
     for video_id in videos:
         found: T | InputError
@@ -191,7 +192,7 @@ def score_each(
         check: raises where the masks are not of this video.
 
     Yields:
-        (video, [(expression, score)] of its samples that have truth), or its error.
+        (video, [(expression, score)] of its samples that have ground truth), or its error.
     """
 
     def work(video: VideoRef, expressions: Sequence[Expression]) -> list[tuple[str, SampleScore]]:
@@ -219,7 +220,7 @@ def evaluate(
 def evaluate_sample(
     reader: DatasetReader, video: VideoRef, expression: Expression, masks: SampleMasks
 ) -> SampleScore | None:
-    """Scores a system's masks of one sample; None where no frame has truth."""
+    """Scores a system's masks of one sample; None where no frame has ground truth."""
     found = masks(video, expression)
     if found is None:
         empty = np.broadcast_to(np.False_, (len(video), video.height, video.width))

@@ -1,4 +1,5 @@
-"""The videos of a data set for an evaluation, which needs their truth and not their frames."""
+"""The videos of a data set for an evaluation, which needs their ground truth and not their
+frames."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from storage.datasets.base import MaskedReader
 def video_or_truth(
     reader: DatasetReader, video_id: str, problems: list[str]
 ) -> VideoRef | InputError:
-    """A video; where its frames cannot be read, the video as its truth alone tells of it.
+    """A video; where its frames cannot be read, the video as its ground truth alone tells of it.
 
     Args:
         reader: of the split.
@@ -20,7 +21,8 @@ def video_or_truth(
         problems: gets a sentence about what could not be read.
 
     Returns:
-        The video, or the error of its frames where there is no truth that tells of it either.
+        The video, or the error of its frames where there is no ground truth that tells of it
+        either.
     """
     try:
         return reader.video(video_id)
@@ -32,5 +34,5 @@ def video_or_truth(
         except InputError:
             problems.append(left_out(video_id, error))
             return error
-        problems.append(f"{video_id} is measured by its truth alone: {error}")
+        problems.append(f"{video_id} is measured by its ground truth alone: {error}")
         return video

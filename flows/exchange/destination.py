@@ -1,4 +1,4 @@
-"""Where an export goes: what it may replace, and one writer at a time to a path."""
+"""Checks where an export may write, and keeps other writers away."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from storage.run.lock import HeldFile
 
 
 def check_destination(path: Path, as_folder: bool, overwrite: bool) -> Path:
-    """The absolute path that an export may write.
+    """Returns the absolute path, if an export may write there.
 
     Args:
         path: a file, or a folder.
-        as_folder: which of them the export writes.
-        overwrite: an earlier export may be replaced.
+        as_folder: whether the export writes a folder.
+        overwrite: replace an earlier export.
 
     Raises:
-        ConfigError: something is there that an export must not replace, or may not be written to.
+        ConfigError: the path exists and may not be replaced, or cannot be written to.
     """
     place = Path(os.path.abspath(path))  # noqa: PTH100 - links stay: they are refused below
     if _holds_working_folder(place):
@@ -52,8 +52,8 @@ def check_destination(path: Path, as_folder: bool, overwrite: bool) -> Path:
 
 
 def check_no_part_of_run(place: Path, named: Path) -> None:
-    """Raises ConfigError where a path is a run, or one of the files and folders of a run. In the
-    folder of a student that `pseudolabels train` trained there is room for what it predicts.
+    """Raises ConfigError if a path is a run or part of one. New files in the folder of a student
+    that `pseudolabels train` made are allowed, for its predictions.
 
     Args:
         place: absolute.
@@ -74,8 +74,8 @@ def check_no_part_of_run(place: Path, named: Path) -> None:
 
 @contextmanager
 def claimed(place: Path) -> Iterator[None]:
-    """Keeps other writers from a path while the block lasts, and first removes what those that were
-    killed left beside it and in it.
+    """Keeps other writers away from a path during the block. First removes the partial files of
+    killed writers.
 
     Raises:
         RunLockedError: another process writes there.

@@ -1,4 +1,4 @@
-"""Exports of a run: which masks, which quality table, where to."""
+"""Exports a run: chooses its masks, its quality rows, and the destination."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def export_run(
 
     Args:
         to: a format of :data:`storage.exports.EXPORTS`, or ``wsrvos``.
-        path: what is written: a file or a folder, as the format has it.
-        console: for what was written.
+        path: file or folder to write, depending on the format.
+        console: says what was written.
         source: ``masks``, ``student``, ``consensus`` or the path of a mask store.
-        overwrite: replace an earlier export at the path.
+        overwrite: replace an earlier export.
 
     Raises:
-        ConfigError: the format is none, or what is at the path may not be replaced.
+        ConfigError: there is no such format, or the path may not be replaced.
         RunLockedError: another process writes to the path.
         PseudoLabelError: there is nothing to export, or it does not fit the data set.
     """
@@ -102,7 +102,7 @@ class FinishedQuality(QualityByVideo):
 
 @dataclass(frozen=True)
 class RunSource(ExportSource):
-    """Masks of a run, with the quality rows that were written with them.
+    """The masks of a run, with the quality rows that were written with them.
 
     Attributes:
         paths: of the run.
@@ -189,7 +189,8 @@ def write_augmentations_of(context: RunContext, file: Path) -> int:
 
 
 def annotated_frames(reader: DatasetReader, key: SampleKey) -> list[int]:
-    """The numbers in the names of the frames that have truth of a sample; all, where none has."""
+    """The numbers in the names of the frames that have ground truth of a sample; all, where none
+    has."""
     video = reader.video(key.video)
     mine = [item for item in reader.expressions(key.video) if item.key == key]
     having = [

@@ -37,7 +37,8 @@ class _Tally:
     """What came of the samples.
 
     Attributes:
-        j: system -> mean J of each sample that has truth; the systems are the methods, with the
+        j: system -> mean J of each sample that has ground truth; the systems are the methods, with
+        the
             tracks that were chosen of them, and ``consensus``.
     """
 
@@ -54,7 +55,7 @@ def import_predictions(config: RunConfig, folders: Sequence[Path], console: Cons
         config: of the run, which need not have begun; it names the data set.
         folders: of PNG files each: ``<video>/<frame>.png`` of index masks with any ids, or
             ``<video>/<expression>/<frame>.png`` of binary ones.
-        console: for the figures: what was fused, and J where the data set has truth.
+        console: for the figures: what was fused, and J where the data set has ground truth.
 
     Returns:
         The folder of the result: ``pseudomasks.zarr`` and ``quality.parquet``.

@@ -1,9 +1,10 @@
-"""One digest of what a run says: masks, weights, statuses, quality, sentences and boxes.
+"""Computes one digest of a run: masks, weights, statuses, quality, sentences and boxes.
 
-It depends on the content alone: not on how videos were cut into shards, nor on order, time,
-chunks, compression, or where the run lies. Only what has a receipt counts. Each video has a digest
-for every kind of content; the digest of the run is that of their sorted list, so memory holds one
-shard's table and one video's masks at a time.
+It depends on the content only, not on shards, order, time, chunks, compression or the run's path.
+Two runs of one configuration have the same digest if their arithmetic is the same: batch sizes,
+device, number of threads and attention kernels change results within rounding, and so the digest.
+Only content with a receipt counts. Each video has a digest for each kind of content; the digest of
+the run is that of their sorted list, so memory holds one shard's table and one video's masks.
 """
 
 from __future__ import annotations
@@ -38,14 +39,14 @@ _FIGURES = (
 
 
 def content_digest(folder: Path, progress: Callable[[int], None] = lambda _: None) -> str:
-    """SHA-256 of a run's content, 64 hexadecimal digits.
+    """Returns the SHA-256 of a run's content, 64 hexadecimal digits.
 
     Args:
         folder: of the run.
-        progress: told of videos as their masks are read.
+        progress: called with numbers of videos whose masks were read.
 
     Raises:
-        InputError: the folder holds no run.
+        InputError: the folder is not a run.
         StoreError: a product is damaged.
     """
     check_run_folder(folder)
@@ -80,7 +81,7 @@ def _lines(paths: RunPaths, progress: Callable[[int], None]) -> Iterator[str]:
 def _line(video: str, kind: str, parts: Iterator[bytes]) -> str:
     sha = hashlib.sha256()
     for part in parts:
-        # Each part by its length, so that no two lists of parts give one text.
+        # Include the length of each part, so that different parts never give the same bytes.
         sha.update(len(part).to_bytes(8, "little"))
         sha.update(part)
     return canonical_json([video, kind, sha.hexdigest()])
@@ -104,7 +105,7 @@ def _quality(rows: Sequence[FrameQuality]) -> Iterator[bytes]:
     words = [[row.expression, row.frame, row.frame_name, row.status, row.reason] for row in rows]
     yield canonical_json(words).encode()
     figures = np.array([[getattr(row, name) for name in _FIGURES] for row in rows], np.float64)
-    # Every NaN is one, whatever its bits.
+    # All NaN count as equal.
     figures[np.isnan(figures)] = np.nan
     yield _bytes(figures, "<f8")
 

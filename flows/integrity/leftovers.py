@@ -1,4 +1,4 @@
-"""What killed writers left in a run's folder, by the lock that those writers held."""
+"""Finds what killed writers left in a run's folder, by the lock that they held."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _STUDENTS = "students"
 
 
 def partials_of_run(folder: Path) -> Iterator[Path]:
-    """The partials of what is written under the run's lock.
+    """Yields the partial files that were written under the run's lock.
 
-    Students that `pseudolabels train` trains, and exports into the run's folder, are not.
+    These do not include students of `pseudolabels train`, nor exports into the run's folder.
     """
     for partial in partials_in(folder):
-        # Those of the lock are of processes that try to take it.
+        # Partial files of the lock belong to processes that try to take it.
         if name_of_partial(partial) in OWN_NAMES - LOCK_FILES:
             yield partial
     for name in sorted(OWN_NAMES - {_STUDENTS}):
@@ -27,15 +27,15 @@ def partials_of_run(folder: Path) -> Iterator[Path]:
 
 
 def partials_of_student(folder: Path) -> Iterator[Path]:
-    """The partials of what is written under the lock of a student that `pseudolabels train` trains.
+    """Yields the partial files that were written under the lock of a student's folder.
 
-    Masks that it predicts into its folder are not.
+    These do not include masks that were predicted into the folder.
     """
     own = STUDENT_NAMES - LOCK_FILES
     return (item for item in partials_in(folder) if name_of_partial(item) in own)
 
 
 def student_folders(folder: Path) -> list[Path]:
-    """The folders of a run's students that have locks of their own."""
+    """Returns the folders of students that have their own locks."""
     place = folder / _STUDENTS
     return sorted(item for item in place.iterdir() if item.is_dir()) if place.is_dir() else []

@@ -1,4 +1,4 @@
-"""Makes what is wrong with a run undone, so that the next run does just that again."""
+"""Removes what is damaged in a run, so that the next run makes it again."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from storage.run.lock import RunLock
 
 @dataclass(frozen=True)
 class Repair:
-    """What was done.
+    """The outcome of a repair.
 
     Attributes:
-        problems: all that was wrong.
+        problems: everything that was wrong.
         undone: (stage, shard) whose receipts and products were removed.
-        removed: leftovers and damaged files that no receipt stood for.
+        removed: leftovers and damaged files without a receipt.
     """
 
     problems: tuple[Problem, ...]
@@ -36,17 +36,17 @@ class Repair:
 def repair(
     folder: Path, found: Contents, progress: Callable[[int], None] = lambda _: None
 ) -> Repair:
-    """Withdraws the receipts of what is wrong and removes what is left without one.
+    """Removes receipts of damaged products, and what is left without a receipt.
 
-    To be called under the run's lock.
+    Call it under the run's lock.
 
     Args:
         folder: of the run.
-        found: an empty one; is filled in with what the ledger held.
-        progress: told of bytes as they are read.
+        found: filled in with what the ledger held.
+        progress: called with numbers of bytes that were read.
 
     Raises:
-        InputError: the folder holds no run.
+        InputError: the folder is not a run.
     """
     problems = tuple(verify(folder, found, progress))
     paths, ledger = RunPaths(folder), Ledger(folder)
@@ -63,7 +63,7 @@ def repair(
     for stage, shard in bad:
         videos = found.videos.get((stage, shard)) or layout.get(shard, ())
         ledger.withdraw(stage, shard)
-        # A shard that is not laid out may claim a video that another shard has by now.
+        # A shard that is not in the layout can claim a video of another shard.
         mine = [video for video in videos if video not in kept]
         for place in STAGE[stage].product(paths, shard, mine):
             remove(place)

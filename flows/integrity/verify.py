@@ -1,7 +1,7 @@
-"""Whether every byte of a run is what its receipts say: ``pseudolabels verify``.
+"""``pseudolabels verify``: check that every file of a run is as its receipt says.
 
-Reads the ledger and the files, never the data set; needs no configuration, so a damaged one is
-found like any other file. Files are read a mebibyte at a time.
+Reads the ledger and the files, but not the data set. Needs no configuration, so a damaged one is
+found like any other file. Files are read one mebibyte at a time.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class Problem:
     """Something that is not as it should be.
 
     Attributes:
-        path: the file or folder at fault.
-        what: is wrong with it.
-        stage, shard: whose receipt stands for it; empty where none does.
-        place: what is to be removed; None where the product of the receipt is, or where nothing is
-            the run's to remove.
+        path: the file or folder.
+        what: what is wrong with it.
+        stage, shard: of its receipt; empty without one.
+        place: what to remove; None to remove the product of the receipt, or nothing if it is not
+            part of the run.
     """
 
     path: Path
@@ -49,10 +49,10 @@ class Contents:
     """What the ledger of a run holds.
 
     Attributes:
-        videos: (stage, shard) -> videos, of the receipts that stand.
-        broken: (stage, shard) of receipts that do not.
-        files: that the receipts stand for.
-        size: bytes of them.
+        videos: (stage, shard) -> videos, of valid receipts.
+        broken: (stage, shard) of invalid receipts.
+        files: number of files in valid receipts.
+        size: their bytes.
     """
 
     videos: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
@@ -75,7 +75,7 @@ def check_run_folder(folder: Path) -> None:
 
 
 def check_idle(folder: Path) -> None:
-    """Raises RunLockedError if another process writes to a run: what it has in hand looks wrong."""
+    """Raises RunLockedError if another process writes to a run, because its work looks damaged."""
     holder = lock_holder(folder)
     if holder is not None:
         raise RunLockedError(
@@ -87,15 +87,15 @@ def check_idle(folder: Path) -> None:
 def verify(
     folder: Path, found: Contents, progress: Callable[[int], None] = lambda _: None
 ) -> Iterator[Problem]:
-    """What is wrong with a run, a file at a time.
+    """Yields what is wrong with a run, one file at a time.
 
     Args:
         folder: of the run.
-        found: an empty one; is filled in with what the ledger holds.
-        progress: told of bytes as they are read.
+        found: filled in with what the ledger holds.
+        progress: called with numbers of bytes that were read.
 
     Raises:
-        InputError: the folder holds no run.
+        InputError: the folder is not a run.
     """
     check_run_folder(folder)
     paths = RunPaths(folder)
@@ -129,7 +129,7 @@ def _config(paths: RunPaths, folder: Path) -> Iterator[Problem]:
 def _receipts(
     folder: Path, found: Contents, layout: Mapping[str, tuple[str, ...]]
 ) -> Iterator[Problem]:
-    """Reads every receipt; those that stand are added to ``found``."""
+    """Reads every receipt. Adds the valid ones to ``found``."""
     ledger = Ledger(folder)
     for stage in STAGES:
         for path in ledger.receipt_paths(stage):
@@ -163,7 +163,7 @@ def _products(
 ) -> Iterator[Problem]:
     ledger = Ledger(paths.folder)
     for stage, shard in found.videos:
-        # Read again: the lists of files of all receipts are too much to hold.
+        # Read it again, because the lists of files of all receipts are too large to hold.
         receipt = ledger.receipt(stage, shard)
         if receipt is None:
             continue
@@ -198,7 +198,7 @@ def _file_problem(path: Path, mark: str, progress: Callable[[int], None]) -> str
 def _leftovers(
     paths: RunPaths, found: Contents, layout: Mapping[str, tuple[str, ...]]
 ) -> Iterator[Problem]:
-    """What lies there without a receipt; of one that cannot be read, it was said before."""
+    """Yields products without a receipt. Unreadable receipts were reported before."""
     known = found.videos.keys() | found.broken
     for stage in SHARD_STAGES:
         folder = paths.folder / stage

@@ -1,7 +1,7 @@
 """Goes over a plan: every stage in order, its shards, then the stages of the whole run.
 
-Where and how a job is done is a :class:`Launcher`'s business: in this process, as a Prefect task
-run, or on a Ray worker. All of them call :func:`flows.labelling.jobs.do_job`.
+A :class:`Launcher` decides where a job runs: in this process, as a Prefect task run, or on a Ray
+worker. All launchers call :func:`flows.labelling.jobs.do_job`.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ FATAL = (
     NoRoomError,
     UnknownDatasetError,
 )
-"""Errors that the next shard would meet as well."""
+"""Errors that the next shard would raise as well."""
 
 
 class RunFailedError(PseudoLabelError):
-    """More of the run failed than ``maximum_failed_share`` allows. Finished work is kept."""
+    """More shards failed than ``maximum_failed_share`` allows. Finished work is kept."""
 
 
 @dataclass
 class Summary:
-    """What a run did.
+    """The outcome of a run.
 
     Attributes:
         failed: (stage, shard) -> the error, in words.
@@ -55,27 +55,27 @@ class Summary:
 
 
 class Launcher(Protocol):
-    """Does jobs somewhere, and shows how they get on."""
+    """Runs jobs somewhere, and shows their progress."""
 
     def ended(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Exception | None]]:
-        """Does jobs of one stage; gives each as it ends, with None or its error."""
+        """Runs jobs of one stage. Yields each job when it ends, with None or its error."""
         ...
 
     def stage_begins(self, stage: str, videos: int, done: int) -> None:
-        """A stage begins that has so many videos, of which some were done before."""
+        """A stage begins: its number of videos, and how many of them were done before."""
         ...
 
     def videos_done(self, count: int) -> None:
-        """So many more videos of the stage are done."""
+        """More videos of the stage are done."""
         ...
 
     def run_ends(self) -> None:
-        """All stages have been gone over."""
+        """All stages have been processed."""
         ...
 
 
 class InProcess:
-    """A launcher that does the jobs here, one after the other."""
+    """A launcher that runs the jobs in this process, one after the other."""
 
     def __init__(self, context: RunContext) -> None:
         self._context = context
@@ -92,11 +92,11 @@ class InProcess:
 
 
 def execute(context: RunContext, launcher: Launcher) -> Summary:
-    """Does what the plan of a run has pending.
+    """Runs the pending jobs of a plan.
 
     Raises:
         RunFailedError: too large a share of the shards failed, or a stage of the whole run did.
-        PseudoLabelError: an error that every further shard would meet.
+        PseudoLabelError: an error that every further shard would raise.
     """
     run = _Execution(context, context.the_plan, launcher)
     for stage in SHARD_STAGES:
@@ -120,7 +120,7 @@ class _Execution:
         self.summary = Summary()
 
     def shard_stage(self, stage: str) -> None:
-        """Does the pending shards of a stage. A shard that failed in an earlier stage waits."""
+        """Runs the pending jobs of a stage, except for shards that failed in an earlier stage."""
         jobs, progress = self._plan.jobs[stage], self._context.progress
         failed_before = {shard for _, shard in self.summary.failed}
         left = [job for job in jobs if not job.done and job.shard.name not in failed_before]
@@ -139,18 +139,18 @@ class _Execution:
         progress.end("" if todo else "done before")
 
     def run_stage(self, stage: str) -> None:
-        """Does a stage of the whole run if it is pending and no earlier one failed."""
+        """Runs a stage of the whole run, if it is pending and no earlier one failed."""
         jobs, failed = self._plan.jobs.get(stage, ()), self.summary.failed
         if not jobs or (jobs[0].done and not failed):
             return
         [job] = jobs
-        # A run without a student still has masks to measure and to report.
+        # If the student failed, the masks can still be measured and reported.
         if any(name in RUN_STAGES and name != "student" for name, _ in failed):
             return
         if not failed and self._holds(job, self._context.finished_shards()):
             return
         if failed:
-            # What lacks shards must be done again once they are there.
+            # A result without these shards must be made again once they are there.
             job = replace(job, fingerprint=f"partial-{job.fingerprint}")
         for item, error in self._launcher.ended([job]):
             self._went_well(item, error)
@@ -170,7 +170,7 @@ class _Execution:
             raise RunFailedError(self._failures())
 
     def _holds(self, job: Job, shards: Sequence[str]) -> bool:
-        """Whether a job that waited for its inputs need not be done after all."""
+        """Whether a waiting job is done after all, because its inputs came out as they were."""
         if job.state != "waits":
             return False
         planned = [stage for stage in STAGES if self._plan.jobs.get(stage)]
@@ -178,7 +178,7 @@ class _Execution:
         return still_holds(job, now)
 
     def _went_well(self, job: Job, error: Exception | None) -> bool:
-        """Whether a job was done. If not, the reason goes into the summary."""
+        """Whether a job succeeded. If not, its error goes into the summary."""
         if error is None:
             return True
         if isinstance(error, FATAL):
@@ -200,7 +200,7 @@ class _Execution:
 
 
 def in_words(error: Exception) -> str:
-    """An error as a person reads it. One of ours says all in its message."""
+    """Returns the message of an error; for errors of other code, with its type."""
     if isinstance(error, PseudoLabelError):
         return str(error)
     return f"{type(error).__name__}: {error}"

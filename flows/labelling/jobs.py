@@ -1,4 +1,4 @@
-"""Does one job of a plan, and tries again if the cause of a failure can pass."""
+"""Runs one job of a plan, and tries again if the cause of a failure can pass."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _PASSING = frozenset(
 
 
 def can_pass(error: BaseException) -> bool:
-    """Whether the same work may succeed next time: a lost connection, a disk that stalls.
+    """Whether the same work can succeed next time, as after a lost connection or a stalled disk.
 
-    Wrong input, a full disk or a bug do not go away.
+    Wrong input, a full disk and bugs do not pass.
     """
     if isinstance(error, PseudoLabelError):
         return False
@@ -44,10 +44,10 @@ def can_pass(error: BaseException) -> bool:
 
 
 def do_job(job: Job, context: RunContext) -> Receipt:
-    """Does one stage on one shard, or on the whole run, and commits its receipt last.
+    """Runs one stage on one shard, or on the whole run, and commits its receipt last.
 
     Raises:
-        Exception: what the last attempt raises. The ledger notes it, and has no receipt.
+        Exception: the error of the last attempt. The ledger has a note of it and no receipt.
     """
     waits = wait_chain(*(wait_fixed(seconds) for seconds in RETRY_SECONDS))
     attempts = Retrying(
@@ -61,7 +61,7 @@ def do_job(job: Job, context: RunContext) -> Receipt:
 
 
 def attempt(job: Job, context: RunContext) -> Exception | None:
-    """Does a job; None, or the error that it ended with."""
+    """Runs a job. Returns None, or the error that it ended with."""
     try:
         do_job(job, context)
     except Exception as error:  # noqa: BLE001 - every error of a job goes into the run's summary
@@ -78,7 +78,7 @@ def _do_once(job: Job, context: RunContext) -> Receipt:
     sources = _sources_of(job, context)
     _check_same_sources(job, context, sources)
     with receipted(context.paths, job, outcome, stages, shards, sources):
-        # Imported now, because it loads models; a plan needs none.
+        # Import it here, because it imports model libraries, which planning does not need.
         work: Any = import_module(f"flows.labelling.{job.stage}")
         try:
             work.run(job, context, outcome)
@@ -92,7 +92,7 @@ def _do_once(job: Job, context: RunContext) -> Receipt:
 
 
 def _sources_of(job: Job, context: RunContext) -> dict[str, str]:
-    """Digests of what the job reads of the data set."""
+    """Returns digests of what the job reads of the data set."""
     shards = context.the_plan.run_shards if job.shard.name == ALL else [job.shard]
     digests = context.source_digests().of_shard
     return {
@@ -102,7 +102,7 @@ def _sources_of(job: Job, context: RunContext) -> dict[str, str]:
 
 
 def _check_same_sources(job: Job, context: RunContext, sources: Mapping[str, str]) -> None:
-    """Raises StoreError if a product that the job reads was made of other frames."""
+    """Raises StoreError if a product that the job reads was made from other frames."""
     if job.shard.name == ALL:
         return
     ledger = Ledger(context.config.run_folder)
@@ -119,7 +119,7 @@ def _check_same_sources(job: Job, context: RunContext, sources: Mapping[str, str
 
 
 def _skipped_before(job: Job, context: RunContext) -> dict[str, str]:
-    """Videos that an earlier stage skipped, with the reason; of the whole run for its stages."""
+    """Returns video -> reason, for videos that earlier stages skipped: in the shard or the run."""
     ledger = Ledger(context.config.run_folder)
     if job.shard.name == ALL:
         stages, shards = SHARD_STAGES, [shard.name for shard in context.the_plan.run_shards]

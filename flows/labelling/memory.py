@@ -1,4 +1,4 @@
-"""Memory that is free in the process, handed back to the system."""
+"""Returns free memory of the process to the system."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 
 def give_back() -> bool:
-    """Has the C library return what it keeps of freed memory, where it can (glibc).
+    """Asks the C library to return freed memory to the system, if it can (glibc).
 
-    Tensors of changing sizes leave gaps that glibc keeps for later; without this a run over many
-    videos grows by what its gaps come to. Takes milliseconds.
+    Tensors of changing sizes leave gaps that glibc keeps, so that memory would grow with the number
+    of videos. Takes milliseconds.
 
     Returns:
-        Whether the C library knows how.
+        Whether the C library can do this.
     """
     trim = _trim()
     if trim is None:

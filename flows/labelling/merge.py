@@ -13,7 +13,7 @@ from storage.tables import merge_quality
 def run(job: Job, context: RunContext, outcome: Outcome) -> None:
     """Joins the quality tables of the shards and removes masks that have no receipt.
 
-    Such masks are of videos that the data set no longer has, or of a ``rank`` that failed.
+    These are masks of videos that the data set no longer has, or of a failed ``rank``.
     """
     names = context.finished_shards()
     rows = merge_quality(

@@ -1,4 +1,4 @@
-"""Opens a run: takes its lock, prepares the data set, works out the plan and writes it down."""
+"""Opens a run: takes its lock, prepares the data set, makes the plan and writes it."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ def opened_run(
     scope: Scope | None = None,
     forget_missing: bool = False,
 ) -> Iterator[RunContext]:
-    """A run under its lock, with a plan that is written down. Frees models at the end.
+    """Opens a run under its lock, with a plan that has been written. Frees models at the end.
 
     Args:
-        config: resolved.
-        say: told a line now and then.
+        config: resolved configuration.
+        say: prints a line.
         retry_skipped: try skipped videos again.
-        parts: the stages' ways in; None for the real ones.
-        scope: the stages to do, and those to do again; None for all.
-        forget_missing: remove what was made of videos that the data set no longer has.
+        parts: the models and functions of the stages; None for the real ones.
+        scope: stages to do, and stages to do again; None for all.
+        forget_missing: remove the results of videos that the data set no longer has.
 
     Raises:
-        ConfigError: the data set has no videos, or has lost some that were worked on.
+        ConfigError: the data set has no videos, or has lost videos that have results.
         RunLockedError: another process works on the run.
     """
     context, scope = RunContext(config, parts or Parts()), scope or Scope()
@@ -74,7 +74,7 @@ def opened_run(
 def do_stage_again(
     config: RunConfig, stage: str, progress: Reporter, parts: Parts | None = None
 ) -> None:
-    """Does one stage of the whole run again, whether or not it is done.
+    """Runs one stage of the whole run again, even if it is done.
 
     Raises:
         PseudoLabelError: the run has no masks yet.
@@ -94,17 +94,17 @@ def do_stage_again(
 
 
 def selection_lines(plan: Plan) -> list[str]:
-    """Lines about videos that a run takes along or has lost, if there are any."""
+    """Returns lines about videos that are included without being asked for, or that are gone."""
     lines = []
     if plan.gone:
         words = "video is" if len(plan.gone) == 1 else "videos are"
         lines.append(
             f"{len(plan.gone)} {words} gone from the data set, such as {plan.gone[0]}:"
-            " --forget-missing removes what was made of them"
+            " --forget-missing removes their results"
         )
     if plan.along:
-        words = "video comes" if plan.along == 1 else "videos come"
-        lines.append(f"{plan.along} {words} along with those asked for: a shard is done as a whole")
+        words = "video is" if plan.along == 1 else "videos are"
+        lines.append(f"{plan.along} more {words} included, because shards are processed as a whole")
     return lines
 
 
@@ -113,14 +113,14 @@ def _what_is_gone(config: RunConfig, plan: Plan) -> str:
     return (
         f"{dataset_root(config)}: split {config.dataset.split!r} has no video {first!r}"
         + f", nor {others} others" * bool(others)
-        + f", of which {config.run_folder} holds work; expected every video that was worked on;"
-        " check --root and that the data are all there, give another --out, or add"
-        " --forget-missing, which removes what was made of them"
+        + f", of which {config.run_folder} holds work; expected every video that was labelled;"
+        " check --root and that the data set is complete, give another --out, or add"
+        " --forget-missing, which removes their results"
     )
 
 
 def _stand_ins(config: RunConfig) -> list[str]:
-    """A warning where demo models run on anything but what they were trained on."""
+    """Returns a warning if demo models are used on another data set than ``shapes``."""
     used = {"ground": config.ground.checkpoint, "segment": config.segment.checkpoint}
     if config.ground.source == "annotation":
         del used["ground"]
@@ -128,7 +128,7 @@ def _stand_ins(config: RunConfig) -> list[str]:
     if not stages or config.dataset.name == "shapes":
         return []
     return [
-        f"Warning: {' and '.join(stages)} use demo models, which know rendered shapes alone and"
-        f" never saw a photograph. Expect poor masks of {config.dataset.name}. For published"
-        " weights see configs/published.toml and `pseudolabels doctor`."
+        f"Warning: {' and '.join(stages)} use demo models, which were trained on rendered shapes"
+        f" only. Expect poor masks for {config.dataset.name}. For published weights see"
+        " configs/published.toml and `pseudolabels doctor`."
     ]

@@ -1,10 +1,10 @@
-"""Frames that come in time and results that go out behind, around the work of one shard.
+"""Decodes frames ahead of the work on a shard, and writes its results behind it.
 
-Frames are decoded in threads (image decoders let go of the interpreter's lock), over the ends of
-videos: while the last batch of one is worked on, the first of the next is decoded. Results are
-written in one thread, in the order they were handed over. Both are bounded: there are never more
-than ``ahead`` batches beside the one worked on, and never more than ``behind`` results not yet
-written. What comes out depends on none of these numbers.
+Frames are decoded in threads (image decoders release the interpreter's lock), across the ends of
+videos: while the last batch of one video is processed, the first of the next is decoded. Results
+are written in one thread, in order. Both are bounded: at most ``ahead`` batches are decoded beside
+the current one, and at most ``behind`` results wait to be written. Results do not depend on these
+numbers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Key = TypeVar("Key")
 
 @dataclass(frozen=True)
 class _Coming:
-    """A batch of one video; ``decoded`` has a future a frame, None where nobody works ahead."""
+    """A batch of one video. ``decoded`` has one future per frame; None without threads."""
 
     video: VideoRef
     indices: Sequence[FrameIndex]
@@ -36,15 +36,15 @@ class _Coming:
 
 
 class FrameFeed:
-    """The frames of a shard's videos, in batches of one video each, decoded ahead.
+    """Yields the frames of a shard's videos in batches of one video, decoded ahead.
 
     Args:
-        reader: the data set; one that is ``in_order`` has one worker.
-        videos: ids in the order in which they will be asked for; one may be left out.
-        pick: the frames of a video that are wanted; none for a video that needs none.
-        size: frames of a batch; the last of a video may have fewer.
-        workers: threads; 0 decodes a batch when it is asked for.
-        ahead: batches decoded, or being decoded, beside the one that is worked on.
+        reader: of the data set. If it is ``in_order``, there is one worker.
+        videos: ids in the order in which they will be requested; some may be left out.
+        pick: returns the frames of a video that are wanted; may be empty.
+        size: number of frames of a batch; the last batch of a video may have fewer.
+        workers: number of threads; 0 decodes a batch when it is requested.
+        ahead: number of batches decoded beside the current one.
         meter: told how long the caller waits.
     """
 
@@ -82,19 +82,19 @@ class FrameFeed:
             self._pool.shutdown(cancel_futures=True)
 
     def video(self, video_id: str) -> VideoRef:
-        """The video, looked up once. Raises InputError as the reader does."""
+        """Returns the video; looks it up once. Raises InputError as the reader does."""
         if self._pool is not None:
             self._fill(self._ahead)
         found = self._known.pop(video_id, None)
         return self._reader.video(video_id) if found is None else found
 
     def batches(self, video: VideoRef) -> Iterator[list[Image]]:
-        """The wanted frames of a video, in order.
+        """Yields the wanted frames of a video, in order.
 
-        A video that is left in the middle is over; its frames that are on their way are dropped.
+        If the caller stops early, the rest of the video's frames is dropped.
 
         Raises:
-            InputError: of the first frame, in order, that is broken.
+            InputError: of the first broken frame.
         """
         place = self._place[video.id]
         self._reached = place
@@ -115,7 +115,7 @@ class FrameFeed:
             yield wanted[start : start + self._size]
 
     def _next_of(self, video: VideoRef) -> _Coming | None:
-        """The next batch, where it is the video's; None where its frames were not foreseen."""
+        """Returns the next batch if it is of this video; None if its frames were not requested."""
         if self._pool is None:
             return None
         self._fill(1)
@@ -135,7 +135,7 @@ class FrameFeed:
         return [future.result() for future in coming.decoded]
 
     def _fill(self, count: int) -> None:
-        """Has ``count`` batches on their way, if there are as many."""
+        """Requests batches until ``count`` are requested, or all."""
         assert self._pool is not None
         while len(self._queue) < count:
             found = next(self._to_come, None)
@@ -163,11 +163,12 @@ class FrameFeed:
 class WriteBehind(Generic[Key]):
     """Does writes in one thread, in the order they are handed over.
 
-    Leaving the block waits for all of them; after an error in the block what has not begun is left.
+    Leaving the block waits for all writes. After an error in the block, writes that have not begun
+    are dropped.
 
     Args:
-        behind: writes not yet done at any time; 0 does each at once, in the caller's thread.
-        ended: told of each write in turn, in the caller's thread: its key, and None or its error.
+        behind: maximum number of waiting writes; 0 writes at once, in the caller's thread.
+        ended: called after each write, in the caller's thread, with its key and None or its error.
         meter: told how long the caller waits.
     """
 
@@ -195,7 +196,7 @@ class WriteBehind(Generic[Key]):
                 self._pool.shutdown(cancel_futures=True)
 
     def put(self, key: Key, write: Callable[[], None]) -> None:
-        """Hands a write over; waits until fewer than ``behind`` are left."""
+        """Adds a write. Waits until fewer than ``behind`` are waiting."""
         if self._pool is None:
             self._queue.append((key, self._now(write)))
             self._collect()
@@ -216,7 +217,7 @@ class WriteBehind(Generic[Key]):
         return done
 
     def _collect(self) -> None:
-        """Waits for the oldest write and tells of it."""
+        """Waits for the oldest write and reports it."""
         key, future = self._queue.popleft()
         with self._meter.measure(WRITES):
             problem = future.exception()
@@ -233,7 +234,7 @@ def feed_of(
     size: int,
     meter: Meter,
 ) -> FrameFeed:
-    """The frames of those videos of a shard that no earlier stage skipped.
+    """Returns a feed of the videos of a shard that no earlier stage skipped.
 
     Args:
         pick: the frames of a video that are wanted.

@@ -1,4 +1,4 @@
-"""What settings ask for and only a late stage would miss, looked at before the first starts."""
+"""Checks before the first stage what only a late stage would miss."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _WITH_MODELS = frozenset({"augment", "ground", "segment", "student"})
 
 
 def check_before_start(context: RunContext, plan: Plan) -> None:
-    """Does nothing where every stage that a plan has to do finds what its settings name.
+    """Checks that every pending stage finds what its settings name.
 
     Raises:
-        ConfigError: the device is not there, or a student's masks, or truth to measure it against.
-        InputError: a split that is named is not there.
+        ConfigError: the device, a student's masks, or ground truth to validate it on is missing.
+        InputError: a split is missing.
     """
     left = {stage for stage in plan.stages if any(not job.done for job in plan.jobs.get(stage, ()))}
     if left & _WITH_MODELS:
@@ -27,15 +27,14 @@ def check_before_start(context: RunContext, plan: Plan) -> None:
 
 
 def check_device(context: RunContext) -> None:
-    """Raises ConfigError where the device that is named is not there. The workers of a Ray cluster
-    have devices of their own."""
+    """Raises ConfigError if the device does not exist. Workers of a Ray cluster have their own."""
     config = context.config
     if config.device not in ("auto", "cpu") and config.runner.kind == "local":
         _ = context.device
 
 
 def check_student(context: RunContext) -> None:
-    """Raises ConfigError, or InputError of a split, for what a student's training would miss."""
+    """Raises ConfigError or InputError if something that a training needs is missing."""
     config = context.config.student
     if config.masks is not None:
         masks_to_train_on(context)
@@ -46,8 +45,8 @@ def check_student(context: RunContext) -> None:
         if not _has_truth(reader, config.training.validate_videos):
             raise ConfigError(
                 f"student.training.validate_every with split {reader.split!r} of {reader.name}: no"
-                " frame of its first videos has truth to measure J&F against; name a split with"
-                " masks in student.training.validate_split, or set validate_every=0"
+                " frame of its first videos has ground truth; expected a split with"
+                " masks; name one in student.training.validate_split, or set validate_every=0"
             )
 
 

@@ -1,4 +1,4 @@
-"""The videos of a shard one after the other, their results written behind, failures skipped."""
+"""Works on the videos of a shard one after the other, and skips videos that cannot be read."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from pipeline.types import Status, VideoRef
 logger = logging.getLogger(__name__)
 
 Later = Callable[[Callable[[], None]], None]
-"""Hands a write over, to be done behind, after those before it."""
+"""Adds a write, which is done in the background after those before it."""
 
 
 @dataclass(frozen=True)
 class Done:
-    """What came of one video.
+    """The result of one video.
 
     Attributes:
-        frames: that the stage went through.
-        write: puts the result on disk; the video counts when that has gone well.
-        counts: further figures.
+        frames: number of frames that the stage processed.
+        write: writes the result to disk. The video counts once this has succeeded.
+        counts: further counts.
     """
 
     frames: int
@@ -50,7 +50,7 @@ def each_video(
     meter: Meter,
     video_of: Callable[[str], VideoRef] | None = None,
 ) -> None:
-    """Works on the videos of a shard; returns when all is written.
+    """Works on the videos of a shard. Returns when everything is written.
 
     Args:
         video_of: looks a video up; None for the reader.
@@ -93,7 +93,7 @@ def each_video(
 
 
 def _skip(outcome: Outcome, video_id: str, error: Exception) -> None:
-    """Skips a video; raises again what is no fault of the video."""
+    """Skips a video, or raises the error again if it is not the video's fault."""
     if isinstance(error, InputError | UnusableAnswerError):
         reason = str(error)
     elif _is_the_machines(error):
@@ -107,8 +107,8 @@ def _skip(outcome: Outcome, video_id: str, error: Exception) -> None:
 
 
 def _is_the_machines(error: Exception) -> bool:
-    """Whether an error would meet the next video as well, or may pass: of the disk, the network,
-    memory, a device, a model or the configuration."""
+    """Whether an error is not the video's fault but that of the disk, the network, the memory, a
+    device, a model or the configuration."""
     if isinstance(error, PseudoLabelError | OSError | MemoryError | ImportError):
         return True
     if "torch" not in sys.modules:
@@ -119,8 +119,8 @@ def _is_the_machines(error: Exception) -> bool:
 
 
 def _raise_what_is_the_stages(outcome: Outcome) -> None:
-    """Raises an error that was not foreseen where every one of several videos met it: then it is
-    the stage that is at fault, and no video."""
+    """Raises an unexpected error if all of several videos raised one, because then the stage is at
+    fault."""
     errors = outcome.unforeseen
     same = len({(type(error), str(error)) for error in errors}) == 1
     if len(errors) > 1 and same and not outcome.counts["videos"]:
@@ -128,7 +128,7 @@ def _raise_what_is_the_stages(outcome: Outcome) -> None:
 
 
 class _Counted:
-    """Tops the progress of a video up to the whole video when it is closed."""
+    """Completes the progress of a video when it is closed."""
 
     def __init__(self, context: RunContext) -> None:
         self._context = context
@@ -158,7 +158,7 @@ class _Counted:
 
 
 def count_frames(counts: Counter[str], status: NDArray[np.uint8], reasons: Sequence[str]) -> None:
-    """Counts the frames of one expression by status, and by reason those without a mask.
+    """Counts the frames of one expression by status, and those without a mask by reason.
 
     Args:
         status: of each frame, values of :class:`pipeline.types.Status`.

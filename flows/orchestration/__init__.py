@@ -1,1 +1,1 @@
-"""All that knows Prefect, Ray and signals."""
+"""Everything that uses Prefect, Ray or signals."""

@@ -1,4 +1,4 @@
-"""What the Prefect UI shows of a run beside its graph: progress, stage figures, samples."""
+"""Writes the artifacts of a run for the Prefect UI: progress, a table of stages, samples."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pipeline.types import Receipt
 
 
 def key_of(run_name: str, what: str) -> str:
-    """An artifact's key: Prefect takes lower-case letters, digits and dashes."""
+    """Returns the key of an artifact: Prefect accepts lower-case letters, digits and dashes."""
     return re.sub(r"[^a-z0-9]+", "-", f"{run_name}-{what}".lower()).strip("-")
 
 
@@ -29,10 +29,10 @@ class StageProgress:
     """The progress artifact of one stage.
 
     Args:
-        run_name: the run's folder, by name.
-        stage: its name.
-        total: videos it has to do in all.
-        done: videos that were done before.
+        run_name: name of the run's folder.
+        stage: name of the stage.
+        total: number of its videos.
+        done: number of videos that were done before.
     """
 
     def __init__(self, run_name: str, stage: str, total: int, done: int) -> None:

@@ -1,8 +1,7 @@
-"""The run's link to its Prefect server, which may go away at any moment.
+"""The connection of a run to its Prefect server, which can be lost at any time.
 
-Prefect observes and the ledger decides, so a server that is lost costs the picture of a run and
-nothing of its work: a local server is started again under its own address, where it still knows
-the run; without one the run goes on unobserved.
+The ledger decides what is done, so a lost server costs no work. A local server is started again at
+the same address, where it still knows the run. If that fails, the run continues without a server.
 """
 
 from __future__ import annotations
@@ -35,24 +34,24 @@ T = TypeVar("T")
 
 
 def is_lost(error: BaseException) -> bool:
-    """Whether an error of Prefect's client says that its server does not answer."""
+    """Whether an error of Prefect's client means that its server does not answer."""
     return isinstance(error, LOST) or (
         isinstance(error, RuntimeError) and str(error).startswith(_UNREACHED)
     )
 
 
 class Connection:
-    """Whether Prefect can be talked to.
+    """Knows whether the Prefect server can be reached.
 
     Args:
         api: address of the server's API.
-        say: told once, in words, what became of a server that went away.
+        say: prints a line, once, if the server is lost.
         healthy: whether an API answers.
-        restart: starts the local server of that API again; False where it is not ours.
+        restart: starts the local server of that API again; False if it is not ours.
         pause: seconds between two checks.
 
     Attributes:
-        lost: the server is gone for good; nothing asks for it again.
+        lost: the server is lost for good; it is not asked again.
     """
 
     def __init__(
@@ -79,14 +78,14 @@ class Connection:
         return cls(api, say) if api else cls("", say, healthy=lambda api: True)
 
     def present(self) -> bool:
-        """Whether the server answers, if need be after it was started again."""
+        """Whether the server answers. Starts it again if necessary."""
         if self.lost:
             return False
         self.lost = not self._answers() and not self._fix()
         return not self.lost
 
     def tell(self, call: Callable[[], T]) -> T | None:
-        """Calls what only serves the UI; None where the server is gone or refuses it."""
+        """Makes a call that only serves the UI. None if the server is lost or refuses it."""
         if not self.present():
             return None
         try:
@@ -96,7 +95,7 @@ class Connection:
             return None
 
     def give_up(self) -> None:
-        """Nothing asks for the server again."""
+        """Stops asking for the server."""
         if not self.lost:
             self.lost = True
             self._say_gone("it did not take the run")
@@ -125,5 +124,5 @@ class Connection:
         where = self._api.removesuffix("/api")
         self._say(
             f"The Prefect server at {where} went away and does not come back ({reason}); the run"
-            " goes on without it, and the ledger keeps what is done."
+            " continues without it. Finished work is kept in the ledger."
         )

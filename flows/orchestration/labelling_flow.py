@@ -1,8 +1,8 @@
-"""The Prefect flow ``pseudolabels``: a task run for every (stage, shard).
+"""The Prefect flow ``pseudolabels``: one task run per (stage, shard).
 
-The ledger decides what is done; Prefect shows it. A task run calls the same function that a run
-without Prefect calls, and retries are in that function. If the server is lost, the run goes on
-without it.
+The ledger decides what is done; Prefect shows it. A task run calls the same function as a run
+without Prefect, and retries are in that function. If the server is lost, the run continues without
+it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ UNCACHED: dict[str, Any] = {"persist_result": False, "cache_policy": NO_CACHE}
 
 
 class PrefectTasks:
-    """A launcher that does each job in this process, as a task run of the flow around it.
+    """A launcher that runs each job in this process, as a task run of the current flow.
 
     Args:
         context: of the run.
@@ -132,23 +132,23 @@ def pseudolabels(
     from_stage: str | None = None,
     to_stage: str | None = None,
 ) -> dict[str, str]:
-    """Makes the pseudo-masks of a data set. Does only what is not done yet.
+    """Makes the pseudo-masks of a data set. Finished work is kept.
 
     Args:
-        dataset: a reader's name, such as ``refytvos``.
-        root: the data set's folder.
-        split: the split to label.
-        out: the folder that holds runs.
-        config: a TOML file; without one the demo models.
+        dataset: name of the data set, such as ``refytvos``.
+        root: folder of the data set.
+        split: split to label.
+        out: folder of all runs.
+        config: TOML file with settings; None for the demo models.
         overrides: settings, such as ``rank.threshold=0.4``.
-        from_stage: do this stage and what follows again.
+        from_stage: run this stage and the following ones again.
         to_stage: stop after this stage.
 
     Returns:
-        ``<stage> <shard>`` -> error, of what failed and was tolerated.
+        ``<stage> <shard>`` -> error, for failures that ``maximum_failed_share`` allows.
 
     Raises:
-        PseudoLabelError: the run cannot start, or too much of it failed.
+        PseudoLabelError: the run cannot start, or too many shards failed.
     """
     # Prefect sends a flow's function by value to Ray's workers, so it holds nothing but this call.
     return _label(dataset, root, split, out, config, overrides or (), from_stage, to_stage)
@@ -207,12 +207,12 @@ _given: ContextVar[_Given | None] = ContextVar("_given", default=None)
 
 
 def run_with_prefect(context: RunContext, api: str) -> Summary:
-    """Does what is pending as a run of the flow :func:`pseudolabels`.
+    """Runs the pending jobs as a run of the flow :func:`pseudolabels`.
 
-    If the server cannot be told how the flow begins or ends, the work is done without it.
+    If the server cannot be reached at the start or the end, the work is done without it.
 
     Args:
-        context: of a run that is open, with a plan.
+        context: of an open run, with a plan.
         api: address of the Prefect server's API.
 
     Raises:

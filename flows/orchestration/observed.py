@@ -1,4 +1,4 @@
-"""Work that a Prefect server looks on: the server found or started, its address told and set."""
+"""Finds or starts the Prefect server of a run, prints its address, and sets it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from flows.orchestration import server
 
 @contextmanager
 def prefect_server(console: Console, meanwhile: Callable[[], None] = lambda: None) -> Iterator[str]:
-    """The address of the API of a server that Prefect in this process talks to in the block.
+    """Gives the address of the API of the server that Prefect uses in the block.
 
     Args:
-        console: told the address of the UI.
-        meanwhile: done while the server starts, which takes seconds.
+        console: the address of the UI is printed there.
+        meanwhile: called while the server starts, which takes seconds.
 
     Raises:
         ServerError: it does not start, or there is no folder for Prefect's state.

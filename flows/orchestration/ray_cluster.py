@@ -1,4 +1,4 @@
-"""The Ray cluster of a run: joined, or started on this machine."""
+"""Joins the Ray cluster of a run, or starts one on this machine."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ Configured = TypeVar("Configured", bound=Section)
 
 
 def check_runner(config: RunConfig) -> None:
-    """Raises ConfigError where Ray is asked for and not installed, or where a cluster's machines
-    would look for a path in different places.
+    """Raises ConfigError if Ray is needed and not installed, or if a path is relative and so would
+    mean different places on the machines of a cluster.
     """
     if config.runner.kind == "local":
         return
@@ -53,8 +53,7 @@ def check_runner(config: RunConfig) -> None:
 
 
 def _check_room_for_sockets() -> None:
-    """Raises ConfigError where the folder for temporary files has so long a path that the system
-    takes no name of one of Ray's sockets in it."""
+    """Raises ConfigError if the path of the temporary folder is too long for Ray's sockets."""
     folder = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
     room = _SOCKET_BYTES - len(os.fsencode(_A_SOCKET))
     if len(os.fsencode(folder)) > room:
@@ -66,7 +65,7 @@ def _check_room_for_sockets() -> None:
 
 
 def with_absolute_paths(section: Configured) -> Configured:
-    """A configuration that says the same in any working folder; ``demo:`` checkpoints stay."""
+    """Returns a configuration with absolute paths; ``demo:`` checkpoints stay."""
     changes: dict[str, Any] = {}
     for name, value in section:
         if isinstance(value, Section):
@@ -77,7 +76,7 @@ def with_absolute_paths(section: Configured) -> Configured:
 
 
 def _paths_in(section: Section, within: str = "") -> Iterator[tuple[str, Path]]:
-    """(name, path) of every field of a configuration that names a file or folder."""
+    """Yields (name, path) of every setting that names a file or folder."""
     for name, value in section:
         if isinstance(value, Section):
             yield from _paths_in(value, f"{within}{name}.")
@@ -93,8 +92,8 @@ def _path_of(name: str, value: object) -> Path | None:
 
 @contextmanager
 def ray_cluster(config: RunConfig) -> Iterator[None]:
-    """Joins the cluster of a configuration, or one that is started here and ends with the block. To
-    be called before Ray is imported.
+    """Joins the cluster of a configuration, or starts one here that ends with the block. Call it
+    before Ray is imported.
 
     Raises:
         PseudoLabelError: the cluster does not answer, or does not start.
@@ -126,7 +125,7 @@ def ray_cluster(config: RunConfig) -> Iterator[None]:
 
 
 def last_line(error: Exception) -> str:
-    """The end of what an error says, where Ray has what came of it."""
+    """Returns the last line of an error's message, where Ray puts its cause."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[-1][:500]
 
@@ -167,14 +166,15 @@ def _ray_settings(config: RunConfig) -> dict[str, Any]:
 
 
 def worker_count(config: RunConfig) -> int:
-    """Workers of a cluster started here: as asked for, else one a GPU, else two."""
+    """Returns the number of workers of a cluster started here: as set, else one per GPU, else
+    two."""
     if config.runner.workers is not None:
         return config.runner.workers
     return _gpus(config) or 2
 
 
 def cluster_gives_gpus(config: RunConfig) -> bool:
-    """Whether the device asked for may be a GPU and the cluster that Ray has joined has any."""
+    """Whether the configured device can be a GPU and the joined cluster has one."""
     import ray
 
     return _wants_gpu(config) and bool(ray.cluster_resources().get("GPU"))
@@ -185,7 +185,7 @@ def _wants_gpu(config: RunConfig) -> bool:
 
 
 def _gpus(config: RunConfig) -> int:
-    """GPUs of this machine that the device asked for may use."""
+    """Returns the number of GPUs of this machine that the configured device can use."""
     import torch
 
     return torch.cuda.device_count() if _wants_gpu(config) else 0

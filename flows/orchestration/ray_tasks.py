@@ -1,9 +1,8 @@
-"""Shards on the workers of a Ray cluster, through prefect-ray: the same task runs, elsewhere.
+"""Runs shards on the workers of a Ray cluster, as Prefect task runs, through prefect-ray.
 
 A worker holds one shard and one stage's model at a time, reads the run's ``config.toml`` and
-commits to the same ledger. So the run's folder and the data set must lie where every machine of the
-cluster sees them under the same path. Ray hands shards out from one queue. If a worker dies,
-another does its shard.
+commits to the same ledger. So every machine of the cluster must see the run's folder and the data
+set under the same path. Ray takes shards from one queue. If a worker dies, another does its shard.
 """
 
 from __future__ import annotations
@@ -37,12 +36,12 @@ LOST_WORKERS = 3
 
 
 class WorkerLostError(PseudoLabelError):
-    """Every worker that took up a shard died in the middle of it."""
+    """Every worker that tried a shard died."""
 
 
 @lru_cache(maxsize=1)
 def _shop_of(run_folder: str) -> RunContext:
-    """The run in a worker. Kept from shard to shard, so that a model is loaded once."""
+    """Returns the run in a worker. It is kept between shards, so that a model is loaded once."""
     return RunContext(load_config(RunPaths(Path(run_folder)).config))
 
 
@@ -60,7 +59,7 @@ def _on_worker(
 
 
 class RayTasks(PrefectTasks):
-    """A launcher that hands shards to the workers of the Ray cluster that this process has joined.
+    """A launcher that gives shards to the workers of the Ray cluster that this process has joined.
 
     Stages of the whole run are done in this process.
 
@@ -82,7 +81,7 @@ class RayTasks(PrefectTasks):
         waiting: dict[Any, tuple[Job, Any, int]] = {}
 
         def start(job: Job, lost: int) -> None:
-            # Ray's own retries would go on with a task run that Prefect takes for running.
+            # Ray's own retries would continue a task run that Prefect regards as running.
             with remote_options(num_cpus=1, num_gpus=int(gpu), max_retries=0):
                 future = self._submit(job)
             waiting[future.wrapped_future] = (job, future, lost)

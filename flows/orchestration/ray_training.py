@@ -1,5 +1,6 @@
-"""A student trained by the workers of a Ray cluster, through Ray Train: the one that labels, or
-one that is started here. The run's folder and the data set lie where every worker sees them.
+"""Trains a student on the workers of a Ray cluster, through Ray Train.
+
+Every worker must see the run's folder and the data set under the same path.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def train_on_ray(config: RunConfig, folder: Path, console: Console) -> None:
 
 
 def _train(settings: dict[str, Any]) -> None:
-    """One worker of the training; Ray Train has joined it with the others."""
+    """Does the work of one worker, which Ray Train has connected with the others."""
     from ray import train
     from ray.train.torch import get_device
 

@@ -1,7 +1,7 @@
 """A local Prefect server: persistent, in the background, on 127.0.0.1, shared by all runs.
 
-Where ``PREFECT_API_URL`` is set, that server is used and nothing is started. Imports no Prefect:
-a run that has nothing to do need not wait for it.
+If ``PREFECT_API_URL`` is set, that server is used and nothing is started. Does not import Prefect,
+so that a run with nothing to do need not wait for it.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ QUIET = {
     "PREFECT_CLI_PROMPT": "false",
     "PREFECT_API_REQUEST_TIMEOUT": "15",
 }
-"""Set where the user has not set them: no telemetry, and nothing of Prefect's on the terminal;
-its logs still reach the server. A call that is not answered is given up within seconds."""
+"""Defaults for the environment: no telemetry, no output of Prefect on the terminal (its logs still
+reach the server), and a short timeout for calls that are not answered."""
 
 _CLIENT_RETRIES = "PREFECT_CLIENT_MAX_RETRIES"
 
@@ -52,7 +52,7 @@ _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 _started: list[subprocess.Popen[bytes]] = []
-"""Servers that this process started and has not ended; they outlive it."""
+"""Servers that this process started. They outlive it."""
 
 
 class ServerError(PseudoLabelError):
@@ -61,7 +61,7 @@ class ServerError(PseudoLabelError):
 
 @dataclass(frozen=True)
 class Server:
-    """A server that was started here.
+    """A server that was started by this project.
 
     Attributes:
         pid: of its process.
@@ -73,12 +73,12 @@ class Server:
 
     @property
     def ui(self) -> str:
-        """Where to look at it."""
+        """Address of its UI."""
         return self.url.removesuffix("/api")
 
 
 def prefect_home() -> Path:
-    """The folder that Prefect keeps its state in. Raises ServerError where none is known."""
+    """Returns the folder of Prefect's state. Raises ServerError if it is unknown."""
     try:
         return Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
     except RuntimeError as error:
@@ -89,7 +89,7 @@ def prefect_home() -> Path:
 
 
 def quiet(environment: MutableMapping[str, str]) -> None:
-    """Puts :data:`QUIET` into an environment; what is set already stays."""
+    """Adds :data:`QUIET` to an environment. Variables that are set stay."""
     for name, value in QUIET.items():
         environment.setdefault(name, value)
     home = environment.get("PREFECT_HOME")
@@ -109,11 +109,11 @@ def _knows_home() -> bool:
 
 
 def make_reachable(environment: MutableMapping[str, str]) -> list[str]:
-    """Has HTTP clients reach this machine directly, and takes away proxies and certificates that
-    keep them from starting, even for servers that need neither.
+    """Makes HTTP clients reach this machine without a proxy, and removes proxies and certificates
+    with which no client starts.
 
     Returns:
-        Names of the variables that were taken away.
+        Names of the removed variables.
     """
     for name in ("no_proxy", "NO_PROXY"):
         known = [host for host in environment.get(name, "").split(",") if host.strip()]
@@ -127,7 +127,7 @@ def make_reachable(environment: MutableMapping[str, str]) -> list[str]:
 
 
 def _starts_a_client(name: str, value: str) -> bool:
-    """Whether an HTTP client starts where a variable has that value."""
+    """Whether an HTTP client starts if a variable has this value."""
     import httpx
 
     try:
@@ -142,7 +142,7 @@ def _starts_a_client(name: str, value: str) -> bool:
 
 
 def is_healthy(url: str, seconds: float = 2.0) -> bool:
-    """Whether an API answers that it is well."""
+    """Whether an API answers that it is healthy."""
     opener = urllib.request.build_opener(*_without_proxy(url))
     try:
         with opener.open(f"{url}/health", timeout=seconds) as reply:
@@ -152,22 +152,22 @@ def is_healthy(url: str, seconds: float = 2.0) -> bool:
 
 
 def _without_proxy(url: str) -> list[urllib.request.ProxyHandler]:
-    """A proxy of the environment must not be asked for this machine."""
+    """Returns a handler that turns proxies off, if an address is on this machine."""
     here = urllib.parse.urlsplit(url).hostname in _HERE
     return [urllib.request.ProxyHandler({})] if here else []
 
 
 def running() -> Server | None:
-    """The server that was started here, if it still answers."""
+    """Returns the local server if it answers; else None."""
     server = _remembered()
     return server if server is not None and is_healthy(server.url) else None
 
 
 def ensure(seconds: float = START_SECONDS) -> str:
-    """The API to use: the user's own, the local one that runs, or a new local one.
+    """Returns the API to use: the user's own, the running local one, or a new local one.
 
     Args:
-        seconds: how long a new one may take to answer.
+        seconds: time that a new server may take to answer.
 
     Raises:
         ServerError: it does not start; the message names its log.
@@ -180,11 +180,10 @@ def ensure(seconds: float = START_SECONDS) -> str:
 
 
 def restart(url: str, seconds: float = START_SECONDS) -> bool:
-    """Starts the server that went away again, under the same address; runs that it knew go on.
+    """Starts a lost local server again at the same address, so that it still knows its runs.
 
     Returns:
-        False where the server is not one that was started here, or its process still lives and
-        does not answer.
+        False if the server was not started here, or if its process lives and does not answer.
 
     Raises:
         ServerError: it does not start; the message names its log.
@@ -203,7 +202,7 @@ def restart(url: str, seconds: float = START_SECONDS) -> bool:
 
 @contextmanager
 def _one_at_a_time(seconds: float) -> Iterator[None]:
-    """Two runs that miss a server do not both start one."""
+    """Holds a lock, so that two runs do not both start a server."""
     home = _made_home()
     try:
         with FileLock(home / "pseudolabels-server.lock", timeout=seconds):
@@ -227,11 +226,11 @@ def _made_home() -> Path:
 
 
 def start(seconds: float = START_SECONDS, port: int | None = None) -> Server:
-    """Starts a server on the usual port, or on a free one where that is taken.
+    """Starts a server on the usual port, or on a free one if that is taken.
 
     Args:
-        seconds: how long it may take to answer.
-        port: the only port that will do; None for any.
+        seconds: time that it may take to answer.
+        port: the port to use; None for any.
 
     Raises:
         ServerError: it ends or does not answer in time.
@@ -296,7 +295,7 @@ def _may_write_beside_prefect() -> bool:
 
 
 def stop(seconds: float = 15.0) -> Server | None:
-    """Ends the server that was started here; None where there is none.
+    """Stops the local server. Returns it, or None if there is none.
 
     Raises:
         ServerError: it does not end in time.
@@ -329,14 +328,14 @@ def _remembered() -> Server | None:
 
 
 def _is_server(server: Server) -> bool:
-    """Whether the process is the one that was started, and not another with its number: after a
-    restart of the machine any process may have it, and any server answer at the address."""
+    """Whether the process is the server that was started. After a restart of the machine, another
+    process can have its number, and another server its address."""
     words = _command_of(server.pid)
     return "prefect server start" in words and f"--port {_port_of(server)} " in f"{words} "
 
 
 def _command_of(pid: int) -> str:
-    """The words of a process's command, with a blank between them; empty where there is none."""
+    """Returns the command line of a process; empty if there is no such process."""
     try:
         if Path("/proc/self").exists():
             words = Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -352,7 +351,7 @@ def _port_of(server: Server) -> int | None:
 
 
 def _asked_to_end(pid: int) -> bool:
-    """Asks a process to end; False where it is gone, or another user's."""
+    """Asks a process to end. False if it is gone, or another user's."""
     try:
         os.kill(pid, signal.SIGTERM)
     except (ProcessLookupError, PermissionError):

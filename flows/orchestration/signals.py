@@ -1,9 +1,9 @@
-"""Ending in time: Ctrl-C and SIGTERM stop a run within seconds, whatever it is in the middle of.
+"""Makes Ctrl-C and SIGTERM stop a run within seconds, whatever it is doing.
 
-Products and receipts appear whole or not at all, so a process may end anywhere; what is done stays
-done. The first signal raises :class:`Stopped` in the main thread, which unwinds the usual way. A
-watcher sees to it that the process ends even where the main thread does not come back in time:
-from a long model call, a call of an endpoint, or a Prefect server that does not answer.
+Products and receipts appear whole or not at all, so a process can end anywhere, and finished work
+is kept. The first signal raises :class:`Stopped` in the main thread, which unwinds as usual. If the
+main thread does not return in time, as from a long model call, a call of an endpoint, or a Prefect
+server that does not answer, a watcher thread ends the process.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Stopped(KeyboardInterrupt):
 
 
 def exit_code(error: BaseException) -> int:
-    """What the process ends with after an interrupt: 130 after Ctrl-C, 143 after SIGTERM."""
+    """Returns the exit code after an interrupt: 130 for Ctrl-C, 143 for SIGTERM."""
     return 128 + (error.number if isinstance(error, Stopped) else signal.SIGINT)
 
 
@@ -49,11 +49,11 @@ def exit_code(error: BaseException) -> int:
 def stoppable(last_words: Callable[[], None], grace: float = GRACE_SECONDS) -> Iterator[None]:
     """Makes SIGINT and SIGTERM raise :class:`Stopped` in the block, and end the process in time.
 
-    The end holds beyond the block: what runs at the exit of the interpreter is bounded as well.
-    To be used once in a process, in its main thread.
+    The limit also covers what runs at the exit of the interpreter. Use it once per process, in the
+    main thread.
 
     Args:
-        last_words: said before the process is ended from outside its main thread.
+        last_words: called before the watcher ends the process.
         grace: seconds from the first signal to the end of the process.
     """
     global _installed
@@ -90,8 +90,8 @@ def stoppable(last_words: Callable[[], None], grace: float = GRACE_SECONDS) -> I
 
 
 def install_handlers() -> None:
-    """Takes the signals again inside :func:`stoppable`, where a library has put its own handler;
-    does nothing outside of it.
+    """Installs the handlers again inside :func:`stoppable`, after a library has installed its own.
+    Does nothing outside of it.
     """
     if _installed and threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
@@ -104,11 +104,11 @@ def end_within(
     last_words: Callable[[], None] | None = None,
     after_main: bool = False,
 ) -> None:
-    """Ends the process with ``code`` after so long, if it has not ended by itself by then.
+    """Ends the process with ``code`` after some time, unless it has ended by then.
 
     Args:
-        last_words: said before that.
-        after_main: the seconds count from the end of the main thread, not from now.
+        last_words: called before that.
+        after_main: count the seconds from the end of the main thread, not from now.
     """
 
     def end() -> None:
@@ -132,12 +132,12 @@ def _raise_stopped(number: int, frame: FrameType | None) -> None:
 
 
 def _leave_to_watcher(number: int, frame: FrameType | None) -> None:
-    """A handler, for a signal that is ignored does not reach the watcher's pipe either."""
+    """Does nothing; a handler is needed, because an ignored signal does not reach the watcher."""
 
 
 def _watch(pipe: int, last_words: Callable[[], None], grace: float) -> None:
-    """Waits for signals; the system writes their numbers into the pipe even while the main thread
-    is in a call that does not come back to Python.
+    """Waits for signals. The system writes their numbers into the pipe even while the main thread
+    is in a call that does not return to Python.
     """
     number = _next_signal(pipe)
     first = time.monotonic()

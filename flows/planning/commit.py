@@ -1,4 +1,4 @@
-"""What is written before the first stage of a run: its shards, its configuration."""
+"""Writes the shards and the configuration of a run before its first stage."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ logger = logging.getLogger(__name__)
 
 
 def commit_plan(config: RunConfig, plan: Plan, again: Sequence[str]) -> None:
-    """Writes what a plan decided; to be called under the run's lock.
+    """Writes what a plan has decided. Call it under the run's lock.
 
-    Shards of which the data set has nothing any more lose receipts and products. Stages that are
-    to be done again lose their receipts, so that a run that is interrupted goes on where it was.
+    Shards whose videos are all gone lose their receipts and products. Stages to do again lose their
+    receipts, so that an interrupted run continues where it stopped.
 
     Args:
-        again: stages.
+        again: stages to do again.
 
     Raises:
         StoreError: no space is left, or the folder may not be written to.
@@ -35,7 +35,7 @@ def commit_plan(config: RunConfig, plan: Plan, again: Sequence[str]) -> None:
     known = known_layout(paths.folder, SHARD_STAGES)
     place = layout_path(paths.folder)
     if known and not place.exists():
-        logger.warning("%s: missing; it is made anew from the receipts", place)
+        logger.warning("%s: missing; it is made again from the receipts", place)
     for shard in plan.retired:
         _retire(paths, ledger, shard, known.get(shard, ()))
     _lay_out(paths.folder, {shard.name: shard.videos for shard in plan.layout})
@@ -48,8 +48,9 @@ def commit_plan(config: RunConfig, plan: Plan, again: Sequence[str]) -> None:
 
 
 def _retire(paths: RunPaths, ledger: Ledger, shard: str, videos: Sequence[str]) -> None:
-    """Undoes a shard. The videos are the layout's, which is written after all of this: where it is
-    cut off, the next run still knows what to remove."""
+    """Removes the receipts and products of a shard. The layout is written afterwards, so that after
+    an interruption the next run still knows what to remove.
+    """
     for stage in SHARD_STAGES:
         ledger.withdraw(stage, shard)
         ledger.failure_path(stage, shard).unlink(missing_ok=True)
@@ -67,7 +68,7 @@ def _lay_out(folder: Path, layout: Layout) -> None:
 
 
 def remove(place: Path) -> None:
-    """Removes a file or a folder, if it is there; of a symbolic link, the link alone."""
+    """Removes a file, a folder or a symbolic link, if it exists. Does not follow the link."""
     if place.is_dir() and not place.is_symlink():
         shutil.rmtree(place)
     else:

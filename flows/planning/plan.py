@@ -1,8 +1,7 @@
-"""What is to be done: the shards of a run, a fingerprint for every (stage, shard), which of them
-the ledger already holds, and why the others are to be done.
+"""Plans a run: its shards, a fingerprint for every (stage, shard), and what is due and why.
 
-Planning reads the data set's index, the ledger, and digests of weights; it imports no model
-library and no orchestrator, so that a run with nothing to do ends at once. It writes nothing.
+Planning reads the data set's index, the ledger, and digests of weights. It writes nothing, and
+imports no model library and no orchestrator, so that a run with nothing to do ends at once.
 """
 
 from __future__ import annotations
@@ -42,15 +41,14 @@ class Job:
     """One stage on one shard.
 
     Attributes:
-        fingerprint: of all that the product depends on.
-        state: ``done``: the ledger holds a receipt with that fingerprint, the product is there, and
-            so is all that it was made from. ``waits``: so it would be, but something that it was
-            made from is to be done again; it is due only if that comes out different. ``due``: the
-            rest.
-        reason: why it is not done; empty where it is.
-        basis: what the fingerprint was made of.
-        receipt: the one that the ledger holds, of whatever fingerprint; without its list of files.
-        failure: what happened the last time, where that was a failure.
+        fingerprint: of everything that the product depends on.
+        state: ``done``: there is a receipt with this fingerprint, the product exists, and its
+            inputs are as they were. ``waits``: the same, but an input is to be made again; the job
+            is due only if that input comes out different. ``due``: everything else.
+        reason: why it is not done; empty if it is.
+        basis: what the fingerprint was made from.
+        receipt: the receipt in the ledger, with any fingerprint; without its list of files.
+        failure: the last failure, if there is no receipt.
     """
 
     stage: str
@@ -68,23 +66,23 @@ class Job:
 
     @property
     def name(self) -> str:
-        """What its task run is called."""
+        """Name of its task run."""
         return self.stage if self.shard.name == ALL else f"{self.stage} {self.shard.name}"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The jobs of a run, by stage, in the order they are done.
+    """The jobs of a run, by stage, in the order in which they are done.
 
     Attributes:
-        shards: those that are worked on.
-        layout: all of the run.
-        finished_others: shards that are not worked on and are finished; stages of the whole run
-            cover them too.
-        stages: those to be done; jobs of the others are planned and left.
-        retired: shards of which the data set has no video any more.
-        along: videos that are worked on only because they share a shard with one asked for.
-        gone: videos that the ledger holds work on and the data set has no more.
+        shards: shards to work on.
+        layout: all shards of the run.
+        finished_others: finished shards that were not asked for. Stages of the whole run cover
+            them too.
+        stages: stages to do. Jobs of other stages are planned but not done.
+        retired: shards whose videos are all gone from the data set.
+        along: number of videos that are included because they share a shard with one asked for.
+        gone: videos that have results and are gone from the data set.
     """
 
     shards: tuple[Shard, ...]
@@ -97,22 +95,22 @@ class Plan:
     gone: tuple[str, ...] = ()
 
     def pending(self, stage: str | None = None) -> tuple[Job, ...]:
-        """Jobs that are due, of one stage or of all that are to be done."""
+        """Returns the jobs that are due, of one stage or of all stages to do."""
         stages = self.stages if stage is None else (stage,)
         return tuple(j for name in stages for j in self.jobs.get(name, ()) if j.state == "due")
 
     def job(self, stage: str, shard: str) -> Job:
-        """The job of that stage and shard."""
+        """Returns the job of a stage and shard."""
         return next(job for job in self.jobs[stage] if job.shard.name == shard)
 
     @property
     def run_shards(self) -> tuple[Shard, ...]:
-        """What stages of the whole run cover, by name."""
+        """The shards that stages of the whole run cover, by name."""
         return tuple(sorted((*self.shards, *self.finished_others), key=lambda item: item.name))
 
     @property
     def videos(self) -> int:
-        """Videos that are worked on."""
+        """Number of videos to work on."""
         return sum(len(shard.videos) for shard in self.shards)
 
 
@@ -127,18 +125,18 @@ def make_plan(
     stages: Sequence[str] = STAGES,
     sources: Digests | None = None,
 ) -> Plan:
-    """The plan of a run.
+    """Returns the plan of a run.
 
     Args:
-        config: resolved.
+        config: resolved configuration.
         reader: of the split to label.
         book: the run's ledger.
-        weights: digest of a checkpoint, given its name or path.
-        retry_skipped: shards with skipped videos are not done.
-        known: shard -> videos, as laid out before.
-        again: stages that are due even where they are done.
-        stages: those to be done.
-        sources: digests of frames and ground truth; None takes them for unchanged.
+        weights: returns the digest of a checkpoint, given its name or path.
+        retry_skipped: shards with skipped videos are due.
+        known: shard -> videos, as cut by earlier runs.
+        again: stages that are due even if they are done.
+        stages: stages to do.
+        sources: returns digests of frames and ground truth; None: assume that they are unchanged.
 
     Raises:
         ConfigError: ``dataset.only_videos`` names a video that the data set lacks.
@@ -162,7 +160,7 @@ class _Input:
 
 
 class _Planner:
-    """One pass over the ledger; every receipt is read once."""
+    """One pass over the ledger. Every receipt is read once."""
 
     def __init__(
         self,
@@ -176,13 +174,13 @@ class _Planner:
     ) -> None:
         self._config, self._reader, self._book = config, reader, book
         self._retry, self._again = retry, again
-        # Several stages look at the same files.
+        # Several stages read the same files.
         self._sources = None if sources is None else cache(sources)
         self._paths = RunPaths(config.run_folder)
         self._run_stages = tuple(
             stage.name for stage in STAGE.values() if stage.over == "run" and stage.is_on(config)
         )
-        # Through JSON and back: the basis in a receipt is compared with it.
+        # Convert to JSON and back, because it is compared with the basis in a receipt.
         self._bases: dict[str, dict[str, Any]] = {
             stage: json.loads(canonical_json(STAGE[stage].basis(config, weights)))
             for stage in (*SHARD_STAGES, *self._run_stages)
@@ -191,7 +189,7 @@ class _Planner:
         self._aside: set[str] = set()
 
     def plan(self, cut: Cut, stages: Sequence[str]) -> Plan:
-        """All jobs of the shards selected, and of the whole run."""
+        """Returns all jobs of the selected shards and of the whole run."""
         for shard in cut.selected:
             self._shard_jobs(shard)
         selected = {shard.name for shard in cut.selected}
@@ -263,8 +261,8 @@ class _Planner:
             self._jobs[stage].append(job)
 
     def _looked_at(self, stage: str, shards: Sequence[Shard]) -> list[_Input]:
-        """What a stage reads of the data set. Of a shard that it has not worked on, nothing: the
-        files are digested when it does.
+        """Returns what a stage reads of the data set. Empty for a shard without a receipt, because
+        its files are digested when the stage works on it.
         """
         name = shards[0].name if STAGE[stage].over == "shard" else ALL
         if self._sources is None or not shards or self._receipt(stage, name) is None:
@@ -277,7 +275,7 @@ class _Planner:
     def _over_shards(
         self, stage: str, jobs: Mapping[str, Job], others: Mapping[str, Mapping[str, Receipt]]
     ) -> _Input:
-        """The products of a stage for all shards, taken as one input."""
+        """Returns the products of a stage for all shards as one input."""
         receipts = {name: job.receipt for name, job in jobs.items()}
         receipts.update((name, found.get(stage)) for name, found in others.items())
         product = joined({name: r.product if r else "" for name, r in receipts.items()})
@@ -311,7 +309,7 @@ class _Planner:
             return "due", reasons.PRODUCT_MISSING
         if self._retry and aside:
             return "due", reasons.SKIPPED
-        # A video that was skipped before and is there now must go through.
+        # A video that was skipped before and can be read now must be processed.
         if receipt.counts.get("videos", 0) != len(set(videos) - aside):
             return "due", reasons.VIDEO_BACK
         for item in inputs:
@@ -328,12 +326,12 @@ class _Planner:
 
     def _receipt(self, stage: str, shard: str) -> Receipt | None:
         receipt = self._book.receipt(stage, shard)
-        # The list of files is most of a receipt; planning needs its digest alone.
+        # Planning needs only the digest of the files; their list is most of a receipt.
         return None if receipt is None else replace(receipt, files={})
 
 
 def still_holds(job: Job, inputs: Mapping[str, str]) -> bool:
-    """Whether a job that waited need not be done: what it was made from is what is there now."""
+    """Whether a waiting job is done after all: its inputs came out as they were."""
     made_from = {} if job.receipt is None else job.receipt.made_from
     return job.state == "waits" and all(
         made_from.get(stage, "") == product for stage, product in inputs.items()
@@ -341,7 +339,7 @@ def still_holds(job: Job, inputs: Mapping[str, str]) -> bool:
 
 
 def _short(basis: Mapping[str, Any]) -> dict[str, Any]:
-    """A basis with a digest in place of the fingerprints of all shards."""
+    """Returns a basis with one digest in place of the fingerprints of all shards."""
     inputs = {
         name: digest(value) if isinstance(value, list) else value
         for name, value in basis["inputs"].items()

@@ -1,7 +1,7 @@
-"""Digests of products, and of the products that a stage reads.
+"""Computes digests of products, and of the products that a stage reads.
 
-A fingerprint says how a product was to be made. The digests say whether the products it was made
-from are still the same: a stage can give another result each time, as a sampling endpoint does.
+A fingerprint says how a product was to be made. The digests say whether its inputs are still the
+same, because a stage can give another result each time, as a sampling endpoint does.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from storage.run.ledger import Ledger
 
 
 def marks_of(paths: RunPaths, stage: Stage, shard: str, videos: Sequence[str]) -> dict[str, str]:
-    """Size and digest of every file of a product, by its path in the run's folder."""
+    """Returns path in the run's folder -> size and digest, for every file of a product."""
     return mark_files(paths.folder, stage.product(paths, shard, videos))
 
 
 def joined(products: Mapping[str, str]) -> str:
-    """One digest of the products of many shards, given the digest of each."""
+    """Returns one digest of the products of many shards, given the digest of each."""
     return digest(products)
 
 
 def inputs_now(
     ledger: Ledger, stage: Stage, shard: str, stages: Iterable[str], shards: Iterable[str]
 ) -> dict[str, str]:
-    """Digests of the products that a stage would read now, by the stage that made them.
+    """Returns stage -> digest of its product, for the products that a stage would read now.
 
     Args:
         shard: a shard, or ``ALL`` for a stage of the whole run.
-        stages: names of the stages that the run has; others are not read.
+        stages: names of the stages that the run has. Others are not read.
         shards: for a stage of the whole run, the finished shards.
     """
     inputs: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Why a stage is to be done, in a few words: what its receipt stands for against what is asked."""
+"""Says in a few words why a job is due: how its receipt differs from what is asked for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PRODUCT_MISSING = "product missing"
 SKIPPED = "skipped videos are tried again"
 VIDEO_BACK = "a video is no longer skipped"
 SOURCES = {"frames": "frames changed", "truth": "ground truth changed"}
-"""What a stage reads of the data set, and why it is done again when that changes."""
+"""What a stage reads of the data set -> the reason if it has changed."""
 
 _LONGEST = 100
 _FILES = {
@@ -22,7 +22,7 @@ _FILES = {
     "models": "the grounder or segmenter of the student",
     "reading": "how answers are read",
 }
-"""What a basis holds beside weights and configuration, in words."""
+"""Key of a basis -> its name in a reason."""
 
 
 def asked_for(stage: str) -> str:
@@ -43,7 +43,7 @@ def came_out_different(stage: str) -> str:
 
 
 def failed(failure: Failure) -> str:
-    """What a failure says, on one line."""
+    """Returns a failure on one line."""
     text = " ".join(failure.error.split())
     return f"failed before: {text if len(text) <= _LONGEST else text[: _LONGEST - 1] + '…'}"
 
@@ -51,13 +51,13 @@ def failed(failure: Failure) -> str:
 def what_changed(
     receipt: Receipt, basis: Mapping[str, Any], videos: Sequence[str], checkpoint: str | None
 ) -> str:
-    """What of a fingerprint's basis is not as it was when the receipt was written.
+    """Returns what has changed in the basis of a fingerprint since the receipt was written.
 
     Args:
-        receipt: of another fingerprint.
-        basis: of what is asked for.
+        receipt: with another fingerprint.
+        basis: of the fingerprint asked for.
         videos: of the shard now.
-        checkpoint: the stage's weights, by name.
+        checkpoint: name of the stage's weights.
     """
     before = receipt.basis
     changes: list[str] = []

@@ -1,4 +1,4 @@
-"""How a product gets its receipt: the old one is removed first, the new one is written last."""
+"""Commits products: removes the old receipt first, and writes the new one last."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ EMPTY: Mapping[str, str] = {}
 
 @dataclass
 class Outcome:
-    """What a job comes to. The work of the stage fills it in.
+    """The outcome of a job. The work of the stage fills it in.
 
     Attributes:
         skipped_before: video -> reason, for the videos that an earlier stage skipped.
         skipped: video -> reason, for the videos that this stage skipped.
-        counts: how many frames, texts, boxes and so on.
+        counts: numbers of frames, texts, boxes and so on.
         seconds: where the time went (``flows/timing.py``).
-        unforeseen: errors that videos were skipped for and that no code foresaw.
-        receipt: once it is committed.
+        unforeseen: unexpected errors for which videos were skipped.
+        receipt: None until it is committed.
     """
 
     skipped_before: Mapping[str, str] = field(default_factory=dict)
@@ -54,15 +54,15 @@ def receipted(
     shards: Collection[str] = (),
     sources: Mapping[str, str] = EMPTY,
 ) -> Iterator[None]:
-    """Commits the receipt of the work in the block if it ends without an error.
+    """Commits the receipt of the work in the block, if the block ends without an error.
 
     Args:
         stages: names of the stages that the run has.
         shards: for a stage of the whole run, the finished shards.
-        sources: digests of what the work reads of the data set.
+        sources: digests of the frames and the ground truth that the work reads.
 
     Raises:
-        Exception: what the block raises, once it is noted in the ledger.
+        Exception: the error of the block, after it is noted in the ledger.
     """
     ledger, stage, shard = Ledger(paths.folder), STAGE[job.stage], job.shard
     made_from = {**inputs_now(ledger, stage, shard.name, stages, shards), **sources}
@@ -92,7 +92,7 @@ def receipted(
 
 
 def note_failure(ledger: Ledger, job: Job, error: Exception, seconds: float = 0.0) -> None:
-    """Notes in the ledger that a job failed."""
+    """Writes a note of a failure to the ledger."""
     before = ledger.failure(job.stage, job.shard.name)
     tried = before.attempts if before and before.fingerprint == job.fingerprint else 0
     failure = Failure(
@@ -107,5 +107,5 @@ def note_failure(ledger: Ledger, job: Job, error: Exception, seconds: float = 0.
     try:
         ledger.fail(failure)
     except (StoreError, OSError) as other:
-        # The disk that is full may be what failed. The note only helps; the missing receipt counts.
+        # A full disk may be the failure. The note is optional: the missing receipt is what counts.
         logger.warning("%s: its failure is not noted (%s)", job.name, other)

@@ -1,4 +1,4 @@
-"""``config.toml`` of a run, which vouches for its own bytes in its last line."""
+"""Reads and writes ``config.toml`` of a run, whose last line is a checksum of the others."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def write_run_config(path: Path, config: RunConfig) -> None:
 
 
 def run_config_problem(path: Path) -> str | None:
-    """What is wrong with the bytes of a configuration; None where nothing is."""
+    """Returns what is wrong with the bytes of a configuration file; None if nothing is."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Where the parts of a run lie on disk; docs/format.md describes them."""
+"""Knows where the files of a run are; docs/format.md describes them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ OWN_NAMES = frozenset(
     | {*SHARD_STAGES, "report", "student", "students", "consensus"}
     | LOCK_FILES
 )
-"""The names of all that a run has in its folder."""
+"""Names of everything in the folder of a run."""
 
 STUDENT_NAMES = frozenset(
     {"config.toml", WEIGHTS, "checkpoint.pt", "losses.csv", "validation.csv", "curves.png"}
     | {"tensorboard", "ray"}
     | LOCK_FILES
 )
-"""The names of all that `pseudolabels train` has in a student's folder."""
+"""Names of everything in the folder of a student that `pseudolabels train` made."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class RunPaths:
     folder: Path
 
     def part(self, stage: str, shard: str) -> Path:
-        """The product of a stage for one shard."""
+        """Returns the path of a stage's product for one shard."""
         return self.folder / stage / f"{shard}{STAGE[stage].suffix}"
 
     @property
@@ -55,7 +55,7 @@ class RunPaths:
         return self.folder / "student"
 
     def student_named(self, name: str) -> Path:
-        """The folder of a student that `pseudolabels train` trained."""
+        """Returns the folder of a student that `pseudolabels train` made."""
         return self.folder / "students" / name
 
     @property
@@ -64,7 +64,7 @@ class RunPaths:
 
     @property
     def consensus(self) -> Path:
-        """Folder of the masks that other methods' and the run's were fused to."""
+        """Folder of the masks that `pseudolabels import-masks` fused."""
         return self.folder / "consensus"
 
     @property

@@ -1,4 +1,4 @@
-"""Which shards a run works on: those cut before stay as they were cut; new videos get new ones."""
+"""Cuts videos into shards. Existing shards stay as they are; new videos get new shards."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.errors import ConfigError
 
 @dataclass(frozen=True)
 class Shard:
-    """Some videos that are worked on, committed and resumed together."""
+    """Videos that are processed, committed and resumed together."""
 
     name: str
     videos: tuple[str, ...]
@@ -21,11 +21,11 @@ class Cut:
     """The shards of a run.
 
     Attributes:
-        shards: all that are laid out, by name, with the videos that the data set still has.
-        selected: of them, those to work on.
-        retired: names of shards laid out before of which the data set has no video any more.
-        along: videos that are worked on only because they share a shard with one asked for.
-        gone: shard laid out before -> those of its videos that the data set has no more.
+        shards: all shards by name, with the videos that the data set still has.
+        selected: the shards to work on.
+        retired: names of shards whose videos are all gone from the data set.
+        along: number of videos that are included because they share a shard with one asked for.
+        gone: shard -> its videos that are gone from the data set.
     """
 
     shards: tuple[Shard, ...]
@@ -38,14 +38,14 @@ class Cut:
 def cut_shards(
     known: Mapping[str, Sequence[str]], video_ids: Sequence[str], only: Sequence[str], size: int
 ) -> Cut:
-    """Cuts what is not laid out yet into shards of ``size`` videos in sorted order.
+    """Cuts videos without a shard into shards of ``size`` videos, in sorted order.
 
     Args:
-        known: shard -> videos, as laid out before.
+        known: shard -> videos, as cut by earlier runs.
         video_ids: of the data set.
-        only: videos asked for; none for all. Shards that hold one of them are selected whole, and
-            new ones are cut of them alone.
-        size: videos a new shard.
+        only: videos asked for; empty for all. Shards that hold one of them are selected whole, and
+            new shards are cut from these videos only.
+        size: number of videos of a new shard.
 
     Raises:
         ConfigError: ``only`` names a video that the data set lacks.

@@ -1,7 +1,7 @@
-"""Digests of the frames and of the ground truth that a run reads, remembered per shard.
+"""Computes and stores digests of the frames and of the ground truth that a run reads, per shard.
 
-Files are digested when a stage is about to read them, and again only if their names, sizes or times
-of change differ. So planning looks at files and opens none that is as it was.
+Files are digested before a stage reads them, and again only if their names, sizes or modification
+times differ. So planning opens no file that is unchanged.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from storage.source_files import content, signature
 
 Kind = Literal["frames", "truth"]
 KINDS: tuple[Kind, ...] = ("frames", "truth")
-"""What a stage reads of the data set, as it is named in receipts beside the products it reads."""
+"""What a stage can read of the data set; the names are keys of ``made_from`` in receipts."""
 
 
 Digests = Callable[[Shard, Kind], str]
-"""Digest of what a shard's videos are read from; ``SourceDigests.of_shard``."""
+"""Returns the digest of what a shard's videos are read from, as ``SourceDigests.of_shard`` does."""
 
 
 class SourceDigests:
-    """Digests of what the videos of shards are read from.
+    """Digests of the files that the videos of shards are read from.
 
     Args:
         folder: of the run.
         reader: of the split.
-        remember: False writes nothing.
+        remember: store new digests; False writes nothing.
     """
 
     def __init__(self, folder: Path, reader: DatasetReader, remember: bool = True) -> None:
@@ -42,7 +42,7 @@ class SourceDigests:
         self._files: dict[Path, tuple[str, str]] = {}
 
     def of_shard(self, shard: Shard, kind: Kind) -> str:
-        """One digest of the frames, or of the ground truth, of a shard's videos."""
+        """Returns one digest of the frames, or of the ground truth, of a shard's videos."""
         path = self._folder / f"{shard.name}-{kind}.json"
         try:
             known = read_sealed(path)
@@ -54,7 +54,7 @@ class SourceDigests:
         return digest({video: value[1] for video, value in found.items()})
 
     def _of_video(self, video: str, kind: Kind, known: object) -> list[str]:
-        """[signature, digest of the content] of a video."""
+        """Returns [signature, digest of the content] of a video."""
         try:
             sources = self._reader.sources(video)
         except InputError as error:
@@ -68,7 +68,7 @@ class SourceDigests:
     def _content(self, names: tuple[str, ...], places: tuple[Path, ...]) -> str:
         if len(places) != 1 or places[0].is_dir():
             return content(names, places)
-        # A file that all videos share, as MeViS has one, is digested once.
+        # A file that all videos share, such as that of MeViS, is digested once.
         [place] = places
         look = signature((), places)
         if self._files.get(place, ("", ""))[0] != look:
@@ -77,7 +77,7 @@ class SourceDigests:
 
 
 def digest_of_sources(digests: Digests, shards: Sequence[Shard], kind: Kind) -> str:
-    """Digest of what the videos of some shards are read from."""
+    """Returns one digest of what the videos of some shards are read from."""
     return digest({shard.name: digests(shard, kind) for shard in shards})
 
 

@@ -1,4 +1,4 @@
-"""Which stages a run is to do, and which of them again: ``--from-stage`` and ``--to-stage``."""
+"""Selects stages and videos: ``--from-stage``, ``--to-stage`` and ``--only-videos``."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pipeline.text import read_text
 
 @dataclass(frozen=True)
 class Scope:
-    """A stretch of the pipeline.
+    """The stages of a run to do.
 
     Attributes:
-        stages: those to be done, from the first: what ``again`` builds on is done where it is not.
-        again: of them, those to be done even where they are done.
+        stages: stages to do if they are not done; starts with the first stage of the pipeline.
+        again: those of them to do even if they are done.
     """
 
     stages: tuple[str, ...] = STAGES
@@ -26,7 +26,7 @@ class Scope:
 
 
 def scope_of(config: RunConfig, from_stage: str | None, to_stage: str | None) -> Scope:
-    """The scope that two options make.
+    """Returns the scope of the two options.
 
     Raises:
         ConfigError: there is no such stage, or the first comes after the second.
@@ -50,7 +50,7 @@ def scope_of(config: RunConfig, from_stage: str | None, to_stage: str | None) ->
 
 
 def videos_asked_for(values: Sequence[str]) -> tuple[str, ...]:
-    """Video ids out of ``--only-videos``: an id, or ``@path`` of a file with an id a line.
+    """Returns the ids of ``--only-videos``: an id, or ``@path`` of a file with one id per line.
 
     Raises:
         ConfigError: a file cannot be read or holds no id.
@@ -68,10 +68,10 @@ def _from_file(path: Path) -> list[str]:
         lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"--only-videos @{path}: not readable ({error}); expected a text file with a video id"
-            " a line"
+            f"--only-videos @{path}: not readable ({error}); expected a text file with one video id"
+            " per line"
         ) from error
     ids = [line.strip() for line in lines if line.strip()]
     if not ids:
-        raise ConfigError(f"--only-videos @{path}: empty; expected a video id a line")
+        raise ConfigError(f"--only-videos @{path}: empty; expected one video id per line")
     return ids

@@ -1,4 +1,4 @@
-"""How long what is left of a run will take, at the pace of what is done."""
+"""Estimates the time that the rest of a run takes, at the pace so far."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from flows.planning.plan import Job, Plan
 from flows.planning.stages import SHARD_STAGES
 
 WORTH_SAYING = 10.0
-"""Seconds; of less nobody needs to be told."""
+"""Seconds; shorter estimates are not shown."""
 
 
 def seconds_left(jobs: Sequence[Job]) -> float | None:
-    """Seconds of work on a stage's jobs that are due, by the mean time of a video in its receipts,
-    of whatever configuration; None where there is no receipt to go by.
+    """Returns the seconds that a stage's due jobs take, at the mean time per video of its receipts,
+    with any configuration. None if there is no receipt.
     """
     receipts = [job.receipt for job in jobs if job.receipt is not None]
     videos = sum(len(receipt.videos) for receipt in receipts)
@@ -24,9 +24,8 @@ def seconds_left(jobs: Sequence[Job]) -> float | None:
 
 
 def forecast(plan: Plan) -> str:
-    """What is left of the stages that go shard by shard, such as ``About 14 h 10 min of work are
-    left, and what segment takes: none of it is done yet.``; empty where there is little, or nothing
-    to go by.
+    """Returns an estimate for the stages with shards, in words. Empty if little is left, or nothing
+    is known.
     """
     due = [stage for stage in SHARD_STAGES if stage in plan.stages and plan.pending(stage)]
     left = {stage: seconds_left(plan.jobs[stage]) for stage in due}
@@ -39,7 +38,7 @@ def forecast(plan: Plan) -> str:
 
 
 def in_words(seconds: float) -> str:
-    """In the two largest units: ``2 d 3 h``, ``3 h 20 min``, ``50 s``."""
+    """Returns a time in its two largest units: ``2 d 3 h``, ``3 h 20 min``, ``50 s``."""
     rest, parts = max(1, round(seconds)), []
     for name, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
         count, rest = divmod(rest, size)

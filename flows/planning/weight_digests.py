@@ -1,4 +1,4 @@
-"""Digests of the files of checkpoints, remembered from run to run."""
+"""Computes digests of checkpoints, and stores them for later runs."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from storage.files.sealed_json import read_sealed, write_sealed
 
 
 class WeightDigests:
-    """Digests of checkpoints, remembered by path, number, size and times of their files: a gigabyte
-    takes seconds to read, and every run asks for it.
+    """Digests of checkpoints, stored by path, inode, size and times of their files.
 
-    Of the times one is the system's own, of the last change of whatever kind: a copy that keeps
-    the time of its original, as of a file put in another's place, is told apart.
+    They are stored because reading a gigabyte takes seconds, and every run needs them.
+
+    The change time (ctime) is included, so that a replaced file with the old modification time is
+    noticed.
 
     Args:
-        path: the JSON file that remembers them; missing or broken reads as empty.
-        files: all files of a checkpoint that its results follow from.
-        remember: False writes nothing.
+        path: the JSON file that stores them. A missing or damaged file counts as empty.
+        files: returns all files of a checkpoint on which its results depend.
+        remember: store new digests; False writes nothing.
     """
 
     def __init__(
@@ -31,15 +32,15 @@ class WeightDigests:
         try:
             self._known: dict[str, str] = read_sealed(path)
         except (OSError, ValueError):
-            # Digests that nothing vouches for are taken anew.
+            # Without a valid checksum, compute all digests again.
             self._known = {}
 
     def of_checkpoint(self, checkpoint: str) -> str:
-        """Digest of a checkpoint. Raises CheckpointError where there are none."""
+        """Returns the digest of a checkpoint. Raises CheckpointError if it has no files."""
         return digest([self.of_file(path) for path in self._files(checkpoint)])
 
     def of_file(self, path: Path) -> str:
-        """SHA-256 of a file, remembered. Raises OSError as ``open`` does."""
+        """Returns the SHA-256 of a file, and stores it. Raises OSError as ``open`` does."""
         key = _identity(path)
         if key not in self._known:
             self._known[key] = file_digest(path)
@@ -48,7 +49,7 @@ class WeightDigests:
         return self._known[key]
 
     def peek(self, path: Path) -> str:
-        """SHA-256 of a file; nothing is written."""
+        """Returns the SHA-256 of a file. Writes nothing."""
         return self._known.get(_identity(path)) or file_digest(path)
 
 

@@ -1,4 +1,4 @@
-"""``report/index.html``: what came out of a run, to look at; one file that needs nothing else."""
+"""Writes ``report/index.html``, a page with the results of a run, in one file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _CHART = {"width": 264.0, "height": 84.0}
 
 
 def write_report(context: RunContext) -> Counter[str]:
-    """Writes the report of a run from its products; returns how many samples it shows."""
+    """Writes the report of a run from its products. Returns the number of samples that it shows."""
     assert context.plan is not None, "a report is of a plan"
     store, config = FinishedMasks(context.paths), context.config
     picked, total = pick_samples(store, config.report.samples)
@@ -74,7 +74,7 @@ def write_report(context: RunContext) -> Counter[str]:
     )
     stream = environment.get_template("report.html").stream(values)
     with replace_file(context.paths.report, "w") as file:
-        # Card by card: the page may be large, memory stays flat.
+        # Write card by card, so that memory does not grow with the page.
         for piece in stream:
             file.write(piece)
     return Counter({"samples": len(picked), "predictions": len(chosen)})

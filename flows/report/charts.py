@@ -1,4 +1,4 @@
-"""Shapes of the report's charts, in their own coordinates; the page draws them as SVG."""
+"""Computes the shapes of the report's charts, which the page draws as SVG."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BINS = 24
 
 @dataclass
 class Histogram:
-    """Counts of one quality figure over [low, high], kept frames and turned-down ones apart.
+    """Counts of one quality value over [low, high], for kept and rejected frames.
 
     Attributes:
         name: of the field.
@@ -30,7 +30,7 @@ class Histogram:
     count: int = 0
 
     def add(self, value: float, is_kept: bool) -> None:
-        """Counts a value; NaN is left out, what lies outside goes to the last bin there."""
+        """Counts a value. NaN is left out; values outside go to the first or last bin."""
         if math.isnan(value):
             return
         place = (value - self.low) / (self.high - self.low)
@@ -41,7 +41,7 @@ class Histogram:
 
     @property
     def mean(self) -> float | None:
-        """Of all values; None without any."""
+        """Mean of all values; None without any."""
         return self.total / self.count if self.count else None
 
 
@@ -58,7 +58,7 @@ class Bar:
 
 
 def histogram_bars(chart: Histogram, width: float, height: float) -> list[Bar]:
-    """Stacked bars: kept below, rejected on top, with a gap between neighbours and stacks."""
+    """Returns stacked bars: kept frames below, rejected ones on top, with gaps."""
     most = max((a + b for a, b in zip(chart.kept, chart.dropped, strict=True)), default=0)
     if most == 0:
         return []
@@ -80,6 +80,6 @@ def histogram_bars(chart: Histogram, width: float, height: float) -> list[Bar]:
 
 
 def shares(values: Sequence[float]) -> list[float]:
-    """Each value as a percentage of the largest; 0 where all are 0."""
+    """Returns each value as a percentage of the largest; 0 if all are 0."""
     most = max(values, default=0.0)
     return [100 * value / most if most else 0.0 for value in values]

@@ -1,4 +1,4 @@
-"""A page of frames of a data set, one a video, with a sentence and its true mask."""
+"""Writes a sheet of frames of a data set, one per video, with a sentence and its true mask."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _LETTERS = 46
 
 
 def write_contact_sheet(reader: DatasetReader, path: Path, videos: int = 12) -> int:
-    """Writes a PNG; returns how many videos are on it.
+    """Writes a PNG. Returns the number of videos on it.
 
     Args:
-        videos: at most so many, evenly over the split; those that cannot be read are passed over.
+        videos: maximum number, evenly spread over the split. Unreadable videos are left out.
     """
     tiles = [
         tile for video in _spread(reader.video_ids(), videos) if (tile := _tile(reader, video))

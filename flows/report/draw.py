@@ -29,9 +29,9 @@ _STRIPE = 9
 def overlay(
     image: Image, mask: NDArray[np.bool_], colour: tuple[int, int, int], width: int
 ) -> Image:
-    """A frame [H, W, 3] with a mask [H, W] that stands out -> uint8 [h, width, 3].
+    """Returns a frame [H, W, 3] with its mask [H, W] highlighted, uint8 [h, width, 3].
 
-    The rest of the frame goes greyer and darker, for no colour of a fill shows on every object.
+    The rest of the frame is greyer and darker, because no fill colour is visible on every object.
     """
     small, shape = _resized(image, mask, width)
     if not shape.any():
@@ -44,7 +44,7 @@ def overlay(
 
 
 def predicted_frame(image: Image, mask: NDArray[np.bool_], status: int, width: int) -> Image:
-    """What a run says of a frame: the mask where it is present; stripes where it is unknown."""
+    """Returns a frame with its mask if it is present, or with stripes if it is unknown."""
     if status == Status.PRESENT:
         return overlay(image, mask, PREDICTED, width)
     small, _ = _resized(image, mask, width)
@@ -54,7 +54,7 @@ def predicted_frame(image: Image, mask: NDArray[np.bool_], status: int, width: i
 
 
 def jpeg_url(image: Image) -> str:
-    """An image [H, W, 3] as the ``data:`` URL of its JPEG."""
+    """Returns an image [H, W, 3] as the ``data:`` URL of its JPEG."""
     buffer = io.BytesIO()
     Pillow.fromarray(image).save(buffer, "JPEG", quality=_QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
@@ -80,7 +80,7 @@ def _outlined(image: Image, mask: NDArray[np.bool_], colour: tuple[int, int, int
     image = np.ascontiguousarray(image)
     thick = max(1, image.shape[1] // 110)
     lines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    # A dark rim keeps the line apart from an object of its own colour.
+    # A dark rim separates the line from an object of the same colour.
     cv2.drawContours(image, lines, -1, (20, 20, 20), thick + 2, cv2.LINE_AA)
     cv2.drawContours(image, lines, -1, colour, thick, cv2.LINE_AA)
     return image

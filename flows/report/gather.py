@@ -1,4 +1,4 @@
-"""What the report shows, read from a run's products a row and a sample at a time."""
+"""Collects what the report shows from a run's products, one row and one sample at a time."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ STATUS_WORDS = {Status.UNKNOWN: "unknown", Status.PRESENT: "present", Status.ABS
 
 @dataclass(frozen=True)
 class FrameView:
-    """One frame of a card: images as data URLs, what is known, and why."""
+    """One frame of a card: images as data URLs, its status, and the reason."""
 
     name: str
     image: str
@@ -56,7 +56,7 @@ class Card:
         quality: mean weight of its frames, in [0, 1]; None for predictions.
         present: share of its frames that have a mask.
         absent: share of its frames in which the target is said to be absent.
-        iou: mean J of the frames shown that have truth; None without truth.
+        iou: mean J of the frames shown that have ground truth; None without ground truth.
     """
 
     video: str
@@ -74,7 +74,7 @@ class Card:
 
 @dataclass
 class Quality:
-    """What one pass over the quality rows gives."""
+    """The result of one pass over the quality rows."""
 
     histograms: list[Histogram]
     reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -85,7 +85,7 @@ class Quality:
 
 
 def new_histograms() -> list[Histogram]:
-    """One for each quality figure."""
+    """Returns one histogram for each quality value."""
     return [
         Histogram("weight", "Weight", "how much the frame counts when a student is trained"),
         Histogram("box_score", "Box score", "similarity of the box to the original expression"),
@@ -130,7 +130,7 @@ def _add_row(found: Quality, row: FrameQuality, is_wanted: bool) -> None:
 
 
 def pick_samples(store: MaskStore, limit: int) -> tuple[list[tuple[str, str]], int]:
-    """At most ``limit`` samples, evenly spread over the store, and how many there are in all."""
+    """Returns at most ``limit`` samples, evenly spread over the store, and their total number."""
     total = sum(len(store.expressions(video)) for video in store.videos())
     wanted = set(np.linspace(0, total - 1, min(limit, total)).round().astype(int).tolist())
     picked = [key for row, key in enumerate(store.samples()) if row in wanted]
@@ -145,7 +145,7 @@ def cards(
     quality: Quality | None,
     frames: int | None = None,
 ) -> Iterator[Card]:
-    """A card a sample; one whose video cannot be read any more is left out.
+    """Yields one card per sample. A sample whose video cannot be read is left out.
 
     Args:
         reader: of the split that the masks are of.
@@ -243,7 +243,8 @@ class _Augmentations:
 
 @dataclass(frozen=True)
 class Work:
-    """Stage figures, skipped videos, what the captioner's texts lost, and what failed."""
+    """Times and counts of stages, skipped videos, unusable answers of the captioner, and
+    failures."""
 
     stages: list[dict[str, Any]]
     skipped: list[tuple[str, str, str]]
@@ -253,7 +254,7 @@ class Work:
 
 
 def read_work(context: RunContext) -> Work:
-    """What the receipts of the run's shards say."""
+    """Returns what the receipts of the run's shards say."""
     assert context.plan is not None
     ledger = Ledger(context.config.run_folder)
     receipts = [
@@ -282,7 +283,7 @@ def read_work(context: RunContext) -> Work:
 
 
 def read_metrics(context: RunContext) -> dict[str, Any]:
-    """metrics.json; empty where there is none."""
+    """Returns ``metrics.json``; empty if there is none."""
     try:
         values: dict[str, Any] = json.loads(read_text(context.paths.metrics))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""A page of a few overlays for the Prefect UI."""
+"""Makes a page with a few overlays for the Prefect UI."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FRAMES = 4
 
 
 def markdown_page(context: RunContext) -> str:
-    """Markdown with overlays of some samples, evenly spread; empty where there are no masks."""
+    """Returns Markdown with overlays of some samples, evenly spread; empty without masks."""
     store = FinishedMasks(context.paths)
     picked, total = pick_samples(store, SAMPLES)
     parts = []
@@ -26,5 +26,5 @@ def markdown_page(context: RunContext) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Text that Markdown shows as it is."""
+    """Returns text that Markdown shows unchanged."""
     return "".join(f"\\{letter}" if letter in r"\`*_{}[]()#+-.!|<>&" else letter for letter in text)

@@ -1,4 +1,4 @@
-"""Figures of the work, out of receipts."""
+"""Summarises the receipts of a run by stage."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHARES = {
 
 
 def stage_rows(receipts: Sequence[Receipt]) -> list[dict[str, Any]]:
-    """A row a stage, in the order of the receipts."""
+    """Returns one row per stage, in the order of the receipts."""
     rows: dict[str, dict[str, Any]] = {}
     for receipt in receipts:
         row = rows.setdefault(

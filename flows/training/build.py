@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def clips_of(context: RunContext, masks: MaskSource | None = None) -> Clips:
-    """What the student of a configuration is shown.
+    """Returns the clips that the student of a configuration learns from.
 
     Args:
         masks: in place of the run's.
@@ -80,7 +80,7 @@ def taught_by(context: RunContext, masks: MaskSource | None = None) -> Supervisi
 
 
 def masks_to_train_on(context: RunContext) -> MaskStore:
-    """The run's masks, or those that the configuration names in their place.
+    """Returns the run's masks, or those that ``student.masks`` names.
 
     Raises:
         ConfigError: there are none.
@@ -98,7 +98,7 @@ def masks_to_train_on(context: RunContext) -> MaskStore:
 def supervision_of(
     config: StudentConfig, reader: DatasetReader, masks: MaskSource
 ) -> SupervisionSource:
-    """What is known of frames: the pseudo-masks, or the annotation of the same samples."""
+    """Returns the supervision of frames: pseudo-masks, or the annotation of the same samples."""
     from stages.student.data.supervision import Annotations, PseudoMasks
 
     match config.supervision:
@@ -119,8 +119,8 @@ def supervision_of(
 
 
 def student_to_train(run: RunConfig, device: torch.device) -> Student:
-    """The student of a configuration as training begins: with what another student has learnt where
-    ``student.start`` names one.
+    """Returns the student of a configuration at the start of its training, with the weights that
+    ``student.start`` names, if any.
 
     Raises:
         CheckpointError: weights are missing or of another model.
@@ -134,7 +134,7 @@ def student_to_train(run: RunConfig, device: torch.device) -> Student:
 
 
 def build_student(run: RunConfig, device: torch.device) -> Student:
-    """The student of a configuration, before it has learnt anything.
+    """Returns the untrained student of a configuration.
 
     Encoders are those of the student's section; the demo's are the demo grounder's, the text
     encoder frozen, the image encoder its own, started from the grounder's or from nothing.

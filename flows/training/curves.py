@@ -1,4 +1,4 @@
-"""What a training came to, step by step: a table, a picture, TensorBoard, and the Prefect UI."""
+"""Writes the curves of a training: tables, a picture, TensorBoard, and the Prefect UI."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 class TensorBoard:
-    """Event files of a training, in a folder. Steps past where it goes on from are replaced.
+    """Writes event files of a training. Steps from where it continues are replaced.
 
     Args:
         folder: of the event files.
-        step: that the training begins at or goes on from.
+        step: at which the training begins or continues.
     """
 
     def __init__(self, folder: Path, step: int = 0) -> None:
@@ -44,7 +44,7 @@ class TensorBoard:
 
 
 def write_curves(folder: Path, history: History) -> None:
-    """``losses.csv``, ``validation.csv`` where anything was measured, and ``curves.png``."""
+    """Writes ``losses.csv``, ``curves.png``, and ``validation.csv`` if anything was measured."""
     names = history.names
     with replace_file(folder / "losses.csv", "w") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -62,8 +62,8 @@ def write_curves(folder: Path, history: History) -> None:
 
 
 def curves_markdown(history: History, title: str, rows: int = 20) -> str:
-    """The curves as a picture, and a table of the losses, a mean over equal stretches each, and of
-    J&F, for the Prefect UI."""
+    """Returns the curves as Markdown for the Prefect UI: a picture, and a table of losses (means
+    over equal stretches) and J&F."""
     names = history.names
     picture = base64.b64encode(curves_png(history)).decode()
     lines = [f"# {title}", "", f"![curves](data:image/png;base64,{picture})", ""]
@@ -83,7 +83,7 @@ def curves_markdown(history: History, title: str, rows: int = 20) -> str:
 
 
 def curves_png(history: History) -> bytes:
-    """The terms of the loss, as running means, and J&F where it was measured; a PNG."""
+    """Returns a PNG of the terms of the loss, as running means, and of J&F if it was measured."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""``pseudolabels predict``: a student's masks of a split, in the layout that servers take."""
+"""``pseudolabels predict``: write a student's masks of a split, in the layout of the servers."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ NOTE = "predictions.json"
 
 @dataclass(frozen=True)
 class How:
-    """How masks are predicted.
+    """Options of a prediction.
 
     Attributes:
         split: of the data set.
-        frames: of a window; the student sees no others with them.
-        online: no frame is looked at before its turn.
-        threshold: probability from which on a pixel is in a mask.
+        frames: number of frames of a window, which the student sees together.
+        online: use no later frames.
+        threshold: a pixel above this probability is in the mask.
     """
 
     split: str
@@ -58,17 +58,17 @@ class How:
 
 
 def student_folder(config: RunConfig, name: str | None) -> Path:
-    """Where a student of a run is: one that `pseudolabels train` named, or the run's own."""
+    """Returns the folder of a student: one that `pseudolabels train` made, or the run's own."""
     paths = RunPaths(config.run_folder)
     return paths.student if name is None else paths.student_named(name)
 
 
 def load_student(folder: Path, config: RunConfig, device: torch.device) -> Student:
-    """A trained student, ready to predict.
+    """Loads a trained student.
 
     Args:
-        folder: with ``model.safetensors`` and, where it is not the run's own student, the
-            ``config.toml`` that it was trained by.
+        folder: with ``model.safetensors`` and, for a student that is not the run's own, its
+            ``config.toml``.
         config: of the run.
 
     Raises:
@@ -90,14 +90,14 @@ def load_student(folder: Path, config: RunConfig, device: torch.device) -> Stude
 
 
 def config_of_student(folder: Path, config: RunConfig) -> RunConfig:
-    """What a student was trained by; the run's configuration, where it is the run's own."""
+    """Returns the configuration of a student; for the run's own student, that of the run."""
     own = folder / "config.toml"
     return load_config(own) if own.exists() else config
 
 
 def made_by(context: RunContext, folder: Path, how: How) -> str:
-    """The fingerprint of the masks that a trained student predicts: digest of its weights, of the
-    configuration and models that predict with them, and of how.
+    """Returns the fingerprint of the masks that a trained student predicts: a digest of its
+    weights, of the configuration and models that predict, and of the options.
 
     Args:
         folder: of the student.
@@ -110,25 +110,24 @@ def made_by(context: RunContext, folder: Path, how: How) -> str:
 def predict(
     config: RunConfig, name: str | None, to: Path, how: How, console: Console
 ) -> dict[str, int]:
-    """Writes the masks of a split, window by window; memory does not grow with a video's length.
+    """Writes the masks of a split, window by window. Memory does not grow with a video's length.
 
-    A video that is there already is left as it is, so that what was cut off goes on; one that
-    cannot be read is skipped, and the rest goes on.
+    Videos that are already there are kept, so that an interrupted command continues. A video that
+    cannot be read is skipped.
 
     Args:
-        config: of a run that has a student.
-        name: of the student; None for the run's own.
-        to: a folder, or a path that ends in ``.zip``; a path that ends in ``.zarr`` becomes a mask
-            store, whose weights are how sure the student is. A zip is written anew.
+        config: of a run that has a student. name: of the student; None for the run's own. to: a
+        folder, a path that ends in ``.zip``, or one that ends in ``.zarr``: a mask store whose
+            weights say how sure the student is. A zip is written anew.
 
     Returns:
-        Videos predicted, there before, and skipped.
+        Numbers of videos predicted, there before, and skipped.
 
     Raises:
-        ConfigError: there is no such student, or the place is a run's or holds masks that it did
-            not make so.
-        RunLockedError: another process writes to the place.
-        StoreError: a store that is there cannot be read.
+        ConfigError: there is no such student, or ``to`` is part of a run, or holds masks of another
+            student or of other options.
+        RunLockedError: another process writes to ``to``.
+        StoreError: an existing store cannot be read.
         PseudoLabelError: every video was skipped.
     """
     context = RunContext(config)
@@ -230,7 +229,7 @@ def _windows(
 
 
 def _vouch(folder: Path, fingerprint: str, how: How) -> None:
-    """Refuses a folder with masks of another student, and notes whose those of this one are."""
+    """Raises ConfigError if a folder has masks of another student; else notes the student there."""
     note = folder / NOTE
     if note.exists():
         try:
@@ -255,7 +254,7 @@ def _vouch(folder: Path, fingerprint: str, how: How) -> None:
 
 
 def _vouch_store(place: Path, fingerprint: str) -> set[str]:
-    """Refuses a store with masks of another student; ids of the videos there."""
+    """Raises ConfigError if a store has masks of another student; else returns its video ids."""
     store = MaskStore(place)
     videos = store.videos()
     for video_id in videos:
@@ -275,11 +274,11 @@ def predict_split(
     fingerprint: str,
     there: Collection[str] = (),
 ) -> Counter[str]:
-    """Predicts the videos of a split into a mask store; one that cannot be read is skipped.
+    """Predicts the videos of a split into a mask store. Skips videos that cannot be read.
 
     Args:
         fingerprint: that the masks bear, as :func:`made_by` has it.
-        there: ids of videos that are left as they are.
+        there: ids of videos to keep as they are.
     """
     reader, counts = context.reader(how.split), Counter[str]()
     ids = reader.video_ids()

@@ -1,4 +1,4 @@
-"""Positives and negatives of a run's samples, as the augment stage wrote them."""
+"""Reads the positives and negatives of a run's samples, as the augment stage wrote them."""
 
 from __future__ import annotations
 

@@ -27,8 +27,8 @@ def started_by_torchrun() -> bool:
 
 @contextmanager
 def world_of_torchrun(device: str) -> Iterator[tuple[World, torch.device]]:
-    """This process's place among those that torchrun started, and its device: the GPU of its
-    local rank, or the CPU. Ends the group with the block.
+    """Gives this process's place among those that torchrun started, and its device: the GPU of its
+    local rank, or the CPU. The group ends with the block.
 
     Args:
         device: ``auto``, ``cuda`` or ``cpu``.

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Trained:
-    """A student that has been trained, and what it was trained on.
+    """A trained student, and what it was trained on.
 
     Attributes:
         student: with the weights that predict.
@@ -49,11 +49,10 @@ class Trained:
 
 
 def train_and_predict(context: RunContext, split: str) -> Counter[str]:
-    """Trains the student of a run, writes its files, and predicts a split in place of what was
-    predicted before.
+    """Trains the student of a run, writes its files, and replaces its predictions of a split.
 
     Args:
-        split: what is predicted; its masks are used nowhere.
+        split: to predict; its masks are not used.
     """
 
     def publish(history: History) -> None:
@@ -83,14 +82,14 @@ def train_student(
     device: torch.device | None = None,
     publish: Callable[[History], None] = lambda history: None,
 ) -> Trained:
-    """Trains the student of a configuration, or goes on where it was cut off, and writes
+    """Trains the student of a configuration, or continues its training, and writes
     ``model.safetensors``, ``losses.csv``, ``curves.png`` and TensorBoard's event files.
 
     Args:
-        folder: where its files go; ``checkpoint.pt`` among them until the caller removes it.
-        world: the processes that train together; only the first writes.
+        folder: for its files, including ``checkpoint.pt`` until the caller removes it.
+        world: the processes that train together. Only the first one writes.
         device: this process's; None for the context's.
-        publish: told the history with every checkpoint.
+        publish: called with the history at every checkpoint.
 
     Raises:
         PseudoLabelError: there is nothing to train on, or a file is damaged.
@@ -113,7 +112,7 @@ def train_student(
         folder.mkdir(parents=True, exist_ok=True)
 
     def replace_held(path: Path) -> AbstractContextManager[IO[bytes]]:
-        """As ``replace_file``, where the lock of the folder and of its run was not lost."""
+        """Does what ``replace_file`` does, and raises LockLostError if the lock was lost."""
         check_held(folder)
         check_held(context.paths.folder)
         return replace_file(path)
@@ -139,13 +138,13 @@ def train_student(
 
 
 class _Told:
-    """Tells of every step: the terminal, TensorBoard and, with the checkpoints, Prefect.
+    """Reports every step to the terminal and TensorBoard, and every checkpoint to Prefect.
 
     Args:
-        context: whose progress is told.
+        context: of the run.
         folder: of the student's files.
-        publish: told the history now and then.
-        writes: whether this process is the one that writes.
+        publish: called with the history at every checkpoint.
+        writes: whether this process writes files.
     """
 
     def __init__(
@@ -165,7 +164,7 @@ class _Told:
         self._context.progress.advance(1, step.frames)
 
     def _opened(self, step: int) -> TensorBoard:
-        """TensorBoard's files, from this step on; what another training left goes."""
+        """Opens TensorBoard's files from a step on, and removes those of another training."""
         place = self._folder / "tensorboard"
         if step == 0:
             shutil.rmtree(place, ignore_errors=True)
@@ -179,7 +178,8 @@ class _Told:
 
 
 def identity_of(context: RunContext) -> str:
-    """Digest of all that a student follows from: its configuration, and the run's products."""
+    """Returns a digest of everything a student depends on: its configuration and the run's
+    products."""
     ledger = Ledger(context.paths.folder)
     made_from = {
         stage: joined({receipt.shard: receipt.product for receipt in ledger.receipts(stage)})
@@ -193,7 +193,7 @@ def measure_of(context: RunContext, device: torch.device) -> Callable[[Student],
     """Measures J&F, in percent, on the first videos of the split that the configuration names.
 
     Raises:
-        ConfigError: that split has no truth.
+        ConfigError: that split has no ground truth.
     """
     from flows.training.validation import Validation
 

@@ -1,4 +1,4 @@
-"""J&F of a student in the middle of its training."""
+"""Measures J&F of a student during its training."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class Predicted:
 
 
 class Validation:
-    """Measures a student: J&F in percent, on the first videos of a split.
+    """Measures J&F of a student in percent, on the first videos of a split.
 
     Args:
-        reader: of the split, with truth.
-        videos: how many of it.
+        reader: of the split, with ground truth.
+        videos: number of videos.
         device: the student's.
     """
 
@@ -60,14 +60,14 @@ class Validation:
         self._videos = list(reader.video_ids())[:videos]
 
     def __call__(self, student: Student) -> float:
-        """Raises ConfigError where the split has no truth."""
+        """Returns J&F in percent. Raises ConfigError if the split has no ground truth."""
         masks = Predicted(student, self._reader, self._device)
         found = evaluate(self._reader, self._videos, masks)
         figures = summarise([score for _, scores in found for score in scores])
         if figures is None or figures["overall"] is None:
             raise ConfigError(
                 f"student.training.validate_every with split {self._reader.split!r} of"
-                f" {self._reader.name}: no frame of it has truth to measure J&F against; name a"
-                " split with masks in student.training.validate_split, or set validate_every=0"
+                f" {self._reader.name}: no frame of it has ground truth; expected a split with"
+                " masks; name one in student.training.validate_split, or set validate_every=0"
             )
         return float(figures["overall"]["J&F"])

@@ -69,15 +69,15 @@ class MaskedReader(ABC):
         return path
 
     def annotated_video(self, video_id: str) -> VideoRef:
-        """A video as its truth alone tells of it: no frame is opened, and none need be there.
+        """Returns a video as described by its ground truth. Opens no frame; frames may be missing.
 
         Raises:
-            InputError: the truth says nothing of its frames or their size.
+            InputError: the ground truth says nothing of its frames or their size.
         """
         raise InputError(
             self.root,
-            f"no truth that tells the frames of {video_id}",
-            "frames, or truth with their names and size",
+            f"no ground truth that tells the frames of {video_id}",
+            "frames, or ground truth with their names and size",
             "restore the frames",
         )
 
@@ -106,7 +106,8 @@ class MaskedReader(ABC):
     def object_masks(
         self, video: VideoRef, expression: Expression, index: FrameIndex
     ) -> NDArray[np.bool_] | None:
-        """The true masks of the expression's objects [n, H, W]; None where there is no truth."""
+        """Returns the true masks [n, H, W] of an expression's objects; None without ground
+        truth."""
 
     def frame(self, video: VideoRef, index: FrameIndex) -> Image:
         """One decoded frame. Raises InputError if it is broken or of another size."""
@@ -115,7 +116,7 @@ class MaskedReader(ABC):
     def truth(
         self, video: VideoRef, expression: Expression, index: FrameIndex
     ) -> NDArray[np.bool_] | None:
-        """The union of the objects' masks [H, W]; None where there is no truth."""
+        """The union of the objects' masks [H, W]; None where there is no ground truth."""
         masks = self.object_masks(video, expression, index)
         if masks is None:
             return None

@@ -45,7 +45,7 @@ class DatasetCheck:
     Attributes:
         counts: videos, expressions, objects, frames, masks.
         published: of the same things, the published number, where there is one.
-        shown: for each target, the annotated frames that show it; without truth, all frames.
+        shown: for each target, the annotated frames that show it; without ground truth, all frames.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -197,7 +197,7 @@ def _annotation_files(reader: A2DSentences, video: VideoRef, check: DatasetCheck
 def _visible(
     reader: DatasetReader, video: VideoRef, item: Expression, check: DatasetCheck
 ) -> Iterator[bool | None]:
-    """For each frame whether the target is seen; None without truth."""
+    """For each frame whether the target is seen; None without ground truth."""
     for index in range(len(video)):
         try:
             truth = reader.truth(video, item, FrameIndex(index))

@@ -43,7 +43,7 @@ class JHMDBSentences(MaskedReader):
     A video is looked for in the folders of the actions. Where one of them cannot be read, a warning
     is logged, and the videos that are in none of the others cannot be had.
 
-    The masks of a video may end before its frames do; there is no truth past their end.
+    The masks of a video may end before its frames do; there is no ground truth past their end.
 
     Args:
         root: the data set's folder.

@@ -47,7 +47,7 @@ class RefYouTubeVOS(IndexedReader):
     that file is gone, the ids that have neither frames nor masks under ``valid``.
 
     An expression whose ``obj_id`` is not among the objects of ``meta.json`` is kept without an
-    object, hence without truth, and a warning is logged.
+    object, hence without ground truth, and a warning is logged.
 
     Args:
         root: the data set's folder.

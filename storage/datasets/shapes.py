@@ -1,6 +1,6 @@
 """Writes the ``shapes`` data set in the Ref-YouTube-VOS layout; its reader reads it back.
 
-An expression carries its ``kind`` beside ``exp`` and ``obj_id``, and both splits have truth.
+An expression carries its ``kind`` beside ``exp`` and ``obj_id``, and both splits have ground truth.
 """
 
 from __future__ import annotations

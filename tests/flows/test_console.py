@@ -100,5 +100,5 @@ def test_a_command_whose_output_nobody_reads_says_why_it_ends() -> None:
         process.stdout.close()
         said = process.stderr.read()
     assert process.returncode == 1
-    assert said.startswith("error: whatever read the output has ended")
+    assert said.startswith("error: the program that reads the output has ended")
     assert said.count("\n") == 1

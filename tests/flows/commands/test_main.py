@@ -91,13 +91,13 @@ def test_the_command_to_go_on_with_is_told_once_the_work_has_begun(
     given = ("run", "--root", "[my] data", "--from-stage", "fuse")
     _, shown = call(monkeypatch, capsys, *given)
     # What was to be done again is undone by then; before that it is still to be asked for.
-    whole = "go on with: pseudolabels run --root '[my] data'"
+    whole = "Continue with: pseudolabels run --root '[my] data'"
     if begun:
         assert shown.endswith(whole)
     elif isinstance(error, KeyboardInterrupt):
         assert shown.endswith(f"{whole} --from-stage fuse")
     else:
-        assert "go on with" not in shown
+        assert "Continue with" not in shown
 
 
 def test_after_a_wrong_path_the_same_command_is_no_advice(
@@ -106,7 +106,7 @@ def test_after_a_wrong_path_the_same_command_is_no_advice(
     monkeypatch.chdir(tmp_path)
     place = ("--dataset", "refytvos", "--root", "nowhere/[no] such")
     code, shown = call(monkeypatch, capsys, "run", *place)
-    assert (code, "nowhere/[no] such" in shown, "go on with" in shown) == (1, True, False)
+    assert (code, "nowhere/[no] such" in shown, "Continue with" in shown) == (1, True, False)
 
 
 def test_paths_that_look_like_markup_are_printed_whole(
@@ -237,7 +237,7 @@ def test_verify_repair_and_digest_of_a_run(
     site.run()
     folder = str(site.folder)
     code, shown = call(monkeypatch, capsys, "verify", folder)
-    assert (code, shown.endswith("All is as it was written.")) == (0, True)
+    assert (code, shown.endswith("All files are as they were written.")) == (0, True)
     _, digest = call(monkeypatch, capsys, "digest", folder)
     assert len(digest) == 64
     (site.folder / "fuse" / "00001.zarr" / "zarr.json").write_text("{}")
@@ -246,9 +246,9 @@ def test_verify_repair_and_digest_of_a_run(
     assert "fuse/00001.zarr/zarr.json: 2 bytes; expected" in shown
     assert f"pseudolabels repair {folder}" in shown
     code, shown = call(monkeypatch, capsys, "repair", folder)
-    assert (code, "undone: fuse 00001" in shown) == (0, True)
+    assert (code, "to be done again: fuse 00001" in shown) == (0, True)
     code, shown = call(monkeypatch, capsys, "repair", folder)
-    assert (code, shown) == (0, "Nothing is wrong.")
+    assert (code, shown) == (0, "No problems found.")
     site.run()
     assert call(monkeypatch, capsys, "digest", folder) == (0, digest)
 
@@ -296,7 +296,7 @@ def test_a_root_without_its_data_set_named_is_left_alone(
     precious.write_text("precious")
     code, shown = call(monkeypatch, capsys, "run", "--root", str(tmp_path / "mevis"), *option)
     assert (code, "with --dataset" in shown) == (2, True)
-    assert "go on with" not in shown
+    assert "Continue with" not in shown
     assert precious.read_text() == "precious"
 
 

@@ -202,7 +202,7 @@ def test_a_run_goes_on_where_the_server_that_is_named_does_not_answer(
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
     site = Site(tmp_path)
     site.run()
-    assert "goes on without it" in site.shown
+    assert "continues without it" in site.shown
     assert "Prefect UI" not in site.shown
     assert not site.run().pending()
 

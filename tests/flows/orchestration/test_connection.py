@@ -54,7 +54,7 @@ def test_without_a_server_the_run_goes_on_and_says_so_once(restarts: bool | Exce
     assert calls == []
     assert world.restarted == 1
     [line] = world.said
-    assert "goes on without it" in line
+    assert "continues without it" in line
     assert str(restarts) in line or restarts is False
 
 

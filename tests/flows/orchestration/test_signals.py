@@ -90,7 +90,7 @@ def test_a_signal_ends_a_run_in_ten_seconds_and_what_is_done_stays(
     _, told = process.communicate(timeout=30)
     assert time.monotonic() - started < 10
     assert process.returncode == code
-    assert told.count("go on with:\n  pseudolabels run") == 1
+    assert told.count("Continue with:\n  pseudolabels run") == 1
     assert "Traceback" not in told
     ledger = Ledger(command.folder)
     assert len(ledger.receipts("augment")) == 4
@@ -129,12 +129,12 @@ def test_a_signal_while_the_server_starts_ends_it_as_well(
     _, told = process.communicate(timeout=30)
     assert time.monotonic() - started < 10
     assert process.returncode == 130
-    assert "go on with:" in told
+    assert "Continue with:" in told
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("how", "said"), [("ours", "it was started again"), ("forget", "goes on without it")]
+    ("how", "said"), [("ours", "it was started again"), ("forget", "continues without it")]
 )
 def test_a_killed_prefect_server_stops_no_run(
     command: Command, own_server: dict[str, str], how: str, said: str
