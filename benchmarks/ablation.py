@@ -57,7 +57,7 @@ def system(config: RunConfig, *, positives: bool, negatives: bool, ranking: bool
         )
         found = fuse(kept, texts, boxes, candidates, config.fuse)
         options = config.rank.model_copy(update={"enabled": ranking})
-        mask, _ = rank(found, video.height, video.width, options, "")
+        mask, _ = rank(found, video, options, "")
         return np.asarray(mask.mask), mask.status
 
     return masks

@@ -310,7 +310,7 @@ def other_masks(config: RunConfig, kind: str) -> Iterator[tuple[str, list[str], 
             for item in mine:
                 if kind == "unranked":
                     fused = fuse(item, texts, boxes, candidates, config.fuse)
-                    mask, _ = rank(fused, video.height, video.width, unranked, "")
+                    mask, _ = rank(fused, video, unranked, "")
                 else:
                     plain = baseline_masks(
                         item, texts, boxes, candidates, video.height, video.width

@@ -31,6 +31,7 @@ from pipeline.types import (
     Hypotheses,
     PseudoMask,
     SampleKey,
+    VideoRef,
 )
 from stages.common.checkpoints import checkpoint_files
 from storage.run.layout import known_layout
@@ -79,11 +80,11 @@ def _fuse(
 
 
 def _rank(
-    hypotheses: Hypotheses, height: int, width: int, config: RunConfig, fingerprint: str
+    hypotheses: Hypotheses, video: VideoRef, config: RunConfig, fingerprint: str
 ) -> tuple[PseudoMask, list[FrameQuality]]:
     from stages.rank import rank
 
-    return rank(hypotheses, height, width, config.rank, fingerprint)
+    return rank(hypotheses, video, config.rank, fingerprint)
 
 
 @dataclass(frozen=True)

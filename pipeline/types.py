@@ -6,7 +6,7 @@ h w cells of a low-resolution mask.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, Literal, NewType
@@ -249,6 +249,10 @@ class FrameQuality:
     weight: float
     status: int
     reason: str
+
+
+QUALITY_FIGURES = tuple(item.name for item in fields(FrameQuality) if item.type == "float")
+"""The names of the figures of a :class:`FrameQuality`, in order; the weight is the last."""
 
 
 @dataclass(frozen=True)

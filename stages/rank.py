@@ -17,11 +17,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torchvision.ops import generalized_box_iou
 
 from pipeline.config import RankConfig
-from pipeline.geometry import pairwise_mask_iou
+from pipeline.geometry import mean_of_neighbours, pairwise_mask_iou
 from pipeline.packed_masks import PackedMasks
-from pipeline.types import FrameQuality, Hypotheses, PseudoMask, Status
+from pipeline.types import FrameQuality, Hypotheses, PseudoMask, Status, VideoRef
 from stages.common.mask_resolution import mask_above
 
 OUT_OF_ORDER = "breaks the temporal order"
@@ -47,8 +48,7 @@ class Ranking:
 
 def rank(
     hypotheses: Hypotheses,
-    height: int,
-    width: int,
+    video: VideoRef,
     config: RankConfig,
     fingerprint: str,
 ) -> tuple[PseudoMask, list[FrameQuality]]:
@@ -56,29 +56,29 @@ def rank(
 
     Args:
         hypotheses: of stage ``fuse``.
-        height, width: of the video's frames, pixels.
+        video: the sample's video; its frames' names and size are used, and no frame is read.
         config: the threshold of a pixel, and which frames are rejected.
         fingerprint: stored with the mask.
 
     Returns:
-        The pseudo-mask and a row of quality figures a frame, named by its position.
+        The pseudo-mask, and one row of quality figures per frame.
     """
     ranking = rank_frames(hypotheses, config)
     status, reason = hypotheses.status.copy(), list(hypotheses.reason)
     if config.enabled:
         for index in np.flatnonzero(ranking.violation > config.maximum_violation).tolist():
             status[index], reason[index] = Status.UNKNOWN, OUT_OF_ORDER
-    frames = len(status)
-    mask = PackedMasks(frames, height, width)
+    mask = PackedMasks(len(video), video.height, video.width)
+    cut = _logit(config.threshold)
     for index in np.flatnonzero(status == Status.PRESENT).tolist():
         logits = torch.from_numpy(hypotheses.logits[index, ranking.chosen[index]])
-        mask[index] = mask_above(logits, height, width, _logit(config.threshold)).numpy()
+        mask[index] = mask_above(logits, video.height, video.width, cut).numpy()
         if mask.packed(index) is None:
             status[index], reason[index] = Status.UNKNOWN, EMPTY_MASK
     weight = _weights(hypotheses, ranking, status)
     rows = [
-        _quality(hypotheses, ranking, index, weight, status, reason[index])
-        for index in range(frames)
+        _quality(hypotheses, ranking, video, index, weight, status, reason[index])
+        for index in range(len(video))
     ]
     return PseudoMask(hypotheses.key, mask, weight, status, fingerprint), rows
 
@@ -102,7 +102,7 @@ def rank_frames(hypotheses: Hypotheses, config: RankConfig) -> Ranking:
         overlap[np.ix_(empty, empty)] = 0
         if config.enabled:
             violation[present] = order_violations(overlap, present, config.window, config.epsilon)
-        temporal[present] = _neighbour_iou(overlap)
+        temporal[present] = mean_of_neighbours(np.diagonal(overlap, 1))
     return Ranking(chosen, violation, temporal)
 
 
@@ -170,31 +170,10 @@ def _exists(hypotheses: Hypotheses, frame: int) -> NDArray[np.bool_]:
 
 def _box_giou(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
     """Generalised IoU of boxes [n, 4] and [m, 4], [n, m] in [-1, 1]; boxes half-open, in pixels."""
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    shared = np.prod(np.clip(high - low, 0, None), axis=-1, dtype=np.float64)
-    area_a = np.prod(np.clip(a[:, 2:] - a[:, :2], 0, None), axis=-1, dtype=np.float64)
-    area_b = np.prod(np.clip(b[:, 2:] - b[:, :2], 0, None), axis=-1, dtype=np.float64)
-    union = area_a[:, None] + area_b[None] - shared
-    hull_low = np.minimum(a[:, None, :2], b[None, :, :2])
-    hull_high = np.maximum(a[:, None, 2:], b[None, :, 2:])
-    hull = np.prod(hull_high - hull_low, axis=-1, dtype=np.float64)
-    overlap = shared / np.maximum(union, 1e-9)
-    giou: NDArray[np.float64] = overlap - (hull - union) / np.maximum(hull, 1e-9)
+    found = generalized_box_iou(torch.from_numpy(a).double(), torch.from_numpy(b).double())
+    # Two boxes without any area have no union; rows past a frame's hypotheses are such boxes.
+    giou: NDArray[np.float64] = found.nan_to_num(0.0).numpy()
     return giou
-
-
-def _neighbour_iou(overlap: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean of each mask's IoU with the one before and the one after it."""
-    if len(overlap) < 2:
-        return np.full(len(overlap), np.nan)
-    steps = np.diagonal(overlap, 1)
-    sums, counts = np.zeros(len(overlap)), np.zeros(len(overlap))
-    for part in (slice(None, -1), slice(1, None)):
-        sums[part] += steps
-        counts[part] += 1
-    mean: NDArray[np.float64] = sums / counts
-    return mean
 
 
 def _weights(
@@ -217,6 +196,7 @@ def _weights(
 def _quality(
     hypotheses: Hypotheses,
     ranking: Ranking,
+    video: VideoRef,
     index: int,
     weight: NDArray[np.float32],
     status: NDArray[np.uint8],
@@ -227,7 +207,7 @@ def _quality(
         video=hypotheses.key.video,
         expression=hypotheses.key.expression,
         frame=index,
-        frame_name=str(index),
+        frame_name=video.frames[index],
         box_score=float(hypotheses.box_score[index, row]),
         predicted_iou=float(hypotheses.predicted_iou[index, row]),
         stability=float(hypotheses.stability[index, row]),

@@ -21,14 +21,14 @@ SHOWN_FINDINGS = 50
 
 NameOption = Annotated[str, typer.Option("--dataset", help="A reader's name, such as refytvos.")]
 FolderOption = Annotated[Path, typer.Option("--root", help="The data set's folder.")]
-SplitOption = Annotated[str, typer.Option(help="The split.")]
+ReadSplitOption = Annotated[str, typer.Option(help="The split.")]
 
 
 @app.command("check")
 def check(
     dataset: NameOption,
     root: FolderOption,
-    split: SplitOption = "train",
+    split: ReadSplitOption = "train",
     quick: Annotated[bool, typer.Option("--quick", help="Read headers; decode no frame.")] = False,
     inside: Annotated[
         bool,
@@ -64,7 +64,7 @@ def check(
 def show(
     dataset: NameOption,
     root: FolderOption,
-    split: SplitOption = "train",
+    split: ReadSplitOption = "train",
     sheet: Annotated[Path | None, typer.Option(help="PNG to write the contact sheet to.")] = None,
     videos: Annotated[int, typer.Option(min=1, help="Of the contact sheet.")] = 12,
 ) -> None:

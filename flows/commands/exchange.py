@@ -18,8 +18,7 @@ from flows.commands.options import (
     resolve_run,
 )
 from flows.console import Output
-
-FORMATS = ("ytvos", "coco", "submission", "wsrvos", "fiftyone", "parquet")
+from storage.exports import FORMATS
 
 console = Output()
 
@@ -31,7 +30,7 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    to: Annotated[str, typer.Option("--to", help=f"{', '.join(FORMATS)}.")],
+    to: Annotated[str, typer.Option("--to", help=f"{', '.join([*FORMATS, 'wsrvos'])}.")],
     path: Annotated[Path, typer.Option("--out", help="File, or folder for ytvos and fiftyone.")],
     arguments: RunArguments = None,
     config: ConfigOption = None,

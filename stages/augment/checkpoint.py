@@ -15,6 +15,7 @@ from transformers.utils import logging as transformers_logging
 from pipeline.config import AugmentConfig
 from pipeline.errors import CheckpointError
 from stages.augment.prompt import Prompt, load_prompt
+from stages.common.tokenizers import knows_plain_words
 
 
 def load_model(
@@ -54,7 +55,10 @@ def load_model(
         raise CheckpointError(folder, "its processor has no tokenizer", expected, remedy)
     if not (getattr(processor, "chat_template", None) or processor.tokenizer.chat_template):
         raise CheckpointError(folder, "no chat template in it", expected, remedy)
-    _check_tokenizer(processor.tokenizer, folder)
+    if not knows_plain_words(processor.tokenizer):
+        found = "its tokenizer reads plain words as unknown"
+        remedy = "save the tokenizer again as tokenizer.json"
+        raise CheckpointError(folder, found, "a tokenizer that knows its vocabulary", remedy)
     return model.to(device).eval(), processor, load_prompt(folder)
 
 
@@ -68,22 +72,3 @@ def _no_progress_bar() -> Iterator[None]:
     finally:
         if shown:
             transformers_logging.enable_progress_bar()
-
-
-def _check_tokenizer(tokenizer: Any, folder: Path) -> None:
-    """Refuses a tokenizer that takes its own words for unknown, as transformers may load one."""
-    unknown = tokenizer.unk_token_id
-    if unknown is None:
-        return
-    words = [word for word in sorted(tokenizer.get_vocab()) if word.isalpha() and word.islower()]
-    lost = [
-        word for word in words[:200] if unknown in tokenizer.encode(word, add_special_tokens=False)
-    ]
-    if lost:
-        raise CheckpointError(
-            folder,
-            f"its tokenizer reads {len(lost)} words of its own vocabulary, such as {lost[0]!r},"
-            " as unknown",
-            "a tokenizer that knows its vocabulary",
-            "save the tokenizer again as tokenizer.json",
-        )

@@ -6,9 +6,7 @@ pass (a lost connection, a busy or restarting server) is tried again with growin
 
 from __future__ import annotations
 
-import base64
 import codecs
-import io
 import logging
 import os
 import time
@@ -20,7 +18,6 @@ from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
-from PIL import Image as Pillow
 from tenacity import (
     Retrying,
     retry_if_exception,
@@ -35,12 +32,13 @@ from pipeline.errors import (
     EndpointError,
     UnusableAnswerError,
 )
-from pipeline.ports import CaptionAnswer, CaptionRequest, Image
+from pipeline.ports import CaptionAnswer, CaptionRequest
 from pipeline.types import Expression, Provenance
 from stages.augment.parse import parse_answer
 from stages.augment.prompt import DEFAULT_PROMPT, Prompt
 from stages.augment.reading import likelihood, read_answer, temperature_of
 from stages.augment.unanswered import given_up, settled
+from stages.common.data_urls import jpeg_data_url
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +140,7 @@ class EndpointCaptioner:
     def _body(self, request: CaptionRequest, attempt: int) -> dict[str, Any]:
         text = self._prompt.of(request, self._config)
         pictures = [
-            {"type": "image_url", "image_url": {"url": jpeg_data_url(image)}}
+            {"type": "image_url", "image_url": {"url": jpeg_data_url(image, _JPEG_QUALITY)}}
             for image in request.images
         ]
         return {
@@ -230,13 +228,6 @@ class EndpointCaptioner:
         return read_answer(
             expression, parsed, _similarity_of(choice), self._config, self._provenance
         )
-
-
-def jpeg_data_url(image: Image) -> str:
-    """An RGB image [H, W, 3] as a ``data:`` URL of its JPEG."""
-    buffer = io.BytesIO()
-    Pillow.fromarray(image).save(buffer, "JPEG", quality=_JPEG_QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def _similarity_of(choice: dict[str, Any]) -> Callable[[str], float | None]:

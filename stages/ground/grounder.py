@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -17,7 +16,7 @@ from groundingdino.models.GroundingDINO.groundingdino import GroundingDINO
 from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.ops import box_convert
-from transformers import AutoTokenizer, BertConfig, PreTrainedTokenizerBase
+from transformers import BertConfig
 
 from pipeline.config import GroundConfig
 from pipeline.errors import CheckpointError, ConfigError
@@ -26,6 +25,7 @@ from pipeline.types import Boxes
 from stages.common.compilation import compile_in_place, compiled, padded
 from stages.common.fitting_batches import FittingBatches
 from stages.common.preprocessing import normalise_frames, to_device
+from stages.common.tokenizers import load_tokenizer
 from stages.common.weights import check_digest, fill_model, resolve_checkpoint
 from stages.ground.architecture import (
     FrameFeatures,
@@ -40,6 +40,9 @@ from stages.ground.architecture import (
 )
 from stages.ground.deformable import fuse_deformable
 from stages.ground.fusion import fold_fusion
+
+_TOKENIZER = "a folder with config.json and tokenizer.json of BERT's kind"
+_TOKENIZER_REMEDY = "check ground.text_encoder; `pseudolabels doctor` says where it comes from"
 
 SAME_BOX_IOU = 0.7
 """Of a text's boxes that overlap more, only the best is kept: runner-ups are other instances."""
@@ -265,7 +268,7 @@ def load_model(config: GroundConfig, device: torch.device) -> GroundingDINO:
             raise CheckpointError(
                 path, "a file", "the folder that holds it and its tokenizer", f"give {path.parent}"
             )
-        tokenizer = load_tokenizer(path)
+        tokenizer = load_tokenizer(path, _TOKENIZER, _TOKENIZER_REMEDY)
         model, weights = build_demo(tokenizer), path / "model.safetensors"
     else:
         if config.text_encoder is None:
@@ -275,34 +278,13 @@ def load_model(config: GroundConfig, device: torch.device) -> GroundingDINO:
                 "the folder of bert-base-uncased (config.json and tokenizer files)",
                 "set ground.text_encoder in the configuration",
             )
-        tokenizer = load_tokenizer(config.text_encoder)
+        tokenizer = load_tokenizer(config.text_encoder, _TOKENIZER, _TOKENIZER_REMEDY)
         bert = BertConfig.from_pretrained(config.text_encoder, local_files_only=True)
         model, weights = build_published(config.backbone, tokenizer, bert), path
     fill_model(model, weights, ignore=("bert.embeddings.position_ids", "label_enc.weight"))
     if config.adapter is not None:
         fill_model(decoder_of(model), config.adapter, prefix="decoder.")
     return model.to(device).eval()
-
-
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """A BERT tokenizer, refused where it takes words for unknown.
-
-    transformers 5 ignores a ``vocab.txt`` that it is handed by file name and then reads every word
-    as ``[UNK]``; a model so fed finds objects and never learns which.
-    """
-    expected = "a folder with config.json and tokenizer.json of BERT's kind"
-    remedy = "check ground.text_encoder; `pseudolabels doctor` says where it comes from"
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(folder, f"no tokenizer loads ({reason})", expected, remedy) from error
-    ids = tokenizer("the red circle", add_special_tokens=False)["input_ids"]
-    if tokenizer.unk_token_id in ids or len(ids) < 3:
-        raise CheckpointError(
-            folder, "its tokenizer reads plain words as unknown", expected, remedy
-        )
-    return cast(PreTrainedTokenizerBase, tokenizer)
 
 
 def best_boxes(boxes: Tensor, scores: Tensor, count: int) -> tuple[Tensor, Tensor]:

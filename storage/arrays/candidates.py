@@ -7,14 +7,14 @@ h w cells of a low-resolution mask.
 from __future__ import annotations
 
 import shutil
-from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import overload
 
 import numpy as np
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from pipeline.types import Candidates
@@ -36,6 +36,25 @@ _CHUNK_ROWS = 64
 
 HELD_BYTES = 128 * 2**20
 """Logits of a video that are kept in memory while they are read frame by frame."""
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """The candidates of one frame but for their logits.
+
+    Attributes:
+        rows: of the video's logits.
+        predicted_iou, stability: as in :class:`Candidates`.
+        box_row: as in :class:`Candidates` when read; a row of the video's logits when written.
+    """
+
+    rows: slice
+    predicted_iou: NDArray[np.float32]
+    stability: NDArray[np.float32]
+    box_row: NDArray[np.int32]
+
+    def with_logits(self, logits: NDArray[np.float16]) -> Candidates:
+        return Candidates(logits, self.predicted_iou, self.stability, self.box_row)
 
 
 class CandidateWriter(ShardStoreWriter):
@@ -69,17 +88,16 @@ class CandidateStream:
     def __init__(self, folder: Path, path: Path) -> None:
         self._folder, self._path = folder, path
         self._held: list[NDArray[np.float16]] = []
-        self._small: list[Candidates] = []
+        self._small: list[_Frame] = []
         self._masks = self._written = 0
 
     def append(self, candidates: Sequence[Candidates]) -> None:
         """Adds frames, in their order."""
         for frame in candidates:
-            start = np.int32(self._masks)
-            none = np.zeros((0, 1, 1), np.float16)
-            rows = frame.box_row.astype(np.int32) + start
-            self._small.append(replace(frame, logits=none, box_row=rows))
-            self._masks += len(frame)
+            rows = slice(self._masks, self._masks + len(frame))
+            answers = frame.box_row.astype(np.int32) + np.int32(rows.start)
+            self._small.append(_Frame(rows, frame.predicted_iou, frame.stability, answers))
+            self._masks = rows.stop
             if len(frame):
                 self._held.append(frame.logits)
         with explain_disk_errors(self._path):
@@ -87,7 +105,7 @@ class CandidateStream:
 
     def finish(self) -> None:
         """Writes what is left."""
-        sizes = np.array([len(frame.predicted_iou) for frame in self._small], dtype=np.int32)
+        sizes = np.array([frame.rows.stop - frame.rows.start for frame in self._small], np.int32)
         rows = [frame.box_row for frame in self._small]
         box_count = np.array([len(frame_rows) for frame_rows in rows], dtype=np.int32)
         with explain_disk_errors(self._path):
@@ -123,7 +141,7 @@ def read_candidates(path: Path, video_id: str) -> list[Candidates]:
     with explain_damage(f"{path}/{video_id}"):
         video = _open_video(path, video_id)
         logits = read_array(video / "logits", np.float16)
-        return [replace(item, logits=logits[part]) for part, item in _without_logits(video)]
+        return [frame.with_logits(logits[frame.rows]) for frame in _frames(video)]
 
 
 class StoredCandidates(Sequence[Candidates]):
@@ -142,14 +160,14 @@ class StoredCandidates(Sequence[Candidates]):
         with explain_damage(self._place):
             video = _open_video(path, video_id)
             self._logits = StoredArray(video / "logits")
-            self._frames = _without_logits(video)
+            self._frames = _frames(video)
         self._chunk = self._logits.chunk_rows
         size = self._logits.row_bytes
-        self._most = max(2, held_bytes // max(1, self._chunk * size))
         self._whole: NDArray[np.float16] | None = None
         if self._logits.shape[0] * size <= held_bytes:
             self._whole = read_array(video / "logits", np.float16)
-        self._kept: OrderedDict[int, NDArray[np.float16]] = OrderedDict()
+        chunks = max(2, held_bytes // max(1, self._chunk * size))
+        self._kept: LRUCache[int, NDArray[np.float16]] = LRUCache(chunks)
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -157,7 +175,7 @@ class StoredCandidates(Sequence[Candidates]):
     @property
     def box_rows(self) -> list[NDArray[np.int32]]:
         """For each frame the mask that answers each of its boxes; no logits are read."""
-        return [item.box_row for _, item in self._frames]
+        return [frame.box_row for frame in self._frames]
 
     @overload
     def __getitem__(self, index: int) -> Candidates: ...
@@ -166,24 +184,22 @@ class StoredCandidates(Sequence[Candidates]):
     def __getitem__(self, index: int | slice) -> Candidates | list[Candidates]:
         if isinstance(index, slice):
             return [self[place] for place in range(*index.indices(len(self)))]
-        part, item = self._frames[index]
+        frame = self._frames[index]
+        part = frame.rows
         if self._whole is not None:
-            return replace(item, logits=self._whole[part])
+            return frame.with_logits(self._whole[part])
         if part.stop == part.start:
-            return replace(item, logits=np.zeros((0, *self._logits.shape[1:]), np.float16))
+            return frame.with_logits(np.zeros((0, *self._logits.shape[1:]), np.float16))
         first, last = part.start // self._chunk, (part.stop - 1) // self._chunk
         with explain_damage(self._place):
             found = [self._rows(number) for number in range(first, last + 1)]
         rows = found[0] if len(found) == 1 else np.concatenate(found)
         start = part.start - first * self._chunk
-        return replace(item, logits=rows[start : start + part.stop - part.start])
+        return frame.with_logits(rows[start : start + part.stop - part.start])
 
     def _rows(self, number: int) -> NDArray[np.float16]:
         if number not in self._kept:
             self._kept[number] = self._logits.read(number, number + 1)
-            if len(self._kept) > self._most:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end(number)
         return self._kept[number]
 
 
@@ -191,8 +207,7 @@ def _open_video(path: Path, video_id: str) -> Path:
     return open_video(path, video_id, FORMAT, FORMAT_VERSION, product="candidates", stage="segment")
 
 
-def _without_logits(video: Path) -> list[tuple[slice, Candidates]]:
-    """For each frame the rows of its logits, and all else of it."""
+def _frames(video: Path) -> list[_Frame]:
     frame = read_array(video / "frame", np.int32)
     predicted_iou = read_array(video / "predicted_iou", np.float32)
     stability = read_array(video / "stability", np.float32)
@@ -200,16 +215,12 @@ def _without_logits(video: Path) -> list[tuple[slice, Candidates]]:
     box_row = read_array(video / "box_row", np.int32)
     starts = np.searchsorted(frame, np.arange(len(box_count) + 1)).tolist()
     box_starts = np.concatenate([[0], np.cumsum(box_count)]).tolist()
-    none = np.zeros((0, 1, 1), np.float16)
     return [
-        (
+        _Frame(
             slice(low, high),
-            Candidates(
-                logits=none,
-                predicted_iou=predicted_iou[low:high],
-                stability=stability[low:high],
-                box_row=box_row[box_low:box_high] - np.int32(low),
-            ),
+            predicted_iou[low:high],
+            stability[low:high],
+            box_row[box_low:box_high] - np.int32(low),
         )
         for (low, high), (box_low, box_high) in zip(
             pairwise(starts), pairwise(box_starts), strict=True

@@ -21,6 +21,7 @@ from pipeline.types import (
     Hypotheses,
     PseudoMask,
     Status,
+    VideoRef,
 )
 from tests.fakes.dataset import COLOURS
 
@@ -109,10 +110,10 @@ def fake_fuse(
 
 
 def fake_rank(
-    hypotheses: Hypotheses, height: int, width: int, config: RunConfig, fingerprint: str
+    hypotheses: Hypotheses, video: VideoRef, config: RunConfig, fingerprint: str
 ) -> tuple[PseudoMask, list[FrameQuality]]:
     low = hypotheses.logits[:, 0] > 0
-    mask = low.repeat(height // low.shape[1], 1).repeat(width // low.shape[2], 2)
+    mask = low.repeat(video.height // low.shape[1], 1).repeat(video.width // low.shape[2], 2)
     status = hypotheses.status.copy()
     weight = np.where(status == Status.UNKNOWN, 0, 0.8).astype(np.float32)
     rows = [
@@ -120,7 +121,7 @@ def fake_rank(
             video=hypotheses.key.video,
             expression=hypotheses.key.expression,
             frame=t,
-            frame_name="",
+            frame_name=video.frames[t],
             box_score=float(hypotheses.box_score[t, 0]),
             predicted_iou=float(hypotheses.predicted_iou[t, 0]),
             stability=float(hypotheses.stability[t, 0]),

@@ -21,7 +21,9 @@ class Wordy(OriginalOnly):
     def augment(self, requests: Sequence[CaptionRequest]) -> list[CaptionAnswer]:
         if requests[0].video.id == "clip01":
             raise UnusableAnswerError("no usable answer")
-        return [CaptionAnswer(item.augmentation, {"twice": 2}) for item in super().augment(requests)]
+        return [
+            CaptionAnswer(item.augmentation, {"twice": 2}) for item in super().augment(requests)
+        ]
 
 
 @pytest.mark.parametrize("shards", [1, 3])
