@@ -11,7 +11,8 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from types import UnionType
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 import tomli_w
@@ -29,7 +30,17 @@ from pipeline.errors import ConfigError
 from pipeline.text import read_text
 
 EXECUTION = frozenset(
-    {"attention", "batch_frames", "batch_pairs", "batch_texts", "compile", "concurrency"}
+    {
+        "attention",
+        "batch_frames",
+        "batch_pairs",
+        "batch_texts",
+        "checkpoint_every",
+        "compile",
+        "concurrency",
+        "gradient_accumulation_steps",
+        "workers",
+    }
 )
 """Fields that a fingerprint leaves out."""
 
@@ -264,8 +275,9 @@ class FuseConfig(Section):
 
     Attributes:
         same_box_iou: boxes of a frame that overlap at least this much are one instance.
-        presence: below this support by the positives no box is the target: the frame is absent.
-        doubt: between ``presence`` and this the frame is unknown.
+        absent_below: if no box has this much support by the positives, the target is absent from
+            the frame.
+        uncertain_below: if the best box has less support than this, the frame is unknown.
         telling_share: a negative objects if its own best box is the positives' best instance in at
             most this share of the frames; the grounder cannot tell any other from the positives.
         claim_margin: a negative that claims the box by this much more makes the frame absent; by
@@ -275,8 +287,8 @@ class FuseConfig(Section):
     """
 
     same_box_iou: float = Field(0.7, gt=0, le=1)
-    presence: float = Field(0.25, ge=0, le=1)
-    doubt: float = Field(0.3, ge=0, le=1)
+    absent_below: float = Field(0.25, ge=0, le=1)
+    uncertain_below: float = Field(0.3, ge=0, le=1)
     telling_share: float = Field(0.5, ge=0, le=1)
     claim_margin: float = Field(0.1, ge=0, le=1)
     negative_weight: float = Field(0.5, ge=0)
@@ -342,13 +354,13 @@ class TrainingConfig(Section):
         schedule: ``cosine`` falls to 0; ``steps`` divides the rate by ten at each milestone.
         milestones: shares of all steps; the paper's epochs 9 and 15 of 18.
         warm_up: share of all steps over which the rate rises from 0.
-        gradient_norm: gradients are clipped to it.
+        max_grad_norm: gradients are clipped to this norm.
         dtype: what the forward pass is computed in; weights stay float32.
-        ema: decay of the moving average of the weights that predicts; 0 for none.
+        ema_decay: decay of the moving average of the weights, which predicts; 0 for none.
         validate_every: steps between two measurements of J&F; 0 for none. The best is kept.
         validate_split, validate_videos: what is measured; the first so many videos of the split.
         patience: measurements without a better one that end the training; 0 for none.
-        parts_a_step: a step's clips go through the model in so many parts (gradient accumulation).
+        gradient_accumulation_steps: parts that a step's clips go through the model in.
         workers: processes that read clips; 0 reads them in between.
         checkpoint_every: steps between two checkpoints that training goes on from.
     """
@@ -356,14 +368,14 @@ class TrainingConfig(Section):
     schedule: Literal["cosine", "steps"] = "cosine"
     milestones: tuple[float, ...] = (0.5, 0.833)
     warm_up: float = Field(0.05, ge=0, le=1)
-    gradient_norm: float = Field(1.0, gt=0)
+    max_grad_norm: float = Field(1.0, gt=0)
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    ema: float = Field(0.0, ge=0, lt=1)
+    ema_decay: float = Field(0.0, ge=0, lt=1)
     validate_every: int = Field(0, ge=0)
     validate_split: str = "valid"
     validate_videos: int = Field(8, ge=1)
     patience: int = Field(0, ge=0)
-    parts_a_step: int = Field(1, ge=1)
+    gradient_accumulation_steps: int = Field(1, ge=1)
     workers: int = Field(0, ge=0)
     checkpoint_every: int = Field(100, ge=1)
 
@@ -405,6 +417,8 @@ class WsrvosConfig(Section):
         fusion: the clip's own pseudo-mask is that of all its positives; off, of the original alone.
         ranking: L_tmp, soft IoU falls with the distance in time.
         refinement: masks at the finest map's stride; off, at that of the proposals.
+        positives_per_clip, negatives_per_clip: other sentences of a sample that come with a clip,
+            as the augment stage wrote them.
         freeze: the image encoder is not trained, as in the paper.
         depths: maps of the pyramid that the interactions read, finest first and counted from 0, an
             interaction each; past the last means the last. The paper's four depths are blocks 3,
@@ -433,6 +447,8 @@ class WsrvosConfig(Section):
     fusion: bool = True
     ranking: bool = True
     refinement: bool = True
+    positives_per_clip: int = Field(2, ge=0)
+    negatives_per_clip: int = Field(4, ge=0)
     freeze: bool = True
     depths: tuple[int, ...] = Field((0, 1, 2, 3), min_length=1)
     proposal_level: int = Field(1, ge=0)
@@ -461,15 +477,15 @@ class GroPromptConfig(Section):
         text_weight, modal_weight: lambda_f and lambda_v, of TextCon and ModalCon (the paper: 0.01
             and 0.1 on Ref-YouTube-VOS, 1e-4 and 1e-3 on A2D-Sentences); 0 leaves one out.
         heads: of ModalCon's attention; they divide SAM's channels.
-        presence: below this score of its best box a sentence has no target in a frame (the paper:
-            0, there always is one).
+        absent_below: if its best box scores less than this, a sentence has no target in a frame
+            (the paper: 0, so that there always is one).
     """
 
     score_weight: float = Field(1.0, ge=0)
     text_weight: float = Field(0.01, ge=0)
     modal_weight: float = Field(0.1, ge=0)
     heads: int = Field(8, ge=1)
-    presence: float = Field(0.25, ge=0, le=1)
+    absent_below: float = Field(0.25, ge=0, le=1)
 
 
 class SlvpConfig(Section):
@@ -487,69 +503,23 @@ class SlvpConfig(Section):
     area_weight: float = Field(0.1, ge=0)
 
 
-class StudentConfig(Section):
-    """Stage ``student``: SimRVOS with LGCFS and BLCL (eqs 1 to 21), WSRVOS or GroPrompt.
+class SimrvosConfig(Section):
+    """The student SimRVOS: masks from weak annotation (LGCFS and BLCL, eqs 1 to 21).
 
     Attributes:
-        enabled: False ends the run with the pseudo-masks.
-        model: ``simrvos``, ``wsrvos`` or ``groprompt``.
-        initialise: ``demo`` starts the image encoder and what joins it to the text from the demo
-            grounder's, ``scratch`` from nothing; the text encoder is the demo grounder's, frozen,
-            in both.
-        steps: optimiser steps; an epoch is every sentence once.
-        clips_a_step, frames_a_clip: of one video each; T of the equations.
-        expressions_a_clip: sentences of the video that are taught on the same frames, which are
-            encoded once for all of them.
-        short_side: pixels that a frame's short side is resized to.
-        channels: C of the equations.
-        fusion: of frames and words (SimRVOS): in ``both`` directions; ``vision`` as query, the
-            frames look at the words (eq 1); or ``language`` as query, the reverse (eq 2).
-        start: weights of another student of the same shape to start from, in place of
-            ``initialise``; its folder, or the file.
-        learning_rate, backbone_learning_rate: of AdamW, the second of the image encoder, which is
-            left as it is at 0 (the paper: 5e-5 and 2.5e-5).
-        supervision: ``pseudo_masks`` are the run's; the others are the data set's own annotation
-            of the same samples: all ``masks``, the ``first_mask`` of the target, ``boxes``, or the
-            first mask and boxes in the other frames. ``text`` is the sentences alone (WSRVOS);
-            ``flow`` the optical flow of the frames, which needs no run (SLVP).
-        masks: a mask store in place of the run's pseudo-masks, such as another student's
-            predictions of the labelled split (two-step training); the same samples, or some.
-        frame_weights: False takes every frame that is known for certain (weight 1).
-        positives_a_clip, negatives_a_clip: other sentences of a sample that come with a clip, as
-            the augment stage wrote them (WSRVOS).
-        lgcfs: each frame's filters must find the target in the clip's other frames too.
-        mil: frames with boxes teach, by the box-tightness prior.
-        blcl: bi-level contrastive learning; adds layers to the student.
-        lgcfs_weight, mil_weight, blcl_weight: of the terms of the loss; the paper has no others
-            than 1.
+        fusion: how frames and words meet: in ``both`` directions; with ``vision`` as query, frames
+            attend to words (eq 1); with ``language`` as query, the reverse (eq 2).
+        dice_weight, focal_weight: weights of the two terms of L_mask (eq 19).
+        lgcfs: whether each frame's filters must find the target in the clip's other frames too.
+        mil: whether frames with boxes teach, by the box-tightness prior.
+        blcl: whether bi-level contrastive learning is on; it adds layers to the student.
+        lgcfs_weight, mil_weight, blcl_weight: weights of these terms; the paper uses 1.
         blcl_threshold: d_th, how sure a prediction within a box must be (the paper: 0.9).
-        weight_decay: of AdamW.
-        dice_weight, focal_weight: of the terms of L_mask, eq 19.
 
-    What is off is left out of the fingerprint.
+    A setting of a part that is off does not count in the fingerprint.
     """
 
-    enabled: bool = True
-    model: Literal["simrvos", "wsrvos", "groprompt"] = "simrvos"
-    supervision: Literal[
-        "pseudo_masks", "masks", "first_mask_boxes", "boxes", "first_mask", "text", "flow"
-    ] = "pseudo_masks"
-    masks: UsersPath | None = None
-    frame_weights: bool = True
-    initialise: Literal["demo", "scratch"] = "demo"
-    steps: int = Field(400, ge=1)
-    clips_a_step: int = Field(3, ge=1)
-    frames_a_clip: int = Field(3, ge=1)
-    expressions_a_clip: int = Field(4, ge=1)
-    positives_a_clip: int = Field(2, ge=0)
-    negatives_a_clip: int = Field(4, ge=0)
-    short_side: int = Field(144, ge=32)
-    channels: int = Field(64, ge=16)
     fusion: Literal["both", "vision", "language"] = "both"
-    start: UsersPath | None = None
-    learning_rate: float = Field(1e-3, gt=0)
-    backbone_learning_rate: float = Field(0.0, ge=0)
-    weight_decay: float = Field(5e-4, ge=0)
     dice_weight: float = Field(5.0, ge=0)
     focal_weight: float = Field(2.0, ge=0)
     lgcfs: bool = False
@@ -559,45 +529,135 @@ class StudentConfig(Section):
     blcl: bool = False
     blcl_weight: float = Field(1.0, ge=0)
     blcl_threshold: float = Field(0.9, gt=0.5, lt=1)
+
+
+Supervision = Literal[
+    "pseudo_masks", "masks", "first_mask_boxes", "boxes", "first_mask", "text", "flow"
+]
+"""What can teach a student."""
+
+
+class StudentConfig(Section):
+    """Stage ``student``: the settings that every student has.
+
+    Attributes:
+        enabled: False ends the run after the pseudo-masks.
+        model: which student: ``simrvos``, ``wsrvos`` or ``groprompt``. Its own settings are in the
+            section of its name.
+        supervision: what teaches the student. ``pseudo_masks`` are the run's. The others are the
+            data set's own annotation of the same samples: all ``masks``, the ``first_mask`` of the
+            target, ``boxes``, or ``first_mask_boxes``: the first mask, and boxes in the other
+            frames. ``text`` is the sentences alone (WSRVOS). ``flow`` is the optical flow of the
+            frames and needs no run (SimRVOS, by SLVP).
+        masks: a mask store to use in place of the run's pseudo-masks, such as another student's
+            predictions of the labelled split (two-step training). It may hold fewer samples.
+        frame_weights: whether the weights of the pseudo-masks' frames count. False gives every
+            frame of known status the weight 1.
+        initialise: ``demo`` starts the image encoder, and what joins it to the text, from the demo
+            grounder; ``scratch`` starts them from random weights. The text encoder is the demo
+            grounder's in both, and frozen.
+        start: weights of another student of the same shape to start from in place of
+            ``initialise``: its folder, or the file.
+        steps: optimiser steps. An epoch is every sentence once.
+        clips_per_step: clips in an optimiser step, each of one video.
+        frames_per_clip: frames in a clip; T of the equations.
+        expressions_per_clip: sentences of a video that are taught on the same frames, which are
+            encoded once for all of them.
+        short_side: pixels that a frame's short side is resized to. GroPrompt uses
+            ``ground.short_side`` in its place.
+        channels: C of the equations (SimRVOS, WSRVOS).
+        learning_rate: of AdamW (the paper: 5e-5).
+        backbone_learning_rate: of AdamW for the image encoder (the paper: 2.5e-5). 0 freezes it.
+        weight_decay: of AdamW.
+    """
+
+    enabled: bool = True
+    model: str
+    supervision: Supervision = "pseudo_masks"
+    masks: UsersPath | None = None
+    frame_weights: bool = True
+    initialise: Literal["demo", "scratch"] = "demo"
+    start: UsersPath | None = None
+    steps: int = Field(400, ge=1)
+    clips_per_step: int = Field(3, ge=1)
+    frames_per_clip: int = Field(3, ge=1)
+    expressions_per_clip: int = Field(4, ge=1)
+    short_side: int = Field(144, ge=32)
+    channels: int = Field(64, ge=16, multiple_of=8)
+    learning_rate: float = Field(1e-3, gt=0)
+    backbone_learning_rate: float = Field(0.0, ge=0)
+    weight_decay: float = Field(5e-4, ge=0)
     views: ViewsConfig = ViewsConfig()
     training: TrainingConfig = TrainingConfig()
     encoders: StudentEncodersConfig = StudentEncodersConfig()
-    slvp: SlvpConfig = SlvpConfig()
-    wsrvos: WsrvosConfig = WsrvosConfig()
-    groprompt: GroPromptConfig = GroPromptConfig()
+
+    taught_by: ClassVar[frozenset[Supervision]] = frozenset()
+    """The kinds of supervision that this student can learn from."""
 
     @model_validator(mode="after")
-    def _goes_together(self) -> StudentConfig:
-        if self.model != "wsrvos" and self.supervision == "text":
+    def _can_learn(self) -> Self:
+        if self.supervision not in self.taught_by:
             raise ValueError(
-                f"supervision 'text' with model {self.model!r}: it learns from masks or boxes; set"
-                " model='wsrvos', or another supervision"
-            )
-        if self.model != "simrvos" and (self.supervision == "flow" or self.fusion != "both"):
-            raise ValueError(
-                f"supervision {self.supervision!r} and fusion {self.fusion!r} with model"
-                f" {self.model!r}: optical flow and a choice of fusion are SimRVOS's; set"
+                f"supervision {self.supervision!r} with model {self.model!r}; expected one of"
+                f" {', '.join(sorted(self.taught_by))}; 'text' is for model='wsrvos', 'flow' for"
                 " model='simrvos'"
             )
-        by_mil = self.model != "groprompt" and self.supervision in ("boxes", "first_mask_boxes")
-        if by_mil and not self.mil:
+        return self
+
+
+class SimrvosStudentConfig(StudentConfig):
+    """Stage ``student`` with SimRVOS, or with SLVP's loss where optical flow teaches it."""
+
+    model: Literal["simrvos"] = "simrvos"
+    simrvos: SimrvosConfig = SimrvosConfig()
+    slvp: SlvpConfig = SlvpConfig()
+
+    taught_by = frozenset(get_args(Supervision)) - {"text"}
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        if self.supervision in ("boxes", "first_mask_boxes") and not self.simrvos.mil:
             raise ValueError(
-                f"supervision {self.supervision!r} with mil off: boxes teach by MIL alone; set"
-                " mil=true, or supervision='first_mask' to leave the boxes out"
+                f"supervision {self.supervision!r} with simrvos.mil off: SimRVOS learns from boxes"
+                " by MIL alone; set student.simrvos.mil=true, or student.supervision=first_mask to"
+                " leave the boxes out"
             )
-        if self.model != "groprompt" and self.channels % 8:
-            raise ValueError(f"channels {self.channels}; expected a multiple of 8")
-        if self.model == "wsrvos" and self.channels % self.wsrvos.heads:
+        if self.simrvos.lgcfs and self.frames_per_clip < 2:
+            raise ValueError(
+                "simrvos.lgcfs with frames_per_clip 1: there is no other frame; set"
+                " student.frames_per_clip to 2 or more, or student.simrvos.lgcfs=false"
+            )
+        return self
+
+
+class WsrvosStudentConfig(StudentConfig):
+    """Stage ``student`` with WSRVOS."""
+
+    model: Literal["wsrvos"] = "wsrvos"
+    wsrvos: WsrvosConfig = WsrvosConfig()
+
+    taught_by = frozenset({"pseudo_masks", "masks", "first_mask", "text"})
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Self:
+        if self.channels % self.wsrvos.heads:
             raise ValueError(
                 f"channels {self.channels} with wsrvos.heads {self.wsrvos.heads}; expected a"
                 " multiple of the heads; change one of them"
             )
-        if self.lgcfs and self.frames_a_clip < 2:
-            raise ValueError(
-                "lgcfs with frames_a_clip 1: there is no other frame; set frames_a_clip to 2 or"
-                " more, or lgcfs=false"
-            )
         return self
+
+
+class GroPromptStudentConfig(StudentConfig):
+    """Stage ``student`` with GroPrompt."""
+
+    model: Literal["groprompt"] = "groprompt"
+    groprompt: GroPromptConfig = GroPromptConfig()
+
+    taught_by = frozenset(get_args(Supervision)) - {"text", "flow"}
+
+
+AnyStudentConfig = SimrvosStudentConfig | WsrvosStudentConfig | GroPromptStudentConfig
 
 
 class ReportConfig(Section):
@@ -654,9 +714,15 @@ class RunConfig(Section):
     segment: SegmentConfig = SegmentConfig()
     fuse: FuseConfig = FuseConfig()
     rank: RankConfig = RankConfig()
-    student: StudentConfig = StudentConfig()
+    student: AnyStudentConfig = Field(SimrvosStudentConfig(), discriminator="model")
     report: ReportConfig = ReportConfig()
     runner: RunnerConfig = RunnerConfig()
+
+    @field_validator("student", mode="before")
+    @classmethod
+    def _default_model(cls, value: Any) -> Any:
+        """A section that names no student is of SimRVOS."""
+        return {"model": "simrvos", **value} if isinstance(value, Mapping) else value
 
     @field_validator("device")
     @classmethod
@@ -712,7 +778,18 @@ def config_from(values: Mapping[str, Any], source: str) -> RunConfig:
 
 
 def _problem(place: Sequence[int | str], kind: str, message: str) -> str:
+    student = None
+    if place[:1] == ("student",) and len(place) > 1:
+        # After the field, pydantic names the member of the union.
+        student, place = place[1], (place[0], *place[2:])
     name = ".".join(map(str, place))
+    if kind == "union_tag_invalid":
+        return f"{name}.model: {message}"
+    if kind == "extra_forbidden" and name in _settings(RunConfig):
+        return (
+            f"{name}: not a setting of the student {student!r}; set student.model to the student"
+            " that it belongs to, or remove it"
+        )
     if kind != "extra_forbidden":
         return f"{name}: {message.removeprefix('Value error, ')}"
     return f"{name}: no such setting{_did_you_mean(name)}"
@@ -720,11 +797,11 @@ def _problem(place: Sequence[int | str], kind: str, message: str) -> str:
 
 def _did_you_mean(name: str) -> str:
     """The settings that a wrong name is most like, in words; empty where it is like none."""
-    every = list(_settings(RunConfig))
-    near = difflib.get_close_matches(name, every, 3, 0.8)
+    every = list(dict.fromkeys(_settings(RunConfig)))
     # The right name in the wrong section, or in none.
     last = name.rpartition(".")[2]
-    near = near or [setting for setting in every if setting.rpartition(".")[2] == last][:3]
+    near = [setting for setting in every if setting.rpartition(".")[2] == last][:3]
+    near = near or difflib.get_close_matches(name, every, 3, 0.8)
     near = near or difflib.get_close_matches(name, every, 1, 0.6)
     return f"; did you mean {' or '.join(near)}?" if near else ""
 
@@ -733,9 +810,10 @@ def _settings(section: type[Section], within: str = "") -> Iterator[str]:
     """The full name of every section and setting."""
     for name, info in section.model_fields.items():
         yield within + name
-        kind = info.annotation
-        if isinstance(kind, type) and issubclass(kind, Section):
-            yield from _settings(kind, f"{within}{name}.")
+        kinds = get_args(info.annotation) if isinstance(info.annotation, UnionType) else ()
+        for kind in kinds or (info.annotation,):
+            if isinstance(kind, type) and issubclass(kind, Section):
+                yield from _settings(kind, f"{within}{name}.")
 
 
 def dump_config(config: RunConfig) -> str:

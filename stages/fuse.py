@@ -219,11 +219,11 @@ def _fuse_frame(
 
 
 def _gate(support: float, margin: float, config: FuseConfig) -> tuple[Status, str]:
-    if support < config.presence:
+    if support < config.absent_below:
         return Status.ABSENT, UNCLAIMED
     if margin < -config.claim_margin:
         return Status.ABSENT, CLAIMED_BY_NEGATIVE
-    if support < config.doubt or margin < -config.claim_margin / 2:
+    if support < config.uncertain_below or margin < -config.claim_margin / 2:
         return Status.UNKNOWN, IN_DOUBT
     return Status.PRESENT, ""
 

@@ -127,7 +127,7 @@ class GroPrompt(Student):
         said = [text for text in texts for _ in range(frames)]
         boxes, score = best_boxes(*self._proposer.propose(images, rows, said))
         logits = self._prompter.masks(self._prompter.encode(images), rows, boxes, size)
-        logits[score < self._config.presence] = _ABSENT
+        logits[score < self._config.absent_below] = _ABSENT
         masks: Tensor = logits.unflatten(0, (len(texts), frames))
         return masks
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.config import StudentConfig
+from pipeline.config import SimrvosConfig
 from stages.student.data.clips import Clip
 from stages.student.simrvos.blcl import Regions, blcl_losses, regions_of_boxes, regions_of_masks
 from stages.student.simrvos.lgcfs import cross_frame_losses, cross_frame_pairs
@@ -60,7 +60,7 @@ def targets_of(clips: Sequence[Clip], grid: tuple[int, int], device: torch.devic
 def loss_terms(
     found: Segmented,
     clips: Sequence[Clip],
-    config: StudentConfig,
+    config: SimrvosConfig,
     grid: tuple[int, int],
     *,
     size: float,
@@ -106,7 +106,7 @@ def resize_logits(logits: Tensor, height: int, width: int) -> Tensor:
 
 
 def _segmentation_losses(
-    logits: Tensor, targets: Targets, config: StudentConfig, frame: Tensor | None = None
+    logits: Tensor, targets: Targets, config: SimrvosConfig, frame: Tensor | None = None
 ) -> Tensor:
     """L_MASK or L_MIL of each of P logit maps [P, h, w], held to frame[p]; by default to p."""
     if frame is None:
@@ -122,7 +122,7 @@ def _segmentation_losses(
 def _cross_frame_losses(
     found: Segmented,
     targets: Targets,
-    config: StudentConfig,
+    config: SimrvosConfig,
     grid: tuple[int, int],
     lengths: Sequence[int],
 ) -> Tensor:

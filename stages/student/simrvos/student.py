@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pipeline.config import StudentConfig
+from pipeline.config import SimrvosStudentConfig
 from stages.student.contract import StepSize, Student
 from stages.student.data.clips import Clip
 from stages.student.data.frames import by_size, distinct_frames, prepare_frames
@@ -24,7 +24,7 @@ class SimRVOSStudent(Student):
         config: which terms of the loss are on, and the frames' short side.
     """
 
-    def __init__(self, network: SimRVOS, config: StudentConfig) -> None:
+    def __init__(self, network: SimRVOS, config: SimrvosStudentConfig) -> None:
         super().__init__()
         self.network = network
         self._config = config
@@ -45,7 +45,7 @@ class SimRVOSStudent(Student):
                 terms = loss_terms(
                     found,
                     group,
-                    self._config,
+                    self._config.simrvos,
                     grid,
                     size=step.weight,
                     predictions_count=epoch > 0,

@@ -163,7 +163,7 @@ def test_terms_of_weight_0_are_left_out() -> None:
 
 
 def test_what_scores_low_is_absent() -> None:
-    model = student(presence=0.5).eval()
+    model = student(absent_below=0.5).eval()
     images = torch.zeros(1, *SIZE, 3, dtype=torch.uint8)
     assert (model.predict(images, ["it"]) > 0).any()
     model._proposer.score = 0.4  # type: ignore[attr-defined]
