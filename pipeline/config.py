@@ -426,7 +426,6 @@ class WsrvosConfig(Section):
             and the depths are their maps.
         proposal_level: the map whose cells are the proposals.
         kept_tokens: of each modality (the paper: 10).
-        heads: of the attention (the paper: 8); they divide ``student.channels``.
         rivals: which expressions a positive shares a proposal with in L_cls: ``all``, as the
             formula stands, or the ``negatives``, so that sentences of one target do not take it
             from each other.
@@ -453,7 +452,6 @@ class WsrvosConfig(Section):
     depths: tuple[int, ...] = Field((0, 1, 2, 3), min_length=1)
     proposal_level: int = Field(1, ge=0)
     kept_tokens: int = Field(10, ge=1)
-    heads: int = Field(8, ge=1)
     rivals: Literal["all", "negatives"] = "negatives"
     elsewhere: bool = True
     threshold: float = Field(0.4, gt=0, lt=1)
@@ -476,7 +474,6 @@ class GroPromptConfig(Section):
             others 0; at 0 it is left out.
         text_weight, modal_weight: lambda_f and lambda_v, of TextCon and ModalCon (the paper: 0.01
             and 0.1 on Ref-YouTube-VOS, 1e-4 and 1e-3 on A2D-Sentences); 0 leaves one out.
-        heads: of ModalCon's attention; they divide SAM's channels.
         absent_below: if its best box scores less than this, a sentence has no target in a frame
             (the paper: 0, so that there always is one).
     """
@@ -484,7 +481,6 @@ class GroPromptConfig(Section):
     score_weight: float = Field(1.0, ge=0)
     text_weight: float = Field(0.01, ge=0)
     modal_weight: float = Field(0.1, ge=0)
-    heads: int = Field(8, ge=1)
     absent_below: float = Field(0.25, ge=0, le=1)
 
 
@@ -637,15 +633,6 @@ class WsrvosStudentConfig(StudentConfig):
     wsrvos: WsrvosConfig = WsrvosConfig()
 
     taught_by = frozenset({"pseudo_masks", "masks", "first_mask", "text"})
-
-    @model_validator(mode="after")
-    def _heads_divide(self) -> Self:
-        if self.channels % self.wsrvos.heads:
-            raise ValueError(
-                f"channels {self.channels} with wsrvos.heads {self.wsrvos.heads}; expected a"
-                " multiple of the heads; change one of them"
-            )
-        return self
 
 
 class GroPromptStudentConfig(StudentConfig):

@@ -96,10 +96,7 @@ def test_an_endpoint_that_is_no_address_is_refused(endpoint: str) -> None:
 
 
 def test_channels_that_no_student_can_be_built_with_are_refused() -> None:
-    for words in (
-        ["student.channels=20"],
-        ["student.model=wsrvos", "student.channels=64", "student.wsrvos.heads=3"],
-    ):
+    for words in (["student.channels=20"], ["student.model=wsrvos", "student.channels=20"]):
         with pytest.raises(ConfigError, match="multiple"):
             load_config(None, words)
 
@@ -129,7 +126,11 @@ def test_a_student_has_its_own_section_and_no_other(model: str) -> None:
     config = load_config(None, [f"student.model={model}", "student.steps=7"])
     assert (config.student.model, config.student.steps) == (model, 7)
     assert config_from(tomllib.loads(dump_config(config)), "itself") == config
-    sections = {"simrvos": "fusion='vision'", "wsrvos": "selection=false", "groprompt": "heads=4"}
+    sections = {
+        "simrvos": "fusion='vision'",
+        "wsrvos": "selection=false",
+        "groprompt": "text_weight=0.0",
+    }
     for name, setting in sections.items():
         words = [f"student.model={model}", f"student.{name}.{setting}"]
         if name == model:

@@ -113,7 +113,7 @@ def test_masks_follow_from_what_predicts_and_not_from_what_taught_it(tmp_path: P
     plain = found()
     assert found(f"student.masks={str(tmp_path / 'gone.zarr')!r}", "student.start=gone") == plain
     assert found("student.training.ema_decay=0.9", "seed=3") == plain
-    for override in ("short_side=288", "channels=128", "wsrvos.heads=4"):
+    for override in ("short_side=288", "channels=128", "wsrvos.kept_tokens=4"):
         words = (f"student.{override}", "student.model=wsrvos")
         assert found(*words) != found(words[1])
     for override in ("ground.checkpoint=b", "segment.checkpoint=b", "ground.short_side=64"):

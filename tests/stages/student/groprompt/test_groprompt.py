@@ -57,13 +57,13 @@ class BoxAWord(nn.Module):
 class Corners:
     """Prompts that are the corners; masks that are the boxes."""
 
-    channels = 4
+    channels = 8
 
     def encode(self, images: Tensor) -> Tensor:
-        return images.permute(0, 3, 1, 2)[:, :1, ::8, ::8].float().repeat(1, 4, 1, 1) / 255
+        return images.permute(0, 3, 1, 2)[:, :1, ::8, ::8].float().repeat(1, 8, 1, 1) / 255
 
     def prompts(self, boxes: Tensor, size: tuple[int, int]) -> Tensor:
-        return box_convert(boxes, "cxcywh", "xyxy").unflatten(1, (2, 2)).repeat(1, 1, 2)
+        return box_convert(boxes, "cxcywh", "xyxy").unflatten(1, (2, 2)).repeat(1, 1, 4)
 
     def masks(
         self, features: Tensor, rows: Sequence[int], boxes: Tensor, size: tuple[int, int]
@@ -76,7 +76,7 @@ class Corners:
 
 def student(**options: Any) -> GroPrompt:
     torch.manual_seed(0)
-    return GroPrompt(BoxAWord(), Corners(), GroPromptConfig(heads=2, **options))
+    return GroPrompt(BoxAWord(), Corners(), GroPromptConfig(**options))
 
 
 def boxed(*boxes: tuple[float, ...]) -> FrameSupervision:
