@@ -1,9 +1,9 @@
 """Stage ``rank``: temporal segment ranking as a filter (WSRVOS).
 
 Overlaps must fall with temporal distance: for t < l < n, IoU(M_t, M_n) may not exceed
-IoU(M_t, M_l) by more than epsilon, and mirrored in time. A frame in the middle of many triples that
-break the order holds another object than its neighbours; it takes a runner-up that fixes the order,
-or is rejected.
+IoU(M_t, M_l) or IoU(M_l, M_n) by more than epsilon. A frame l in the middle of many triples that
+break this order shows another object than its neighbours. A runner-up that fixes the order replaces
+its hypothesis; if there is none, the frame is rejected.
 
 Letters: T frames, P hypotheses, h w low-resolution cells, H W pixels, W the window.
 """
@@ -31,14 +31,14 @@ EMPTY_MASK = "the mask is empty"
 
 @dataclass(frozen=True)
 class Ranking:
-    """What the order says of each frame.
+    """The hypothesis of each frame, and how well the frames follow each other.
 
     Attributes:
-        chosen: int64 [T], the hypothesis taken; -1 where the frame is not present.
-        violation: float64 [T], share of the frame's triples that it breaks from the middle; 0
-            where it is in the middle of none.
-        temporal_iou: float64 [T], mean IoU with the nearest present frame on either side; NaN
-            without any.
+        chosen: int64 [T], the hypothesis that was chosen; -1 in a frame that is not present.
+        violation: float64 [T], share of the triples with this frame in the middle that break the
+            order; 0 if there are none.
+        temporal_iou: float64 [T], mean IoU with the nearest present frame on either side; NaN if
+            there are none.
     """
 
     chosen: NDArray[np.int64]
@@ -84,7 +84,7 @@ def rank(
 
 
 def rank_frames(hypotheses: Hypotheses, config: RankConfig) -> Ranking:
-    """Chooses a hypothesis a frame and counts what breaks the order."""
+    """Chooses one hypothesis per frame and counts the triples that break the order."""
     present = np.flatnonzero((hypotheses.status == Status.PRESENT) & (hypotheses.count > 0))
     chosen = np.full(len(hypotheses.status), -1, np.int64)
     chosen[present] = 0
@@ -94,10 +94,10 @@ def rank_frames(hypotheses: Hypotheses, config: RankConfig) -> Ranking:
     temporal = np.full(len(chosen), np.nan)
     if len(present):
         logits = torch.from_numpy(hypotheses.logits[present, chosen[present]])
-        # In float32, which is many times as fast; the cut is rounded as the logits are.
+        # float32 compares many times faster. The threshold is rounded as the logits were.
         masks = (logits.float() > float(np.float16(_logit(config.threshold)))).numpy()
         overlap = pairwise_mask_iou(masks, masks)
-        # That two frames show nothing says nothing of a frame between them that shows something.
+        # Two empty frames are no evidence against a non-empty frame between them.
         empty = ~masks.any((1, 2))
         overlap[np.ix_(empty, empty)] = 0
         if config.enabled:
@@ -109,12 +109,13 @@ def rank_frames(hypotheses: Hypotheses, config: RankConfig) -> Ranking:
 def order_violations(
     overlap: NDArray[np.float64], frames: NDArray[np.intp], window: int, epsilon: float
 ) -> NDArray[np.float64]:
-    """For each frame l, the share of pairs t < l < n around it whose overlap is greater than that
-    of either with l by more than epsilon.
+    """Returns, for each frame l, the share of the pairs t < l < n around it that break the order.
+
+    A pair breaks it if its overlap exceeds that of t or of n with l by more than epsilon.
 
     Args:
         overlap: [n, n], IoU of every pair of masks.
-        frames: [n], their positions in the video, rising.
+        frames: [n], positions of the masks in the video, ascending.
         window: t and n are at most this far from l.
 
     Returns:
@@ -134,14 +135,17 @@ def order_violations(
 def smoothest_path(
     hypotheses: Hypotheses, present: NDArray[np.intp], continuity: float
 ) -> NDArray[np.int64]:
-    """The hypotheses, one a frame, that are best supported and follow each other best.
+    """Chooses one hypothesis per present frame, for support and for continuity, by Viterbi.
 
-    Masks of a fast object do not overlap from frame to frame, so neighbours are held against each
-    other by the generalised IoU of their boxes, which still falls with distance. Dynamic
-    programming over the present frames (Viterbi).
+    Neighbours are compared by the generalised IoU of their boxes. It falls with distance even for a
+    fast object, whose masks do not overlap from frame to frame.
+
+    Args:
+        present: int [n], the present frames, ascending.
+        continuity: weight of the generalised IoU against a hypothesis's score.
 
     Returns:
-        int64 [n], the row of each present frame's hypothesis.
+        int64 [n], the row of the hypothesis of each present frame.
     """
     total = np.where(_exists(hypotheses, present[0]), hypotheses.score[present[0]], -np.inf)
     back = []
@@ -169,7 +173,7 @@ def _exists(hypotheses: Hypotheses, frame: int) -> NDArray[np.bool_]:
 
 
 def _box_giou(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Generalised IoU of boxes [n, 4] and [m, 4], [n, m] in [-1, 1]; boxes half-open, in pixels."""
+    """Returns the generalised IoU of every box of a [n, 4] with every box of b [m, 4]: [n, m]."""
     found = generalized_box_iou(torch.from_numpy(a).double(), torch.from_numpy(b).double())
     # Two boxes without any area have no union; rows past a frame's hypotheses are such boxes.
     giou: NDArray[np.float64] = found.nan_to_num(0.0).numpy()
@@ -179,8 +183,12 @@ def _box_giou(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.floa
 def _weights(
     hypotheses: Hypotheses, ranking: Ranking, status: NDArray[np.uint8]
 ) -> NDArray[np.float32]:
-    """How far to trust each frame: geometric mean of predicted IoU, stability and agreement, less
-    the share of the order that it breaks; of an absent frame, how clearly nothing was found."""
+    """Returns the weight of each frame: float32 [T] in [0, 1].
+
+    A present frame has the geometric mean of predicted IoU, stability and agreement, times the
+    share of its triples that keep the order. An absent frame has more weight the lower the margin
+    of its best box is, and at least 0.25. An unknown frame has 0.
+    """
     weight = np.zeros(len(status), np.float32)
     rows = np.flatnonzero(status == Status.PRESENT)
     at = ranking.chosen[rows]

@@ -1,4 +1,4 @@
-"""Loads a captioner: complete, of its model, with a tokenizer that knows its own words."""
+"""Loads a captioner and checks that it is complete."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from stages.common.tokenizers import knows_plain_words
 def load_model(
     folder: Path, config: AugmentConfig, device: torch.device
 ) -> tuple[Any, Any, Prompt]:
-    """Model, processor and prompt of a checkpoint folder.
+    """Loads the model, processor and prompt of a checkpoint folder.
 
     Raises:
         CheckpointError: the folder is missing or incomplete, its weights lack parameters or hold
-            others, or its tokenizer does not know its own vocabulary.
+            others, or its tokenizer reads plain words as unknown.
     """
     expected = "a folder that transformers' AutoModelForImageTextToText loads"
     remedy = "check augment.checkpoint; `pseudolabels doctor` says which weights are in place"
@@ -64,7 +64,7 @@ def load_model(
 
 @contextmanager
 def _no_progress_bar() -> Iterator[None]:
-    """Keeps the library's own bar off a terminal that has ours."""
+    """Hides the progress bar of transformers, since ours is shown."""
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:

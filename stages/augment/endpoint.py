@@ -1,7 +1,8 @@
 """Positives and hard negatives from an OpenAI-compatible server, such as one that vLLM serves.
 
-Chat completions with the frames as JPEG data URLs; a bounded number of calls at a time; what can
-pass (a lost connection, a busy or restarting server) is tried again with growing pauses.
+It uses chat completions with the frames as JPEG data URLs. The number of calls at a time is
+limited. If a failure may be temporary (a lost connection, a busy or restarting server), the call is
+repeated after growing pauses.
 """
 
 from __future__ import annotations
@@ -43,15 +44,15 @@ from stages.common.data_urls import jpeg_data_url
 logger = logging.getLogger(__name__)
 
 PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
-"""Answers of a server that may be other the next time."""
+"""Status codes of failures that may be temporary."""
 
 REFUSING = frozenset({401, 402, 403, 404, 405})
-"""Answers that another request would meet as well."""
+"""Status codes that another request would get too."""
 
 _HERE = frozenset({"localhost", "127.0.0.1", "::1"})
 
 CALLS = 5
-"""Calls for one answer while what fails can pass."""
+"""Largest number of calls for one answer if failures may be temporary."""
 
 _JPEG_QUALITY = 90
 
@@ -63,9 +64,9 @@ class EndpointCaptioner:
         config: endpoint, model, key variable, time limit, concurrency, counts, thresholds.
         seed: sent with every call, and stored with every text.
         prompt: what the model is asked.
-        transport: for tests; None for the network.
-        environment: where the key is looked up; None for the process's own.
-        wait: seconds before a call is repeated; None for pauses that grow to a minute.
+        transport: replaces the network in tests; None uses the network.
+        environment: variables that hold the key; None uses those of the process.
+        wait: seconds before a call is repeated; None uses pauses that grow to a minute.
 
     Raises:
         ConfigError: no endpoint or model is configured.
@@ -113,7 +114,7 @@ class EndpointCaptioner:
 
         Raises:
             EndpointError: the server cannot be reached or refuses.
-            AugmentationError: it takes none of a request, or no request has a usable answer.
+            AugmentationError: the server rejects a request, or no request has a usable answer.
         """
         with ThreadPoolExecutor(self._config.concurrency, "augment") as pool:
             found = list(pool.map(self._one, requests))
@@ -153,8 +154,12 @@ class EndpointCaptioner:
         }
 
     def _call(self, body: dict[str, Any], expression: Expression) -> Any:
-        """The server's JSON. Raises EndpointError, or AugmentationError where it is the request
-        that is not taken, with the way out."""
+        """Returns the server's JSON.
+
+        Raises:
+            EndpointError: the server cannot be reached, refuses, or does not answer in JSON.
+            AugmentationError: the server rejects this request.
+        """
         where = f"{expression.key}: {self._config.endpoint}"
         calls = Retrying(
             stop=stop_after_attempt(CALLS),
@@ -182,8 +187,11 @@ class EndpointCaptioner:
             ) from error
 
     def _post(self, body: dict[str, Any]) -> httpx.Response:
-        """The whole answer. Raises httpx.ReadTimeout where it takes longer than a call may take,
-        however steadily it drips."""
+        """Returns the whole answer.
+
+        Raises:
+            httpx.ReadTimeout: it takes longer than a call may, even if parts keep arriving.
+        """
         end = time.monotonic() + self._config.timeout_seconds
         parts = []
         with self._client.stream("POST", "/chat/completions", json=body) as response:
@@ -231,8 +239,10 @@ class EndpointCaptioner:
 
 
 def _similarity_of(choice: dict[str, Any]) -> Callable[[str], float | None]:
-    """How likely the model holds a text, by the probabilities that the server reports for its
-    tokens; None for every text where it reports none that can be read.
+    """Returns a function from a text to its similarity: the likelihood that the model gave it.
+
+    It uses the token probabilities that the server reports. If there are none that can be read, the
+    function returns None for every text.
     """
     # A letter may be of several tokens, none of which is text by itself.
     letters = codecs.getincrementaldecoder("utf-8")("replace")

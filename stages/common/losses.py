@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """1 - Dice of each mask, with 1 added to numerator and denominator: [N].
+    """Returns 1 - Dice of each mask, with 1 added to numerator and denominator: [N].
 
     Args:
         logits: [N, H, W].
