@@ -1,7 +1,8 @@
 """Positives and hard negatives by an image-text-to-text model of ``transformers``.
 
-Any checkpoint that ``AutoModelForImageTextToText`` and ``AutoProcessor`` load and that has a chat
-template: the frames go in as several images, then the prompt. Nothing is downloaded.
+It takes any checkpoint with a chat template that ``AutoModelForImageTextToText`` and
+``AutoProcessor`` load. The model gets the frames as several images, then the prompt. Nothing is
+downloaded.
 
 Letters: B requests of a batch, L tokens, V words of the vocabulary.
 """
@@ -45,8 +46,8 @@ class Answer:
     Attributes:
         text: decoded, without special tokens.
         tokens: the L token ids, up to the end token.
-        log_probability: float64 [L], natural log of the probability that the model itself, before
-            any temperature, gave each token.
+        log_probability: float64 [L], natural log of the probability that the model gave each
+            token, before any temperature.
     """
 
     text: str
@@ -55,8 +56,10 @@ class Answer:
 
 
 class _Chooser(LogitsProcessor):
-    """Adds seeded Gumbel noise, so that greedy decoding samples, and notes each choice's log
-    probability. Every row has noise of its own: a sample does not depend on its batch.
+    """Makes greedy decoding sample, and records the log probability of each choice.
+
+    It adds seeded Gumbel noise. Every row has its own generator, so that a sample does not depend
+    on the other rows of its batch.
     """
 
     supports_continuous_batching = False
@@ -92,7 +95,7 @@ class ModelCaptioner:
         config: counts, thresholds, batch size, retries.
         name: stored as the model's name.
         revision: digest of the weights, stored with every text.
-        seed: of the sampling; stored with every text.
+        seed: seed of the sampling, stored with every text.
     """
 
     def __init__(
@@ -160,7 +163,7 @@ class ModelCaptioner:
     def _batches(
         self, requests: Sequence[CaptionRequest], rows: Sequence[int]
     ) -> Iterator[list[int]]:
-        """Rows of similar length, at most ``batch_texts`` and of one number of images a batch."""
+        """Yields batches of rows of similar length and equally many images."""
 
         def size(row: int) -> tuple[int, int]:
             return len(requests[row].images), len(requests[row].expression.text)
@@ -176,18 +179,18 @@ class ModelCaptioner:
             yield batch
 
     def shared_frames(self, requests: Sequence[CaptionRequest]) -> SharedFrames:
-        """The frames that requests have in common, none of them read yet."""
+        """Returns the frames that requests share. The model has not read them yet."""
         images = [request.images for request in requests]
         return SharedFrames(self._model, self._processor, images)
 
     def answers(
         self, batch: Sequence[CaptionRequest], attempt: int = 0, frames: SharedFrames | None = None
     ) -> list[Answer]:
-        """What the model writes for B requests of as many images each, in one pass.
+        """Returns the model's answers to B requests with equally many images, from one pass.
 
         Args:
-            attempt: from 1 on at a temperature of at least ``RETRY_TEMPERATURE``.
-            frames: of several batches; None reads them for every request.
+            attempt: from 1 on, the temperature is at least ``RETRY_TEMPERATURE``.
+            frames: frames that batches share; None reads them for every request.
         """
         inputs = self._inputs(batch, frames)
         chooser = _Chooser(
@@ -261,7 +264,7 @@ class ModelCaptioner:
             self._config.positives - 1,
             self._config.negatives,
         )
-        # Decoding every prefix would be quadratic; those that are asked for are decoded.
+        # To decode every prefix would be quadratic, so only those that are asked for are.
         ends = _Prefixes(self, answer.tokens)
         return read_answer(
             expression,
@@ -273,7 +276,7 @@ class ModelCaptioner:
 
 
 class _Prefixes(Sequence[int]):
-    """Length of the text that the first i + 1 tokens decode to, for each i."""
+    """For each i, the length of the text that the first i + 1 tokens decode to."""
 
     def __init__(self, captioner: ModelCaptioner, tokens: Sequence[int]) -> None:
         self._captioner = captioner
@@ -296,6 +299,6 @@ def _end_tokens(model: Any, tokenizer: Any) -> set[int]:
 
 
 def _seed(seed: int, key: str, attempt: int) -> int:
-    """A seed of its own for every sample and attempt, in [0, 2^63)."""
+    """Returns the seed of a sample and an attempt, in [0, 2^63)."""
     digest = hashlib.sha256(f"{seed}\n{key}\n{attempt}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1

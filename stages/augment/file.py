@@ -1,4 +1,4 @@
-"""Positives and hard negatives that were written elsewhere: a WSRVOS augmentation file."""
+"""Positives and hard negatives from a WSRVOS augmentation file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.types import (
 
 
 class FileCaptioner:
-    """A :class:`pipeline.ports.Captioner` that looks answers up.
+    """A :class:`pipeline.ports.Captioner` that reads its answers from a file.
 
     Args:
         augmentations: by sample, as read from the file.
@@ -28,7 +28,7 @@ class FileCaptioner:
         self._source = source
 
     def augment(self, requests: Sequence[CaptionRequest]) -> list[CaptionAnswer]:
-        """The file's augmentation of each request's expression.
+        """Returns the file's augmentation of each request's expression.
 
         Raises:
             AugmentationError: the file lacks an expression, or has another sentence for it.
@@ -51,13 +51,13 @@ class FileCaptioner:
 
 
 class OriginalOnly:
-    """A :class:`pipeline.ports.Captioner` that adds nothing: the plain baseline's."""
+    """A :class:`pipeline.ports.Captioner` that adds nothing, for the plain baseline."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
 
     def augment(self, requests: Sequence[CaptionRequest]) -> list[CaptionAnswer]:
-        """The original alone, K = 1 and N = 0."""
+        """Returns the original expressions alone: K = 1 and N = 0."""
         origin = Provenance("none", "", "none-1", self._seed)
         return [
             CaptionAnswer(Augmentation(item.key, (Positive(item.text, 1.0),), (), origin))

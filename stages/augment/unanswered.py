@@ -1,4 +1,4 @@
-"""What becomes of an expression that a model has no usable answer to."""
+"""Handles expressions for which a model has no usable answer."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ ALONE = "augmentation of an expression without a usable answer"
 def given_up(
     expression: Expression, model: str, attempts: int, last: UnusableAnswerError | None
 ) -> UnusableAnswerError:
-    """What is said of an expression after the last attempt.
+    """Returns the error for an expression after the last attempt.
 
     Args:
-        model: by name, and where it is served.
-        last: what was wrong with the last answer.
+        model: its name, and where it is served.
+        last: the error of the last answer.
     """
     return UnusableAnswerError(
         f"{expression.key}: no usable answer of {model} in {attempts} attempts; the last one:"
@@ -45,8 +45,8 @@ def settled(
         provenance: of an expression alone.
 
     Raises:
-        UnusableAnswerError: the model failed at every expression; then it is more likely to be the
-            wrong one than the expressions to be odd.
+        UnusableAnswerError: the model failed at every expression. Then the model is more likely to
+            be unsuitable than the expressions.
     """
     problems = [item for item in found if isinstance(item, UnusableAnswerError)]
     if problems and len(problems) == len(found):
@@ -54,7 +54,7 @@ def settled(
     done = []
     for expression, item in zip(expressions, found, strict=True):
         if isinstance(item, UnusableAnswerError):
-            logger.warning("%s; it goes on without positives and negatives", item)
+            logger.warning("%s; it is used without augmentation", item)
             alone = Augmentation(expression.key, (Positive(expression.text, 1.0),), (), provenance)
             item = CaptionAnswer(alone, {ALONE: 1})
         done.append(item)

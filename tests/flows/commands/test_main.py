@@ -274,11 +274,11 @@ def test_status_by_the_folder_says_what_is_left_and_who_is_at_work(
     Ledger(site.folder).withdraw("rank", "00001")
     before = sorted(site.out.rglob("*"))
     with RunLock(site.folder):
-        code, shown = call(monkeypatch, capsys, "status", str(site.folder), "fuse.presence=0.2")
+        code, shown = call(monkeypatch, capsys, "status", str(site.folder), "fuse.absent_below=0.2")
     assert code == 0
     assert "Running: process " in shown
     assert ", at " in shown
-    assert "fuse: 2 of 2 shards, presence 0.25 → 0.2" in shown
+    assert "fuse: 2 of 2 shards, absent_below 0.25 → 0.2" in shown
     assert "rank: 2 of 2 shards: " not in shown
     assert sorted(site.out.rglob("*")) == before
 

@@ -23,7 +23,9 @@ parts = fake_parts(Path(sys.argv[3]))
 flows.labelling.opened_run.Parts = lambda: parts
 print(pseudolabels(
     dataset="refytvos", root=sys.argv[1], out=sys.argv[2],
-    overrides=["augment.source=lexicon", "student.enabled=false", "shard_videos=2", "report.width=64"],
+    overrides=[
+        "augment.source=lexicon", "student.enabled=false", "shard_videos=2", "report.width=64",
+    ],
 ))
 """
 

@@ -1,5 +1,3 @@
-import base64
-import io
 import json
 import threading
 import time
@@ -9,13 +7,12 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from PIL import Image
 
 from pipeline.config import AugmentConfig
 from pipeline.errors import AugmentationError, EndpointError, UnusableAnswerError
 from pipeline.ports import CaptionRequest
 from pipeline.types import Augmentation, Expression, SampleKey, VideoRef
-from stages.augment.endpoint import EndpointCaptioner, jpeg_data_url
+from stages.augment.endpoint import EndpointCaptioner
 from stages.augment.unanswered import ALONE
 
 ANSWER = json.dumps(
@@ -283,10 +280,3 @@ def test_calls_at_a_time_are_bounded_and_order_is_kept(
     results = augmented(make(handler, concurrency=2), *requests)
     assert [result.original for result in results] == [f"star {row}" for row in range(6)]
     assert most == 2
-
-
-def test_jpeg_data_url_decodes_to_the_image() -> None:
-    url = jpeg_data_url(np.full((6, 4, 3), 128, np.uint8))
-    kind, _, data = url.partition(",")
-    assert kind == "data:image/jpeg;base64"
-    assert Image.open(io.BytesIO(base64.b64decode(data))).size == (4, 6)
