@@ -1,4 +1,5 @@
-"""Hypotheses of a shard: ``fuse/<shard>.zarr``, a group a video, in it a group an expression."""
+"""Reads and writes hypotheses, ``fuse/<shard>.zarr``: a group per video, in it one per
+expression."""
 
 from __future__ import annotations
 
@@ -44,7 +45,7 @@ assert {field.name for field in fields(Hypotheses)} == {*_TYPES, "key", "reason"
 
 
 class HypothesisWriter(ShardStoreWriter):
-    """Writes the hypotheses of a shard, a video at a time, each whole or as it comes."""
+    """Writes the hypotheses of a shard, one video at a time, whole or in parts."""
 
     kind = FORMAT
     version = FORMAT_VERSION
@@ -57,13 +58,14 @@ class HypothesisWriter(ShardStoreWriter):
         video.finish()
 
     def start_video(self, video_id: str) -> HypothesisStream:
-        """Begins a video whose expressions come in parts; it is there once it is finished."""
+        """Begins a video whose expressions are added one by one. It can be read once it is
+        finished."""
         safe_name(video_id, self._path, "video id")
         return HypothesisStream(self._folder / stored_name(video_id), self._path)
 
 
 class HypothesisStream:
-    """One video on its way to the disk; memory holds no expression that has been added."""
+    """Writes one video. Expressions are written when they are added, and not kept in memory."""
 
     def __init__(self, folder: Path, path: Path) -> None:
         self._folder, self._path = folder, path
@@ -83,13 +85,13 @@ class HypothesisStream:
         self._expressions.append(expression)
 
     def finish(self) -> None:
-        """Makes the video one that can be read."""
+        """Makes the video readable."""
         with explain_disk_errors(self._path):
             create_group(self._folder, {"expressions": self._expressions})
 
 
 class StoredHypotheses(Sequence[Hypotheses]):
-    """The hypotheses of each expression of a video, in the order written, read when asked for.
+    """The hypotheses of each expression of a video, in the order written, read on access.
 
     Raises:
         StoreError: the store or the video is missing, damaged or newer; on opening, or when an

@@ -1,6 +1,6 @@
-"""Arrays of numbers in MATLAB 5 files that others wrote.
+"""Reads arrays of numbers from MATLAB 5 files of data sets.
 
-Read here and not by SciPy, which a damaged file can end together with the whole process. A file is
+SciPy is not used, because a damaged file can crash it and the whole process. A file is
 a header of 128 bytes and elements; an element is its kind and its length, four bytes each, and that
 many bytes, padded to eight. An element of kind 15 is another one, compressed. An array is an
 element of kind 14 whose parts are elements again: flags, shape, name, values.
