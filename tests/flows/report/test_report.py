@@ -88,7 +88,7 @@ def test_an_empty_run_still_has_a_page(site: Site) -> None:
     page = (site.folder / "report" / "index.html").read_text()
     assert "No masks yet" in page
     assert page.count("not readable as an image") == 4
-    assert "no truth" in site.shown
+    assert "no ground truth" in site.shown
 
 
 def test_figures_are_of_what_rank_has_finished(site: Site) -> None:
