@@ -57,8 +57,7 @@ def system(config: RunConfig, *, positives: bool, negatives: bool, ranking: bool
         )
         found = fuse(kept, texts, boxes, candidates, config.fuse)
         options = config.rank.model_copy(update={"enabled": ranking})
-        size, limit = (video.height, video.width), config.fuse.threshold
-        mask, _ = rank(found, candidates, *size, options, "", threshold=limit)
+        mask, _ = rank(found, candidates, video, options, "")
         return np.asarray(mask.mask), mask.status
 
     return masks

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from benchmarks.throughput import HEIGHT, WIDTH, dino_of, frames_of, sam_of, sentences_of
 from pipeline.config import FuseConfig, GroundConfig, RankConfig, SegmentConfig
-from pipeline.types import Augmentation, Boxes, Positive, Provenance, SampleKey
+from pipeline.types import Augmentation, Boxes, Positive, Provenance, SampleKey, VideoRef
 from stages.fuse import fuse
 from stages.ground.grounder import GroundingDinoGrounder
 from stages.ground.grounder import prepare as prepare_dino
@@ -66,6 +66,7 @@ class Work:
             [],
             [],
         )
+        video = VideoRef("v", ("",) * frames, (Path(),) * frames, HEIGHT, WIDTH)
         grounder = GroundingDinoGrounder(self._dino, self._ground)
         for image in images:
             start = time.process_time()
@@ -81,7 +82,7 @@ class Work:
         for row in range(expressions):
             mine = texts[row * self._sentences : (row + 1) * self._sentences]
             fused = fuse(_augmentation(row, mine), texts, boxes, candidates, FuseConfig())
-            rank(fused, HEIGHT, WIDTH, RankConfig(), "")
+            rank(fused, video, RankConfig(), "")
         taken["fuse and rank"] = time.process_time() - start
         return taken
 

@@ -21,17 +21,18 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.config import AugmentConfig
+from pipeline.ports import CaptionRequest
 from pipeline.shapes.language import referring_expressions
 from pipeline.shapes.render import render
 from pipeline.shapes.scene import sample_scene
 from pipeline.types import Expression, SampleKey, VideoRef
 from stages.augment import load_captioner
-from stages.augment.captioner import Answer, ModelCaptioner, Request
+from stages.augment.captioner import Answer, ModelCaptioner
 
 SENTENCES, FRAMES = 8, 4
 
 
-def requests_of(number: int) -> list[Request]:
+def requests_of(number: int) -> list[CaptionRequest]:
     rng = np.random.default_rng(number)
     scene = sample_scene(rng)
     said = (referring_expressions(scene, rng) * SENTENCES)[:SENTENCES]
@@ -40,13 +41,13 @@ def requests_of(number: int) -> list[Request]:
     video = VideoRef(f"v{number}", (), (), *images[0].shape[:2])
     keys = [SampleKey("shapes", "train", video.id, str(row)) for row in range(SENTENCES)]
     return [
-        (video, images, Expression(key, item.text), ())
+        CaptionRequest(video, images, Expression(key, item.text))
         for key, item in zip(keys, said, strict=True)
     ]
 
 
 def answered(
-    captioner: ModelCaptioner, batch: Sequence[Request], share: bool
+    captioner: ModelCaptioner, batch: Sequence[CaptionRequest], share: bool
 ) -> tuple[list[Answer], float]:
     """Answers and CPU seconds."""
     frames = captioner.shared_frames(batch) if share else None

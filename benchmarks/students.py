@@ -41,7 +41,7 @@ from flows.training.build import clips_of, student_to_train
 from flows.training.predict import How, predict_split
 from flows.training.train import identity_of
 from flows.training.validation import Validation
-from pipeline.config import RunConfig, config_from, load_config
+from pipeline.config import RunConfig, StudentConfig, config_from, load_config
 from pipeline.fingerprint import digest
 from pipeline.packed_masks import PackedMasks
 from pipeline.types import Augmentation, Expression, PseudoMask, Status, VideoRef
@@ -57,15 +57,15 @@ from storage.files.atomic import fresh_folder, replace_file
 from storage.run.ledger import Ledger
 from storage.tables import ground_videos, read_augmentations, read_ground
 
-BOXES = {"supervision": "boxes", "mil": True}
-WEAK = {"supervision": "first_mask_boxes", "mil": True}
+BOXES = {"supervision": "boxes", "simrvos.mil": True}
+WEAK = {"supervision": "first_mask_boxes", "simrvos.mil": True}
 TEXT = {"model": "wsrvos", "supervision": "text"}
 GROUNDER = {"model": "groprompt", "supervision": "boxes"}
 FLOW = {
     "supervision": "flow",
     "steps": 100,
-    "expressions_a_clip": 8,
-    "clips_a_step": 2,
+    "expressions_per_clip": 8,
+    "clips_per_step": 2,
     "learning_rate": 3e-4,
 }
 FEW = 6
@@ -100,9 +100,11 @@ TABLES: Mapping[str, Mapping[str, Row]] = {
         "first mask + boxes": Row(WEAK),
         "first mask": Row({"supervision": "first_mask"}),
         "boxes": Row(BOXES),
-        "first mask + boxes, LGCFS": Row(WEAK | {"lgcfs": True}),
-        "first mask + boxes, BLCL": Row(WEAK | {"blcl": True}),
-        "first mask + boxes, LGCFS, BLCL": Row(WEAK | {"lgcfs": True, "blcl": True}),
+        "first mask + boxes, LGCFS": Row(WEAK | {"simrvos.lgcfs": True}),
+        "first mask + boxes, BLCL": Row(WEAK | {"simrvos.blcl": True}),
+        "first mask + boxes, LGCFS, BLCL": Row(
+            WEAK | {"simrvos.lgcfs": True, "simrvos.blcl": True}
+        ),
         "first mask + boxes, two steps": Row({}, "student"),
     },
     "pseudo": {
@@ -111,7 +113,7 @@ TABLES: Mapping[str, Mapping[str, Row]] = {
         "pseudo-masks, every known frame alike": Row({"frame_weights": False}),
         "pseudo-masks without ranking": Row({}, "unranked"),
         "the plain baseline's masks": Row({}, "baseline"),
-        "pseudo-masks, LGCFS, BLCL": Row({"lgcfs": True, "blcl": True}),
+        "pseudo-masks, LGCFS, BLCL": Row({"simrvos.lgcfs": True, "simrvos.blcl": True}),
     },
     "wsrvos": {
         "text alone": Row(TEXT),
@@ -135,8 +137,8 @@ TABLES: Mapping[str, Mapping[str, Row]] = {
         f"{what}, {name}": row
         for name, fusion in (
             ("both ways", {}),
-            ("vision as query", {"fusion": "vision"}),
-            ("language as query", {"fusion": "language"}),
+            ("vision as query", {"simrvos.fusion": "vision"}),
+            ("language as query", {"simrvos.fusion": "language"}),
         )
         for what, row in (
             ("flow alone", Row(fusion, trained=False, before=FLOW | fusion)),
@@ -152,11 +154,14 @@ TABLES: Mapping[str, Mapping[str, Row]] = {
 def student_of(config: RunConfig, row: Row, seed: int) -> RunConfig:
     """The configuration of one student."""
     values = config.model_dump(mode="json", exclude_none=True)
+    if row.student.get("model", config.student.model) != config.student.model:
+        common = set(StudentConfig.model_fields)
+        values["student"] = {k: v for k, v in values["student"].items() if k in common}
     for name, value in row.student.items():
         *sections, field = name.split(".")
         place = values["student"]
         for section in sections:
-            place = place[section]
+            place = place.setdefault(section, {})
         place[field] = value
     return config_from({**values, "seed": seed}, "the row")
 
@@ -310,10 +315,7 @@ def other_masks(config: RunConfig, kind: str) -> Iterator[tuple[str, list[str], 
             for item in mine:
                 if kind == "unranked":
                     fused = fuse(item, texts, boxes, candidates, config.fuse)
-                    limit = config.fuse.threshold
-                    mask, _ = rank(
-                        fused, candidates, video.height, video.width, unranked, "", threshold=limit
-                    )
+                    mask, _ = rank(fused, candidates, video, unranked, "")
                 else:
                     plain = baseline_masks(
                         item, texts, boxes, candidates, video.height, video.width

@@ -35,7 +35,7 @@ def measure(context: RunContext, steps: int, workers: int) -> dict[str, float]:
     config, device = context.config.student, context.device
     config = config.model_copy(update={"steps": steps})
     clips = clips_of(context)
-    batches = list(clips_of_steps(clips, range(steps), config.clips_a_step))
+    batches = list(clips_of_steps(clips, range(steps), config.clips_per_step))
     clock: Callable[[], float] = time.process_time if device.type == "cpu" else time.perf_counter
 
     def bare() -> float:
@@ -70,10 +70,10 @@ def measure(context: RunContext, steps: int, workers: int) -> dict[str, float]:
         return seconds / (steps - 1)
 
     start = time.perf_counter()
-    for _ in clips_of_steps(clips, range(steps), config.clips_a_step):
+    for _ in clips_of_steps(clips, range(steps), config.clips_per_step):
         pass
     alone = (time.perf_counter() - start) / steps
-    loaded = clips_of_steps(clips, range(4 * steps), config.clips_a_step, workers=workers)
+    loaded = clips_of_steps(clips, range(4 * steps), config.clips_per_step, workers=workers)
     next(loaded)  # starting the workers is not reading
     start = time.perf_counter()
     for _ in loaded:

@@ -32,6 +32,7 @@ from pipeline.types import (
     Hypotheses,
     PseudoMask,
     SampleKey,
+    VideoRef,
 )
 from stages.common.checkpoints import checkpoint_files
 from storage.run.layout import known_layout
@@ -82,22 +83,13 @@ def _fuse(
 def _rank(
     hypotheses: Hypotheses,
     candidates: Sequence[Candidates],
-    height: int,
-    width: int,
+    video: VideoRef,
     config: RunConfig,
     fingerprint: str,
 ) -> tuple[PseudoMask, list[FrameQuality]]:
     from stages.rank import rank
 
-    return rank(
-        hypotheses,
-        candidates,
-        height,
-        width,
-        config.rank,
-        fingerprint,
-        threshold=config.fuse.threshold,
-    )
+    return rank(hypotheses, candidates, video, config.rank, fingerprint)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""The configuration of a run: one frozen model a stage, read from TOML, strict about names.
+"""The configuration of a run: one frozen model per stage, read from TOML.
 
-What a section holds is what its stage's result depends on, except for the fields listed in
-``EXECUTION``, which change how fast a result comes and not what it is; fingerprints leave them out.
+Unknown names are refused. The result of a stage depends on the settings in its section, except for
+those in :data:`EXECUTION`, which change only how fast a result is computed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from types import UnionType
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 import tomli_w
@@ -29,9 +30,19 @@ from pipeline.errors import ConfigError
 from pipeline.text import read_text
 
 EXECUTION = frozenset(
-    {"attention", "batch_frames", "batch_pairs", "batch_texts", "compile", "concurrency"}
+    {
+        "attention",
+        "batch_frames",
+        "batch_pairs",
+        "batch_texts",
+        "checkpoint_every",
+        "compile",
+        "concurrency",
+        "gradient_accumulation_steps",
+        "workers",
+    }
 )
-"""Fields that a fingerprint leaves out."""
+"""Settings that change no result. Fingerprints leave them out."""
 
 
 _PLAIN_NAME = re.compile(r"\w[\w .+-]{0,99}")
@@ -40,13 +51,13 @@ _PLAIN_NAME = re.compile(r"\w[\w .+-]{0,99}")
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:[0-9]{1,3})?")
 
 MAX_SEED = (1 << 32) - 1
-"""Every generator of random numbers takes seeds from 0 to this."""
+"""The largest seed that every generator of random numbers accepts. The smallest is 0."""
 
 
 def _users_path(value: Path) -> Path:
-    """A path with the user's home folder in place of ``~``."""
+    """Returns a path with ``~`` replaced by the user's home folder."""
     if "\0" in str(value):
-        raise ValueError("holds a null character; expected a path")
+        raise ValueError("contains a null character; expected a path")
     try:
         return value.expanduser()
     except RuntimeError as error:
@@ -62,7 +73,7 @@ Checkpoint = Annotated[str, AfterValidator(_checkpoint)]
 
 
 Links = Literal["follow", "inside"]
-"""What to do about links in a data set: follow them wherever they lead, or only inside it."""
+"""Which links in a data set are read: ``follow`` reads all, ``inside`` only those within it."""
 
 
 class Section(BaseModel):
@@ -70,20 +81,20 @@ class Section(BaseModel):
 
 
 class DatasetConfig(Section):
-    """Which videos.
+    """Which videos a run works on.
 
     Attributes:
-        name: a reader's name.
-        root: the data set's folder; for ``shapes`` rendered there if missing.
-        split: the split to label and train on.
-        predict_split: the split that the student predicts; None for ``valid`` where there is
-            one, else the labelled split.
-        only_videos: ids to restrict the run to; empty for all.
-        links: ``follow`` reads through links to files wherever they lie, as caches and version
-            control of data lay data sets out; ``inside`` refuses a link that leads out of the data
-            set, for one that is not trusted.
+        name: name of a reader, such as ``refytvos``.
+        root: the data set's folder. For ``shapes``, videos are rendered there if it is missing.
+        split: the split to label and to train on.
+        predict_split: the split that the student predicts. None stands for ``valid`` if the data
+            set has one, else for the labelled split.
+        only_videos: ids of the videos to work on; empty for all.
+        links: ``follow`` reads files through links wherever they lead, as caches and data version
+            control need. ``inside`` refuses a link that leads out of the data set; use it for a
+            data set that you do not trust.
 
-    Name and splits are parts of paths, and no paths.
+    ``name`` and the splits become parts of paths, so they may not be paths themselves.
     """
 
     name: str = "shapes"
@@ -97,12 +108,14 @@ class DatasetConfig(Section):
     @classmethod
     def _plain(cls, value: str | None) -> str | None:
         if value is not None and not _PLAIN_NAME.fullmatch(value):
-            raise ValueError(f"{value[:80]!r} is no plain name: letters, digits, - _ . and spaces")
+            raise ValueError(
+                f"{value[:80]!r} is not a plain name; expected letters, digits, - _ . and spaces"
+            )
         return value
 
 
 class ShapesConfig(Section):
-    """What is rendered when ``dataset.name`` is ``shapes`` and its root is missing."""
+    """How many videos are rendered if ``dataset.name`` is ``shapes`` and its root is missing."""
 
     train_videos: int = Field(24, ge=1)
     valid_videos: int = Field(8, ge=1)
@@ -110,29 +123,34 @@ class ShapesConfig(Section):
 
 
 class AugmentConfig(Section):
-    """Stage ``augment`` (WSRVOS, contrastive referring expression augmentation).
+    """Stage ``augment``: positives and hard negatives for every expression (WSRVOS).
 
     Attributes:
-        source: ``model`` (a transformers image-text-to-text model), ``endpoint`` (any
-            OpenAI-compatible server), ``lexicon`` (rules, no model), ``file`` (a WSRVOS
-            augmentation file), ``none`` (the original alone).
-        positives: K, the original among them; the paper's is 6. The demo grounder knows few words,
-            and paraphrases cost it more than they tell it, so the default is 2.
-        negatives: N; the paper's is 48.
-        siblings: other sentences of the data set about the same object are positives, where it says
-            which object a sentence is about (its object ids, never its masks).
+        source: who writes them: ``model`` (an image-text-to-text model of transformers),
+            ``endpoint`` (any OpenAI-compatible server), ``lexicon`` (rules, without a model),
+            ``file`` (a WSRVOS augmentation file), or ``none`` (the original expression alone).
+        positives: K, the largest number of positives, the original included (the paper: 6). The
+            default is 2 because the demo grounder knows few words, so more paraphrases hurt it.
+        negatives: N, the largest number of negatives (the paper: 48).
+        siblings: whether other sentences about the same object are used as positives. This needs a
+            data set that gives object ids; its masks are never used.
         frames: frames of the video that the model sees, evenly spaced.
-        minimum_similarity: positives below it are dropped (the paper: 0.8).
-        checkpoint: folder of the model; ``demo:NAME`` is one that ships with the project.
-        sha256: digest of the weights file in it, checked where it is given.
-        endpoint: base URL; ``api_key_env`` names the environment variable with the key.
-        endpoint_model: what the server calls the model.
-        timeout_seconds, concurrency: of one call of the endpoint; calls at a time.
-        retries: further attempts where an answer does not parse; calls of an endpoint that fail are
-            made up to five times.
-        max_new_tokens: of one answer, which must hold all positives and negatives.
-        temperature: 0 writes the most likely words.
-        batch_texts: sentences in one pass of a model of transformers.
+        minimum_similarity: positives less similar than this are dropped (the paper: 0.8).
+        checkpoint: folder of the model. ``demo:NAME`` is one that ships with the project.
+        sha256: expected digest of the weights file; None skips the check.
+        file: the augmentation file, for the source ``file``.
+        endpoint: base URL of the server, up to and with ``/v1``.
+        endpoint_model: the server's name for the model.
+        api_key_env: environment variable that holds the server's key.
+        timeout_seconds: longest time of one call.
+        concurrency: calls at the same time.
+        retries: further attempts if an answer does not parse. A call that fails is repeated up to
+            four times beside these.
+        max_new_tokens: largest number of tokens in an answer, which holds all positives and
+            negatives.
+        temperature: of the sampling; 0 takes the most likely words.
+        dtype: of the model's weights.
+        batch_texts: expressions in one pass of a model of transformers.
     """
 
     source: Literal["model", "endpoint", "lexicon", "file", "none"] = "lexicon"
@@ -157,7 +175,7 @@ class AugmentConfig(Section):
 
     @property
     def needs_frames(self) -> bool:
-        """Whether the captioner looks at frames."""
+        """Whether the captioner looks at frames of the video."""
         return self.source in ("model", "endpoint")
 
     @field_validator("endpoint")
@@ -169,12 +187,12 @@ class AugmentConfig(Section):
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("expected an address that begins with http:// or https://")
         if "@" in parts.netloc or parts.query or parts.fragment:
-            # The value itself is not said: it is what must not be written anywhere.
+            # The message leaves the value out, since it may be a secret.
             raise ValueError(
-                "the address holds a user name, a password or a query, which would be stored with"
-                " the run and shown in its report; give the plain address, up to and with /v1, and"
-                " put the key into the environment variable OPENAI_API_KEY, or the one that"
-                " augment.api_key_env names"
+                "the address contains a user name, a password or a query, which would be stored"
+                " with the run and shown in its report; give the plain address, up to and with /v1,"
+                " and put the key into the environment variable OPENAI_API_KEY, or into the one"
+                " that augment.api_key_env names"
             )
         return value
 
@@ -188,29 +206,34 @@ class AugmentConfig(Section):
 
 
 class GroundConfig(Section):
-    """Stage ``ground``.
+    """Stage ``ground``: boxes for every sentence.
 
     Attributes:
-        source: ``model`` (Grounding DINO) or ``annotation`` (the data set's boxes).
+        source: ``model`` (Grounding DINO) or ``annotation`` (the data set's own boxes).
         checkpoint: weights file, or ``demo:ground``.
-        backbone: ``demo``, ``swin_T_224_1k`` or ``swin_B_384_22k``, as groundingdino names them.
-        text_encoder: folder of the BERT that goes with the weights; None for the demo model.
-        adapter: ``model.safetensors`` of a GroPrompt student, whose decoder takes the place of the
+        sha256: expected digest of the weights file; None skips the check.
+        backbone: ``demo``, ``swin_T_224_1k`` or ``swin_B_384_22k``, by groundingdino's names.
+        text_encoder: folder of the BERT that the weights belong to; None for the demo model.
+        adapter: ``model.safetensors`` of a GroPrompt student, whose decoder replaces the
             checkpoint's; None for the checkpoint as it is.
-        runner_ups: boxes kept of a text beside its best (R - 1).
-        score: a box's similarity to a sentence: the mean or the maximum over its tokens.
-        joint: sentences that share a pass of the transformer, each with its own words only (the
-            sub-sentence mask of Grounding DINO); 1 is exact, more is faster. Published models find
-            less with many; the demo model was trained with up to ten.
-        every: the model sees one frame in so many, the first and the last always; boxes of the
-            frames between are filled in along straight lines. 1 sees every frame.
-        short_side, long_side: pixels; the frame is resized to the first within the second.
-        attention: of the transformer: ``fused``, deformable attention as one sum and the fusion of
-            text and image without projecting the image, or ``explicit``, as groundingdino has
-            them. They agree within rounding; a fingerprint does not tell them apart.
-        compile: the image backbone with ``torch.compile``, once for each size of frames; agrees
-            within rounding.
-        batch_pairs: (frame, caption) pairs in one pass of the transformer.
+        runner_ups: boxes that are kept per sentence beside its best one (R - 1).
+        score: a box's similarity to a sentence is the ``mean`` or the ``max`` of its similarities
+            to the sentence's tokens.
+        joint: sentences that share a pass of the transformer. Each attends to its own words only
+            (the sub-sentence mask of Grounding DINO). 1 is exact, more is faster. Published models
+            find fewer objects with many; the demo model was trained with up to ten.
+        every: the model sees every n-th frame, and always the first and the last. Boxes of the
+            frames between are interpolated linearly. 1 sees every frame.
+        short_side, long_side: pixels. A frame's short side is resized to the first, unless its long
+            side would exceed the second.
+        dtype: of the forward pass. Weights stay float32.
+        attention: of the transformer. ``fused`` computes deformable attention as one sum, and the
+            fusion of text and image without projecting the image; ``explicit`` computes both as
+            groundingdino does. The results agree within rounding.
+        compile: whether the image backbone is compiled with ``torch.compile``, once per size of
+            frames. The results agree within rounding.
+        batch_frames: frames in one pass of the image backbone.
+        batch_pairs: pairs of a frame and a caption in one pass of the transformer.
     """
 
     source: Literal["model", "annotation"] = "model"
@@ -233,17 +256,19 @@ class GroundConfig(Section):
 
 
 class SegmentConfig(Section):
-    """Stage ``segment``.
+    """Stage ``segment``: masks for the boxes.
 
     Attributes:
         checkpoint: weights file, or ``demo:segment``.
-        model: ``demo``, ``vit_b``, ``vit_l`` or ``vit_h``, as segment-anything names them.
-        merge_iou: boxes of a frame that overlap at least this much are decoded once; 1 merges
-            equal boxes only.
-        attention: of the image encoder: ``sdpa``, PyTorch's fused kernels, or ``explicit``, as
-            segment-anything writes it out. They agree within rounding, in bfloat16 that of
-            bfloat16; a fingerprint does not tell them apart.
-        compile: the image encoder with ``torch.compile``; agrees within rounding.
+        sha256: expected digest of the weights file; None skips the check.
+        model: ``demo``, ``vit_b``, ``vit_l`` or ``vit_h``, by segment-anything's names.
+        merge_iou: boxes of a frame with at least this IoU are decoded once. 1 merges only equal
+            boxes.
+        dtype: of the image encoder and the mask decoder.
+        attention: of the image encoder. ``sdpa`` uses PyTorch's fused kernels; ``explicit``
+            computes it as segment-anything does. The results agree within rounding of ``dtype``.
+        compile: whether the image encoder is compiled with ``torch.compile``. The results agree
+            within rounding.
         batch_frames: frames in one pass of the encoder.
         batch_pairs: boxes in one pass of the decoder.
     """
@@ -263,22 +288,22 @@ class FuseConfig(Section):
     """Stage ``fuse`` (WSRVOS, positive-prediction fusion).
 
     Attributes:
-        threshold: a pixel is the target's where the fused probability exceeds it.
-        same_box_iou: boxes of a frame that overlap at least this much are one instance.
-        presence: below this support by the positives no box is the target: the frame is absent.
-        doubt: between ``presence`` and this the frame is unknown.
-        telling_share: a negative objects if its own best box is the positives' best instance in at
-            most this share of the frames; the grounder cannot tell any other from the positives.
-        claim_margin: a negative that claims the box by this much more makes the frame absent; by
-            half as much, unknown.
-        negative_weight: how much of the strongest negative's claim counts against a box.
-        hypotheses: instances of a frame handed on to ``rank``, best first.
+        same_box_iou: boxes of a frame with at least this IoU are one instance.
+        absent_below: if no box has this much support by the positives, the target is absent from
+            the frame.
+        uncertain_below: if the best box has less support than this, the frame is unknown.
+        telling_share: a negative counts only if its own best box is the positives' best instance in
+            at most this share of the frames. The grounder cannot tell the others from the
+            positives.
+        claim_margin: a negative that scores the box higher than the positives by this much makes
+            the frame absent; by half as much, unknown.
+        negative_weight: how much of the strongest negative's score counts against a box.
+        hypotheses: instances per frame that are passed on to ``rank``, best first.
     """
 
-    threshold: float = Field(0.4, gt=0, lt=1)
     same_box_iou: float = Field(0.7, gt=0, le=1)
-    presence: float = Field(0.25, ge=0, le=1)
-    doubt: float = Field(0.3, ge=0, le=1)
+    absent_below: float = Field(0.25, ge=0, le=1)
+    uncertain_below: float = Field(0.3, ge=0, le=1)
     telling_share: float = Field(0.5, ge=0, le=1)
     claim_margin: float = Field(0.1, ge=0, le=1)
     negative_weight: float = Field(0.5, ge=0)
@@ -286,20 +311,23 @@ class FuseConfig(Section):
 
 
 class RankConfig(Section):
-    """Stage ``rank`` (WSRVOS, temporal segment ranking), as a filter.
+    """Stage ``rank`` (WSRVOS, temporal segment ranking), used as a filter.
 
     Attributes:
-        enabled: False passes the best hypothesis of every frame on.
+        enabled: False takes the best hypothesis of every frame and rejects none.
+        threshold: a pixel belongs to the target if its fused probability exceeds this (the paper:
+            0.4).
         epsilon: an overlap may grow with temporal distance by this much (the paper: 0.1).
         window: frames on either side that a frame is compared with.
-        maximum_violation: a frame that breaks the order in a larger share of its triples is turned
-            down.
-        swap: take runner-up hypotheses where they fix the order.
-        continuity: what a perfect overlap of neighbouring frames weighs against a hypothesis's
-            score of 1, when runner-ups are looked at.
+        maximum_violation: a frame is rejected if it breaks the order in a larger share of its
+            triples.
+        swap: whether a runner-up may replace the best hypothesis of a frame to fix the order.
+        continuity: weight of a perfect overlap of neighbouring frames against a hypothesis's score
+            of 1, when runner-ups are compared.
     """
 
     enabled: bool = True
+    threshold: float = Field(0.5, gt=0, lt=1)
     epsilon: float = Field(0.1, ge=0, le=1)
     window: int = Field(4, ge=2)
     maximum_violation: float = Field(0.5, ge=0, le=1)
@@ -308,15 +336,15 @@ class RankConfig(Section):
 
 
 class ViewsConfig(Section):
-    """How a clip is varied before it is shown to a student; all its frames in the same way.
+    """How a clip is augmented before a student sees it. All its frames change in the same way.
 
     Attributes:
-        mirror: every second clip is mirrored, and left and right change places in its sentence.
-        zoom: smallest and largest factor by which a clip is enlarged about a random place; what
-            leaves the frame is cut off, and below 1 the border is filled with grey. Resizing and
-            cropping in one; the paper's short sides of 288 to 512 for 360 are 0.8 to 1.4. Not where
-            a sentence of the clip names a place in the frame, such as 'on the left'.
-        brightness, contrast, saturation: each is multiplied by a factor from 1 - x to 1 + x.
+        mirror: whether every second clip is mirrored. Left and right change places in its sentence.
+        zoom: smallest and largest factor by which a clip is enlarged about a random point. What
+            leaves the frame is cut off; below 1, the border is grey. The paper's short sides of 288
+            to 512 for 360 are 0.8 to 1.4. A clip is not zoomed if a sentence names a place in the
+            frame, such as 'on the left'.
+        brightness, contrast, saturation: x; each is multiplied by a factor from 1 - x to 1 + x.
     """
 
     mirror: bool = True
@@ -336,46 +364,48 @@ class ViewsConfig(Section):
 
 
 class TrainingConfig(Section):
-    """How a student is trained, whichever it is.
+    """How any student is trained.
 
     Attributes:
-        schedule: ``cosine`` falls to 0; ``steps`` divides the rate by ten at each milestone.
-        milestones: shares of all steps; the paper's epochs 9 and 15 of 18.
-        warm_up: share of all steps over which the rate rises from 0.
-        gradient_norm: gradients are clipped to it.
-        dtype: what the forward pass is computed in; weights stay float32.
-        ema: decay of the moving average of the weights that predicts; 0 for none.
-        validate_every: steps between two measurements of J&F; 0 for none. The best is kept.
-        validate_split, validate_videos: what is measured; the first so many videos of the split.
-        patience: measurements without a better one that end the training; 0 for none.
-        parts_a_step: a step's clips go through the model in so many parts (gradient accumulation).
-        workers: processes that read clips; 0 reads them in between.
-        checkpoint_every: steps between two checkpoints that training goes on from.
+        schedule: of the learning rate. ``cosine`` falls to 0; ``steps`` divides it by ten at each
+            milestone.
+        milestones: shares of all steps; the default is the paper's epochs 9 and 15 of 18.
+        warm_up: share of all steps over which the learning rate rises from 0.
+        max_grad_norm: gradients are clipped to this norm.
+        dtype: of the forward pass. Weights stay float32.
+        ema_decay: decay of the moving average of the weights, which predicts; 0 for none.
+        validate_every: steps between two measurements of J&F; 0 for none. The best student is kept.
+        validate_split: the split that is measured.
+        validate_videos: its first videos, this many.
+        patience: training ends after this many measurements without a better one; 0 never ends it.
+        gradient_accumulation_steps: parts that a step's clips go through the model in.
+        workers: processes that read clips; 0 reads them in the training process.
+        checkpoint_every: steps between two checkpoints that training can resume from.
     """
 
     schedule: Literal["cosine", "steps"] = "cosine"
     milestones: tuple[float, ...] = (0.5, 0.833)
     warm_up: float = Field(0.05, ge=0, le=1)
-    gradient_norm: float = Field(1.0, gt=0)
+    max_grad_norm: float = Field(1.0, gt=0)
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    ema: float = Field(0.0, ge=0, lt=1)
+    ema_decay: float = Field(0.0, ge=0, lt=1)
     validate_every: int = Field(0, ge=0)
     validate_split: str = "valid"
     validate_videos: int = Field(8, ge=1)
     patience: int = Field(0, ge=0)
-    parts_a_step: int = Field(1, ge=1)
+    gradient_accumulation_steps: int = Field(1, ge=1)
     workers: int = Field(0, ge=0)
     checkpoint_every: int = Field(100, ge=1)
 
 
 class StudentEncodersConfig(Section):
-    """What a student sees and reads with.
+    """The image encoder and the text encoder of SimRVOS and WSRVOS.
 
     Attributes:
         backbone: ``demo`` is the demo grounder's Swin; the others are torchvision's.
-        backbone_checkpoint: torchvision's weights of that model; None starts from random ones.
+        backbone_checkpoint: torchvision's weights of that model; None starts from random weights.
         text_encoder: ``demo``, or the folder of a text encoder of transformers, such as
-            roberta-base; frozen.
+            roberta-base. It is frozen.
     """
 
     backbone: Literal["demo", "resnet50", "resnet101", "video-swin-t"] = "demo"
@@ -395,37 +425,38 @@ class StudentEncodersConfig(Section):
 class WsrvosConfig(Section):
     """The student WSRVOS: supervision from text alone (arXiv 2604.17797).
 
-    The first four fields are parts of the paper, the fifth, ``refinement``, is ours; each can be
-    switched off.
+    ``selection``, ``classification``, ``fusion`` and ``ranking`` are parts of the paper, and
+    ``refinement`` is ours. Each can be switched off.
 
     Attributes:
-        selection: each modality attends to the tokens of the other that are most like it; off, to
-            all of them.
-        classification: L_cls; off, sentences are not told true from untrue.
-        fusion: the clip's own pseudo-mask is that of all its positives; off, of the original alone.
-        ranking: L_tmp, soft IoU falls with the distance in time.
-        refinement: masks at the finest map's stride; off, at that of the proposals.
-        freeze: the image encoder is not trained, as in the paper.
-        depths: maps of the pyramid that the interactions read, finest first and counted from 0, an
-            interaction each; past the last means the last. The paper's four depths are blocks 3,
-            6, 9 and 12 of encoders that run together; here encoders run once for all sentences,
-            and the depths are their maps.
+        selection: each modality attends to the tokens of the other that are most similar to it.
+            Off: to all of them.
+        classification: L_cls. Off: the student does not learn to tell true sentences from false
+            ones.
+        fusion: the clip's own pseudo-mask is that of all its positives. Off: of the original alone.
+        ranking: L_tmp; soft IoU must fall with temporal distance.
+        refinement: masks have the stride of the finest map. Off: that of the proposals.
+        positives_per_clip, negatives_per_clip: other sentences of a sample that come with a clip,
+            as the augment stage wrote them.
+        freeze: whether the image encoder is frozen, as in the paper.
+        depths: maps of the pyramid that the interactions read, one each, finest first from 0. A
+            number past the last map means the last. The paper's four depths are blocks 3, 6, 9 and
+            12 of encoders that run together. Here the encoders run once for all sentences, and the
+            depths are their maps.
         proposal_level: the map whose cells are the proposals.
-        kept_tokens: of each modality (the paper: 10).
-        heads: of the attention (the paper: 8); they divide ``student.channels``.
-        rivals: which expressions a positive shares a proposal with in L_cls: ``all``, as the
-            formula stands, or the ``negatives``, so that sentences of one target do not take it
-            from each other.
-        elsewhere: a negative that the data set has of another object of the video is true, of
-            another place; off, every negative is true of nothing, as in the paper.
-        threshold: of the fused prediction, above which a pixel is of the pseudo-mask (the paper:
-            0.4).
+        kept_tokens: tokens that are selected of each modality (the paper: 10).
+        rivals: the expressions that a positive shares a proposal with in L_cls. ``all`` follows the
+            formula. With ``negatives``, sentences of one target do not compete for it.
+        elsewhere: a negative that the data set gives for another object of the video counts as true
+            of another place. Off: every negative is true of nothing, as in the paper.
+        threshold: fused probability above which a pixel is in the student's own pseudo-mask (the
+            paper: 0.4).
         warm_up: epochs before the student's own pseudo-masks count.
         tolerance: epsilon of L_tmp (the paper: 0.1).
-        classification_weight, mask_weight, ranking_weight: of L_cls, L_focal + L_dice, and L_tmp
-            (the paper: 1, 2, 1).
-        targets: of the mask terms: the student's ``own`` pseudo-masks; ``given`` takes the clip's
-            supervision where it has masks, and its own elsewhere; ``both`` sums the two.
+        classification_weight, mask_weight, ranking_weight: weights of L_cls, L_focal + L_dice, and
+            L_tmp (the paper: 1, 2, 1).
+        targets: of the mask terms. ``own`` uses the student's own pseudo-masks; ``given`` uses the
+            clip's supervision where it has masks, else the student's own; ``both`` adds the two.
     """
 
     selection: bool = True
@@ -433,11 +464,12 @@ class WsrvosConfig(Section):
     fusion: bool = True
     ranking: bool = True
     refinement: bool = True
+    positives_per_clip: int = Field(2, ge=0)
+    negatives_per_clip: int = Field(4, ge=0)
     freeze: bool = True
     depths: tuple[int, ...] = Field((0, 1, 2, 3), min_length=1)
     proposal_level: int = Field(1, ge=0)
     kept_tokens: int = Field(10, ge=1)
-    heads: int = Field(8, ge=1)
     rivals: Literal["all", "negatives"] = "negatives"
     elsewhere: bool = True
     threshold: float = Field(0.4, gt=0, lt=1)
@@ -452,104 +484,59 @@ class WsrvosConfig(Section):
 class GroPromptConfig(Section):
     """The student GroPrompt: boxes adapt the grounding model (CVPRW 2024).
 
-    It starts from the models of the sections ``ground`` and ``segment``, of which the grounder's
-    decoder is trained. A learning rate of 1e-4 is the paper's.
+    It starts from the models of the sections ``ground`` and ``segment`` and trains the grounder's
+    decoder. The paper's learning rate is 1e-4.
 
     Attributes:
-        score_weight: of L_score, which the paper does not have: the nearest box is to score 1, the
-            others 0; at 0 it is left out.
-        text_weight, modal_weight: lambda_f and lambda_v, of TextCon and ModalCon (the paper: 0.01
-            and 0.1 on Ref-YouTube-VOS, 1e-4 and 1e-3 on A2D-Sentences); 0 leaves one out.
-        heads: of ModalCon's attention; they divide SAM's channels.
-        presence: below this score of its best box a sentence has no target in a frame (the paper:
-            0, there always is one).
+        score_weight: weight of L_score, which is ours: the nearest box should score 1, the others
+            0. A weight of 0 leaves the term out.
+        text_weight: lambda_f, weight of TextCon (the paper: 0.01 on Ref-YouTube-VOS, 1e-4 on
+            A2D-Sentences). 0 leaves it out.
+        modal_weight: lambda_v, weight of ModalCon (the paper: 0.1 on Ref-YouTube-VOS, 1e-3 on
+            A2D-Sentences). 0 leaves it out.
+        absent_below: if its best box scores less than this, a sentence has no target in a frame
+            (the paper: 0, so that there always is one).
     """
 
     score_weight: float = Field(1.0, ge=0)
     text_weight: float = Field(0.01, ge=0)
     modal_weight: float = Field(0.1, ge=0)
-    heads: int = Field(8, ge=1)
-    presence: float = Field(0.25, ge=0, le=1)
+    absent_below: float = Field(0.25, ge=0, le=1)
 
 
 class SlvpConfig(Section):
-    """How a student learns from optical flow (SLVP, WACVW 2024): what its sentences tell apart is
-    to explain how the pixels move.
+    """How SimRVOS learns from optical flow (SLVP, WACVW 2024).
+
+    The regions that the sentences tell apart must explain how the pixels move.
 
     Attributes:
-        window: pixels that the flow of a pixel is estimated from, on a side; wider is calmer, and
-            swells small objects.
-        area_weight: of the share of a frame that a sentence takes; without it, a sentence may take
-            all that stands still.
+        window: side of the square of pixels that a pixel's flow is estimated from. A larger one
+            gives smoother flow, and makes small objects appear larger.
+        area_weight: weight of the share of a frame that a sentence covers. Without it, a sentence
+            may cover everything that stands still.
     """
 
     window: int = Field(13, ge=5)
     area_weight: float = Field(0.1, ge=0)
 
 
-class StudentConfig(Section):
-    """Stage ``student``: SimRVOS with LGCFS and BLCL (eqs 1 to 21), WSRVOS or GroPrompt.
+class SimrvosConfig(Section):
+    """The student SimRVOS: masks from weak annotation (LGCFS and BLCL, eqs 1 to 21).
 
     Attributes:
-        enabled: False ends the run with the pseudo-masks.
-        model: ``simrvos``, ``wsrvos`` or ``groprompt``.
-        initialise: ``demo`` starts the image encoder and what joins it to the text from the demo
-            grounder's, ``scratch`` from nothing; the text encoder is the demo grounder's, frozen,
-            in both.
-        steps: optimiser steps; an epoch is every sentence once.
-        clips_a_step, frames_a_clip: of one video each; T of the equations.
-        expressions_a_clip: sentences of the video that are taught on the same frames, which are
-            encoded once for all of them.
-        short_side: pixels that a frame's short side is resized to.
-        channels: C of the equations.
-        fusion: of frames and words (SimRVOS): in ``both`` directions; ``vision`` as query, the
-            frames look at the words (eq 1); or ``language`` as query, the reverse (eq 2).
-        start: weights of another student of the same shape to start from, in place of
-            ``initialise``; its folder, or the file.
-        learning_rate, backbone_learning_rate: of AdamW, the second of the image encoder, which is
-            left as it is at 0 (the paper: 5e-5 and 2.5e-5).
-        supervision: ``pseudo_masks`` are the run's; the others are the data set's own annotation
-            of the same samples: all ``masks``, the ``first_mask`` of the target, ``boxes``, or the
-            first mask and boxes in the other frames. ``text`` is the sentences alone (WSRVOS);
-            ``flow`` the optical flow of the frames, which needs no run (SLVP).
-        masks: a mask store in place of the run's pseudo-masks, such as another student's
-            predictions of the labelled split (two-step training); the same samples, or some.
-        frame_weights: False takes every frame that is known for certain (weight 1).
-        positives_a_clip, negatives_a_clip: other sentences of a sample that come with a clip, as
-            the augment stage wrote them (WSRVOS).
-        lgcfs: each frame's filters must find the target in the clip's other frames too.
-        mil: frames with boxes teach, by the box-tightness prior.
-        blcl: bi-level contrastive learning; adds layers to the student.
-        lgcfs_weight, mil_weight, blcl_weight: of the terms of the loss; the paper has no others
-            than 1.
+        fusion: how frames and words meet: in ``both`` directions; with ``vision`` as query, frames
+            attend to words (eq 1); with ``language`` as query, the reverse (eq 2).
+        dice_weight, focal_weight: weights of the two terms of L_mask (eq 19).
+        lgcfs: whether each frame's filters must find the target in the clip's other frames too.
+        mil: whether frames with boxes teach, by the box-tightness prior.
+        blcl: whether bi-level contrastive learning is on; it adds layers to the student.
+        lgcfs_weight, mil_weight, blcl_weight: weights of these terms; the paper uses 1.
         blcl_threshold: d_th, how sure a prediction within a box must be (the paper: 0.9).
-        weight_decay: of AdamW.
-        dice_weight, focal_weight: of the terms of L_mask, eq 19.
 
-    What is off is left out of the fingerprint.
+    A setting of a part that is off does not count in the fingerprint.
     """
 
-    enabled: bool = True
-    model: Literal["simrvos", "wsrvos", "groprompt"] = "simrvos"
-    supervision: Literal[
-        "pseudo_masks", "masks", "first_mask_boxes", "boxes", "first_mask", "text", "flow"
-    ] = "pseudo_masks"
-    masks: UsersPath | None = None
-    frame_weights: bool = True
-    initialise: Literal["demo", "scratch"] = "demo"
-    steps: int = Field(400, ge=1)
-    clips_a_step: int = Field(3, ge=1)
-    frames_a_clip: int = Field(3, ge=1)
-    expressions_a_clip: int = Field(4, ge=1)
-    positives_a_clip: int = Field(2, ge=0)
-    negatives_a_clip: int = Field(4, ge=0)
-    short_side: int = Field(144, ge=32)
-    channels: int = Field(64, ge=16)
     fusion: Literal["both", "vision", "language"] = "both"
-    start: UsersPath | None = None
-    learning_rate: float = Field(1e-3, gt=0)
-    backbone_learning_rate: float = Field(0.0, ge=0)
-    weight_decay: float = Field(5e-4, ge=0)
     dice_weight: float = Field(5.0, ge=0)
     focal_weight: float = Field(2.0, ge=0)
     lgcfs: bool = False
@@ -559,49 +546,136 @@ class StudentConfig(Section):
     blcl: bool = False
     blcl_weight: float = Field(1.0, ge=0)
     blcl_threshold: float = Field(0.9, gt=0.5, lt=1)
+
+
+Supervision = Literal[
+    "pseudo_masks", "masks", "first_mask_boxes", "boxes", "first_mask", "text", "flow"
+]
+"""What can teach a student."""
+
+
+class StudentConfig(Section):
+    """Stage ``student``: the settings that every student has.
+
+    Attributes:
+        enabled: False ends the run after the pseudo-masks.
+        model: which student: ``simrvos``, ``wsrvos`` or ``groprompt``. Its own settings are in the
+            section of its name.
+        supervision: what teaches the student. ``pseudo_masks`` are the run's. The others are the
+            data set's own annotation of the same samples: all ``masks``, the ``first_mask`` of the
+            target, ``boxes``, or ``first_mask_boxes``: the first mask, and boxes in the other
+            frames. ``text`` is the sentences alone (WSRVOS). ``flow`` is the optical flow of the
+            frames and needs no run (SimRVOS, by SLVP).
+        masks: a mask store to use in place of the run's pseudo-masks, such as another student's
+            predictions of the labelled split (two-step training). It may hold fewer samples.
+        frame_weights: whether the weights of the pseudo-masks' frames count. False gives every
+            frame of known status the weight 1.
+        initialise: ``demo`` starts the image encoder, and what joins it to the text, from the demo
+            grounder; ``scratch`` starts them from random weights. The text encoder is the demo
+            grounder's in both, and frozen.
+        start: weights of another student of the same shape to start from in place of
+            ``initialise``: its folder, or the file.
+        steps: optimiser steps. An epoch is every sentence once.
+        clips_per_step: clips in an optimiser step, each of one video.
+        frames_per_clip: frames in a clip; T of the equations.
+        expressions_per_clip: sentences of a video that are taught on the same frames, which are
+            encoded once for all of them.
+        short_side: pixels that a frame's short side is resized to. GroPrompt uses
+            ``ground.short_side`` in its place.
+        channels: C of the equations (SimRVOS, WSRVOS).
+        learning_rate: of AdamW (the paper: 5e-5).
+        backbone_learning_rate: of AdamW for the image encoder (the paper: 2.5e-5). 0 freezes it.
+        weight_decay: of AdamW.
+    """
+
+    enabled: bool = True
+    model: str
+    supervision: Supervision = "pseudo_masks"
+    masks: UsersPath | None = None
+    frame_weights: bool = True
+    initialise: Literal["demo", "scratch"] = "demo"
+    start: UsersPath | None = None
+    steps: int = Field(400, ge=1)
+    clips_per_step: int = Field(3, ge=1)
+    frames_per_clip: int = Field(3, ge=1)
+    expressions_per_clip: int = Field(4, ge=1)
+    short_side: int = Field(144, ge=32)
+    channels: int = Field(64, ge=16, multiple_of=8)
+    learning_rate: float = Field(1e-3, gt=0)
+    backbone_learning_rate: float = Field(0.0, ge=0)
+    weight_decay: float = Field(5e-4, ge=0)
     views: ViewsConfig = ViewsConfig()
     training: TrainingConfig = TrainingConfig()
     encoders: StudentEncodersConfig = StudentEncodersConfig()
-    slvp: SlvpConfig = SlvpConfig()
-    wsrvos: WsrvosConfig = WsrvosConfig()
-    groprompt: GroPromptConfig = GroPromptConfig()
+
+    taught_by: ClassVar[frozenset[Supervision]] = frozenset()
+    """The kinds of supervision that this student can learn from."""
 
     @model_validator(mode="after")
-    def _goes_together(self) -> StudentConfig:
-        if self.model != "wsrvos" and self.supervision == "text":
+    def _can_learn(self) -> Self:
+        if self.supervision not in self.taught_by:
             raise ValueError(
-                f"supervision 'text' with model {self.model!r}: it learns from masks or boxes; set"
-                " model='wsrvos', or another supervision"
-            )
-        if self.model != "simrvos" and (self.supervision == "flow" or self.fusion != "both"):
-            raise ValueError(
-                f"supervision {self.supervision!r} and fusion {self.fusion!r} with model"
-                f" {self.model!r}: optical flow and a choice of fusion are SimRVOS's; set"
+                f"supervision {self.supervision!r} with model {self.model!r}; expected one of"
+                f" {', '.join(sorted(self.taught_by))}; 'text' is for model='wsrvos', 'flow' for"
                 " model='simrvos'"
-            )
-        by_mil = self.model != "groprompt" and self.supervision in ("boxes", "first_mask_boxes")
-        if by_mil and not self.mil:
-            raise ValueError(
-                f"supervision {self.supervision!r} with mil off: boxes teach by MIL alone; set"
-                " mil=true, or supervision='first_mask' to leave the boxes out"
-            )
-        if self.model != "groprompt" and self.channels % 8:
-            raise ValueError(f"channels {self.channels}; expected a multiple of 8")
-        if self.model == "wsrvos" and self.channels % self.wsrvos.heads:
-            raise ValueError(
-                f"channels {self.channels} with wsrvos.heads {self.wsrvos.heads}; expected a"
-                " multiple of the heads; change one of them"
-            )
-        if self.lgcfs and self.frames_a_clip < 2:
-            raise ValueError(
-                "lgcfs with frames_a_clip 1: there is no other frame; set frames_a_clip to 2 or"
-                " more, or lgcfs=false"
             )
         return self
 
 
+class SimrvosStudentConfig(StudentConfig):
+    """Stage ``student`` with SimRVOS, or with SLVP's loss where optical flow teaches it."""
+
+    model: Literal["simrvos"] = "simrvos"
+    simrvos: SimrvosConfig = SimrvosConfig()
+    slvp: SlvpConfig = SlvpConfig()
+
+    taught_by = frozenset(get_args(Supervision)) - {"text"}
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        if self.supervision in ("boxes", "first_mask_boxes") and not self.simrvos.mil:
+            raise ValueError(
+                f"supervision {self.supervision!r} with simrvos.mil off: SimRVOS learns from boxes"
+                " by MIL alone; set student.simrvos.mil=true, or student.supervision=first_mask to"
+                " leave the boxes out"
+            )
+        if self.simrvos.lgcfs and self.frames_per_clip < 2:
+            raise ValueError(
+                "simrvos.lgcfs with frames_per_clip 1: there is no other frame; set"
+                " student.frames_per_clip to 2 or more, or student.simrvos.lgcfs=false"
+            )
+        return self
+
+
+class WsrvosStudentConfig(StudentConfig):
+    """Stage ``student`` with WSRVOS."""
+
+    model: Literal["wsrvos"] = "wsrvos"
+    wsrvos: WsrvosConfig = WsrvosConfig()
+
+    taught_by = frozenset({"pseudo_masks", "masks", "first_mask", "text"})
+
+
+class GroPromptStudentConfig(StudentConfig):
+    """Stage ``student`` with GroPrompt."""
+
+    model: Literal["groprompt"] = "groprompt"
+    groprompt: GroPromptConfig = GroPromptConfig()
+
+    taught_by = frozenset(get_args(Supervision)) - {"text", "flow"}
+
+
+AnyStudentConfig = SimrvosStudentConfig | WsrvosStudentConfig | GroPromptStudentConfig
+
+
 class ReportConfig(Section):
-    """The report page: how many samples it shows, frames of each, and their width in pixels."""
+    """The report page.
+
+    Attributes:
+        samples: how many samples it shows.
+        frames: frames that it shows of each.
+        width: of the frames, pixels.
+    """
 
     samples: int = Field(60, ge=0)
     frames: int = Field(6, ge=1)
@@ -609,18 +683,18 @@ class ReportConfig(Section):
 
 
 class RunnerConfig(Section):
-    """Where shards are worked on; nothing that a result depends on.
+    """Where shards are worked on. No result depends on it.
 
     Attributes:
-        kind: ``local`` is this process; ``ray`` the workers of a Ray cluster, each with one shard
-            at a time.
-        workers: of a cluster started here, and processes of a training; None for one per GPU of
-            this machine, or two without one.
-        address: of a cluster that runs, such as ``ray://host:10001``; None starts one here. Its
+        kind: ``local`` works in this process; ``ray`` on the workers of a Ray cluster, each on one
+            shard at a time.
+        workers: workers of a cluster that is started here, and processes of a training. None stands
+            for one per GPU of this machine, or two without a GPU.
+        address: of a running cluster, such as ``ray://host:10001``; None starts one here. Its
             machines must see the run's folder and the data set under the same absolute paths.
-        decode_workers: threads that decode frames ahead of the model; 0 decodes in between.
-        batches_ahead: batches of frames that wait for the model, at most.
-        writes_behind: results that wait to be written, at most; 0 writes in between.
+        decode_workers: threads that decode frames ahead of the model; 0 decodes in the main thread.
+        batches_ahead: largest number of frame batches that wait for the model.
+        writes_behind: largest number of results that wait to be written; 0 writes at once.
     """
 
     kind: Literal["local", "ray"] = "local"
@@ -632,14 +706,14 @@ class RunnerConfig(Section):
 
 
 class RunConfig(Section):
-    """Everything a run is told.
+    """All settings of a run.
 
     Attributes:
-        out: folder that holds runs; the run's own is ``<out>/<dataset>-<split>``.
-        seed: of all random numbers.
-        device: ``auto`` takes CUDA where there is one; a named device must exist.
-        shard_videos: videos a shard, the unit that is done, committed and resumed.
-        maximum_failed_share: the flow fails where a larger share of the shards failed.
+        out: folder that holds runs. This run's folder is ``<out>/<dataset>-<split>``.
+        seed: random seed.
+        device: ``auto`` uses CUDA if there is a GPU. A device that is named must exist.
+        shard_videos: videos per shard. A shard is the unit that is processed, stored and resumed.
+        maximum_failed_share: the run fails if a larger share of its shards failed.
     """
 
     out: UsersPath = Path("runs")
@@ -654,15 +728,21 @@ class RunConfig(Section):
     segment: SegmentConfig = SegmentConfig()
     fuse: FuseConfig = FuseConfig()
     rank: RankConfig = RankConfig()
-    student: StudentConfig = StudentConfig()
+    student: AnyStudentConfig = Field(SimrvosStudentConfig(), discriminator="model")
     report: ReportConfig = ReportConfig()
     runner: RunnerConfig = RunnerConfig()
+
+    @field_validator("student", mode="before")
+    @classmethod
+    def _default_model(cls, value: Any) -> Any:
+        """A section that names no student is of SimRVOS."""
+        return {"model": "simrvos", **value} if isinstance(value, Mapping) else value
 
     @field_validator("device")
     @classmethod
     def _device(cls, value: str) -> str:
         if not _DEVICE.fullmatch(value):
-            raise ValueError(f"{value!r} is no device; expected auto, cpu, cuda, cuda:N or mps")
+            raise ValueError(f"{value!r} is not a device; expected auto, cpu, cuda, cuda:N or mps")
         return value
 
     @property
@@ -671,14 +751,14 @@ class RunConfig(Section):
 
 
 def load_config(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:
-    """Reads a TOML file and lays ``section.key=value`` overrides over it.
+    """Reads a TOML file and applies ``section.key=value`` overrides to it.
 
     Args:
-        path: the file; None for the defaults, which are the demo models'.
-        overrides: such as ``fuse.threshold=0.5``; the value is read as TOML, else as a string.
+        path: the file; None for the defaults, which use the demo models.
+        overrides: such as ``rank.threshold=0.6``. A value that is not TOML is a string.
 
     Raises:
-        ConfigError: the file is missing or not TOML, or a name or value does not fit.
+        ConfigError: the file is missing or is not TOML, or a name or a value is wrong.
     """
     values: dict[str, Any] = {}
     source = "the command line"
@@ -700,46 +780,62 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:
 
 
 def config_from(values: Mapping[str, Any], source: str) -> RunConfig:
-    """Validates plain values; every misfit is named with its section and key."""
+    """Validates plain values.
+
+    Raises:
+        ConfigError: names the section and key of every wrong value, and ``source``.
+    """
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
         problems = "; ".join(
             _problem(item["loc"], item["type"], item["msg"]) for item in error.errors()
         )
-        # The values are left out of the chain too: one of them may be a secret.
+        # `from None` leaves the values out of the traceback too: one of them may be a secret.
         raise ConfigError(f"{source}: {problems}") from None
 
 
 def _problem(place: Sequence[int | str], kind: str, message: str) -> str:
+    student = None
+    if place[:1] == ("student",) and len(place) > 1:
+        # After the field, pydantic names the member of the union.
+        student, place = place[1], (place[0], *place[2:])
     name = ".".join(map(str, place))
+    if kind == "union_tag_invalid":
+        return f"{name}.model: {message}"
+    if kind == "extra_forbidden" and name in _settings(RunConfig):
+        return (
+            f"{name}: not a setting of the student {student!r}; set student.model to the student"
+            " that it belongs to, or remove it"
+        )
     if kind != "extra_forbidden":
         return f"{name}: {message.removeprefix('Value error, ')}"
     return f"{name}: no such setting{_did_you_mean(name)}"
 
 
 def _did_you_mean(name: str) -> str:
-    """The settings that a wrong name is most like, in words; empty where it is like none."""
-    every = list(_settings(RunConfig))
-    near = difflib.get_close_matches(name, every, 3, 0.8)
+    """Returns the settings that are most similar to a wrong name, in words; empty for none."""
+    every = list(dict.fromkeys(_settings(RunConfig)))
     # The right name in the wrong section, or in none.
     last = name.rpartition(".")[2]
-    near = near or [setting for setting in every if setting.rpartition(".")[2] == last][:3]
+    near = [setting for setting in every if setting.rpartition(".")[2] == last][:3]
+    near = near or difflib.get_close_matches(name, every, 3, 0.8)
     near = near or difflib.get_close_matches(name, every, 1, 0.6)
     return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
 def _settings(section: type[Section], within: str = "") -> Iterator[str]:
-    """The full name of every section and setting."""
+    """Yields the full name of every section and setting."""
     for name, info in section.model_fields.items():
         yield within + name
-        kind = info.annotation
-        if isinstance(kind, type) and issubclass(kind, Section):
-            yield from _settings(kind, f"{within}{name}.")
+        kinds = get_args(info.annotation) if isinstance(info.annotation, UnionType) else ()
+        for kind in kinds or (info.annotation,):
+            if isinstance(kind, type) and issubclass(kind, Section):
+                yield from _settings(kind, f"{within}{name}.")
 
 
 def dump_config(config: RunConfig) -> str:
-    """The resolved configuration as TOML that :func:`load_config` reads back unchanged."""
+    """Returns the configuration as TOML that :func:`load_config` reads back unchanged."""
     return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
 
 

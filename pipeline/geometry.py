@@ -84,6 +84,23 @@ def pairwise_mask_iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
     return _share(shared, union)
 
 
+def mean_of_neighbours(steps: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean of the steps on either side of each of T frames: [T - 1] -> [T], T at least 1.
+
+    Args:
+        steps: a value between each frame and the next; NaN for a step that does not count.
+
+    Returns:
+        NaN for a frame without a step that counts.
+    """
+    sides = np.full((2, len(steps) + 1), np.nan)
+    sides[0, 1:], sides[1, :-1] = steps, steps
+    counts = np.count_nonzero(~np.isnan(sides), axis=0)
+    mean = np.full(len(steps) + 1, np.nan)
+    np.divide(np.nansum(sides, axis=0), counts, out=mean, where=counts > 0)
+    return mean
+
+
 def _share(shared: NDArray[np.float64], union: NDArray[np.float64]) -> NDArray[np.float64]:
     """Shared / union, 1 where there is no union."""
     ones: NDArray[np.float64] = np.ones_like(shared)

@@ -6,7 +6,7 @@ h w cells of a low-resolution mask.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, Literal, NewType
@@ -27,7 +27,10 @@ NEGATIVE_KINDS: tuple[NegativeKind, ...] = ("category", "attribute", "action", "
 
 
 class Status(IntEnum):
-    """What is known of the target in one frame. An unwritten frame is unknown, not background."""
+    """What is known about the target in one frame.
+
+    A frame that was not written is unknown, not background.
+    """
 
     UNKNOWN = 0
     PRESENT = 1
@@ -36,7 +39,7 @@ class Status(IntEnum):
 
 @dataclass(frozen=True, order=True)
 class SampleKey:
-    """One expression of one video: the unit that a mask is made for."""
+    """One expression of one video: the unit that masks are made for."""
 
     dataset: str
     split: str
@@ -49,14 +52,14 @@ class SampleKey:
 
 @dataclass(frozen=True)
 class VideoRef:
-    """Where a video's frames are; nothing is decoded yet.
+    """Where the frames of a video are. None of them is decoded.
 
     Attributes:
-        id: the data set's name for the video; one path component.
-        frames: frame names in order, without suffix, such as ``00005``.
-        paths: the image file of each frame, in the same order.
-        height: rows of pixels of every frame.
-        width: columns of pixels of every frame.
+        id: the data set's name of the video; one path component.
+        frames: names of the frames in order, without suffix, such as ``00005``.
+        paths: image file of each frame, in the same order.
+        height: height of every frame, pixels.
+        width: width of every frame, pixels.
     """
 
     id: str
@@ -77,13 +80,13 @@ class VideoRef:
 
 @dataclass(frozen=True)
 class Expression:
-    """A sentence that picks one target (or several) out of a video.
+    """A sentence that refers to one target, or several, in a video.
 
     Attributes:
         key: the sample it belongs to.
         text: the sentence, stripped, not empty.
-        kind: appearance, place, motion or relation, where the data set says so.
-        object_ids: the target's ids in the data set's masks; empty where it has none.
+        kind: appearance, place, motion or relation; None if the data set does not give it.
+        object_ids: ids of the target in the data set's masks; empty if the data set gives none.
     """
 
     key: SampleKey
@@ -94,12 +97,12 @@ class Expression:
 
 @dataclass(frozen=True)
 class Positive:
-    """Another way to name the target.
+    """Another expression for the target.
 
     Attributes:
         text: the sentence.
         confidence: in [0, 1]; the original has 1.
-        similarity: to the original and the video, in [0, 1]; what the threshold is held to.
+        similarity: to the original and the video, in [0, 1]; ``minimum_similarity`` applies to it.
     """
 
     text: str
@@ -109,11 +112,11 @@ class Positive:
 
 @dataclass(frozen=True)
 class Negative:
-    """A sentence close to the expression that is not true of the target.
+    """A sentence that is similar to the expression but not true of the target.
 
     Attributes:
         text: the sentence.
-        kind: what it changes; None where its source does not say.
+        kind: what it changes; None if its source does not say.
     """
 
     text: str
@@ -122,7 +125,7 @@ class Negative:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Who wrote a text, so that it can be written again."""
+    """What wrote a text, so that it can be reproduced."""
 
     model: str
     revision: str
@@ -137,8 +140,8 @@ class Augmentation:
     Attributes:
         key: the sample.
         positives: K sentences, the original first with confidence 1.
-        negatives: N sentences, typed.
-        provenance: who wrote them.
+        negatives: N sentences with their kinds.
+        provenance: what wrote them.
     """
 
     key: SampleKey
@@ -153,13 +156,13 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Boxes:
-    """What the grounding model found in one frame for some texts.
+    """The boxes that the grounding model found in one frame for some texts.
 
     Attributes:
         xyxy: float32 [Q, 4], pixels of the frame, half-open, inside the frame.
         score: float32 [Q] in [0, 1], similarity of the box to the whole sentence.
-        text: int32 [Q], row of the text that each box answers.
-        rank: int32 [Q], 0 for a text's best box in the frame, 1 for its runner-up, and on.
+        text: int32 [Q], row of the text that each box was found for.
+        rank: int32 [Q], 0 for a text's best box in the frame, 1 for its runner-up, and so on.
     """
 
     xyxy: NDArray[np.float32]
@@ -173,14 +176,14 @@ class Boxes:
 
 @dataclass(frozen=True)
 class Candidates:
-    """Masks decoded for the distinct boxes of one frame.
+    """The masks that were decoded for the distinct boxes of one frame.
 
     Attributes:
-        logits: float16 [Q, h, w], mask logits at low resolution, over the frame alone (the
-            segmenter's padding is cut off); positive inside.
-        predicted_iou: float32 [Q], the decoder's own estimate.
+        logits: float16 [Q, h, w], mask logits at low resolution, positive inside. They cover the
+            frame without the segmenter's padding.
+        predicted_iou: float32 [Q], the decoder's own estimate of its mask's IoU.
         stability: float32 [Q] in [0, 1], IoU of the masks at the thresholds -1 and +1.
-        box_row: int32 [n], for each of the n boxes asked for, the row in 0..Q-1 that answers it.
+        box_row: int32 [n], for each of the n boxes asked for, the row in 0..Q-1 of its mask.
     """
 
     logits: NDArray[np.float16]
@@ -245,12 +248,12 @@ class Hypotheses:
 
 @dataclass(frozen=True)
 class FrameQuality:
-    """How far to trust one frame of one pseudo-mask; a row of ``quality.parquet``.
+    """The quality of one frame of one pseudo-mask; a row of ``quality.parquet``.
 
     Attributes:
-        temporal_iou: mean IoU with the kept neighbours; NaN without any.
-        weight: in [0, 1]; 0 where the status is unknown.
-        reason: why the frame was rejected or is absent; empty where the mask is kept.
+        temporal_iou: mean IoU with the neighbours that were kept; NaN if there are none.
+        weight: in [0, 1]; 0 if the status is unknown.
+        reason: why the frame was rejected or is absent; empty if the mask is kept.
     """
 
     video: str
@@ -266,6 +269,10 @@ class FrameQuality:
     weight: float
     status: int
     reason: str
+
+
+QUALITY_FIGURES = tuple(item.name for item in fields(FrameQuality) if item.type == "float")
+"""The names of the figures of a :class:`FrameQuality`, in order; the weight is the last."""
 
 
 @dataclass(frozen=True)
@@ -285,14 +292,14 @@ class VideoSources:
 
 @dataclass(frozen=True)
 class PseudoMask:
-    """The product: a mask a frame, how far to trust it, and what is known at all.
+    """The product of a run for one sample: a mask, a weight and a status per frame.
 
     Attributes:
         key: the sample.
-        mask: [T, H, W]; a frame is empty where status is not PRESENT.
+        mask: [T, H, W]; empty in every frame whose status is not PRESENT.
         weight: float32 [T] in [0, 1], the weight of the frame in a student's loss; 0 if unknown.
         status: uint8 [T], values of :class:`Status`.
-        fingerprint: digest of all that the masks depend on.
+        fingerprint: digest of everything that the masks depend on.
     """
 
     key: SampleKey

@@ -1,4 +1,4 @@
-"""The plain baseline that pseudo-masks are compared with: one box, one mask, no vote."""
+"""The plain baseline that pseudo-masks are compared with."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ def baseline_masks(
     height: int,
     width: int,
 ) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
-    """The plain baseline: the original expression's best box through the segmenter, every frame.
+    """Returns the mask of the original expression's best box in every frame.
 
     Args:
-        augmentation: of the sample; only its original is looked at.
-        texts: of the video's ground table.
-        boxes: of each of the T frames.
-        candidates: masks of those boxes.
-        height, width: H and W of the frames, in pixels.
+        augmentation: the sample's; only its original is used.
+        texts: the sentences of the whole video.
+        boxes: T frames' boxes; their ``text`` is a row of ``texts``.
+        candidates: T frames' masks of those boxes.
+        height, width: H and W of the frames, pixels.
 
     Returns:
-        mask [T, H, W] and status [T]: present where there is a box, absent where there is none.
+        bool mask [T, H, W], and status uint8 [T]: present if there is a box, else absent.
     """
     masks = np.zeros((len(boxes), height, width), bool)
     status = np.full(len(boxes), Status.ABSENT, np.uint8)

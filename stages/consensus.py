@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.geometry import mask_iou
+from pipeline.geometry import mask_iou, mean_of_neighbours
 from pipeline.packed_masks import PackedMasks
 from pipeline.types import FrameQuality, PseudoMask, SampleKey, Status
 
@@ -309,18 +309,11 @@ def _steadiness(masks: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 def _neighbour_iou(masks: NDArray[np.bool_], shown: NDArray[np.bool_]) -> NDArray[np.float64]:
     """[T]: mean IoU with the frames before and after that show a mask; NaN where none does."""
-    result = np.full(len(masks), math.nan)
-    if len(masks) < 2:
-        return result
-    steps = np.array([float(mask_iou(a, b)) for a, b in pairwise(masks)])
-    valid = shown[:-1] & shown[1:]
-    for frame in np.flatnonzero(shown):
-        near = [
-            steps[step] for step in (frame - 1, frame) if 0 <= step < len(steps) and valid[step]
-        ]
-        if near:
-            result[frame] = sum(near) / len(near)
-    return result
+    steps = [
+        float(mask_iou(*pair)) if both else math.nan
+        for pair, both in zip(pairwise(masks), shown[:-1] & shown[1:], strict=True)
+    ]
+    return mean_of_neighbours(np.array(steps))
 
 
 def _quality(

@@ -1,10 +1,10 @@
 """Stage ``fuse``: from the boxes and masks of all sentences to instances the target may be.
 
 WSRVOS, positive-prediction fusion: M_t = [ sigmoid( sum_k w_k s_kt ) > threshold ], with
-w_k = c_k / sum_j c_j; c_k is here a positive's confidence times its similarity. Logits of different
-instances do not add up to a mask, so the sum runs within an instance: boxes of a frame that overlap
-are one, and the positives vote for it. The negatives gate: an instance that a negative takes for
-its own with more right is not the target.
+w_k = c_k / sum_j c_j. Here c_k is a positive's confidence times its similarity. Logits of different
+instances do not add up to a mask, so the sum runs within an instance. Boxes of a frame that overlap
+are one instance, and the positives vote for it. The negatives are a gate: an instance that a
+negative scores higher than the positives do is not the target.
 
 Letters: K positives, N negatives, T frames, Q candidates of a frame, I instances of a frame,
 P hypotheses kept of them, h w low-resolution cells.
@@ -119,18 +119,18 @@ def telling_negatives(
     negatives: int,
     share: float,
 ) -> NDArray[np.bool_]:
-    """The negatives that the grounder can tell from the positives.
+    """Returns which negatives the grounder can tell from the positives.
 
-    A negative that most often takes the very instance that the positives take (another movement,
-    which no single frame shows; an attribute that the model does not see) says nothing of it. One
-    that has an instance of its own in the video objects with right where the positives take that.
+    A negative whose best box is most often the positives' best instance is no evidence against it:
+    it may name another movement, which no single frame shows, or an attribute that the model does
+    not see. A negative with an instance of its own in the video is evidence against that instance.
 
     Args:
         frames: for each frame with boxes, the positives' support [I], whether a negative's best
             box is of the instance, bool [N, I], and whether it has any, bool [N].
         negatives: N.
-        share: a negative is telling if it takes the positives' best instance in at most this share
-            of the frames that have a box of its.
+        share: a negative is telling if its best box is the positives' best instance in at most this
+            share of the frames that have a box for it.
 
     Returns:
         bool [N].
@@ -211,11 +211,11 @@ def _fuse_frame(
 
 
 def _gate(support: float, margin: float, config: FuseConfig) -> tuple[Status, str]:
-    if support < config.presence:
+    if support < config.absent_below:
         return Status.ABSENT, UNCLAIMED
     if margin < -config.claim_margin:
         return Status.ABSENT, CLAIMED_BY_NEGATIVE
-    if support < config.doubt or margin < -config.claim_margin / 2:
+    if support < config.uncertain_below or margin < -config.claim_margin / 2:
         return Status.UNKNOWN, IN_DOUBT
     return Status.PRESENT, ""
 

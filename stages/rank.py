@@ -1,9 +1,9 @@
 """Stage ``rank``: temporal segment ranking as a filter (WSRVOS).
 
 Overlaps must fall with temporal distance: for t < l < n, IoU(M_t, M_n) may not exceed
-IoU(M_t, M_l) by more than epsilon, and mirrored in time. A frame in the middle of many triples that
-break the order holds another object than its neighbours; it takes a runner-up that fixes the order,
-or is rejected.
+IoU(M_t, M_l) or IoU(M_l, M_n) by more than epsilon. A frame l in the middle of many triples that
+break this order shows another object than its neighbours. A runner-up that fixes the order replaces
+its hypothesis; if there is none, the frame is rejected.
 
 Letters: T frames, P hypotheses, h w low-resolution cells, H W pixels, W the window.
 """
@@ -18,11 +18,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torchvision.ops import generalized_box_iou
 
 from pipeline.config import RankConfig
-from pipeline.geometry import pairwise_mask_iou
+from pipeline.geometry import mean_of_neighbours, pairwise_mask_iou
 from pipeline.packed_masks import PackedMasks
-from pipeline.types import Candidates, FrameQuality, Hypotheses, PseudoMask, Status
+from pipeline.types import Candidates, FrameQuality, Hypotheses, PseudoMask, Status, VideoRef
 from stages.common.mask_resolution import mask_above
 
 OUT_OF_ORDER = "breaks the temporal order"
@@ -31,14 +32,14 @@ EMPTY_MASK = "the mask is empty"
 
 @dataclass(frozen=True)
 class Ranking:
-    """What the order says of each frame.
+    """The hypothesis of each frame, and how well the frames follow each other.
 
     Attributes:
-        chosen: int64 [T], the hypothesis taken; -1 where the frame is not present.
-        violation: float64 [T], share of the frame's triples that it breaks from the middle; 0
-            where it is in the middle of none.
-        temporal_iou: float64 [T], mean IoU with the nearest present frame on either side; NaN
-            without any.
+        chosen: int64 [T], the hypothesis that was chosen; -1 in a frame that is not present.
+        violation: float64 [T], share of the triples with this frame in the middle that break the
+            order; 0 if there are none.
+        temporal_iou: float64 [T], mean IoU with the nearest present frame on either side; NaN if
+            there are none.
     """
 
     chosen: NDArray[np.int64]
@@ -49,55 +50,46 @@ class Ranking:
 def rank(
     hypotheses: Hypotheses,
     candidates: Sequence[Candidates],
-    height: int,
-    width: int,
+    video: VideoRef,
     config: RankConfig,
     fingerprint: str,
-    *,
-    threshold: float = 0.4,
 ) -> tuple[PseudoMask, list[FrameQuality]]:
     """Chooses, filters and enlarges the masks of one sample.
 
     Args:
         hypotheses: of stage ``fuse``.
         candidates: of stage ``segment``, T frames; their logits make the masks.
-        height, width: of the video's frames, pixels.
-        config: epsilon, window, what is rejected.
+        video: the sample's video; its frames' names and size are used, and no frame is read.
+        config: the threshold of a pixel, and which frames are rejected.
         fingerprint: stored with the mask.
-        threshold: probability above which a pixel is the target's (``fuse.threshold``).
 
     Returns:
-        The pseudo-mask and a row of quality figures a frame, named by its position.
+        The pseudo-mask, and one row of quality figures per frame.
     """
-    cut = math.log(threshold / (1 - threshold))
-    ranking = rank_frames(hypotheses, candidates, config, cut)
+    ranking = rank_frames(hypotheses, candidates, config)
     status, reason = hypotheses.status.copy(), list(hypotheses.reason)
     if config.enabled:
         for index in np.flatnonzero(ranking.violation > config.maximum_violation).tolist():
             status[index], reason[index] = Status.UNKNOWN, OUT_OF_ORDER
-    frames = len(status)
-    mask = PackedMasks(frames, height, width)
+    mask = PackedMasks(len(video), video.height, video.width)
+    cut = _logit(config.threshold)
     for index in np.flatnonzero(status == Status.PRESENT).tolist():
         logits = fused_logits(hypotheses, candidates, index, int(ranking.chosen[index]))
-        mask[index] = mask_above(logits, height, width, cut).numpy()
+        mask[index] = mask_above(logits, video.height, video.width, cut).numpy()
         if mask.packed(index) is None:
             status[index], reason[index] = Status.UNKNOWN, EMPTY_MASK
     weight = _weights(hypotheses, ranking, status)
     rows = [
-        _quality(hypotheses, ranking, index, weight, status, reason[index])
-        for index in range(frames)
+        _quality(hypotheses, ranking, video, index, weight, status, reason[index])
+        for index in range(len(video))
     ]
     return PseudoMask(hypotheses.key, mask, weight, status, fingerprint), rows
 
 
 def rank_frames(
-    hypotheses: Hypotheses, candidates: Sequence[Candidates], config: RankConfig, cut: float
+    hypotheses: Hypotheses, candidates: Sequence[Candidates], config: RankConfig
 ) -> Ranking:
-    """Chooses a hypothesis a frame and counts what breaks the order.
-
-    Args:
-        cut: logit above which a cell is the target's.
-    """
+    """Chooses one hypothesis per frame and counts the triples that break the order."""
     present = np.flatnonzero((hypotheses.status == Status.PRESENT) & (hypotheses.count > 0))
     chosen = np.full(len(hypotheses.status), -1, np.int64)
     chosen[present] = 0
@@ -106,15 +98,16 @@ def rank_frames(
     violation = np.zeros(len(chosen))
     temporal = np.full(len(chosen), np.nan)
     if len(present):
+        cut = _logit(config.threshold)
         fused = (fused_logits(hypotheses, candidates, int(t), int(chosen[t])) for t in present)
         masks = np.stack([(logits > cut).numpy() for logits in fused])
         overlap = pairwise_mask_iou(masks, masks)
-        # That two frames show nothing says nothing of a frame between them that shows something.
+        # Two empty frames are no evidence against a non-empty frame between them.
         empty = ~masks.any((1, 2))
         overlap[np.ix_(empty, empty)] = 0
         if config.enabled:
             violation[present] = order_violations(overlap, present, config.window, config.epsilon)
-        temporal[present] = _neighbour_iou(overlap)
+        temporal[present] = mean_of_neighbours(np.diagonal(overlap, 1))
     return Ranking(chosen, violation, temporal)
 
 
@@ -140,12 +133,13 @@ def fused_logits(
 def order_violations(
     overlap: NDArray[np.float64], frames: NDArray[np.intp], window: int, epsilon: float
 ) -> NDArray[np.float64]:
-    """For each frame l, the share of pairs t < l < n around it whose overlap is greater than that
-    of either with l by more than epsilon.
+    """Returns, for each frame l, the share of the pairs t < l < n around it that break the order.
+
+    A pair breaks it if its overlap exceeds that of t or of n with l by more than epsilon.
 
     Args:
         overlap: [n, n], IoU of every pair of masks.
-        frames: [n], their positions in the video, rising.
+        frames: [n], positions of the masks in the video, ascending.
         window: t and n are at most this far from l.
 
     Returns:
@@ -165,14 +159,17 @@ def order_violations(
 def smoothest_path(
     hypotheses: Hypotheses, present: NDArray[np.intp], continuity: float
 ) -> NDArray[np.int64]:
-    """The hypotheses, one a frame, that are best supported and follow each other best.
+    """Chooses one hypothesis per present frame, for support and for continuity, by Viterbi.
 
-    Masks of a fast object do not overlap from frame to frame, so neighbours are held against each
-    other by the generalised IoU of their boxes, which still falls with distance. Dynamic
-    programming over the present frames (Viterbi).
+    Neighbours are compared by the generalised IoU of their boxes. It falls with distance even for a
+    fast object, whose masks do not overlap from frame to frame.
+
+    Args:
+        present: int [n], the present frames, ascending.
+        continuity: weight of the generalised IoU against a hypothesis's score.
 
     Returns:
-        int64 [n], the row of each present frame's hypothesis.
+        int64 [n], the row of the hypothesis of each present frame.
     """
     total = np.where(_exists(hypotheses, present[0]), hypotheses.score[present[0]], -np.inf)
     back = []
@@ -189,6 +186,10 @@ def smoothest_path(
     return np.array(path[::-1], np.int64)
 
 
+def _logit(probability: float) -> float:
+    return math.log(probability / (1 - probability))
+
+
 def _exists(hypotheses: Hypotheses, frame: int) -> NDArray[np.bool_]:
     rows = np.arange(hypotheses.score.shape[1])
     exists: NDArray[np.bool_] = rows < hypotheses.count[frame]
@@ -196,39 +197,22 @@ def _exists(hypotheses: Hypotheses, frame: int) -> NDArray[np.bool_]:
 
 
 def _box_giou(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Generalised IoU of boxes [n, 4] and [m, 4], [n, m] in [-1, 1]; boxes half-open, in pixels."""
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    shared = np.prod(np.clip(high - low, 0, None), axis=-1, dtype=np.float64)
-    area_a = np.prod(np.clip(a[:, 2:] - a[:, :2], 0, None), axis=-1, dtype=np.float64)
-    area_b = np.prod(np.clip(b[:, 2:] - b[:, :2], 0, None), axis=-1, dtype=np.float64)
-    union = area_a[:, None] + area_b[None] - shared
-    hull_low = np.minimum(a[:, None, :2], b[None, :, :2])
-    hull_high = np.maximum(a[:, None, 2:], b[None, :, 2:])
-    hull = np.prod(hull_high - hull_low, axis=-1, dtype=np.float64)
-    overlap = shared / np.maximum(union, 1e-9)
-    giou: NDArray[np.float64] = overlap - (hull - union) / np.maximum(hull, 1e-9)
+    """Returns the generalised IoU of every box of a [n, 4] with every box of b [m, 4]: [n, m]."""
+    found = generalized_box_iou(torch.from_numpy(a).double(), torch.from_numpy(b).double())
+    # Two boxes without any area have no union; rows past a frame's hypotheses are such boxes.
+    giou: NDArray[np.float64] = found.nan_to_num(0.0).numpy()
     return giou
-
-
-def _neighbour_iou(overlap: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean of each mask's IoU with the one before and the one after it."""
-    if len(overlap) < 2:
-        return np.full(len(overlap), np.nan)
-    steps = np.diagonal(overlap, 1)
-    sums, counts = np.zeros(len(overlap)), np.zeros(len(overlap))
-    for part in (slice(None, -1), slice(1, None)):
-        sums[part] += steps
-        counts[part] += 1
-    mean: NDArray[np.float64] = sums / counts
-    return mean
 
 
 def _weights(
     hypotheses: Hypotheses, ranking: Ranking, status: NDArray[np.uint8]
 ) -> NDArray[np.float32]:
-    """How far to trust each frame: geometric mean of predicted IoU, stability and agreement, less
-    the share of the order that it breaks; of an absent frame, how clearly nothing was found."""
+    """Returns the weight of each frame: float32 [T] in [0, 1].
+
+    A present frame has the geometric mean of predicted IoU, stability and agreement, times the
+    share of its triples that keep the order. An absent frame has more weight the lower the margin
+    of its best box is, and at least 0.25. An unknown frame has 0.
+    """
     weight = np.zeros(len(status), np.float32)
     rows = np.flatnonzero(status == Status.PRESENT)
     at = ranking.chosen[rows]
@@ -244,6 +228,7 @@ def _weights(
 def _quality(
     hypotheses: Hypotheses,
     ranking: Ranking,
+    video: VideoRef,
     index: int,
     weight: NDArray[np.float32],
     status: NDArray[np.uint8],
@@ -254,7 +239,7 @@ def _quality(
         video=hypotheses.key.video,
         expression=hypotheses.key.expression,
         frame=index,
-        frame_name=str(index),
+        frame_name=video.frames[index],
         box_score=float(hypotheses.box_score[index, row]),
         predicted_iou=float(hypotheses.predicted_iou[index, row]),
         stability=float(hypotheses.stability[index, row]),

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import StoreError
 from pipeline.types import (
+    QUALITY_FIGURES,
     Augmentation,
     Boxes,
     FrameQuality,
@@ -77,13 +78,7 @@ QUALITY_SCHEMA = pa.schema(
         ("expression", pa.string()),
         ("frame", pa.int32()),
         ("frame_name", pa.string()),
-        ("box_score", pa.float64()),
-        ("predicted_iou", pa.float64()),
-        ("stability", pa.float64()),
-        ("agreement", pa.float64()),
-        ("temporal_iou", pa.float64()),
-        ("negative_margin", pa.float64()),
-        ("weight", pa.float64()),
+        *((name, pa.float64()) for name in QUALITY_FIGURES),
         ("status", pa.int8()),
         ("reason", pa.string()),
     ]

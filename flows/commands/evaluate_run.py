@@ -22,7 +22,7 @@ from flows.progress import reporter
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
 from pipeline.text import read_text
-from storage.exports import ExportSource
+from storage.exports.source import ExportSource
 
 
 def evaluate_run(

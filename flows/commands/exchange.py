@@ -21,8 +21,7 @@ from flows.commands.options import (
     resolve_run,
 )
 from flows.console import Output
-
-FORMATS = ("ytvos", "coco", "submission", "wsrvos", "fiftyone", "parquet")
+from storage.exports import FORMATS
 
 console = Output()
 
@@ -38,7 +37,7 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    to: Annotated[str, typer.Option("--to", help=f"{', '.join(FORMATS)}.")],
+    to: Annotated[str, typer.Option("--to", help=f"{', '.join([*FORMATS, 'wsrvos'])}.")],
     path: Annotated[
         Path, typer.Option("--out", help="File to write; a folder for ytvos and fiftyone.")
     ],

@@ -19,8 +19,8 @@ from pipeline.errors import ConfigError, PseudoLabelError, StoreError
 from pipeline.ports import DatasetReader
 from pipeline.types import Augmentation, FrameIndex, SampleKey
 from storage.arrays.masks import MaskStore
-from storage.exports import EXPORTS, FOLDERS, ExportReport, ExportSource
-from storage.exports.source import Quality, QualityByVideo
+from storage.exports import FOLDERS, FORMATS, exporter
+from storage.exports.source import ExportReport, ExportSource, Quality, QualityByVideo
 from storage.run.ledger import Ledger
 from storage.tables import read_augmentations
 
@@ -33,7 +33,7 @@ def export_run(
     """Exports the masks, or for ``wsrvos`` the sentences, of a run.
 
     Args:
-        to: a format of :data:`storage.exports.EXPORTS`, or ``wsrvos``.
+        to: a format of :data:`storage.exports.FORMATS`, or ``wsrvos``.
         path: file or folder to write, depending on the format.
         console: says what was written.
         source: ``masks``, ``student``, ``consensus`` or the path of a mask store.
@@ -44,8 +44,8 @@ def export_run(
         RunLockedError: another process writes to the path.
         PseudoLabelError: there is nothing to export, or it does not fit the data set.
     """
-    if to not in EXPORTS and to != "wsrvos":
-        names = ", ".join(sorted([*EXPORTS, "wsrvos"]))
+    if to not in FORMATS and to != "wsrvos":
+        names = ", ".join(sorted([*FORMATS, "wsrvos"]))
         raise ConfigError(f"--to {to}: no such format; expected one of {names}")
     place = check_destination(path, to in FOLDERS, overwrite)
     context = RunContext(config, progress=reporter(console))
@@ -53,7 +53,7 @@ def export_run(
         if to == "wsrvos":
             report = ExportReport({"samples": write_augmentations_of(context, place)})
         else:
-            report = EXPORTS[to](masks_of(context, source), place)
+            report = exporter(to)(masks_of(context, source), place)
     figures = ", ".join(f"{count} {name}" for name, count in report.counts.items())
     say(console, f"{path}: {figures}")
     for note in report.notes[:SHOWN_NOTES]:

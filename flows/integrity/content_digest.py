@@ -22,20 +22,10 @@ from numpy.typing import NDArray
 from flows.integrity.verify import check_run_folder
 from flows.planning.run_paths import RunPaths
 from pipeline.fingerprint import canonical_json
-from pipeline.types import Augmentation, Boxes, FrameQuality
+from pipeline.types import QUALITY_FIGURES, Augmentation, Boxes, FrameQuality
 from storage.arrays.masks import MaskStore
 from storage.run.ledger import Ledger
 from storage.tables import ground_videos, iter_quality, read_augmentations, read_ground
-
-_FIGURES = (
-    "box_score",
-    "predicted_iou",
-    "stability",
-    "agreement",
-    "temporal_iou",
-    "negative_margin",
-    "weight",
-)
 
 
 def content_digest(folder: Path, progress: Callable[[int], None] = lambda _: None) -> str:
@@ -104,7 +94,9 @@ def _ground(texts: Sequence[str], boxes: Sequence[Boxes]) -> Iterator[bytes]:
 def _quality(rows: Sequence[FrameQuality]) -> Iterator[bytes]:
     words = [[row.expression, row.frame, row.frame_name, row.status, row.reason] for row in rows]
     yield canonical_json(words).encode()
-    figures = np.array([[getattr(row, name) for name in _FIGURES] for row in rows], np.float64)
+    figures = np.array(
+        [[getattr(row, name) for name in QUALITY_FIGURES] for row in rows], np.float64
+    )
     # All NaN count as equal.
     figures[np.isnan(figures)] = np.nan
     yield _bytes(figures, "<f8")

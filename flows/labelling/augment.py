@@ -10,6 +10,7 @@ from flows.labelling.videos import Done, Later, each_video
 from flows.planning.plan import Job
 from flows.planning.receipts import Outcome
 from flows.timing import BUSY, FRAMES, Meter
+from pipeline.ports import CaptionRequest
 from pipeline.sampling import pick_frames
 from pipeline.types import Augmentation, VideoRef
 from stages.augment.siblings import others_of, with_siblings
@@ -19,7 +20,6 @@ from storage.tables import write_augmentations
 def run(job: Job, context: RunContext, outcome: Outcome) -> None:
     """Writes the augmentations of a shard."""
     config, reader, captioner = context.config.augment, context.reader(), context.captioner()
-    before = Counter(getattr(captioner, "left_out", {}))
     written: list[Augmentation] = []
     meter = Meter()
 
@@ -28,21 +28,25 @@ def run(job: Job, context: RunContext, outcome: Outcome) -> None:
         with meter.measure(FRAMES):
             picked = pick_frames(len(video), config.frames) if config.needs_frames else []
             images = [reader.frame(video, index) for index in picked]
-        requests = [(video, images, item, others_of(item, expressions)) for item in expressions]
+        requests = [
+            CaptionRequest(video, images, item, others_of(item, expressions))
+            for item in expressions
+        ]
         with meter.measure(BUSY):
-            augmentations = captioner.augment(requests)
+            answers = captioner.augment(requests)
+        augmentations = [answer.augmentation for answer in answers]
         if config.siblings:
             augmentations = [
                 with_siblings(item, expressions, config.positives) for item in augmentations
             ]
-        counts = {
-            "expressions": len(expressions),
-            "positives": sum(len(item.positives) for item in augmentations),
-            "negatives": sum(len(item.negatives) for item in augmentations),
-        }
+        counts = Counter(
+            expressions=len(expressions),
+            positives=sum(len(item.positives) for item in augmentations),
+            negatives=sum(len(item.negatives) for item in augmentations),
+        )
+        for answer in answers:
+            counts.update({f"left out: {name}": n for name, n in answer.left_out.items()})
         return Done(len(images), partial(written.extend, augmentations), counts)
 
     each_video(context, job.shard, outcome, work, meter)
-    for reason, count in (Counter(getattr(captioner, "left_out", {})) - before).items():
-        outcome.counts[f"left out: {reason}"] += count
     write_augmentations(context.paths.part("augment", job.shard.name), written)

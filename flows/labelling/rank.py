@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 
 from flows.context import RunContext
 from flows.labelling.videos import Done, Later, count_frames, each_video
@@ -37,10 +36,10 @@ def run(job: Job, context: RunContext, outcome: Outcome) -> None:
         for item in hypotheses:
             with meter.measure(BUSY):
                 mask, rows = context.parts.rank(
-                    item, candidates, video.height, video.width, context.config, job.fingerprint
+                    item, candidates, video, context.config, job.fingerprint
                 )
             masks.append(mask)
-            mine += [replace(row, frame_name=video.frames[row.frame]) for row in rows]
+            mine += rows
             count_frames(counts, mask.status, [row.reason for row in rows])
             context.progress.advance(1 / len(hypotheses), len(video))
         sentences = [texts[video.id, mask.key.expression] for mask in masks]

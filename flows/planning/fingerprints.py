@@ -24,15 +24,13 @@ ENDPOINT_READING = 3
 """Raised when an endpoint's answers are read otherwise; 2 reads them as a model's own, 3 puts the
 tokens of a letter together."""
 
-_STUDENT_PARTS: Mapping[str, tuple[str, ...]] = {
+_PARTS_OF_SIMRVOS: Mapping[str, tuple[str, ...]] = {
     "lgcfs": ("lgcfs_weight",),
     "mil": ("mil_weight",),
     "blcl": ("blcl_weight", "blcl_threshold"),
 }
-"""Parts of the student's training, and the fields that count for nothing where a part is off."""
+"""Switches, and the settings that count for nothing where they are off."""
 
-_OF_WSRVOS = ("positives_a_clip", "negatives_a_clip", "wsrvos")
-_TRAINING_EXECUTION = ("workers", "parts_a_step", "checkpoint_every")
 _OF_VALIDATION = ("validate_split", "validate_videos", "patience")
 
 
@@ -40,17 +38,31 @@ Weights = Callable[[str], str]
 """Digest of a checkpoint by the name that the configuration gives it."""
 
 _NAMED_BY_DIGEST = frozenset(
-    {"checkpoint", "sha256", "file", "text_encoder", "adapter", "api_key_env"}
+    {
+        "adapter",
+        "api_key_env",
+        "backbone_checkpoint",
+        "checkpoint",
+        "file",
+        "masks",
+        "sha256",
+        "start",
+        "text_encoder",
+    }
 )
 """Fields of a section whose content counts, or nothing at all; not where it lies."""
 
 
 def settings(section: Section) -> dict[str, Any]:
-    """The settings of a section that change a result."""
+    """The settings of a section, and of those within it, that change a result."""
+    return _without(section.model_dump(mode="json"), EXECUTION | _NAMED_BY_DIGEST)
+
+
+def _without(values: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
     return {
-        name: value
-        for name, value in section.model_dump(mode="json").items()
-        if name not in EXECUTION | _NAMED_BY_DIGEST
+        name: _without(value, names) if isinstance(value, dict) else value
+        for name, value in values.items()
+        if name not in names
     }
 
 
@@ -93,10 +105,9 @@ def student_basis(config: RunConfig, weights: Weights) -> dict[str, Any]:
     """
     student = config.student
     basis: dict[str, Any] = {"config": settings(student), "seed": config.seed}
-    _leave_out_what_changes_nothing(basis["config"])
-    if basis["config"].pop("masks") is not None:
+    _drop_parts_that_are_off(basis["config"])
+    if student.masks is not None:
         basis["masks"] = _masks_digest(student.masks)
-    basis["config"].pop("start")
     if student.start is not None:
         basis["start"] = weights(str(weights_of_student(student.start)))
     basis["predict_split"] = config.dataset.predict_split
@@ -145,11 +156,10 @@ def _text_encoder_digest(folder: Path) -> str:
         ) from error
 
 
-def _masks_digest(path: Path | None) -> str:
+def _masks_digest(path: Path) -> str:
     """Of what a store's masks were made by."""
     from storage.arrays.masks import MaskStore
 
-    assert path is not None, "asked for where there is a store"
     store = MaskStore(path)
     return digest({video: store.fingerprints(video) for video in store.videos()})
 
@@ -166,28 +176,18 @@ def _weights_of_encoders(encoders: StudentEncodersConfig, weights: Weights) -> d
     return found
 
 
-def _leave_out_what_changes_nothing(student: dict[str, Any]) -> None:
-    """Drops what only says how fast a student is trained, and what belongs to parts that are off,
-    so that a student without a part is the one that it was before there was such a part."""
-    unused = [name for part, names in _STUDENT_PARTS.items() if not student[part] for name in names]
-    if student["model"] != "wsrvos":
-        unused += _OF_WSRVOS
-    if student["model"] != "groprompt":
-        unused.append("groprompt")
+def _drop_parts_that_are_off(student: dict[str, Any]) -> None:
+    """Drops the settings of parts of a training that are switched off."""
+    own = student.get("simrvos", {})
+    for part, names in _PARTS_OF_SIMRVOS.items():
+        if not own.get(part):
+            for name in names:
+                own.pop(name, None)
     if student["supervision"] != "flow":
-        unused.append("slvp")
-    if student["fusion"] == "both":
-        unused.append("fusion")
-    for name in unused:
-        del student[name]
-    # Where weights lie is nothing that a student follows from; what they are is in the digests.
-    student["encoders"] = {"backbone": student["encoders"]["backbone"]}
-    training = student["training"]
-    for name in _TRAINING_EXECUTION:
-        del training[name]
-    if not training["validate_every"]:
+        student.pop("slvp", None)
+    if not student["training"]["validate_every"]:
         for name in _OF_VALIDATION:
-            del training[name]
+            del student["training"][name]
 
 
 def _input_digest(path: Path) -> str:

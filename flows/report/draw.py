@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import io
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as Pillow
 
 from pipeline.ports import Image
 from pipeline.types import Status
+from stages.common.data_urls import jpeg_data_url
 
 PREDICTED = (64, 156, 255)
 """Blue: what the run says. RGB."""
@@ -55,9 +52,7 @@ def predicted_frame(image: Image, mask: NDArray[np.bool_], status: int, width: i
 
 def jpeg_url(image: Image) -> str:
     """Returns an image [H, W, 3] as the ``data:`` URL of its JPEG."""
-    buffer = io.BytesIO()
-    Pillow.fromarray(image).save(buffer, "JPEG", quality=_QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return jpeg_data_url(image, _QUALITY)
 
 
 def _resized(image: Image, mask: NDArray[np.bool_], width: int) -> tuple[Image, NDArray[np.bool_]]:

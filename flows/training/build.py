@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 from flows.context import RunContext
 from flows.finished_results import own_masks
 from flows.training.sentences import StoredSentences
-from pipeline.config import RunConfig, StudentConfig
+from pipeline.config import (
+    GroPromptConfig,
+    GroPromptStudentConfig,
+    RunConfig,
+    SimrvosStudentConfig,
+    StudentConfig,
+    WsrvosStudentConfig,
+)
 from pipeline.errors import ConfigError
 from pipeline.ports import DatasetReader, MaskSource
 from stages.common.checkpoints import weights_of_student
@@ -35,20 +42,20 @@ def clips_of(context: RunContext, masks: MaskSource | None = None) -> Clips:
     from stages.student.data.clips import Clips, Shape
 
     config = context.config.student
-    wants_text = config.model == "wsrvos"
+    told = config.wsrvos if isinstance(config, WsrvosStudentConfig) else None
     return Clips(
         context.reader(),
         taught_by(context, masks),
         Shape(
-            config.frames_a_clip,
-            config.expressions_a_clip,
-            config.positives_a_clip if wants_text else 0,
-            config.negatives_a_clip if wants_text else 0,
-            fill=config.lgcfs,
+            config.frames_per_clip,
+            config.expressions_per_clip,
+            told.positives_per_clip if told else 0,
+            told.negatives_per_clip if told else 0,
+            fill=isinstance(config, SimrvosStudentConfig) and config.simrvos.lgcfs,
         ),
         seed=context.config.seed,
         views=config.views,
-        sentences=StoredSentences(context.paths.folder) if wants_text else None,
+        sentences=StoredSentences(context.paths.folder) if told else None,
     )
 
 
@@ -66,7 +73,7 @@ def taught_by(context: RunContext, masks: MaskSource | None = None) -> Supervisi
     from stages.student.data.supervision import SentencesAlone
 
     config = context.config.student
-    if config.supervision == "flow":
+    if isinstance(config, SimrvosStudentConfig) and config.supervision == "flow":
         return OpticalFlow(context.reader(), config.slvp.window)
     if config.supervision != "text":
         return supervision_of(config, context.reader(), masks or masks_to_train_on(context))
@@ -153,8 +160,8 @@ def build_student(run: RunConfig, device: torch.device) -> Student:
     from stages.student.wsrvos.student import Wsrvos
 
     config = run.student
-    if config.model == "groprompt":
-        return _groprompt(run, device)
+    if isinstance(config, GroPromptStudentConfig):
+        return _groprompt(run, config.groprompt, device)
 
     def demo() -> tuple[ImageEncoder, TextEncoder]:
         grounder = load_model(GroundConfig(), device)
@@ -164,11 +171,12 @@ def build_student(run: RunConfig, device: torch.device) -> Student:
         return pyramid, GroundingText(grounder)
 
     images, texts = build_encoders(config.encoders, demo, device)
-    if config.model == "wsrvos":
+    if isinstance(config, WsrvosStudentConfig):
         return Wsrvos(
             images, texts, config.wsrvos, channels=config.channels, short_side=config.short_side
         )
-    network = SimRVOS(images, texts, config.channels, contrastive=config.blcl, fusion=config.fusion)
+    parts = config.simrvos
+    network = SimRVOS(images, texts, config.channels, contrastive=parts.blcl, fusion=parts.fusion)
     if (
         config.initialise == "demo"
         and isinstance(images, SwinPyramid)
@@ -178,7 +186,7 @@ def build_student(run: RunConfig, device: torch.device) -> Student:
     return SimRVOSStudent(network, config)
 
 
-def _groprompt(run: RunConfig, device: torch.device) -> Student:
+def _groprompt(run: RunConfig, config: GroPromptConfig, device: torch.device) -> Student:
     from stages.ground.grounder import load_model
     from stages.ground.proposer import DecoderProposer
     from stages.segment.prompter import BoxPrompter
@@ -188,5 +196,5 @@ def _groprompt(run: RunConfig, device: torch.device) -> Student:
     return GroPrompt(
         DecoderProposer(load_model(run.ground, device), run.ground),
         BoxPrompter(load_sam(run.segment, device), run.segment),
-        run.student.groprompt,
+        config,
     ).to(device)

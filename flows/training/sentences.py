@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+
+from cachetools import LRUCache
 
 from flows.planning.run_paths import RunPaths
 from flows.planning.stages import SHARD_STAGES
@@ -30,7 +31,7 @@ class StoredSentences:
         self._shard = {
             video: shard for shard, videos in layout.items() if shard in done for video in videos
         }
-        self._held: OrderedDict[str, Mapping[str, list[Augmentation]]] = OrderedDict()
+        self._held: LRUCache[str, Mapping[str, list[Augmentation]]] = LRUCache(_SHARDS_HELD)
 
     def videos(self) -> Sequence[str]:
         """Ids of the videos that the stage has done; no table is read."""
@@ -49,7 +50,4 @@ class StoredSentences:
             return {}
         if shard not in self._held:
             self._held[shard] = read_augmentations(self._paths.part("augment", shard))
-            if len(self._held) > _SHARDS_HELD:
-                self._held.popitem(last=False)
-        self._held.move_to_end(shard)
         return {item.key.expression: item for item in self._held[shard].get(video_id, [])}

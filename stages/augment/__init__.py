@@ -1,7 +1,8 @@
 """Stage ``augment``: positives and hard negatives for every expression (WSRVOS, contrastive
 referring expression augmentation).
 
-Importing this package imports no model library; a source's own needs come when it is loaded.
+Importing this package imports no model library. Each source imports what it needs when it is
+loaded.
 """
 
 from __future__ import annotations
@@ -24,17 +25,17 @@ def load_captioner(
     seed: int,
     augmentations: Mapping[SampleKey, Augmentation] | None = None,
 ) -> Captioner:
-    """The captioner that ``config.source`` names.
+    """Returns the captioner that ``config.source`` names.
 
     Args:
         config: the stage's section.
-        device: where a model runs; the other sources leave it alone.
-        seed: of everything random; stored with every text.
+        device: the device of a model; the other sources do not use it.
+        seed: random seed, stored with every text.
         augmentations: content of ``config.file``, for the source ``file``.
 
     Raises:
         CheckpointError: the model's weights are missing, broken or not the ones asked for.
-        ConfigError: the source lacks what it needs.
+        ConfigError: a setting that the source needs is missing.
     """
     if config.source == "lexicon":
         from stages.augment.lexicon import LexiconCaptioner

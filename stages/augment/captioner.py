@@ -1,7 +1,8 @@
 """Positives and hard negatives by an image-text-to-text model of ``transformers``.
 
-Any checkpoint that ``AutoModelForImageTextToText`` and ``AutoProcessor`` load and that has a chat
-template: the frames go in as several images, then the prompt. Nothing is downloaded.
+It takes any checkpoint with a chat template that ``AutoModelForImageTextToText`` and
+``AutoProcessor`` load. The model gets the frames as several images, then the prompt. Nothing is
+downloaded.
 
 Letters: B requests of a batch, L tokens, V words of the vocabulary.
 """
@@ -10,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -27,8 +27,8 @@ from transformers import (
 
 from pipeline.config import AugmentConfig
 from pipeline.errors import UnusableAnswerError
-from pipeline.ports import Image
-from pipeline.types import Augmentation, Expression, Provenance, VideoRef
+from pipeline.ports import CaptionAnswer, CaptionRequest
+from pipeline.types import Expression, Provenance
 from stages.augment.parse import parse_answer
 from stages.augment.prefix import SharedFrames
 from stages.augment.prompt import Prompt
@@ -38,8 +38,6 @@ from stages.common.fitting_batches import FittingBatches
 
 logger = logging.getLogger(__name__)
 
-Request = tuple[VideoRef, Sequence[Image], Expression, Sequence[str]]
-
 
 @dataclass(frozen=True)
 class Answer:
@@ -48,8 +46,8 @@ class Answer:
     Attributes:
         text: decoded, without special tokens.
         tokens: the L token ids, up to the end token.
-        log_probability: float64 [L], natural log of the probability that the model itself, before
-            any temperature, gave each token.
+        log_probability: float64 [L], natural log of the probability that the model gave each
+            token, before any temperature.
     """
 
     text: str
@@ -58,8 +56,10 @@ class Answer:
 
 
 class _Chooser(LogitsProcessor):
-    """Adds seeded Gumbel noise, so that greedy decoding samples, and notes each choice's log
-    probability. Every row has noise of its own: a sample does not depend on its batch.
+    """Makes greedy decoding sample, and records the log probability of each choice.
+
+    It adds seeded Gumbel noise. Every row has its own generator, so that a sample does not depend
+    on the other rows of its batch.
     """
 
     supports_continuous_batching = False
@@ -95,10 +95,7 @@ class ModelCaptioner:
         config: counts, thresholds, batch size, retries.
         name: stored as the model's name.
         revision: digest of the weights, stored with every text.
-        seed: of the sampling; stored with every text.
-
-    Attributes:
-        left_out: reason -> texts that were written and not kept, since the start.
+        seed: seed of the sampling, stored with every text.
     """
 
     def __init__(
@@ -117,7 +114,6 @@ class ModelCaptioner:
         self._config = config
         self._seed = seed
         self._provenance = Provenance(name, revision, prompt.version, seed)
-        self.left_out: Counter[str] = Counter()
         self._fitting = FittingBatches(
             config.batch_texts,
             "sentence with its frames",
@@ -129,17 +125,18 @@ class ModelCaptioner:
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
 
-    def augment(self, requests: Sequence[Request]) -> list[Augmentation]:
-        """One augmentation a request, in their order.
+    def augment(self, requests: Sequence[CaptionRequest]) -> list[CaptionAnswer]:
+        """Returns one answer per request, in their order.
 
-        Requests of like length share a batch. An answer that does not parse is asked for again; an
-        expression that has none after ``retries`` further attempts is left as it is.
+        Requests of similar length share a batch. If an answer does not parse, the model is asked
+        again. If an expression has no usable answer after ``retries`` further attempts, it is used
+        without augmentation.
 
         Raises:
             UnusableAnswerError: no request has a usable answer.
         """
         frames = self.shared_frames(requests)
-        done: dict[int, Augmentation] = {}
+        done: dict[int, CaptionAnswer] = {}
         problems: dict[int, UnusableAnswerError] = {}
         for attempt in range(self._config.retries + 1):
             open_rows = [row for row in range(len(requests)) if row not in done]
@@ -150,48 +147,55 @@ class ModelCaptioner:
                 )
                 for row, request, answer in zip(rows, batch, answers, strict=True):
                     try:
-                        done[row] = self._read(request[2], answer)
+                        done[row] = self._read(request.expression, answer)
                     except UnusableAnswerError as error:
-                        logger.info("%s, attempt %d: %s", request[2].key, attempt + 1, error)
+                        key = request.expression.key
+                        logger.info("%s, attempt %d: %s", key, attempt + 1, error)
                         problems[row] = error
-        expressions = [expression for _, _, expression, _ in requests]
+        expressions = [request.expression for request in requests]
         name, attempts = self._provenance.model, self._config.retries + 1
         found = [
             done[row] if row in done else given_up(expression, name, attempts, problems[row])
             for row, expression in enumerate(expressions)
         ]
-        return settled(expressions, found, self._provenance, self.left_out)
+        return settled(expressions, found, self._provenance)
 
-    def _batches(self, requests: Sequence[Request], rows: Sequence[int]) -> Iterator[list[int]]:
-        """Rows of like length, at most ``batch_texts`` and of one number of images a batch."""
-        ordered = sorted(rows, key=lambda row: (len(requests[row][1]), len(requests[row][2].text)))
+    def _batches(
+        self, requests: Sequence[CaptionRequest], rows: Sequence[int]
+    ) -> Iterator[list[int]]:
+        """Yields batches of rows of similar length and equally many images."""
+
+        def size(row: int) -> tuple[int, int]:
+            return len(requests[row].images), len(requests[row].expression.text)
+
         batch: list[int] = []
-        for row in ordered:
+        for row in sorted(rows, key=size):
             full = len(batch) == self._config.batch_texts
-            if batch and (full or len(requests[row][1]) != len(requests[batch[0]][1])):
+            if batch and (full or size(row)[0] != size(batch[0])[0]):
                 yield batch
                 batch = []
             batch.append(row)
         if batch:
             yield batch
 
-    def shared_frames(self, requests: Sequence[Request]) -> SharedFrames:
-        """The frames that requests have in common, none of them read yet."""
-        return SharedFrames(self._model, self._processor, [images for _, images, _, _ in requests])
+    def shared_frames(self, requests: Sequence[CaptionRequest]) -> SharedFrames:
+        """Returns the frames that requests share. The model has not read them yet."""
+        images = [request.images for request in requests]
+        return SharedFrames(self._model, self._processor, images)
 
     def answers(
-        self, batch: Sequence[Request], attempt: int = 0, frames: SharedFrames | None = None
+        self, batch: Sequence[CaptionRequest], attempt: int = 0, frames: SharedFrames | None = None
     ) -> list[Answer]:
-        """What the model writes for B requests of as many images each, in one pass.
+        """Returns the model's answers to B requests with equally many images, from one pass.
 
         Args:
-            attempt: from 1 on at a temperature of at least ``RETRY_TEMPERATURE``.
-            frames: of several batches; None reads them for every request.
+            attempt: from 1 on, the temperature is at least ``RETRY_TEMPERATURE``.
+            frames: frames that batches share; None reads them for every request.
         """
         inputs = self._inputs(batch, frames)
         chooser = _Chooser(
             temperature_of(self._config, attempt),
-            [_seed(self._seed, str(request[2].key), attempt) for request in batch],
+            [_seed(self._seed, str(item.expression.key), attempt) for item in batch],
         )
         tokenizer = self._processor.tokenizer
         ends = _end_tokens(self._model, tokenizer)
@@ -217,13 +221,13 @@ class ModelCaptioner:
             answers.append(Answer(self._decode(kept), kept, chance[:length]))
         return answers
 
-    def _inputs(self, batch: Sequence[Request], frames: SharedFrames | None = None) -> Any:
+    def _inputs(self, batch: Sequence[CaptionRequest], frames: SharedFrames | None = None) -> Any:
         texts = self._texts(batch)
         if frames is not None:
-            shared = frames.inputs(texts, [images for _, images, _, _ in batch])
+            shared = frames.inputs(texts, [request.images for request in batch])
             if shared is not None:
                 return shared
-        pictures = [[Pillow.fromarray(image) for image in images] for _, images, _, _ in batch]
+        pictures = [[Pillow.fromarray(image) for image in item.images] for item in batch]
         inputs = self._processor(
             text=texts,
             images=pictures if any(pictures) else None,
@@ -232,17 +236,12 @@ class ModelCaptioner:
         )
         return inputs.to(self._model.device, dtype=self._model.dtype)
 
-    def _texts(self, batch: Sequence[Request]) -> list[str]:
+    def _texts(self, batch: Sequence[CaptionRequest]) -> list[str]:
         texts = []
-        for _, images, expression, others in batch:
-            prompt = self._prompt.render(
-                expression.text,
-                others,
-                self._config.positives - 1,
-                self._config.negatives,
-                len(images),
-            )
-            content = [*({"type": "image"} for _ in images), {"type": "text", "text": prompt}]
+        for request in batch:
+            prompt = self._prompt.of(request, self._config)
+            pictures = [{"type": "image"} for _ in request.images]
+            content = [*pictures, {"type": "text", "text": prompt}]
             texts.append(
                 self._processor.apply_chat_template(
                     [{"role": "user", "content": content}],
@@ -258,28 +257,26 @@ class ModelCaptioner:
         )
         return text
 
-    def _read(self, expression: Expression, answer: Answer) -> Augmentation:
+    def _read(self, expression: Expression, answer: Answer) -> CaptionAnswer:
         parsed = parse_answer(
             answer.text,
             expression.text,
             self._config.positives - 1,
             self._config.negatives,
         )
-        # Decoding every prefix would be quadratic; those that are asked for are decoded.
+        # To decode every prefix would be quadratic, so only those that are asked for are.
         ends = _Prefixes(self, answer.tokens)
-        kept, left_out = read_answer(
+        return read_answer(
             expression,
             parsed,
             lambda text: likelihood(text, answer.text, ends, answer.log_probability),
             self._config,
             self._provenance,
         )
-        self.left_out.update(left_out)
-        return kept
 
 
 class _Prefixes(Sequence[int]):
-    """Length of the text that the first i + 1 tokens decode to, for each i."""
+    """For each i, the length of the text that the first i + 1 tokens decode to."""
 
     def __init__(self, captioner: ModelCaptioner, tokens: Sequence[int]) -> None:
         self._captioner = captioner
@@ -302,6 +299,6 @@ def _end_tokens(model: Any, tokenizer: Any) -> set[int]:
 
 
 def _seed(seed: int, key: str, attempt: int) -> int:
-    """A seed of its own for every sample and attempt, in [0, 2^63)."""
+    """Returns the seed of a sample and an attempt, in [0, 2^63)."""
     digest = hashlib.sha256(f"{seed}\n{key}\n{attempt}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1

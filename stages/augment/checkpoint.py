@@ -1,4 +1,4 @@
-"""Loads a captioner: complete, of its model, with a tokenizer that knows its own words."""
+"""Loads a captioner and checks that it is complete."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from transformers.utils import logging as transformers_logging
 from pipeline.config import AugmentConfig
 from pipeline.errors import CheckpointError
 from stages.augment.prompt import Prompt, load_prompt
+from stages.common.tokenizers import knows_plain_words
 
 
 def load_model(
     folder: Path, config: AugmentConfig, device: torch.device
 ) -> tuple[Any, Any, Prompt]:
-    """Model, processor and prompt of a checkpoint folder.
+    """Loads the model, processor and prompt of a checkpoint folder.
 
     Raises:
         CheckpointError: the folder is missing or incomplete, its weights lack parameters or hold
-            others, or its tokenizer does not know its own vocabulary.
+            others, or its tokenizer reads plain words as unknown.
     """
     expected = "a folder that transformers' AutoModelForImageTextToText loads"
     remedy = "check augment.checkpoint; `pseudolabels doctor` says which weights are in place"
@@ -54,13 +55,16 @@ def load_model(
         raise CheckpointError(folder, "its processor has no tokenizer", expected, remedy)
     if not (getattr(processor, "chat_template", None) or processor.tokenizer.chat_template):
         raise CheckpointError(folder, "no chat template in it", expected, remedy)
-    _check_tokenizer(processor.tokenizer, folder)
+    if not knows_plain_words(processor.tokenizer):
+        found = "its tokenizer reads plain words as unknown"
+        remedy = "save the tokenizer again as tokenizer.json"
+        raise CheckpointError(folder, found, "a tokenizer that knows its vocabulary", remedy)
     return model.to(device).eval(), processor, load_prompt(folder)
 
 
 @contextmanager
 def _no_progress_bar() -> Iterator[None]:
-    """Keeps the library's own bar off a terminal that has ours."""
+    """Hides the progress bar of transformers, since ours is shown."""
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:
@@ -68,22 +72,3 @@ def _no_progress_bar() -> Iterator[None]:
     finally:
         if shown:
             transformers_logging.enable_progress_bar()
-
-
-def _check_tokenizer(tokenizer: Any, folder: Path) -> None:
-    """Refuses a tokenizer that takes its own words for unknown, as transformers may load one."""
-    unknown = tokenizer.unk_token_id
-    if unknown is None:
-        return
-    words = [word for word in sorted(tokenizer.get_vocab()) if word.isalpha() and word.islower()]
-    lost = [
-        word for word in words[:200] if unknown in tokenizer.encode(word, add_special_tokens=False)
-    ]
-    if lost:
-        raise CheckpointError(
-            folder,
-            f"its tokenizer reads {len(lost)} words of its own vocabulary, such as {lost[0]!r},"
-            " as unknown",
-            "a tokenizer that knows its vocabulary",
-            "save the tokenizer again as tokenizer.json",
-        )

@@ -1,18 +1,16 @@
 """Positives and hard negatives from an OpenAI-compatible server, such as one that vLLM serves.
 
-Chat completions with the frames as JPEG data URLs; a bounded number of calls at a time; what can
-pass (a lost connection, a busy or restarting server) is tried again with growing pauses.
+It uses chat completions with the frames as JPEG data URLs. The number of calls at a time is
+limited. If a failure may be temporary (a lost connection, a busy or restarting server), the call is
+repeated after growing pauses.
 """
 
 from __future__ import annotations
 
-import base64
 import codecs
-import io
 import logging
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
@@ -21,7 +19,6 @@ from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
-from PIL import Image as Pillow
 from tenacity import (
     Retrying,
     retry_if_exception,
@@ -36,29 +33,28 @@ from pipeline.errors import (
     EndpointError,
     UnusableAnswerError,
 )
-from pipeline.ports import Image
-from pipeline.types import Augmentation, Expression, Provenance, VideoRef
+from pipeline.ports import CaptionAnswer, CaptionRequest
+from pipeline.types import Expression, Provenance
 from stages.augment.parse import parse_answer
 from stages.augment.prompt import DEFAULT_PROMPT, Prompt
 from stages.augment.reading import likelihood, read_answer, temperature_of
 from stages.augment.unanswered import given_up, settled
+from stages.common.data_urls import jpeg_data_url
 
 logger = logging.getLogger(__name__)
 
 PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
-"""Answers of a server that may be other the next time."""
+"""Status codes of failures that may be temporary."""
 
 REFUSING = frozenset({401, 402, 403, 404, 405})
-"""Answers that another request would meet as well."""
+"""Status codes that another request would get too."""
 
 _HERE = frozenset({"localhost", "127.0.0.1", "::1"})
 
 CALLS = 5
-"""Calls for one answer while what fails can pass."""
+"""Largest number of calls for one answer if failures may be temporary."""
 
 _JPEG_QUALITY = 90
-
-Request = tuple[VideoRef, Sequence[Image], Expression, Sequence[str]]
 
 
 class EndpointCaptioner:
@@ -68,12 +64,9 @@ class EndpointCaptioner:
         config: endpoint, model, key variable, time limit, concurrency, counts, thresholds.
         seed: sent with every call, and stored with every text.
         prompt: what the model is asked.
-        transport: for tests; None for the network.
-        environment: where the key is looked up; None for the process's own.
-        wait: seconds before a call is repeated; None for pauses that grow to a minute.
-
-    Attributes:
-        left_out: reason -> texts that were written and not kept, since the start.
+        transport: replaces the network in tests; None uses the network.
+        environment: variables that hold the key; None uses those of the process.
+        wait: seconds before a call is repeated; None uses pauses that grow to a minute.
 
     Raises:
         ConfigError: no endpoint or model is configured.
@@ -97,7 +90,6 @@ class EndpointCaptioner:
         self._model = config.endpoint_model
         self._provenance = Provenance(self._model, config.endpoint, prompt.version, seed)
         self._wait = wait or wait_random_exponential(multiplier=1, max=60)
-        self.left_out: Counter[str] = Counter()
         key = (os.environ if environment is None else environment).get(config.api_key_env)
         try:
             self._client = httpx.Client(
@@ -114,28 +106,26 @@ class EndpointCaptioner:
                 " certificates that the environment names (HTTPS_PROXY, ALL_PROXY, SSL_CERT_FILE)"
             ) from error
 
-    def augment(self, requests: Sequence[Request]) -> list[Augmentation]:
-        """One augmentation a request, in their order, ``concurrency`` calls at a time; an
-        expression that has no usable answer after ``retries`` further attempts is left as it is.
+    def augment(self, requests: Sequence[CaptionRequest]) -> list[CaptionAnswer]:
+        """Returns one answer per request, in their order; ``concurrency`` calls run at a time.
+
+        If an expression has no usable answer after ``retries`` further attempts, it is used without
+        augmentation.
 
         Raises:
             EndpointError: the server cannot be reached or refuses.
-            AugmentationError: it takes none of a request, or no request has a usable answer.
+            AugmentationError: the server rejects a request, or no request has a usable answer.
         """
         with ThreadPoolExecutor(self._config.concurrency, "augment") as pool:
-            answers = list(pool.map(self._one, requests))
-        for _, left_out in answers:
-            self.left_out.update(left_out)
-        expressions = [expression for _, _, expression, _ in requests]
-        found = [item for item, _ in answers]
-        return settled(expressions, found, self._provenance, self.left_out)
+            found = list(pool.map(self._one, requests))
+        return settled([request.expression for request in requests], found, self._provenance)
 
     def close(self) -> None:
         """Closes the connections."""
         self._client.close()
 
-    def _one(self, request: Request) -> tuple[Augmentation | UnusableAnswerError, Counter[str]]:
-        expression = request[2]
+    def _one(self, request: CaptionRequest) -> CaptionAnswer | UnusableAnswerError:
+        expression = request.expression
         problem: UnusableAnswerError | None = None
         for attempt in range(self._config.retries + 1):
             body = self._body(request, attempt)
@@ -146,19 +136,13 @@ class EndpointCaptioner:
                 logger.info("%s, attempt %d: %s", expression.key, attempt + 1, error)
                 problem = error
         served = f"{self._model} at {self._config.endpoint}"
-        return given_up(expression, served, self._config.retries + 1, problem), Counter()
+        return given_up(expression, served, self._config.retries + 1, problem)
 
-    def _body(self, request: Request, attempt: int) -> dict[str, Any]:
-        _, images, expression, others = request
-        text = self._prompt.render(
-            expression.text,
-            others,
-            self._config.positives - 1,
-            self._config.negatives,
-            len(images),
-        )
+    def _body(self, request: CaptionRequest, attempt: int) -> dict[str, Any]:
+        text = self._prompt.of(request, self._config)
         pictures = [
-            {"type": "image_url", "image_url": {"url": jpeg_data_url(image)}} for image in images
+            {"type": "image_url", "image_url": {"url": jpeg_data_url(image, _JPEG_QUALITY)}}
+            for image in request.images
         ]
         return {
             "model": self._model,
@@ -170,8 +154,12 @@ class EndpointCaptioner:
         }
 
     def _call(self, body: dict[str, Any], expression: Expression) -> Any:
-        """The server's JSON. Raises EndpointError, or AugmentationError where it is the request
-        that is not taken, with the way out."""
+        """Returns the server's JSON.
+
+        Raises:
+            EndpointError: the server cannot be reached, refuses, or does not answer in JSON.
+            AugmentationError: the server rejects this request.
+        """
         where = f"{expression.key}: {self._config.endpoint}"
         calls = Retrying(
             stop=stop_after_attempt(CALLS),
@@ -199,8 +187,11 @@ class EndpointCaptioner:
             ) from error
 
     def _post(self, body: dict[str, Any]) -> httpx.Response:
-        """The whole answer. Raises httpx.ReadTimeout where it takes longer than a call may take,
-        however steadily it drips."""
+        """Returns the whole answer.
+
+        Raises:
+            httpx.ReadTimeout: it takes longer than a call may, even if parts keep arriving.
+        """
         end = time.monotonic() + self._config.timeout_seconds
         parts = []
         with self._client.stream("POST", "/chat/completions", json=body) as response:
@@ -237,9 +228,7 @@ class EndpointCaptioner:
             " choices[0].message.content; expected an OpenAI-compatible chat completion"
         )
 
-    def _read(
-        self, expression: Expression, choice: dict[str, Any]
-    ) -> tuple[Augmentation, Counter[str]]:
+    def _read(self, expression: Expression, choice: dict[str, Any]) -> CaptionAnswer:
         answer = choice["message"]["content"]
         parsed = parse_answer(
             answer, expression.text, self._config.positives - 1, self._config.negatives
@@ -249,16 +238,11 @@ class EndpointCaptioner:
         )
 
 
-def jpeg_data_url(image: Image) -> str:
-    """An RGB image [H, W, 3] as a ``data:`` URL of its JPEG."""
-    buffer = io.BytesIO()
-    Pillow.fromarray(image).save(buffer, "JPEG", quality=_JPEG_QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
 def _similarity_of(choice: dict[str, Any]) -> Callable[[str], float | None]:
-    """How likely the model holds a text, by the probabilities that the server reports for its
-    tokens; None for every text where it reports none that can be read.
+    """Returns a function from a text to its similarity: the likelihood that the model gave it.
+
+    It uses the token probabilities that the server reports. If there are none that can be read, the
+    function returns None for every text.
     """
     # A letter may be of several tokens, none of which is text by itself.
     letters = codecs.getincrementaldecoder("utf-8")("replace")

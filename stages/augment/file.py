@@ -1,23 +1,22 @@
-"""Positives and hard negatives that were written elsewhere: a WSRVOS augmentation file."""
+"""Positives and hard negatives from a WSRVOS augmentation file."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from pipeline.errors import AugmentationError
-from pipeline.ports import Image
+from pipeline.ports import CaptionAnswer, CaptionRequest
 from pipeline.types import (
     Augmentation,
     Expression,
     Positive,
     Provenance,
     SampleKey,
-    VideoRef,
 )
 
 
 class FileCaptioner:
-    """A :class:`pipeline.ports.Captioner` that looks answers up.
+    """A :class:`pipeline.ports.Captioner` that reads its answers from a file.
 
     Args:
         augmentations: by sample, as read from the file.
@@ -28,15 +27,13 @@ class FileCaptioner:
         self._augmentations = augmentations
         self._source = source
 
-    def augment(
-        self, requests: Sequence[tuple[VideoRef, Sequence[Image], Expression, Sequence[str]]]
-    ) -> list[Augmentation]:
-        """The file's augmentation of each request's expression.
+    def augment(self, requests: Sequence[CaptionRequest]) -> list[CaptionAnswer]:
+        """Returns the file's augmentation of each request's expression.
 
         Raises:
             AugmentationError: the file lacks an expression, or has another sentence for it.
         """
-        return [self._look_up(expression) for _, _, expression, _ in requests]
+        return [CaptionAnswer(self._look_up(item.expression)) for item in requests]
 
     def _look_up(self, expression: Expression) -> Augmentation:
         found = self._augmentations.get(expression.key)
@@ -54,17 +51,15 @@ class FileCaptioner:
 
 
 class OriginalOnly:
-    """A :class:`pipeline.ports.Captioner` that adds nothing: the plain baseline's."""
+    """A :class:`pipeline.ports.Captioner` that adds nothing, for the plain baseline."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
 
-    def augment(
-        self, requests: Sequence[tuple[VideoRef, Sequence[Image], Expression, Sequence[str]]]
-    ) -> list[Augmentation]:
-        """The original alone, K = 1 and N = 0."""
+    def augment(self, requests: Sequence[CaptionRequest]) -> list[CaptionAnswer]:
+        """Returns the original expressions alone: K = 1 and N = 0."""
         origin = Provenance("none", "", "none-1", self._seed)
         return [
-            Augmentation(expression.key, (Positive(expression.text, 1.0),), (), origin)
-            for _, _, expression, _ in requests
+            CaptionAnswer(Augmentation(item.key, (Positive(item.text, 1.0),), (), origin))
+            for item in (request.expression for request in requests)
         ]

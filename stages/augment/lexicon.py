@@ -2,7 +2,8 @@
 
 Positives reword a phrase without changing what is true ('moving left' -> 'heading left').
 Negatives swap one word or phrase for another of its group ('the red star' -> 'the blue star'),
-typed by the group; expressions of other objects of the same video come first, as the hardest.
+and the group gives their kind. Expressions of other objects of the same video come first, since
+they are the hardest.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from pipeline.config import AugmentConfig
-from pipeline.ports import Image
+from pipeline.ports import CaptionAnswer, CaptionRequest
 from pipeline.types import (
     Augmentation,
     Expression,
@@ -22,7 +23,6 @@ from pipeline.types import (
     NegativeKind,
     Positive,
     Provenance,
-    VideoRef,
 )
 from stages.augment.parse import normalise, says_the_same, select_negatives
 from stages.augment.vocabulary import GROUPS, REWORDINGS
@@ -51,7 +51,7 @@ def _pattern(phrases: Sequence[str]) -> re.Pattern[str]:
 
 
 def _distance(members: tuple[str, ...], place: int, other: str) -> tuple[int, str]:
-    """How far a member stands from the opposite of the one at ``place``: its pair is 0."""
+    """Returns the distance of a member from the opposite of the one at ``place``; 0 for itself."""
     return abs(members.index(other) - (place ^ 1)), other
 
 
@@ -71,8 +71,9 @@ _REWORDINGS = dict(REWORDINGS)
 
 
 def swaps(text: str) -> Iterator[Negative]:
-    """Every sentence that one swap makes of the text, in turns over the places to swap at, so
-    that the first few differ in many ways; not deduplicated.
+    """Yields every sentence that one swap makes of the text, with duplicates.
+
+    It takes turns over the places where it can swap, so that the first few differ in many ways.
     """
     places = []
     for match in _SWAP_PATTERN.finditer(text):
@@ -87,7 +88,7 @@ def swaps(text: str) -> Iterator[Negative]:
 
 
 def rewordings(text: str) -> Iterator[tuple[str, float]]:
-    """(sentence, confidence) of every rewording by rule, the surest first; not deduplicated."""
+    """Yields (sentence, confidence) for every rewording, most confident first, with duplicates."""
     first: list[str] = []
     matches = list(_REWORDING_PATTERN.finditer(text))
     for turn in range(3):
@@ -125,18 +126,16 @@ class LexiconCaptioner:
 
     Args:
         config: ``positives`` and ``negatives`` say how many are written at most.
-        seed: stored with every text; the rules draw nothing at random.
+        seed: stored with every text. The rules use no random numbers.
     """
 
     def __init__(self, config: AugmentConfig, seed: int) -> None:
         self._config = config
         self._provenance = Provenance("lexicon", lexicon_revision(), LEXICON_VERSION, seed)
 
-    def augment(
-        self, requests: Sequence[tuple[VideoRef, Sequence[Image], Expression, Sequence[str]]]
-    ) -> list[Augmentation]:
-        """One augmentation a request; fewer than K or N where the rules find no more."""
-        return [self._augment(expression, others) for _, _, expression, others in requests]
+    def augment(self, requests: Sequence[CaptionRequest]) -> list[CaptionAnswer]:
+        """Returns one answer per request; fewer than K or N texts where the rules find no more."""
+        return [CaptionAnswer(self._augment(item.expression, item.others)) for item in requests]
 
     def _augment(self, expression: Expression, others: Sequence[str]) -> Augmentation:
         original = expression.text
@@ -160,5 +159,5 @@ class LexiconCaptioner:
 
 
 def lexicon_revision() -> str:
-    """Digest of the rules, first 12 hex digits; another lexicon writes other texts."""
+    """Returns the first 12 hex digits of the digest of the rules."""
     return hashlib.sha256(repr((GROUPS, REWORDINGS)).encode()).hexdigest()[:12]

@@ -1,10 +1,10 @@
 """From a model's answer to checked positives and negatives.
 
 The answer is one JSON object, ``{"positives": [{"text", "confidence"}], "negatives": [{"text",
-"kind"}]}``. Fences, talk around it, trailing commas and a truncated end are fixed within bounds;
-anything else of another structure is an error, so that the model is asked again. Texts that are
-well formed but of no use (too long, duplicates, a negative that says what a positive says) are
-left out and counted.
+"kind"}]}``. Code fences, text around it, trailing commas and a truncated end are fixed
+within limits. Any other structure is an error, so that the model is asked again. Texts that parse
+but cannot be used (too long, duplicates, a negative that says the same as a positive) are left out
+and counted.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 @dataclass(frozen=True)
 class ParsedAnswer:
-    """What of an answer can be used.
+    """The parts of an answer that can be used.
 
     Attributes:
         positives: (text, confidence in [0, 1]) in the model's order, without the original.
-        negatives: typed, in the model's order.
+        negatives: with their kinds, in the model's order.
         left_out: reason -> how many texts.
     """
 
@@ -50,7 +50,7 @@ class ParsedAnswer:
 
 
 def normalise(text: str) -> tuple[str, ...]:
-    """The words of a sentence without case, punctuation and articles; () for an empty one."""
+    """Returns the words of a sentence without case, punctuation and articles; may be empty."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     words = re.findall(r"\w+(?:'\w+)?", folded)
     return tuple(word for word in words if word not in _ARTICLES) or tuple(words)
@@ -62,7 +62,7 @@ def says_the_same(first: str, second: str) -> bool:
 
 
 def clean(text: str) -> str:
-    """One line, without control characters and surplus blanks."""
+    """Returns a text as one line without control characters and repeated blanks."""
     visible = "".join(" " if unicodedata.category(c) in ("Cc", "Cf") else c for c in text)
     return " ".join(visible.split())
 
@@ -96,13 +96,13 @@ def select_negatives(
     limit: int,
     left_out: dict[str, int] | None = None,
 ) -> list[Negative]:
-    """Negatives that differ from each other and from every positive, in order, ``limit`` at most.
+    """Returns at most ``limit`` negatives that differ from each other and from every positive.
 
     Args:
         negatives: candidates, best first.
         positives: sentences true of the target, the original among them.
-        limit: how many to keep.
-        left_out: counts of reasons, added to.
+        limit: largest number of negatives.
+        left_out: reason -> count; this function adds to it.
     """
     counts = {} if left_out is None else left_out
     barred = {tuple(sorted(normalise(text))) for text in positives}
@@ -126,8 +126,10 @@ def select_negatives(
 
 
 def string_spans(answer: str) -> list[tuple[str, int, int]]:
-    """(text, start, end) of every JSON string in an answer, as cleaned text and as characters
-    between its quotes; where each text was written, for the tokens it is made of.
+    """Yields (text, start, end) for every JSON string in an answer.
+
+    ``text`` is cleaned; ``start`` and ``end`` are the characters between its quotes, which lead to
+    its tokens.
     """
     spans = []
     for match in _STRING.finditer(answer):
@@ -191,7 +193,7 @@ def _load(answer: str) -> dict[str, Any]:
 
 
 def _decode(text: str) -> dict[str, Any] | None:
-    """The object at the start of the text; None where there is none. Talk after it is ignored."""
+    """Returns the JSON object that a text starts with; None if there is none."""
     decoder = json.JSONDecoder(parse_constant=_refuse_constant, strict=False)
     try:
         value, _ = decoder.raw_decode(text)
@@ -205,8 +207,10 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _mended(text: str) -> Iterable[str]:
-    """Readings of a broken text, likeliest first: without trailing commas, then cut after one of
-    the last whole values, with its brackets closed; a bounded number of them.
+    """Yields possible readings of a broken text, most likely first.
+
+    The first leaves out trailing commas. The others, of limited number, cut the text after one of
+    the last whole values and close its brackets.
     """
     closers: list[str] = []
     cuts: list[tuple[int, str]] = []

@@ -1,7 +1,7 @@
-"""The part of a prompt that all sentences of a video share: its frames, run through the model once.
+"""Runs the frames of a video through the model once for all of its sentences.
 
-The frames come first in every prompt, and are most of it. What the model keeps of them (keys and
-values of every layer) is computed for the first sentence and repeated for each batch of the rest.
+The frames come first in every prompt and are most of it. Their keys and values in every layer are
+computed for the first sentence and repeated for each batch of the others.
 
 Letters: B prompts of a batch, P tokens up to the last frame's, S tokens of the longest rest.
 """
@@ -25,12 +25,13 @@ Frames = Sequence[Image]
 
 @dataclass(frozen=True)
 class SharedPrefix:
-    """Frames as a model has read them.
+    """Frames that a model has read.
 
     Attributes:
-        ids: int64 [1, P], the tokens up to the last of the last frame.
+        ids: int64 [1, P], the tokens up to the end of the last frame.
         cache: keys and values of every layer.
-        rope_deltas: what Qwen-VL models add to the positions of text that follows; else None.
+        rope_deltas: what Qwen-VL models add to the positions of the text that follows; None for
+            other models.
     """
 
     ids: Tensor
@@ -39,14 +40,14 @@ class SharedPrefix:
 
 
 class SharedFrames:
-    """The frames that prompts have in common, each sequence of them read once.
+    """The frames that prompts share. Each sequence of frames is read once.
 
-    Two prompts share frames where they have the same sequence, not an equal one.
+    Two prompts share frames if they have the same sequence object, not an equal one.
 
     Args:
         model: an image-text-to-text model.
         processor: of that model.
-        frames: of each prompt; they must outlive this object.
+        frames: the frames of each prompt. They must outlive this object.
     """
 
     def __init__(self, model: Any, processor: Any, frames: Sequence[Frames]) -> None:
@@ -55,13 +56,15 @@ class SharedFrames:
         self._read: dict[int, SharedPrefix | None] = {}
 
     def inputs(self, texts: Sequence[str], frames: Sequence[Frames]) -> Mapping[str, Any] | None:
-        """What ``model.generate`` takes to go on after the frames of B prompts; None where the
-        prompts are not of one sequence of frames that others have too, or where the model does not
-        say where frames end.
+        """Returns the inputs with which ``model.generate`` continues after the frames of B prompts.
 
         Args:
             texts: the prompts, as the chat template gives them.
-            frames: of each.
+            frames: the frames of each prompt.
+
+        Returns:
+            None if the B prompts do not share one sequence of frames with other prompts, or if the
+            end of the frames cannot be found in them.
         """
         first = frames[0]
         if not first or self._prompts[id(first)] < 2 or any(each is not first for each in frames):
@@ -78,7 +81,7 @@ class SharedFrames:
 
 
 def read_frames(model: Any, processor: Any, text: str, frames: Frames) -> SharedPrefix | None:
-    """What a model keeps of the frames of a prompt; None for a model that it cannot be told of.
+    """Runs the frames of a prompt through a model; None if this cannot be done for the model.
 
     Args:
         text: a prompt as the chat template gives it.
@@ -103,7 +106,7 @@ def read_frames(model: Any, processor: Any, text: str, frames: Frames) -> Shared
 
 
 def rest_of(processor: Any, text: str) -> list[int] | None:
-    """The tokens of a prompt after the last frame's; None where the frames cannot be told."""
+    """Returns a prompt's tokens after its last frame; None if the frames are not marked."""
     image = getattr(processor, "image_token_id", None)
     if image is None:
         return None
@@ -116,13 +119,13 @@ def rest_of(processor: Any, text: str) -> list[int] | None:
 def continued(
     model: Any, prefix: SharedPrefix, rests: Sequence[Sequence[int]], pad: int
 ) -> Mapping[str, Any]:
-    """What ``model.generate`` takes to go on from a prefix with B prompts.
+    """Returns the inputs with which ``model.generate`` continues a prefix with B prompts.
 
-    Padding stands between the frames and the shorter rests, and is attended to by nothing.
+    Padding lies between the frames and the shorter rests. Nothing attends to it.
 
     Args:
-        rests: of each prompt, by :func:`rest_of`.
-        pad: the token of padding.
+        rests: the rest of each prompt, from :func:`rest_of`.
+        pad: id of the padding token.
 
     Returns:
         ``input_ids`` and ``attention_mask``, int64 [B, P + S], and ``past_key_values``.

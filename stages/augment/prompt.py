@@ -1,6 +1,6 @@
-"""The prompt an image-text-to-text model gets, with a version that is stored with every text.
+"""The prompt of an image-text-to-text model. Its version is stored with every text.
 
-The expression is quoted as JSON data, so that nothing in it reads as an instruction.
+The expression is quoted as JSON, so that the model does not read it as an instruction.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.config import AugmentConfig
 from pipeline.errors import CheckpointError
+from pipeline.ports import CaptionRequest
 from pipeline.text import read_text
 
 PROMPT_FILE = "prompt.json"
-"""A checkpoint that was trained on a prompt of its own brings it in this file."""
+"""The file of a checkpoint's own prompt, if it was trained on one."""
 
 _TEMPLATE = """\
 You see {frames} frames of one video, in order. A referring expression picks out one target in it. \
@@ -39,21 +41,31 @@ Every expression is one line of at most 30 words. Answer with one JSON object an
 
 @dataclass(frozen=True)
 class Prompt:
-    """A template and its version.
+    """A prompt's template and version.
 
     Attributes:
         template: text with the fields ``expression`` (as written), ``quoted_expression`` (as a
             JSON string), ``others`` (a JSON list), ``positives``, ``negatives``, ``frames``.
-        version: stored with every text that the prompt brought forth.
+        version: stored with every text that was written for this prompt.
     """
 
     template: str
     version: str
 
+    def of(self, request: CaptionRequest, config: AugmentConfig) -> str:
+        """Returns the user's turn for one request; the frames go before it."""
+        return self.render(
+            request.expression.text,
+            request.others,
+            config.positives - 1,
+            config.negatives,
+            len(request.images),
+        )
+
     def render(
         self, expression: str, others: Sequence[str], positives: int, negatives: int, frames: int
     ) -> str:
-        """The user's turn for one expression.
+        """Returns the user's turn for one expression.
 
         Args:
             expression: the original.
@@ -76,7 +88,7 @@ DEFAULT_PROMPT = Prompt(_TEMPLATE, "contrastive-1")
 
 
 def load_prompt(checkpoint: Path) -> Prompt:
-    """The prompt that a checkpoint folder brings, or the default where it brings none.
+    """Returns the prompt of a checkpoint folder, or the default if it has none.
 
     Raises:
         CheckpointError: the folder's ``prompt.json`` is not ``{"template": …, "version": …}``,

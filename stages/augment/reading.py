@@ -1,4 +1,4 @@
-"""What a model's answer to an expression comes to, wherever the model runs."""
+"""Reads a model's answer to an expression, for local models and endpoints."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from typing import Any
 import numpy as np
 
 from pipeline.config import AugmentConfig
+from pipeline.ports import CaptionAnswer
 from pipeline.types import Augmentation, Expression, Positive, Provenance
 from stages.augment.parse import ParsedAnswer, string_spans
 
 logger = logging.getLogger(__name__)
 
 RETRY_TEMPERATURE = 0.5
-"""A greedy model would give the same answer again: it is asked again at this temperature."""
+"""Temperature of further attempts. At 0 the model would give the same answer again."""
 
 
 def temperature_of(config: AugmentConfig, attempt: int) -> float:
-    """The temperature of an attempt, counted from 0."""
+    """Returns the temperature of an attempt; the first is 0."""
     return max(config.temperature, RETRY_TEMPERATURE) if attempt else config.temperature
 
 
@@ -31,20 +32,17 @@ def read_answer(
     similarity_of: Callable[[str], float | None],
     config: AugmentConfig,
     provenance: Provenance,
-) -> tuple[Augmentation, Counter[str]]:
-    """Keeps the positives of an answer that are similar enough, and its negatives.
+) -> CaptionAnswer:
+    """Keeps the negatives of an answer, and the positives that are similar enough.
 
-    A text is written in the light of those before it: likely in itself where they are wrong, it is
-    wrong with them. So no positive is more similar than one before it.
+    A text depends on those written before it. If those are wrong, it is wrong with them, however
+    likely it is after them. So no positive gets a larger similarity than one before it.
 
     Args:
-        similarity_of: how likely the model holds a text, in [0, 1]; None where that is not known,
-            and the confidence that the answer states stands in for that text alone.
-        config: the least similarity.
-        provenance: of the texts.
-
-    Returns:
-        The augmentation, and reason -> texts that were left out.
+        similarity_of: likelihood that the model gave a text, in [0, 1]. If it is None, the
+            confidence stated in the answer is used for this text.
+        config: gives the minimum similarity.
+        provenance: stored with the texts.
     """
     left_out = Counter(parsed.left_out)
     positives = [Positive(expression.text, 1.0)]
@@ -65,7 +63,7 @@ def read_answer(
             continue
         positives.append(Positive(text, confidence, similarity))
     kept = Augmentation(expression.key, tuple(positives), parsed.negatives, provenance)
-    return kept, left_out
+    return CaptionAnswer(kept, left_out)
 
 
 def likelihood(
@@ -74,15 +72,15 @@ def likelihood(
     ends: Sequence[int],
     log_probability: np.ndarray[Any, np.dtype[np.float64]],
 ) -> float:
-    """How likely a model held a text of its answer as it wrote it, in [0, 1].
+    """Returns the likelihood that a model gave a text of its answer, in [0, 1].
 
-    The geometric mean of the probabilities of the text's tokens, given the frames, the expression
-    and what was written before; 0 where the text is not in the answer.
+    It is the geometric mean of the probabilities of the text's tokens, given the frames, the
+    expression and what was written before. It is 0 if the text is not in the answer.
 
     Args:
         text: as it was parsed.
         written: the whole answer.
-        ends: where each of the L tokens ends in it; looked up by bisection.
+        ends: the character at which each of the L tokens ends; it is searched by bisection.
         log_probability: natural log of each token's probability [L].
     """
     for value, start, end in string_spans(written):

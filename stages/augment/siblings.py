@@ -1,4 +1,4 @@
-"""Sentences of one video that are about the same object, and those that are about others."""
+"""Finds the sentences of a video that are about the same object, or about others."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ SIBLING_CONFIDENCE = 0.9
 
 
 def others_of(expression: Expression, expressions: Sequence[Expression]) -> list[str]:
-    """Sentences of the same video that are known to be about other objects; none where the data
-    set does not say which object a sentence is about.
+    """Returns the sentences of the same video that are known to be about other objects.
+
+    There are none if the data set does not say which object a sentence is about.
     """
     own = set(expression.object_ids)
     if not own:
@@ -24,13 +25,13 @@ def others_of(expression: Expression, expressions: Sequence[Expression]) -> list
 def with_siblings(
     augmentation: Augmentation, expressions: Sequence[Expression], positives: int
 ) -> Augmentation:
-    """Takes other sentences that are known to be about the same object as positives.
+    """Adds other sentences that are known to be about the same object to the positives.
 
-    They come right after the original, before what a captioner wrote: people wrote them. Nothing
-    changes where the data set does not say which object a sentence is about.
+    They come after the original and before the captioner's texts, since people wrote them. Nothing
+    changes if the data set does not say which object a sentence is about.
 
     Args:
-        positives: K, the most that are kept, the original among them.
+        positives: K, the largest number of positives, the original included.
     """
     own = next(e for e in expressions if e.key == augmentation.key)
     siblings = [

@@ -1,28 +1,28 @@
-"""What becomes of an expression that a model has no usable answer to."""
+"""Handles expressions for which a model has no usable answer."""
 
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Sequence
 
 from pipeline.errors import UnusableAnswerError
+from pipeline.ports import CaptionAnswer
 from pipeline.types import Augmentation, Expression, Positive, Provenance
 
 logger = logging.getLogger(__name__)
 
 ALONE = "augmentation of an expression without a usable answer"
-"""By what name :attr:`left_out` counts them."""
+"""The reason under which :attr:`CaptionAnswer.left_out` counts them."""
 
 
 def given_up(
     expression: Expression, model: str, attempts: int, last: UnusableAnswerError | None
 ) -> UnusableAnswerError:
-    """What is said of an expression after the last attempt.
+    """Returns the error for an expression after the last attempt.
 
     Args:
-        model: by name, and where it is served.
-        last: what was wrong with the last answer.
+        model: its name, and where it is served.
+        last: the error of the last answer.
     """
     return UnusableAnswerError(
         f"{expression.key}: no usable answer of {model} in {attempts} attempts; the last one:"
@@ -32,19 +32,21 @@ def given_up(
 
 def settled(
     expressions: Sequence[Expression],
-    found: Sequence[Augmentation | UnusableAnswerError],
+    found: Sequence[CaptionAnswer | UnusableAnswerError],
     provenance: Provenance,
-    left_out: Counter[str],
-) -> list[Augmentation]:
-    """An augmentation for each: where the model failed, the expression alone, said and counted.
+) -> list[CaptionAnswer]:
+    """Returns an answer for each expression.
+
+    An expression that the model failed at is answered with itself alone. This is logged, and its
+    answer counts it.
 
     Args:
-        found: of each expression, what came of it.
-        left_out: counted up.
+        found: of each expression, the model's answer or why there is none.
+        provenance: of an expression alone.
 
     Raises:
-        UnusableAnswerError: the model failed at every expression; then it is more likely to be the
-            wrong one than the expressions to be odd.
+        UnusableAnswerError: the model failed at every expression. Then the model is more likely to
+            be unsuitable than the expressions.
     """
     problems = [item for item in found if isinstance(item, UnusableAnswerError)]
     if problems and len(problems) == len(found):
@@ -52,8 +54,8 @@ def settled(
     done = []
     for expression, item in zip(expressions, found, strict=True):
         if isinstance(item, UnusableAnswerError):
-            logger.warning("%s; it goes on without positives and negatives", item)
-            left_out[ALONE] += 1
-            item = Augmentation(expression.key, (Positive(expression.text, 1.0),), (), provenance)
+            logger.warning("%s; it is used without augmentation", item)
+            alone = Augmentation(expression.key, (Positive(expression.text, 1.0),), (), provenance)
+            item = CaptionAnswer(alone, {ALONE: 1})
         done.append(item)
     return done

@@ -12,11 +12,11 @@ from pipeline.types import NegativeKind
 
 @dataclass(frozen=True)
 class Group:
-    """Phrases that take each other's place; every swap makes the sentence untrue.
+    """Phrases that replace each other. Every swap makes the sentence untrue.
 
     Attributes:
         kind: of the negatives that a swap makes.
-        members: phrases; the nearest opposites stand next to each other.
+        members: phrases; opposites are next to each other.
     """
 
     kind: NegativeKind

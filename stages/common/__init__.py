@@ -1,1 +1,1 @@
-"""What several stages share: batching, weights, resizing. Imports no stage."""
+"""Code that several stages share: batching, weights, resizing. It imports no stage."""

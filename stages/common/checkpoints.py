@@ -1,6 +1,6 @@
-"""Where weights are and which they are; imports no model library.
+"""Finds the files of checkpoints and their digests. It imports no model library.
 
-``demo:NAME`` is a checkpoint that ships with the project; anything else is a path.
+``demo:NAME`` is a checkpoint that ships with the project. Anything else is a path.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _SETTINGS = (".json", ".jinja", ".model", ".txt")
 
 
 def resolve_checkpoint(checkpoint: str) -> Path:
-    """The file or folder that a configuration's ``checkpoint`` names.
+    """Returns the file or folder that a configuration's ``checkpoint`` names.
 
     Raises:
-        CheckpointError: nothing is there.
+        CheckpointError: it does not exist.
     """
     scheme, _, name = checkpoint.partition(":")
     if scheme == "demo":
@@ -46,7 +46,7 @@ def resolve_checkpoint(checkpoint: str) -> Path:
 
 
 def weight_files(checkpoint: str) -> list[Path]:
-    """The weights of a checkpoint: the file itself, or the folder's safetensors in order.
+    """Returns the weight files of a checkpoint: the file, or the folder's safetensors, sorted.
 
     Raises:
         CheckpointError: there are none.
@@ -59,13 +59,15 @@ def weight_files(checkpoint: str) -> list[Path]:
 
 
 def settings_files(folder: Path) -> list[Path]:
-    """The settings, tokenizer and templates of a model's folder, in order; figures that were
-    measured of it change nothing."""
+    """Returns the settings, tokenizer and template files of a model's folder, sorted.
+
+    Files of measurements are left out, since they change no result.
+    """
     return [path for path in _files_of(folder, _SETTINGS) if path.name != "figures.json"]
 
 
 def _files_of(folder: Path, suffixes: Sequence[str]) -> list[Path]:
-    """The files of a folder with some suffixes, in order; hidden and foreign ones are left out."""
+    """Returns the files of a folder with these suffixes, sorted, without hidden files."""
     return sorted(
         path
         for path in folder.iterdir()
@@ -74,7 +76,7 @@ def _files_of(folder: Path, suffixes: Sequence[str]) -> list[Path]:
 
 
 def checkpoint_files(checkpoint: str) -> list[Path]:
-    """All that a model's results follow from: its weights, and what lies beside them in a folder.
+    """Returns all files that a model's results depend on: its weights, and its folder's settings.
 
     Raises:
         CheckpointError: there are no weights.
@@ -84,7 +86,11 @@ def checkpoint_files(checkpoint: str) -> list[Path]:
 
 
 def weights_digest(checkpoint: str) -> str:
-    """sha256 of a checkpoint's weights, file after file. Raises CheckpointError as above."""
+    """Returns the SHA-256 of a checkpoint's weights, file after file.
+
+    Raises:
+        CheckpointError: there are no weights.
+    """
     digest = hashlib.sha256()
     for file in weight_files(checkpoint):
         with file.open("rb") as stream:
@@ -94,7 +100,7 @@ def weights_digest(checkpoint: str) -> str:
 
 
 def check_digest(checkpoint: str, expected: str | None) -> None:
-    """Refuses weights of another digest than the configuration names."""
+    """Raises CheckpointError if the digest of the weights is not the one in the configuration."""
     if expected is None:
         return
     found = weights_digest(checkpoint)
@@ -108,5 +114,5 @@ def check_digest(checkpoint: str, expected: str | None) -> None:
 
 
 def weights_of_student(place: Path) -> Path:
-    """The file of a student's weights, given the file or the student's folder."""
+    """Returns the file of a student's weights, given that file or the student's folder."""
     return place / WEIGHTS if place.is_dir() else place

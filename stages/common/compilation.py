@@ -1,7 +1,7 @@
-"""``torch.compile`` for image encoders, with shapes that stay the same, and never in silence.
+"""``torch.compile`` for image encoders with fixed shapes.
 
-A graph break, or more shapes than are compiled for, would leave parts of a model uncompiled with no
-more than a line in a log; here each is an error that says what to set.
+A graph break, or too many shapes, would leave parts of a model uncompiled with only a line in a
+log. Here each is an error that says what to set.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ T = TypeVar("T")
 
 
 def compile_in_place(encoder: nn.Module) -> None:
-    """Has a module compile its forward when it is first called, whole and for fixed shapes."""
+    """Compiles a module's forward, as one graph and for fixed shapes, when it is first called."""
     encoder.compile(fullgraph=True, dynamic=False)
 
 
 @contextmanager
 def compiled(setting: str) -> Iterator[None]:
-    """Says of a model that does not compile what to do.
+    """Turns errors of the compiler into ones that say what to do.
 
     Args:
         setting: the key of the configuration that asked for it.
@@ -50,5 +50,5 @@ def compiled(setting: str) -> Iterator[None]:
 
 
 def padded(items: Sequence[T], size: int) -> list[T]:
-    """A batch of always the same size: the last item repeated."""
+    """Returns a batch filled up to a size with copies of its last item."""
     return [*items, *[items[-1]] * (size - len(items))]

@@ -1,6 +1,6 @@
-"""Batches that fit: where a device has too little memory, a batch is halved and the work goes on.
+"""Batches that fit into memory. A batch that does not fit is halved.
 
-Rows of a batch do not depend on each other, so what comes out is the same for every size.
+Rows of a batch do not depend on each other, so results are the same for every size.
 """
 
 from __future__ import annotations
@@ -33,18 +33,19 @@ _SIGNS = (
 
 
 class FittingBatches:
-    """Cuts work into batches of at most ``size``, and into smaller ones from the moment on that a
-    batch does not fit; to be kept as long as its model.
+    """Cuts work into batches of at most ``size``, and into smaller ones once a batch did not fit.
+
+    Keep an instance as long as its model, so that it remembers the size that fits.
 
     Args:
-        size: items of a batch to begin with.
-        what: one item, in words, such as ``frame``.
-        setting: the key of the configuration that sets the size.
-        remedy: what helps where a single item does not fit.
-        whole: every batch is filled up to ``size`` before it is worked on.
+        size: items of the first batch.
+        what: name of an item, such as ``frame``.
+        setting: the setting that gives the size.
+        remedy: what to do if a single item does not fit.
+        whole: whether every batch is filled up to ``size``.
 
     Attributes:
-        size: items of a batch now.
+        size: items of the next batch.
     """
 
     def __init__(
@@ -55,11 +56,11 @@ class FittingBatches:
         self._whole = whole
 
     def over(self, items: Sequence[T], work: Callable[[Sequence[T]], Sequence[R]]) -> Iterator[R]:
-        """What ``work`` gives, batch after batch, in the order of the items.
+        """Yields the results of ``work``, batch after batch, in the order of the items.
 
         Args:
-            work: results of a batch, one an item or one for all of them; called again with less
-                where memory ran out.
+            work: returns the results of a batch, one per item or one for all. It is called again
+                with fewer items if memory ran out.
 
         Raises:
             TooLargeError: a batch of one does not fit.
@@ -105,14 +106,14 @@ class FittingBatches:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that a device, or the machine, has no memory left."""
+    """Whether an error means that a device, or the machine, has no memory left."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
 
 
 def is_lost_device(error: BaseException) -> bool:
-    """Whether an error says that a device will not go on, whatever it is given."""
+    """Whether an error means that a device can no longer be used."""
     if isinstance(error, getattr(torch, "AcceleratorError", ())):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _LOST)

@@ -1,8 +1,8 @@
 """Attention between the many cells of a frame and a few tokens, without projecting the cells.
 
-``q . (W x)`` is ``(q W) . x``: with the projection multiplied into the tokens, a cell meets heads
-times tokens rows in place of all channels of the projection. So it is fewer multiplications as long
-as those rows are fewer than these channels, and no projected copy of the cells is held.
+``q . (W x)`` is ``(q W) . x``. With the projection multiplied into the tokens, a cell is multiplied
+with heads x tokens rows, not with all channels of the projection. This takes fewer multiplications
+while the rows are fewer than the channels, and needs no projected copy of the cells.
 
 Letters: B items, T tokens, K cells, N heads, c channels of a head, C channels of a cell.
 """
@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 
 def scores(tokens: Tensor, cells: Tensor, projection: nn.Linear, heads: int) -> Tensor:
-    """Scaled scores of tokens with cells, a head's tokens together, [B, N * T, K].
+    """Returns the scaled scores of tokens with cells, ordered by head: [B, N * T, K].
 
     Args:
         tokens: [B, T, N * c], projected.
         cells: [B, K, C].
-        projection: of the cells, C to N * c.
+        projection: projection of the cells, from C to N * c channels.
     """
     asked = _by_head(tokens, heads)
     asked = asked / math.sqrt(asked.shape[-1])
@@ -31,12 +31,12 @@ def scores(tokens: Tensor, cells: Tensor, projection: nn.Linear, heads: int) -> 
 
 
 def gathered(shares: Tensor, cells: Tensor, projection: nn.Linear, heads: int) -> Tensor:
-    """Sums of projected cells, [B, T, N * c].
+    """Returns weighted sums of projected cells: [B, T, N * c].
 
     Args:
         shares: [B, N * T, K]; those of a row sum to 1, so that the bias counts once.
         cells: [B, K, C].
-        projection: of the cells, C to N * c.
+        projection: projection of the cells, from C to N * c channels.
     """
     mixed: Tensor = (shares @ cells).unflatten(1, (heads, -1))
     values = mixed @ _by_head_of_output(projection, heads).transpose(1, 2)
@@ -44,12 +44,12 @@ def gathered(shares: Tensor, cells: Tensor, projection: nn.Linear, heads: int) -
 
 
 def contributions(values: Tensor, projection: nn.Linear, heads: int) -> Tensor:
-    """What each token gives a cell that attends to it alone, [B, N * T, C].
+    """Returns what each token contributes to a cell that attends to it alone: [B, N * T, C].
 
     Args:
         values: of the tokens, [B, T, N * c], projected.
-        projection: of the attention's result, N * c to C; the shares of a cell sum to 1 in every
-            head, so that each head gives its part of the bias.
+        projection: projection of the attention's result, from N * c to C channels. The shares of a
+            cell sum to 1 in every head, so each head adds its part of the bias.
     """
     by_head = projection.weight.T.unflatten(0, (heads, -1))
     given: Tensor = _by_head(values, heads) @ by_head + projection.bias / heads
@@ -57,12 +57,12 @@ def contributions(values: Tensor, projection: nn.Linear, heads: int) -> Tensor:
 
 
 def _by_head(tokens: Tensor, heads: int) -> Tensor:
-    """[B, T, N * c] to [B, N, T, c]."""
+    """Splits [B, T, N * c] into heads: [B, N, T, c]."""
     apart: Tensor = tokens.unflatten(-1, (heads, -1))
     return apart.transpose(1, 2)
 
 
 def _by_head_of_output(projection: nn.Linear, heads: int) -> Tensor:
-    """The weight of a projection to N * c channels, [N, c, C]."""
+    """Returns the weight of a projection to N * c channels, as [N, c, C]."""
     apart: Tensor = projection.weight.unflatten(0, (heads, -1))
     return apart

@@ -1,7 +1,7 @@
-"""Low-resolution mask logits and the frame they stand for.
+"""Resizing between low-resolution mask logits and the pixels of a frame.
 
-segment-anything puts a frame into a square input of side S, long side filled, padding below or on
-the right, and gives logits of S / 4 cells a side. What is kept of them covers the frame.
+segment-anything resizes a frame's long side to S, pads it below or on the right to a square, and
+computes logits of S / 4 x S / 4 cells. Only the cells that cover the frame are stored.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ LOW_RESOLUTION = 4
 
 
 def input_size(height: int, width: int, side: int) -> tuple[int, int]:
-    """Height and width of a frame inside the square input, long side ``side``."""
+    """Returns the height and width of a frame inside the square input of this side."""
     scale = side / max(height, width)
     return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
 
 
 def low_resolution_size(height: int, width: int, side: int) -> tuple[int, int]:
-    """Rows and columns of low-resolution masks that are kept of a frame: its own and one beyond.
+    """Returns the rows and columns of a frame's low-resolution masks: its own, and one more.
 
-    The cell beyond keeps the bilinear enlargement exact at the frame's edge. The long side has
-    no padding and stays at S / 4 cells, which is how :func:`enlarge` knows S.
+    The additional cell keeps the bilinear resize exact at the frame's edge. The long side has no
+    padding and keeps S / 4 cells, from which :func:`enlarge` finds S.
     """
     rows, columns = (
         min(-(-extent // LOW_RESOLUTION) + 1, side // LOW_RESOLUTION)
@@ -37,9 +37,10 @@ def low_resolution_size(height: int, width: int, side: int) -> tuple[int, int]:
 
 
 def enlarge(logits: Tensor, height: int, width: int) -> Tensor:
-    """Cropped low-resolution masks [n, h, w] to the frame's pixels [n, height, width].
+    """Resizes cropped low-resolution masks [n, h, w] to pixels [n, height, width].
 
-    The two bilinear steps of ``Sam.postprocess_masks``: to the input's size, then to the frame's.
+    It takes the two bilinear steps of ``Sam.postprocess_masks``: to the size of the input, then to
+    that of the frame.
     """
     if not len(logits):
         return logits.new_zeros((0, height, width), dtype=torch.float32)
@@ -51,10 +52,10 @@ def enlarge(logits: Tensor, height: int, width: int) -> Tensor:
 
 
 def mask_above(logits: Tensor, height: int, width: int, cut: float) -> Tensor:
-    """Where :func:`enlarge` gives more than ``cut``, but for rounding: bool [height, width].
+    """Returns where :func:`enlarge` exceeds ``cut``, up to rounding: bool [height, width].
 
-    A pixel is a weighted mean of cells, so none is above the cut that sees no cell above it: only
-    the pixels around those cells are worked out, both steps along an axis in one product.
+    A pixel is a weighted mean of cells, so it can exceed the cut only near a cell that does. Only
+    the pixels around those cells are computed, with both steps along an axis in one product.
 
     Args:
         logits: one cropped low-resolution mask [h, w], on the CPU.
@@ -76,14 +77,13 @@ def mask_above(logits: Tensor, height: int, width: int, cut: float) -> Tensor:
 
 @dataclass(frozen=True)
 class _Axis:
-    """Both bilinear steps along one axis.
+    """The two bilinear steps along one axis.
 
     Attributes:
-        weights: float32 [pixels, cells], what each cell counts for in each pixel.
-        cells: int64 [pixels, 2], the first cell that counts in each pixel and the one after the
-            last.
-        pixels: int64 [cells, 2], the first pixel that each cell counts in and the one after the
-            last; nothing where it counts in none.
+        weights: float32 [pixels, cells], the weight of each cell in each pixel.
+        cells: int64 [pixels, 2], the range of cells with weight in each pixel, half-open.
+        pixels: int64 [cells, 2], the range of pixels in which each cell has weight, half-open; may
+            be empty.
     """
 
     weights: Tensor
@@ -93,7 +93,7 @@ class _Axis:
     @staticmethod
     @lru_cache(maxsize=16)
     def of(cells: int, inner: int, pixels: int) -> _Axis:
-        """The axis of so many cells, pixels of the square input that the frame has, and pixels."""
+        """Returns the axis for these numbers of cells, pixels in the square input, and pixels."""
         alone = torch.eye(cells)[:, None]
         wide = F.interpolate(alone, cells * LOW_RESOLUTION, mode="linear", align_corners=False)
         found = F.interpolate(wide[..., :inner], pixels, mode="linear", align_corners=False)
@@ -101,8 +101,9 @@ class _Axis:
         return _Axis(weights, _ranges(weights > 0), _ranges(weights.T > 0))
 
     def around(self, above: Tensor) -> tuple[slice, slice] | None:
-        """The pixels that see any of some cells, and before them all cells that these pixels see;
-        None where none does.
+        """Returns all cells that have weight in the pixels around some cells, and those pixels.
+
+        None if there are no such pixels.
 
         Args:
             above: bool [cells].
@@ -116,8 +117,10 @@ class _Axis:
 
 
 def _ranges(counts: Tensor) -> Tensor:
-    """Of each row of bool [n, m] the first place that is True and the one after the last, int64
-    [n, 2]; 0 and 0 where none is."""
+    """Returns the range of each row of bool [n, m] that holds its True values: int64 [n, 2].
+
+    The range is half-open; 0 and 0 if there are none.
+    """
     end = counts.shape[1] - counts.flip(1).int().argmax(1)
     found = torch.stack([counts.int().argmax(1), end], 1)
     return torch.where(counts.any(1, keepdim=True), found, 0)

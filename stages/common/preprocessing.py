@@ -1,4 +1,4 @@
-"""Frames as models with ImageNet statistics take them."""
+"""Prepares frames for models with ImageNet statistics."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ _STD = (0.229, 0.224, 0.225)
 
 
 def to_device(images: Sequence[NDArray[np.uint8]], device: torch.device) -> Tensor:
-    """B frames uint8 [H, W, 3] of one size as [B, H, W, 3] on the device.
+    """Copies B frames uint8 [H, W, 3] of one size to the device: [B, H, W, 3].
 
-    To a GPU they go out of pinned memory, so that the copy does not hold up the thread that starts
-    the work on them.
+    The copy to a GPU uses pinned memory, so that the calling thread does not wait for it.
     """
     stacked = torch.from_numpy(np.stack(images))
     if device.type == "cuda":
@@ -28,13 +27,13 @@ def to_device(images: Sequence[NDArray[np.uint8]], device: torch.device) -> Tens
 
 
 def wait_for(device: torch.device) -> None:
-    """Until all copies that are under way from a device have arrived."""
+    """Waits until all copies from a device have arrived."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
 
 
 def resized(height: int, width: int, short_side: int, long_side: int) -> tuple[int, int]:
-    """Height and width after a resize of the short side that keeps the long one within bounds."""
+    """Returns height and width after a resize of the short side, with the long side bounded."""
     short, long = min(height, width), max(height, width)
     if long / short * short_side > long_side:
         short_side = round(long_side * short / long)
@@ -44,8 +43,11 @@ def resized(height: int, width: int, short_side: int, long_side: int) -> tuple[i
 
 
 def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """uint8 [B, H, W, 3] to [B, 3, H', W'], anti-aliased and rounded to whole numbers: uint8 on a
-    CPU; float32 elsewhere, where PyTorch has no such kernel for bytes."""
+    """Resizes uint8 [B, H, W, 3] to [B, 3, H', W'], with anti-aliasing, to whole numbers.
+
+    The result is uint8 on a CPU. Elsewhere it is float32, since PyTorch has no such kernel for
+    bytes.
+    """
     channels_first = images.permute(0, 3, 1, 2)
     bytes_too = images.device.type == "cpu"
     scaled = F.interpolate(
@@ -56,7 +58,7 @@ def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def normalise_frames(images: Tensor, short_side: int, long_side: int) -> Tensor:
-    """uint8 [B, H, W, 3] to float32 [B, 3, H', W'] with ImageNet's mean and deviation."""
+    """Resizes and normalises uint8 [B, H, W, 3] to float32 [B, 3, H', W']."""
     scaled = resize(images, resized(images.shape[1], images.shape[2], short_side, long_side))
     mean, std = _statistics(images.device)
     return (scaled.float() / 255 - mean) / std

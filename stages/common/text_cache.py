@@ -1,4 +1,4 @@
-"""Sentences that were encoded, kept for when they are asked for again."""
+"""A cache of encoded sentences."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ R = TypeVar("R")
 
 
 class KnownTexts(Generic[R]):
-    """What an encoder made of each sentence, so that each is encoded once.
+    """Keeps what an encoder returned for each sentence, so that each is encoded once.
 
-    And by itself: what is encoded with a sentence changes its last bits, and a training that goes
-    on from a checkpoint meets its sentences in other company.
+    Each sentence is encoded alone. The other sentences of a batch would change the last bits of the
+    result, and a training that resumes meets its sentences in other batches.
 
     Args:
-        most: sentences that are kept. Where a call brings more, all but its own are forgotten, so
-            that memory does not grow with a data set.
+        most: largest number of sentences that are kept. If a call exceeds it, all sentences but
+            those of the call are dropped, so that memory does not grow with the data set.
     """
 
     def __init__(self, most: int) -> None:
@@ -24,8 +24,11 @@ class KnownTexts(Generic[R]):
         self._known: dict[str, R] = {}
 
     def of(self, texts: Sequence[str], encode: Callable[[str], R]) -> list[R]:
-        """What belongs to each sentence, in their order; ``encode`` is given those that are not
-        known, each once."""
+        """Returns the result for each sentence, in their order.
+
+        Args:
+            encode: called once for each sentence that is not in the cache.
+        """
         missing = list(dict.fromkeys(text for text in texts if text not in self._known))
         if len(self._known) + len(missing) > self._most:
             self._known.clear()

@@ -1,7 +1,7 @@
-"""Where weights are, whether they are the right ones, and how they are loaded.
+"""Loads weights and checks that they are the right ones.
 
-``demo:NAME`` is a checkpoint that ships with the project; anything else is a path. Nothing is
-downloaded and nothing is executed: safetensors, or ``torch.load`` with ``weights_only``.
+``demo:NAME`` is a checkpoint that ships with the project. Anything else is a path. Nothing is
+downloaded, and no code of a file is executed: safetensors, or ``torch.load`` with ``weights_only``.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ _DAMAGE = (
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint file, on the CPU.
+    """Returns the tensors of a checkpoint file, on the CPU.
 
-    Takes safetensors and PyTorch files; of the latter, also what sits under ``model``, and names
-    that a data-parallel wrapper has put ``module.`` before.
+    It reads safetensors and PyTorch files. In the latter, tensors may be under ``model``, and names
+    may have the prefix ``module.`` of a data-parallel wrapper.
 
     Raises:
-        CheckpointError: truncated, or not a file of tensors alone.
+        CheckpointError: the file is truncated, or holds something other than tensors.
     """
     try:
         if path.suffix == ".safetensors":
@@ -82,8 +82,8 @@ def fill_model(
     """Loads a checkpoint file into a model, strictly.
 
     Args:
-        ignore: names in the file that no model of this kind has any more.
-        prefix: what the model's names begin with in the file; others in it are not looked at.
+        ignore: names in the file that current models of this kind do not have.
+        prefix: prefix of the model's names in the file. Other names in it are ignored.
 
     Raises:
         CheckpointError: names or shapes differ.
@@ -118,7 +118,7 @@ def fill_model(
 
 
 def resolve_device(name: str) -> torch.device:
-    """``auto`` is CUDA where there is one, else the CPU; a named device must exist.
+    """Returns the device of a name. ``auto`` is CUDA if there is a GPU, else the CPU.
 
     Raises:
         ConfigError: the machine has no such device.

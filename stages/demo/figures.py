@@ -13,6 +13,7 @@ from segment_anything.modeling import Sam
 
 from pipeline.config import AugmentConfig, GroundConfig
 from pipeline.geometry import box_iou, mask_iou, masks_to_boxes
+from pipeline.ports import CaptionRequest
 from pipeline.shapes.language import KINDS, sentences, view
 from pipeline.shapes.render import render
 from pipeline.shapes.scene import COLOURS, SHAPES, SIZES, sample_scene
@@ -82,18 +83,19 @@ def captioner_figures(
     rng = np.random.default_rng(UNSEEN_SEED)
     right: dict[str, list[bool]] = {kind: [] for kind in KINDS}
     kept = 0
-    requests: list[Any] = []
+    requests: list[CaptionRequest] = []
     truth: list[tuple[str, tuple[str, str, str]]] = []
     for number in range(videos):
         for row, lesson in enumerate(draw_lessons(rng)):
             key = SampleKey("shapes", "unseen", str(number), str(row))
             video = VideoRef(str(number), (), (), *lesson.images[0].shape[:2])
-            requests.append((video, lesson.images, Expression(key, lesson.expression), ()))
+            expression = Expression(key, lesson.expression)
+            requests.append(CaptionRequest(video, lesson.images, expression))
             truth.append((lesson.kind, lesson.names))
     for start in range(0, len(requests), batch):
         for offset, found in enumerate(captioner.augment(requests[start : start + batch])):
             kind, names = truth[start + offset]
-            for positive in found.positives[1:]:
+            for positive in found.augmentation.positives[1:]:
                 kept += 1
                 right[kind].append(attributes_right(positive.text, names))
     return {

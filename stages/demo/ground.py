@@ -19,7 +19,7 @@ from numpy.random import Generator
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.ops import box_convert, generalized_box_iou
+from torchvision.ops import box_convert, generalized_box_iou, sigmoid_focal_loss
 
 from pipeline.geometry import masks_to_boxes
 from pipeline.shapes.language import view
@@ -246,10 +246,7 @@ def _set_loss(found: Predictions, owner: Tensor, examples: list[Example]) -> tup
 def _focal(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """Focal loss over words, balanced to the number of positive ones."""
     logits = logits.clamp(-20, 20)
-    chance = logits.sigmoid()
-    wrong = torch.where(target > 0, 1 - chance, chance)
-    loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none") * wrong**2
-    loss = loss * torch.where(target > 0, 0.4, 0.6) * valid[:, None]
+    loss: Tensor = sigmoid_focal_loss(logits, target, alpha=0.4, gamma=2) * valid[:, None]
     return 2 * loss.sum() / target.sum().clamp(min=len(logits))
 
 

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from pipeline.geometry import masks_to_boxes
 from pipeline.shapes.render import render
 from pipeline.shapes.scene import sample_scene
+from stages.common.losses import dice_loss
 from stages.common.mask_resolution import enlarge
 from stages.demo.cycle import Recipe, run_cycle
 from stages.demo.phrases import visible_objects
@@ -88,9 +89,6 @@ def _loss(
     counts = torch.tensor([len(boxes) for _, boxes, _ in drawn])
     rows = torch.repeat_interleave(torch.arange(len(drawn)), counts).to(device)
     logits, quality = predict(sam, images, boxes, rows)
-    chance = logits.sigmoid()
-    shared = (chance * masks).sum((1, 2))
-    dice = 1 - (2 * shared + 1) / (chance.sum((1, 2)) + masks.sum((1, 2)) + 1)
     near = 0.1 + 0.9 * _surroundings(boxes, *masks.shape[1:])
     cross = F.binary_cross_entropy_with_logits(logits, masks, reduction="none") * near
     cross = cross.sum((1, 2)) / near.sum((1, 2))
@@ -98,7 +96,7 @@ def _loss(
         hard = logits > 0
         both = (hard & (masks > 0)).sum((1, 2))
         overlap = both / (hard | (masks > 0)).sum((1, 2)).clamp(min=1)
-    loss = dice.mean() + 2 * cross.mean() + F.mse_loss(quality, overlap)
+    loss = dice_loss(logits, masks).mean() + 2 * cross.mean() + F.mse_loss(quality, overlap)
     return loss, float(overlap.mean())
 
 

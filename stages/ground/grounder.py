@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -17,7 +16,7 @@ from groundingdino.models.GroundingDINO.groundingdino import GroundingDINO
 from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.ops import box_convert
-from transformers import AutoTokenizer, BertConfig, PreTrainedTokenizerBase
+from transformers import BertConfig
 
 from pipeline.config import GroundConfig
 from pipeline.errors import CheckpointError, ConfigError
@@ -26,6 +25,7 @@ from pipeline.types import Boxes
 from stages.common.compilation import compile_in_place, compiled, padded
 from stages.common.fitting_batches import FittingBatches
 from stages.common.preprocessing import normalise_frames, to_device
+from stages.common.tokenizers import load_tokenizer
 from stages.common.weights import check_digest, fill_model, resolve_checkpoint
 from stages.ground.architecture import (
     FrameFeatures,
@@ -41,15 +41,20 @@ from stages.ground.architecture import (
 from stages.ground.deformable import fuse_deformable
 from stages.ground.fusion import fold_fusion
 
+_TOKENIZER = "a folder with config.json and tokenizer.json of BERT's kind"
+_TOKENIZER_REMEDY = "check ground.text_encoder; `pseudolabels doctor` says where it comes from"
+
 SAME_BOX_IOU = 0.7
-"""Of a text's boxes that overlap more, only the best is kept: runner-ups are other instances."""
+"""Boxes of a text with a larger IoU are one place, of which the best box is kept. So runner-ups are
+other instances."""
 
 
 class GroundingDinoGrounder:
     """A :class:`pipeline.ports.Grounder` over a ``GroundingDINO``.
 
-    Frames are encoded once; every text is encoded once and kept over videos; the transformer runs
-    over (frame, text) pairs, ``batch_pairs`` at a time.
+    Every frame and every text is encoded once. The features of texts are kept for the next frames
+    of the same texts. The transformer runs over pairs of a frame and a caption, ``batch_pairs`` at
+    a time.
     """
 
     def __init__(self, model: GroundingDINO, config: GroundConfig) -> None:
@@ -66,13 +71,13 @@ class GroundingDinoGrounder:
         )
 
     def _precision(self) -> torch.autocast:
-        """Half precision where it is asked for; the weights stay single."""
+        """Returns the autocast of ``ground.dtype``. Weights stay float32."""
         dtype = getattr(torch, self._config.dtype)
         return torch.autocast(self._device.type, dtype, enabled=dtype != torch.float32)
 
     @torch.inference_mode()
     def embed(self, images: Sequence[Image]) -> tuple[FrameFeatures, tuple[int, int]]:
-        """Features of B frames uint8 [H, W, 3] of one size, with that size."""
+        """Returns the features of B frames uint8 [H, W, 3] of one size, and (H, W)."""
 
         def encode(part: Sequence[Image]) -> list[FrameFeatures]:
             same_size = padded(part, self._frames.size) if self._config.compile else part
@@ -90,13 +95,13 @@ class GroundingDinoGrounder:
 
     @torch.inference_mode()
     def ground(self, embedding: object, texts: Sequence[str]) -> list[Boxes]:
-        """For each of the B frames, the R best boxes of each of the K texts, text by text.
+        """Returns, for each of the B frames, the R best boxes of each of the K texts.
 
         Returns:
-            B times :class:`Boxes`, at most K * R rows each, ordered by text, then rank.
+            B :class:`Boxes` of at most K * R rows, ordered by text, then by rank.
 
         Raises:
-            ConfigError: the model's numbers overflow.
+            ConfigError: the model computed NaN, as float16 does when it overflows.
         """
         frames, (height, width) = cast(tuple[FrameFeatures, tuple[int, int]], embedding)
         encoded = self._encode_texts(texts)
@@ -105,7 +110,7 @@ class GroundingDinoGrounder:
             none = np.zeros((0, 1, 4), np.float32)
             return [_boxes(none, none[..., 0]) for _ in range(len(frames))]
         captions = [[encoded[row] for row in rows] for rows in groups]
-        # A pair is a number: all frames with the first caption, then all with the second.
+        # Pairs are numbered: all frames with the first caption, then all with the second.
         pair = torch.arange(len(groups) * len(frames), device=self._device)
         frame_of, group_of = pair % len(frames), pair // len(frames)
         most = max(map(len, groups))
@@ -125,7 +130,7 @@ class GroundingDinoGrounder:
             best = best_boxes(corners, scores, self._config.runner_ups + 1)
             return list(zip(*best, strict=True))
 
-        # Nothing waits for the device before the last pass is under way.
+        # The host waits for the device only after the last pass was started.
         found = list(self._pairs.over(range(len(pair)), match))
         boxes, scores = (torch.stack(each).cpu().numpy() for each in zip(*found, strict=True))
         if np.isnan(boxes).any() or np.isnan(scores).any():
@@ -141,10 +146,11 @@ class GroundingDinoGrounder:
         ]
 
     def _encode_texts(self, texts: Sequence[str]) -> list[TextFeatures]:
-        """The features of each text, kept for the next frames of the same texts.
+        """Returns the features of each text, which are kept for the next frames of the same texts.
 
-        All of them together, whichever were encoded before: what a sentence is encoded with decides
-        how its last bits are rounded, and a run that was cut off would end with other masks.
+        Texts that were encoded before are encoded again with the new ones. The texts of a batch
+        change how the last bits of a feature are rounded, so a resumed run would otherwise end with
+        other masks than one that was never interrupted.
         """
         if self._texts[0] == tuple(texts):
             return self._texts[1]
@@ -165,7 +171,7 @@ class GroundingDinoGrounder:
         return self._texts[1]
 
     def _captions(self, encoded: Sequence[TextFeatures]) -> list[list[int]]:
-        """Rows of the texts that share a caption."""
+        """Returns the rows of the texts of each caption."""
         groups: list[list[int]] = []
         length = 0
         for row, text in enumerate(encoded):
@@ -180,21 +186,23 @@ class GroundingDinoGrounder:
 
 
 def as_caption(text: str) -> str:
-    """A sentence as one sub-sentence: lower case, no inner full stop or question mark, one at the
-    end, as Grounding DINO was trained on."""
+    """Returns a sentence as the one sub-sentence that Grounding DINO was trained on.
+
+    It is lower case, with one full stop at its end and no other full stop or question mark.
+    """
     words = re.sub(r"[.?]+(\s|$)", " ", text.lower()).split()
     return " ".join(words) + "."
 
 
 def join_captions(groups: Sequence[Sequence[TextFeatures]]) -> tuple[TextFeatures, Tensor]:
-    """Puts sentences that were encoded alone into one caption a group.
+    """Joins the sentences of each group, which were encoded alone, into one caption.
 
-    A sentence sees no other, so its features are those it has alone, and the caption is the one
-    that the package would make of "first. second. third.": one [CLS] before, one [SEP] after.
+    A sentence attends to no other, so its features are those it has alone. The caption is the one
+    that groundingdino makes of "first. second. third.": one [CLS] before, one [SEP] after.
 
     Returns:
-        The captions, padded to the longest, and int64 [P, L], the sentence of each word in its
-        group, -1 for what is no word.
+        The P captions, padded to the longest, and int64 [P, L], for each token the number of its
+        sentence in the group; -1 for a token that is not a word.
     """
     parts = [[item.encoded.shape[1] - 2 for item in group] for group in groups]
     length, first = 2 + max(map(sum, parts)), groups[0][0]
@@ -217,12 +225,12 @@ def join_captions(groups: Sequence[Sequence[TextFeatures]]) -> tuple[TextFeature
 
 
 def sentence_scores(logits: Tensor, owner: Tensor, sentences: int, how: str) -> Tensor:
-    """Similarity of each box to each whole sentence.
+    """Returns the similarity of each box to each whole sentence.
 
     Args:
         logits: [P, Q, L].
-        owner: int64 [P, L], the sentence of each word, -1 for what is no word.
-        sentences: S, the most that a caption holds.
+        owner: int64 [P, L], the sentence of each token; -1 for a token that is not a word.
+        sentences: S, the largest number of sentences in a caption.
         how: ``mean`` or ``max`` over a sentence's words.
 
     Returns:
@@ -237,13 +245,22 @@ def sentence_scores(logits: Tensor, owner: Tensor, sentences: int, how: str) -> 
 
 
 def load_grounder(config: GroundConfig, device: torch.device) -> GroundingDinoGrounder:
-    """The grounder that the configuration names. Raises CheckpointError as ``load_model`` does."""
+    """Returns the grounder that the configuration names.
+
+    Raises:
+        CheckpointError: as :func:`load_model`.
+    """
     return GroundingDinoGrounder(prepare(load_model(config, device), config), config)
 
 
 def prepare(model: GroundingDINO, config: GroundConfig) -> GroundingDINO:
-    """Gives a filled model, itself and no copy, the attention that the configuration names, and
-    the compiled backbone where it says so."""
+    """Changes a model in place to the attention of a configuration.
+
+    If the configuration says so, the image backbone is compiled when it is first used.
+
+    Returns:
+        The same model.
+    """
     if config.attention == "fused":
         fuse_deformable(model)
         fold_fusion(model)
@@ -253,7 +270,7 @@ def prepare(model: GroundingDINO, config: GroundConfig) -> GroundingDINO:
 
 
 def load_model(config: GroundConfig, device: torch.device) -> GroundingDINO:
-    """Builds the model that the configuration names and fills it.
+    """Builds the model that the configuration names and loads its weights.
 
     Raises:
         CheckpointError: weights or tokenizer are missing, damaged or of another model.
@@ -265,7 +282,7 @@ def load_model(config: GroundConfig, device: torch.device) -> GroundingDINO:
             raise CheckpointError(
                 path, "a file", "the folder that holds it and its tokenizer", f"give {path.parent}"
             )
-        tokenizer = load_tokenizer(path)
+        tokenizer = load_tokenizer(path, _TOKENIZER, _TOKENIZER_REMEDY)
         model, weights = build_demo(tokenizer), path / "model.safetensors"
     else:
         if config.text_encoder is None:
@@ -275,34 +292,13 @@ def load_model(config: GroundConfig, device: torch.device) -> GroundingDINO:
                 "the folder of bert-base-uncased (config.json and tokenizer files)",
                 "set ground.text_encoder in the configuration",
             )
-        tokenizer = load_tokenizer(config.text_encoder)
+        tokenizer = load_tokenizer(config.text_encoder, _TOKENIZER, _TOKENIZER_REMEDY)
         bert = BertConfig.from_pretrained(config.text_encoder, local_files_only=True)
         model, weights = build_published(config.backbone, tokenizer, bert), path
     fill_model(model, weights, ignore=("bert.embeddings.position_ids", "label_enc.weight"))
     if config.adapter is not None:
         fill_model(decoder_of(model), config.adapter, prefix="decoder.")
     return model.to(device).eval()
-
-
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """A BERT tokenizer, refused where it takes words for unknown.
-
-    transformers 5 ignores a ``vocab.txt`` that it is handed by file name and then reads every word
-    as ``[UNK]``; a model so fed finds objects and never learns which.
-    """
-    expected = "a folder with config.json and tokenizer.json of BERT's kind"
-    remedy = "check ground.text_encoder; `pseudolabels doctor` says where it comes from"
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(folder, f"no tokenizer loads ({reason})", expected, remedy) from error
-    ids = tokenizer("the red circle", add_special_tokens=False)["input_ids"]
-    if tokenizer.unk_token_id in ids or len(ids) < 3:
-        raise CheckpointError(
-            folder, "its tokenizer reads plain words as unknown", expected, remedy
-        )
-    return cast(PreTrainedTokenizerBase, tokenizer)
 
 
 def best_boxes(boxes: Tensor, scores: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,6 @@
-"""Masks for boxes, every distinct box of a frame decoded once, boxes of many frames at a time.
+"""Stage ``segment``: masks for boxes.
+
+Every distinct box of a frame is decoded once, with boxes of many frames in one pass.
 
 Letters: B frames, Q distinct boxes of a frame, n boxes asked for, h w low-resolution cells.
 """
@@ -28,7 +30,7 @@ from stages.segment.attention import fuse_attention
 from stages.segment.decoder import decode_boxes
 
 STABILITY_OFFSET = 1.0
-"""Stability is the IoU of the masks at logits above +1 and above -1, as in segment-anything."""
+"""Stability is the IoU of the masks of logits above +1 and above -1, as in segment-anything."""
 
 
 class SamSegmenter:
@@ -46,7 +48,7 @@ class SamSegmenter:
 
     @torch.inference_mode()
     def embed(self, images: Sequence[Image]) -> tuple[Tensor, tuple[int, int]]:
-        """Embeddings of B frames uint8 [H, W, 3] of one size, with that size."""
+        """Returns the embeddings of B frames uint8 [H, W, 3] of one size, and (H, W)."""
 
         def encode(part: Sequence[Image]) -> list[Tensor]:
             if not self._config.compile:
@@ -61,7 +63,11 @@ class SamSegmenter:
 
     @torch.inference_mode()
     def decode(self, embedding: object, boxes: Sequence[NDArray[np.float32]]) -> list[Candidates]:
-        """For each of the B frames, the masks of its boxes [n, 4] in pixels; n may be 0."""
+        """Returns, for each of the B frames, the masks of its boxes.
+
+        Args:
+            boxes: float32 [n, 4] per frame, xyxy in pixels; n may be 0.
+        """
         embeddings, (height, width) = cast(tuple[Tensor, tuple[int, int]], embedding)
         merged = [merge_boxes(frame, self._config.merge_iou) for frame in boxes]
         distinct = [frame[kept] for frame, (kept, _) in zip(boxes, merged, strict=True)]
@@ -85,9 +91,13 @@ class SamSegmenter:
         height: int,
         width: int,
     ) -> tuple[NDArray[np.float16], NDArray[np.float32], NDArray[np.float32]]:
-        """Of n boxes [n, 4] of frames [n]: logits [n, h, w], quality [n] and stability [n].
+        """Returns logits [n, h, w], predicted IoU [n] and stability [n] of n boxes.
 
-        A batch's results are on their way to the host while the next batch is decoded.
+        The results of a batch are copied to the host while the next batch is decoded.
+
+        Args:
+            frame: [n], the frame of each box.
+            boxes: [n, 4], xyxy in pixels of the resized frame.
         """
         side = self._sam.image_encoder.img_size
         count, pinned = len(boxes), self._device.type == "cuda"
@@ -116,18 +126,18 @@ class SamSegmenter:
 def merge_boxes(
     boxes: NDArray[np.float32], iou: float
 ) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
-    """Picks the boxes to decode; any other is close enough to one of them.
+    """Picks the boxes to decode, so that every other box is near one of them.
 
-    The box that most others are near goes first and answers for those, then the next of what is
-    left; of two with as many, the one whose coordinates come first. So the choice is the boxes'
-    own, whatever order they are in.
+    The box with the most boxes near it is picked first and stands for those, then the next of those
+    that are left. Of two with equally many, the one with the smaller coordinates goes first. So the
+    choice does not depend on the order of the boxes.
 
     Args:
         boxes: float32 [n, 4].
-        iou: boxes that overlap at least this much share a mask; 1 merges equal boxes only.
+        iou: boxes are near each other if they have at least this IoU; 1 merges only equal boxes.
 
     Returns:
-        Rows of the boxes to decode [Q], in order, and for each box the row among those [n].
+        Rows of the Q boxes to decode, ascending, and for each of the n boxes its row among those.
     """
     if not len(boxes):
         return np.zeros(0, np.intp), np.zeros(0, np.int32)
@@ -143,12 +153,16 @@ def merge_boxes(
 
 
 def load_segmenter(config: SegmentConfig, device: torch.device) -> SamSegmenter:
-    """The segmenter that the configuration names. Raises CheckpointError as ``load_sam`` does."""
+    """Returns the segmenter that the configuration names.
+
+    Raises:
+        CheckpointError: as :func:`load_sam`.
+    """
     return SamSegmenter(load_sam(config, device), config)
 
 
 def load_sam(config: SegmentConfig, device: torch.device) -> Sam:
-    """Builds the model that the configuration names and fills it.
+    """Builds the model that the configuration names and loads its weights.
 
     Raises:
         CheckpointError: weights are missing, damaged or of another model.
@@ -162,8 +176,13 @@ def load_sam(config: SegmentConfig, device: torch.device) -> Sam:
 
 
 def prepare(sam: Sam, config: SegmentConfig, device: torch.device) -> Sam:
-    """Brings a filled model, itself and no copy, onto the device with the attention and the number
-    type that the configuration names; compiled, where it says so, when it is first used."""
+    """Changes a model in place to the attention, number type and device of a configuration.
+
+    If the configuration says so, the image encoder is compiled when it is first used.
+
+    Returns:
+        The same model.
+    """
     if config.attention == "sdpa":
         fuse_attention(sam)
     sam.to(device)
@@ -177,7 +196,7 @@ def prepare(sam: Sam, config: SegmentConfig, device: torch.device) -> Sam:
 
 
 def _stability(logits: Tensor) -> Tensor:
-    """Of masks [n, h, w]: float32 [n]."""
+    """Returns the stability of masks with logits [n, h, w]: float32 [n]."""
     inner = (logits > STABILITY_OFFSET).sum((1, 2)).float()
     outer = (logits > -STABILITY_OFFSET).sum((1, 2)).float()
     return inner / outer.clamp(min=1)

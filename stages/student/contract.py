@@ -1,4 +1,4 @@
-"""What the training loop and prediction need of a student, whichever it is."""
+"""The interface of every student, for the training loop and for prediction."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from stages.student.data.clips import Clip
 
 @dataclass(frozen=True)
 class StepSize:
-    """How much one optimiser step holds, over all its parts and all processes.
+    """The size of an optimiser step, over all its parts and all processes.
 
-    A loss divided by it adds up: the parts of a step, worked on one after the other or by several
-    processes, sum to the loss of the whole.
+    Losses are divided by it, so that the losses of the parts of a step add up to that of the whole,
+    whether one process or several compute them.
 
     Attributes:
         clips: number of clips.
-        weight: of all frames, above 0.
+        weight: sum of the weights of all frames, above 0.
     """
 
     clips: int
@@ -30,23 +30,26 @@ class StepSize:
 class Student(nn.Module, ABC):
     """A referring-video-segmentation model with its own loss.
 
-    Parameters under a name that holds ``image_encoder.`` have a learning rate of their own.
+    Parameters with ``image_encoder.`` in their name have a learning rate of their own.
     """
 
     @abstractmethod
     def forward(self, clips: Sequence[Clip], step: StepSize, epoch: int) -> dict[str, Tensor]:
-        """The terms of the loss by name, of a part of a step; each a scalar, weighted, and divided
-        by the size of the whole step. Their sum is what the gradient is taken of.
+        """Returns the terms of the loss for a part of a step.
 
         Args:
-            clips: frame sizes may differ.
-            step: of the whole step.
-            epoch: from 0, how often every sample has been seen.
+            clips: the part's clips; their frame sizes may differ.
+            step: size of the whole step.
+            epoch: how often every sample has been seen, from 0.
+
+        Returns:
+            Name -> scalar, with its weight, divided by the size of the whole step. The loss is
+            their sum.
         """
 
     @abstractmethod
     def predict(self, images: Tensor, texts: Sequence[str]) -> Tensor:
-        """Mask logits [E, T, h, w] of E sentences in T frames that follow one another.
+        """Returns mask logits [E, T, h, w] of E sentences in T consecutive frames.
 
         Args:
             images: uint8 [T, H, W, 3], on the student's device.

@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from pipeline.errors import CheckpointError
 from stages.common.text_cache import KnownTexts
+from stages.common.tokenizers import load_tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ def load_text_encoder(folder: Path) -> tuple[PreTrainedModel, Any]:
     if not any((folder / name).is_file() for name in _TOKENIZERS):
         found = f"no tokenizer in it (none of {', '.join(_TOKENIZERS)})"
         raise CheckpointError(folder, found, _EXPECTED, _REMEDY)
-    return _load_model(folder), _load_tokenizer(folder)
+    return _load_model(folder), load_tokenizer(folder, _EXPECTED, _REMEDY)
 
 
 def _load_model(folder: Path) -> PreTrainedModel:
@@ -128,20 +129,6 @@ def _load_model(folder: Path) -> PreTrainedModel:
         found = f"a {type(model).__name__}"
         raise CheckpointError(folder, found, "a text encoder, such as RoBERTa or BERT", _REMEDY)
     return model  # type: ignore[no-any-return]
-
-
-def _load_tokenizer(folder: Path) -> Any:
-    try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        ids = tokenizer("the red circle", add_special_tokens=False)["input_ids"]
-    except _DAMAGE as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        found = f"no tokenizer loads ({reason})"
-        raise CheckpointError(folder, found, _EXPECTED, _REMEDY) from error
-    if len(ids) < 3 or tokenizer.unk_token_id in ids:
-        found = "its tokenizer reads plain words ('the red circle') as unknown"
-        raise CheckpointError(folder, found, _EXPECTED, _REMEDY)
-    return tokenizer
 
 
 def _longest(model: Any, tokenizer: Any) -> int:

@@ -7,7 +7,6 @@ h w cells of a low-resolution mask.
 from __future__ import annotations
 
 import shutil
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import overload
 
 import numpy as np
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from pipeline.types import Candidates, CandidateScores
@@ -146,11 +146,11 @@ class StoredCandidates(Sequence[Candidates]):
             self._frames = _without_logits(video)
         self._chunk = self._logits.chunk_rows
         size = self._logits.row_bytes
-        self._most = max(2, held_bytes // max(1, self._chunk * size))
+        chunks = max(2, held_bytes // max(1, self._chunk * size))
         self._path = video / "logits"
         self._fits = self._logits.shape[0] * size <= held_bytes
         self._whole: NDArray[np.float16] | None = None
-        self._kept: OrderedDict[int, NDArray[np.float16]] = OrderedDict()
+        self._kept: LRUCache[int, NDArray[np.float16]] = LRUCache(chunks)
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -188,9 +188,6 @@ class StoredCandidates(Sequence[Candidates]):
     def _rows(self, number: int) -> NDArray[np.float16]:
         if number not in self._kept:
             self._kept[number] = self._logits.read(number, number + 1)
-            if len(self._kept) > self._most:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end(number)
         return self._kept[number]
 
 

@@ -1,14 +1,18 @@
-"""Reads and writes hypotheses, ``fuse/<shard>.zarr``: a group per video, in it one per
-expression."""
+"""Hypotheses of a shard: ``fuse/<shard>.zarr``, a group per video.
+
+Its arrays have a row per expression, so that a video is a dozen files however many expressions it
+has.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.types import Hypotheses, SampleKey
 from storage.arrays.zarr_arrays import write_array
@@ -41,11 +45,14 @@ _TYPES: dict[str, type[np.generic]] = {
 }
 """Array -> dtype; with ``key`` and ``reason``, which are attributes, the fields of Hypotheses."""
 
+_BY_VOTER = {"candidate": -1, "share": 0}
+"""Arrays whose last axis an expression's own positives decide, and what fills them up."""
+
 assert {field.name for field in fields(Hypotheses)} == {*_TYPES, "key", "reason"}
 
 
 class HypothesisWriter(ShardStoreWriter):
-    """Writes the hypotheses of a shard, one video at a time, whole or in parts."""
+    """Writes the hypotheses of a shard, a video at a time, each whole or as it comes."""
 
     kind = FORMAT
     version = FORMAT_VERSION
@@ -58,55 +65,71 @@ class HypothesisWriter(ShardStoreWriter):
         video.finish()
 
     def start_video(self, video_id: str) -> HypothesisStream:
-        """Begins a video whose expressions are added one by one. It can be read once it is
-        finished."""
+        """Begins a video whose expressions come in parts; it is there once it is finished."""
         safe_name(video_id, self._path, "video id")
         return HypothesisStream(self._folder / stored_name(video_id), self._path)
 
 
 class HypothesisStream:
-    """Writes one video. Expressions are written when they are added, and not kept in memory."""
+    """One video on its way to the disk."""
 
     def __init__(self, folder: Path, path: Path) -> None:
         self._folder, self._path = folder, path
-        self._expressions: list[str] = []
+        self._keys: list[SampleKey] = []
+        self._reasons: list[list[str]] = []
+        self._arrays: dict[str, list[NDArray[Any]]] = {name: [] for name in _TYPES}
 
     def append(self, item: Hypotheses) -> None:
-        """Adds an expression."""
-        expression = safe_name(item.key.expression, self._path, "expression id")
-        group = self._folder / stored_name(expression)
-        about = {"dataset": item.key.dataset, "split": item.key.split}
-        with explain_disk_errors(self._path):
-            self._folder.mkdir(exist_ok=True)
-            create_group(group, {**about, "reason": list(item.reason)})
-            for name, dtype in _TYPES.items():
-                values = getattr(item, name).astype(dtype, copy=False)
-                write_array(group / name, values)
-        self._expressions.append(expression)
+        """Adds an expression; it has as many frames and hypotheses as those before it."""
+        safe_name(item.key.expression, self._path, "expression id")
+        self._keys.append(item.key)
+        self._reasons.append(list(item.reason))
+        for name, dtype in _TYPES.items():
+            self._arrays[name].append(getattr(item, name).astype(dtype, copy=False))
 
     def finish(self) -> None:
-        """Makes the video readable."""
+        """Writes the video, which then can be read."""
+        voters = [values.shape[-1] for values in self._arrays["candidate"]]
+        most = max(voters, default=0)
         with explain_disk_errors(self._path):
-            create_group(self._folder, {"expressions": self._expressions})
+            self._folder.mkdir(exist_ok=True)
+            for name, values in self._arrays.items():
+                if name in _BY_VOTER:
+                    values = [_widened(item, most, _BY_VOTER[name]) for item in values]
+                none = np.zeros((0, 1), _TYPES[name])
+                write_array(self._folder / name, np.stack(values) if values else none)
+            keys = [[key.dataset, key.split, key.expression] for key in self._keys]
+            about = {"keys": keys, "voters": voters, "reasons": self._reasons}
+            create_group(self._folder, about)
 
 
 class StoredHypotheses(Sequence[Hypotheses]):
-    """The hypotheses of each expression of a video, in the order written, read on access.
+    """The hypotheses of each expression of a video, in the order written.
 
     Raises:
-        StoreError: the store or the video is missing, damaged or newer; on opening, or when an
-            expression is asked for.
+        StoreError: the store or the video is missing, damaged or newer.
     """
 
     def __init__(self, path: Path, video_id: str) -> None:
         with explain_damage(f"{path}/{video_id}"):
-            self._video = open_video(
+            video = open_video(
                 path, video_id, FORMAT, FORMAT_VERSION, product="hypotheses", stage="fuse"
             )
-            self._expressions = _texts(group_attributes(self._video)["expressions"])
+            about = group_attributes(video)
+            name = published_name(video.name)
+            self._keys = [
+                SampleKey(dataset, split, name, safe_name(expression, video, "expression id"))
+                for dataset, split, expression in map(_texts, _list(about["keys"]))
+            ]
+            self._voters = [int(count) for count in _list(about["voters"])]
+            self._reasons = [tuple(_texts(reasons)) for reasons in _list(about["reasons"])]
+            self._arrays = {name: read_array(video / name, dtype) for name, dtype in _TYPES.items()}
+            expected = len(self._keys)
+            lengths = {len(self._voters), len(self._reasons), *map(len, self._arrays.values())}
+            assert lengths == {expected}, f"{expected} expressions, and arrays of {lengths}"
 
     def __len__(self) -> int:
-        return len(self._expressions)
+        return len(self._keys)
 
     @overload
     def __getitem__(self, index: int) -> Hypotheses: ...
@@ -115,18 +138,21 @@ class StoredHypotheses(Sequence[Hypotheses]):
     def __getitem__(self, index: int | slice) -> Hypotheses | list[Hypotheses]:
         if isinstance(index, slice):
             return [self[place] for place in range(*index.indices(len(self)))]
-        expression = self._expressions[index]
-        with explain_damage(str(self._video)):
-            safe_name(expression, self._video, "expression id")
-            group = self._video / stored_name(expression)
-            attributes = group_attributes(group)
-            place = (str(attributes["dataset"]), str(attributes["split"]))
-            arrays = {name: read_array(group / name, dtype) for name, dtype in _TYPES.items()}
-            return Hypotheses(
-                key=SampleKey(*place, published_name(self._video.name), expression),
-                reason=tuple(_texts(attributes["reason"])),
-                **arrays,
-            )
+        arrays = {name: values[index] for name, values in self._arrays.items()}
+        for name in _BY_VOTER:
+            arrays[name] = arrays[name][..., : self._voters[index]]
+        return Hypotheses(key=self._keys[index], reason=self._reasons[index], **arrays)
+
+
+def _widened(values: NDArray[Any], voters: int, fill: int) -> NDArray[Any]:
+    """[T, P, v] with more voters, which count for nothing."""
+    missing = voters - values.shape[-1]
+    return np.pad(values, [(0, 0), (0, 0), (0, missing)], constant_values=fill)
+
+
+def _list(value: object) -> list[Any]:
+    assert isinstance(value, list)
+    return value
 
 
 def _texts(value: object) -> list[str]:

@@ -8,13 +8,13 @@ Letters: E expressions, T frames, H W pixels.
 from __future__ import annotations
 
 import shutil
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from pipeline.errors import StoreError
@@ -61,7 +61,7 @@ class MaskStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._open: OrderedDict[str, _OpenVideo] = OrderedDict()
+        self._open: LRUCache[str, _OpenVideo] = LRUCache(_OPEN_VIDEOS)
 
     def write_video(
         self, video: VideoRef, texts: Sequence[str], masks: Sequence[PseudoMask]
@@ -192,7 +192,7 @@ class MaskStore:
         shutil.rmtree(self.place(video_id), ignore_errors=True)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "_open": OrderedDict()}
+        return {"path": self.path, "_open": LRUCache(_OPEN_VIDEOS)}
 
     def _attributes(self, video_id: str) -> dict[str, Any]:
         if video_id not in self:
@@ -209,9 +209,6 @@ class MaskStore:
             if video_id not in self:
                 self._attributes(video_id)
             self._open[video_id] = _OpenVideo(self.place(video_id))
-            if len(self._open) > _OPEN_VIDEOS:
-                self._open.popitem(last=False)
-        self._open.move_to_end(video_id)
         return self._open[video_id]
 
     def ensure_root(self) -> None:

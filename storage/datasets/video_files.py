@@ -6,7 +6,6 @@ Letters: H W pixels.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import av
 import av.error
 import numpy as np
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
@@ -34,6 +34,15 @@ class ClipInfo:
     width: int
 
 
+class _OpenClips(LRUCache[Path, "_Clip"]):
+    """Clips by their path; the one that was not used for longest is closed to make room."""
+
+    def popitem(self) -> tuple[Path, _Clip]:
+        path, clip = super().popitem()
+        clip.close()
+        return path, clip
+
+
 class ClipCache:
     """The last few clips, open. Frames asked for in order are decoded once each.
 
@@ -41,7 +50,7 @@ class ClipCache:
     """
 
     def __init__(self) -> None:
-        self._clips: OrderedDict[Path, _Clip] = OrderedDict()
+        self._clips = _OpenClips(_OPEN_CLIPS)
         self._lock = threading.Lock()
 
     def info(self, path: Path) -> ClipInfo:
@@ -69,9 +78,6 @@ class ClipCache:
     def _clip(self, path: Path) -> _Clip:
         if path not in self._clips:
             self._clips[path] = _Clip(path)
-            if len(self._clips) > _OPEN_CLIPS:
-                self._clips.popitem(last=False)[1].close()
-        self._clips.move_to_end(path)
         return self._clips[path]
 
 

@@ -3,30 +3,29 @@
 An export reads a mask store a frame at a time, so memory holds the masks of one frame; what it
 writes appears whole or not at all. The WSRVOS augmentation file, which holds no masks, is written
 by :mod:`storage.augmentation_file`.
+
+Importing this package imports none of the formats, so that the command line can list them fast.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from storage.exports.coco import export_coco
-from storage.exports.fiftyone import export_fiftyone
-from storage.exports.parquet import export_parquet
-from storage.exports.source import ExportReport, ExportSource
-from storage.exports.submission import export_submission
-from storage.exports.ytvos import export_ytvos
+if TYPE_CHECKING:
+    from storage.exports.source import ExportReport, ExportSource
 
-EXPORTS: dict[str, Callable[[ExportSource, Path], ExportReport]] = {
-    "coco": export_coco,
-    "fiftyone": export_fiftyone,
-    "parquet": export_parquet,
-    "submission": export_submission,
-    "ytvos": export_ytvos,
-}
-"""Format -> what writes it to a path: a folder for ``fiftyone`` and ``ytvos``, else a file."""
+FORMATS = ("coco", "fiftyone", "parquet", "submission", "ytvos")
+"""The module ``storage.exports.NAME`` has the function ``export_NAME`` for each."""
 
 FOLDERS = frozenset({"fiftyone", "ytvos"})
-"""The formats that are folders."""
+"""The formats that are folders; the others are files."""
 
-__all__ = ["EXPORTS", "FOLDERS", "ExportReport", "ExportSource"]
+
+def exporter(name: str) -> Callable[[ExportSource, Path], ExportReport]:
+    """Returns what writes one of :data:`FORMATS` to a path."""
+    module = import_module(f"{__name__}.{name}")
+    export: Callable[[ExportSource, Path], ExportReport] = getattr(module, f"export_{name}")
+    return export

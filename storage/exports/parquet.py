@@ -12,18 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.coco import encode_rle
-from pipeline.types import VideoRef
+from pipeline.types import QUALITY_FIGURES, VideoRef
 from storage.exports.source import ExportReport, ExportSource, Quality
 from storage.files.atomic import replace_file
 
-QUALITY_COLUMNS = (
-    "box_score",
-    "predicted_iou",
-    "stability",
-    "agreement",
-    "temporal_iou",
-    "negative_margin",
-)
+QUALITY_COLUMNS = tuple(name for name in QUALITY_FIGURES if name != "weight")
+"""What follows a row's weight, status and reason."""
 
 SCHEMA = pa.schema(
     [

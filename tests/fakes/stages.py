@@ -22,6 +22,7 @@ from pipeline.types import (
     Hypotheses,
     PseudoMask,
     Status,
+    VideoRef,
 )
 from tests.fakes.dataset import COLOURS
 
@@ -112,16 +113,17 @@ def fake_fuse(
 def fake_rank(
     hypotheses: Hypotheses,
     candidates: Sequence[Candidates],
-    height: int,
-    width: int,
+    video: VideoRef,
     config: RunConfig,
     fingerprint: str,
 ) -> tuple[PseudoMask, list[FrameQuality]]:
-    mask = np.zeros((len(candidates), height, width), np.bool_)
+    mask = np.zeros((len(candidates), video.height, video.width), np.bool_)
     for t, row in enumerate(hypotheses.candidate[:, 0, 0]):
         if row >= 0:
             low = candidates[t].logits[row] > 0
-            mask[t] = low.repeat(height // low.shape[0], 0).repeat(width // low.shape[1], 1)
+            mask[t] = low.repeat(video.height // low.shape[0], 0).repeat(
+                video.width // low.shape[1], 1
+            )
     status = hypotheses.status.copy()
     weight = np.where(status == Status.UNKNOWN, 0, 0.8).astype(np.float32)
     rows = [
@@ -129,7 +131,7 @@ def fake_rank(
             video=hypotheses.key.video,
             expression=hypotheses.key.expression,
             frame=t,
-            frame_name="",
+            frame_name=video.frames[t],
             box_score=float(hypotheses.box_score[t, 0]),
             predicted_iou=float(hypotheses.predicted_iou[t, 0]),
             stability=float(hypotheses.stability[t, 0]),

@@ -409,9 +409,9 @@ def broken_receipts(site: Site) -> None:
 def broken_configurations(site: Site) -> None:
     path = site.input / "config.toml"
     texts = (
-        "a = " + "[" * 100_000, "out = " + "9" * 100_000, "out = 3\n[fuse]\nthreshold = nan",
+        "a = " + "[" * 100_000, "out = " + "9" * 100_000, "out = 3\n[rank]\nthreshold = nan",
         '[dataset]\nsplit = "../../escape"', '[dataset]\nname = "/etc"', 'out = "a\\u0000b"',
-        "shard_videos = -1", "[fuse]\nthreshold = {a = 1}", "[nonsense]\nx = 1", "\x00\x01",
+        "shard_videos = -1", "[rank]\nthreshold = {a = 1}", "[nonsense]\nx = 1", "\x00\x01",
     )  # fmt: skip
     path.write_text(site.pick(*texts))
     site.seal()

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from pipeline.config import MAX_SEED, load_config
+from pipeline.config import MAX_SEED, config_from, dump_config, load_config
 from pipeline.errors import ConfigError
 
 
@@ -29,7 +30,7 @@ def test_a_seed_that_some_generator_does_not_take_is_refused(key: str, seed: int
 
 @pytest.mark.parametrize("value", ["inf", "nan", "-inf"])
 def test_a_number_that_is_none_is_refused(value: str) -> None:
-    for key in ("student.learning_rate", "augment.timeout_seconds", "student.focal_weight"):
+    for key in ("student.learning_rate", "augment.timeout_seconds", "student.simrvos.focal_weight"):
         with pytest.raises(ConfigError, match=key):
             load_config(None, [f"{key}={value}"])
 
@@ -58,8 +59,8 @@ def test_the_home_folder_is_put_in_every_path(
 @pytest.mark.parametrize(
     ("wrong", "right"),
     [
-        ("fuse.treshold=1", "fuse.threshold"),
-        ("threshold=0.5", "fuse.threshold"),
+        ("rank.treshold=1", "rank.threshold"),
+        ("threshold=0.5", "rank.threshold"),
         ("student.shard_videos=2", "shard_videos"),
         ("dataset.rot=x", "dataset.root"),
         ("datset.root=x", "dataset"),
@@ -95,10 +96,7 @@ def test_an_endpoint_that_is_no_address_is_refused(endpoint: str) -> None:
 
 
 def test_channels_that_no_student_can_be_built_with_are_refused() -> None:
-    for words in (
-        ["student.channels=20"],
-        ["student.model=wsrvos", "student.channels=64", "student.wsrvos.heads=3"],
-    ):
+    for words in (["student.channels=20"], ["student.model=wsrvos", "student.channels=20"]):
         with pytest.raises(ConfigError, match="multiple"):
             load_config(None, words)
 
@@ -121,3 +119,52 @@ def test_links_are_followed_unless_the_configuration_says_otherwise() -> None:
     assert load_config(None, ["dataset.links=inside"]).dataset.links == "inside"
     with pytest.raises(ConfigError, match=r"dataset\.links"):
         load_config(None, ["dataset.links=none"])
+
+
+@pytest.mark.parametrize("model", ["simrvos", "wsrvos", "groprompt"])
+def test_a_student_has_its_own_section_and_no_other(model: str) -> None:
+    config = load_config(None, [f"student.model={model}", "student.steps=7"])
+    assert (config.student.model, config.student.steps) == (model, 7)
+    assert config_from(tomllib.loads(dump_config(config)), "itself") == config
+    sections = {
+        "simrvos": "fusion='vision'",
+        "wsrvos": "selection=false",
+        "groprompt": "text_weight=0.0",
+    }
+    for name, setting in sections.items():
+        words = [f"student.model={model}", f"student.{name}.{setting}"]
+        if name == model:
+            load_config(None, words)
+        else:
+            with pytest.raises(ConfigError, match=f"student.{name}: not a setting of .*'{model}'"):
+                load_config(None, words)
+
+
+def test_a_student_that_is_not_named_is_simrvos_and_an_unknown_one_is_refused() -> None:
+    assert load_config(None, ["student.simrvos.lgcfs=true"]).student.model == "simrvos"
+    with pytest.raises(ConfigError, match=r"student\.model: .*'nosuch'.*'simrvos', 'wsrvos'"):
+        load_config(None, ["student.model=nosuch"])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("student.fusion='both'", "student.simrvos.fusion or student.wsrvos.fusion"),
+        ("student.simrvos.lgfcs=true", "student.simrvos.lgcfs"),
+        ("student.training.wrokers=2", "student.training.workers"),
+    ],
+)
+def test_a_wrong_name_of_a_students_setting_is_told_with_the_right_one(
+    wrong: str, right: str
+) -> None:
+    with pytest.raises(ConfigError, match="did you mean .*" + right):
+        load_config(None, [wrong])
+
+
+@pytest.mark.parametrize(
+    ("model", "supervision"),
+    [("simrvos", "text"), ("wsrvos", "flow"), ("wsrvos", "boxes"), ("groprompt", "text")],
+)
+def test_a_student_is_refused_what_it_cannot_learn_from(model: str, supervision: str) -> None:
+    with pytest.raises(ConfigError, match=f"supervision '{supervision}' with model '{model}'"):
+        load_config(None, [f"student.model={model}", f"student.supervision={supervision}"])

@@ -11,11 +11,13 @@ from pipeline.geometry import (
     box_iou,
     mask_iou,
     masks_to_boxes,
+    mean_of_neighbours,
     pairwise_mask_iou,
 )
 from tests.pipeline.boxes import box_to_mask
 
 HEIGHT, WIDTH = 9, 13
+NAN = float("nan")
 masks = hnp.arrays(bool, (3, HEIGHT, WIDTH))
 
 
@@ -92,3 +94,18 @@ def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
 def test_boxes_of_other_width_are_refused() -> None:
     with pytest.raises(ValueError, match="expected"):
         box_iou([[0, 0, 1]], [[0, 0, 1, 1]])
+
+
+@pytest.mark.parametrize(
+    ("steps", "means"),
+    [
+        ([], [NAN]),
+        ([0.5], [0.5, 0.5]),
+        ([0.5, 1.0], [0.5, 0.75, 1.0]),
+        ([NAN, 1.0, NAN, NAN], [NAN, 1.0, 1.0, NAN, NAN]),
+    ],
+)
+def test_mean_of_neighbours_leaves_out_steps_that_do_not_count(
+    steps: list[float], means: list[float]
+) -> None:
+    np.testing.assert_allclose(mean_of_neighbours(np.array(steps, np.float64)), means)

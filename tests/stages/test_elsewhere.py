@@ -192,6 +192,7 @@ def test_masks_are_those_of_the_cpu_and_waited_for_once(there: Call, batch_pairs
 
 def written() -> list[list[Any]]:
     """The beginnings of two answers about the same frames."""
+    from pipeline.ports import CaptionRequest
     from stages.augment import load_captioner
 
     videos = Videos(two_scenes()[:1])
@@ -200,7 +201,7 @@ def written() -> list[list[Any]]:
     section, images, found = config(augment=options).augment, frames(), []
     for device in DEVICES:
         captioner: Any = load_captioner(section, torch.device(device), 0, None)
-        requests = [(video, images, expression, []) for expression in asked]
+        requests = [CaptionRequest(video, images, expression) for expression in asked]
         found.append(captioner.answers(requests, frames=captioner.shared_frames(requests)))
     return found
 
@@ -214,10 +215,10 @@ def test_the_captioner_writes_what_it_writes_on_the_cpu(there: Call) -> None:
 
 
 STUDENTS: dict[str, dict[str, Any]] = {
-    "masks": {"blcl": True, "lgcfs": True, "mil": True, "supervision": "masks"},
-    "boxes": {"mil": True, "supervision": "boxes"},
+    "masks": {"simrvos": {"blcl": True, "lgcfs": True, "mil": True}, "supervision": "masks"},
+    "boxes": {"simrvos": {"mil": True}, "supervision": "boxes"},
     "flow": {"supervision": "flow"},
-    "language as query": {"supervision": "flow", "fusion": "language"},
+    "language as query": {"supervision": "flow", "simrvos": {"fusion": "language"}},
     "wsrvos": {"model": "wsrvos", "supervision": "masks"},
     "groprompt": {"model": "groprompt", "supervision": "boxes"},
 }
@@ -240,7 +241,7 @@ def losses(name: str) -> list[tuple[list[dict[str, float]], list[NDArray[np.bool
     from stages.student.training.train import Trainer
 
     videos: Any = Boxed(two_scenes()[:1])
-    size = {"steps": 2, "clips_a_step": 1, "frames_a_clip": 3, "short_side": 96}
+    size = {"steps": 2, "clips_per_step": 1, "frames_per_clip": 3, "short_side": 96}
     run = config(student=size | STUDENTS[name], ground={"short_side": 96})
     text = run.student.model == "wsrvos"
     found = []
@@ -251,7 +252,7 @@ def losses(name: str) -> list[tuple[list[dict[str, float]], list[NDArray[np.bool
             if run.student.supervision == "flow"
             else supervision_of(run.student, videos, videos)
         )
-        shape = Shape(3, 2, int(text), int(text), fill=run.student.lgcfs)
+        shape = Shape(3, 2, int(text), int(text), fill=name == "masks")
         clips = Clips(videos, source, shape, sentences=sentences if text else None)
         trainer = Trainer(build_student(run, device), clips, run.student, device=device)
         steps = [dict(step.terms) for step in trainer.steps()]

@@ -38,8 +38,8 @@ KEY = SampleKey("shapes", "train", "v", "0")
 H, W = 6, 10
 LEFT, RIGHT, LOW = (5.0, 5.0, 35.0, 45.0), (60.0, 10.0, 90.0, 50.0), (20.0, 60.0, 80.0, 90.0)
 CONFIG = FuseConfig(
-    presence=0.25,
-    doubt=0.3,
+    absent_below=0.25,
+    uncertain_below=0.3,
     telling_share=1.0,  # every negative objects, as in one frame it cannot but
     claim_margin=0.1,
     negative_weight=0.5,
@@ -429,9 +429,9 @@ def test_any_frame_equals_a_literal_reading(seed: int) -> None:
         np.testing.assert_allclose(found.logits[0, place], mask, rtol=2e-3, atol=2e-3)
     if expected:
         support, margin = expected[0]["support"], expected[0]["margin"]
-        present = support >= CONFIG.doubt and margin >= -CONFIG.claim_margin / 2
-        absent = support < CONFIG.presence or margin < -CONFIG.claim_margin
-        edges = (CONFIG.doubt, CONFIG.presence)
+        present = support >= CONFIG.uncertain_below and margin >= -CONFIG.claim_margin / 2
+        absent = support < CONFIG.absent_below or margin < -CONFIG.claim_margin
+        edges = (CONFIG.uncertain_below, CONFIG.absent_below)
         if min(abs(support - e) for e in edges) > 1e-6 and abs(margin) > 1e-6:
             assert (found.status[0] == Status.PRESENT) == present
             assert (found.status[0] == Status.ABSENT) == absent

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline.config import RankConfig
-from pipeline.types import Candidates, Hypotheses, SampleKey, Status
+from pipeline.types import Candidates, Hypotheses, SampleKey, Status, VideoRef
 from stages.common.mask_resolution import enlarge
 from stages.rank import EMPTY_MASK, OUT_OF_ORDER, order_violations, rank, smoothest_path
 
@@ -85,7 +86,10 @@ def made(
 
 
 def run(hypotheses: Made, **changes: Any) -> Any:
-    return rank(hypotheses, hypotheses.candidates, HEIGHT, WIDTH, RankConfig(**changes), "digest")
+    frames = len(hypotheses.status)
+    names = tuple(f"{index:05}" for index in range(frames))
+    video = VideoRef("v", names, (Path("frame"),) * frames, HEIGHT, WIDTH)
+    return rank(hypotheses, hypotheses.candidates, video, RankConfig(**changes), "digest")
 
 
 def shifted(t: int) -> tuple[int, int, int, int]:
@@ -253,15 +257,7 @@ def test_a_pixel_is_the_targets_where_its_probability_exceeds_the_threshold(
 ) -> None:
     logits = np.random.default_rng(0).normal(0, 2, (1, 1, ROWS, COLUMNS)).astype(np.float16)
     hypotheses = made([[(HERE, 0.9)]], logits=logits)
-    found, _ = rank(
-        hypotheses,
-        hypotheses.candidates,
-        HEIGHT,
-        WIDTH,
-        RankConfig(),
-        "digest",
-        threshold=threshold,
-    )
+    found, _ = run(hypotheses, threshold=threshold)
     chance = enlarge(torch.from_numpy(logits[0]), HEIGHT, WIDTH)[0].sigmoid().numpy()
     clear = np.abs(chance - threshold) > 1e-5
     np.testing.assert_array_equal(found.mask[0][clear], (chance > threshold)[clear])
@@ -271,13 +267,13 @@ def test_rows_carry_the_figures() -> None:
     hypotheses = made([[(HERE, 0.9)] for _ in range(3)])
     found, rows = run(hypotheses)
     assert [row.frame for row in rows] == [0, 1, 2]
+    assert [row.frame_name for row in rows] == ["00000", "00001", "00002"]
     assert (rows[0].video, rows[0].expression) == ("v", "0")
     for row, weight in zip(rows, found.weight, strict=True):
         assert row.predicted_iou == pytest.approx(0.8) and row.stability == pytest.approx(0.7)
         assert row.agreement == pytest.approx(0.9) and row.negative_margin == pytest.approx(0.9)
         assert row.weight == pytest.approx(weight) and row.status == Status.PRESENT
     assert found.key == KEY and found.fingerprint == "digest"
-    assert [row.frame_name for row in rows] == ["0", "1", "2"]
 
 
 def test_temporal_iou_is_with_the_neighbours_that_are_there() -> None:

@@ -10,12 +10,12 @@ Letters: T frames of a clip, H W pixels.
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
+from cachetools import LRUCache
 from numpy.random import Generator
 from numpy.typing import NDArray
 
@@ -150,7 +150,7 @@ class Clips:
         self._reader, self._source, self._shape = reader, source, shape
         self._seed, self._views, self._sentences = seed, views or ViewsConfig(), sentences
         self._texts: dict[str, dict[str, str]] = {}
-        self._opened: OrderedDict[str, VideoRef] = OrderedDict()
+        self._opened: LRUCache[str, VideoRef] = LRUCache(_VIDEOS_KEPT)
         self._broken: set[str] = set()
         self._videos = _known_videos(source)
         if not self._videos:
@@ -243,9 +243,6 @@ class Clips:
         """A video; opening one looks at every frame's header, so those of late are kept."""
         if video_id not in self._opened:
             self._opened[video_id] = self._reader.video(video_id)
-            if len(self._opened) > _VIDEOS_KEPT:
-                self._opened.popitem(last=False)
-        self._opened.move_to_end(video_id)
         return self._opened[video_id]
 
     def _pick(

@@ -26,8 +26,8 @@ def numbers_of_step(step: int, draws: int, world: World = ALONE) -> range:
     """
     if draws % world.size:
         raise ConfigError(
-            f"student.clips_a_step is {draws} and there are {world.size} processes; expected a"
-            f" multiple; set student.clips_a_step to {-(-draws // world.size) * world.size}"
+            f"student.clips_per_step is {draws} and there are {world.size} processes; expected a"
+            f" multiple; set student.clips_per_step to {-(-draws // world.size) * world.size}"
         )
     share = draws // world.size
     start = step * draws + world.rank * share

@@ -5,11 +5,11 @@ Letters: T frames, H W pixels.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from pipeline.ports import DatasetReader, Image
@@ -80,7 +80,7 @@ class OpticalFlow:
 
     def __init__(self, reader: DatasetReader, window: int) -> None:
         self._reader, self._window = reader, window
-        self._flows: OrderedDict[tuple[str, int], FrameSupervision] = OrderedDict()
+        self._flows: LRUCache[tuple[str, int], FrameSupervision] = LRUCache(_FLOWS_KEPT)
         self._opened: VideoRef | None = None
 
     def samples(self) -> Iterator[KnownFrames]:
@@ -111,8 +111,6 @@ class OpticalFlow:
             before, after = (self._reader.frame(video, each) for each in pair)
             flow = optical_flow(before, after, self._window)
             self._flows[video_id, index] = of_flow(-flow if last else flow)
-            if len(self._flows) > _FLOWS_KEPT:
-                self._flows.popitem(last=False)
         return self._flows[video_id, index]
 
     def _open(self, video_id: str) -> VideoRef:

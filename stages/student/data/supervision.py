@@ -7,7 +7,6 @@ target is absent, or nothing. Letters: T frames, H W pixels, n boxes.
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -15,6 +14,7 @@ from operator import itemgetter
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
@@ -235,7 +235,7 @@ class Annotations:
         self._reader = reader
         self._samples = list(samples)
         self._use_masks, self._use_boxes = masks, boxes
-        self._open: OrderedDict[str, tuple[VideoRef, dict[str, Expression]]] = OrderedDict()
+        self._open: LRUCache[str, tuple[VideoRef, dict[str, Expression]]] = LRUCache(_VIDEOS_KEPT)
 
     def samples(self) -> Iterator[KnownFrames]:
         """Every sample with the weight 1 where the annotation says something, anchored at its
@@ -269,9 +269,6 @@ class Annotations:
             found = self._reader.expressions(video_id)
             by_id = {item.key.expression: item for item in found}
             self._open[video_id] = self._reader.video(video_id), by_id
-            if len(self._open) > _VIDEOS_KEPT:
-                self._open.popitem(last=False)
-        self._open.move_to_end(video_id)
         return self._open[video_id]
 
     def _frame(self, video: VideoRef, expression: Expression, index: int) -> FrameSupervision:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.ops import box_convert, generalized_box_iou_loss
+from torchvision.ops import box_convert, generalized_box_iou_loss, sigmoid_focal_loss
 
 L1_WEIGHT, GIOU_WEIGHT = 5.0, 2.0
 """lambda_r and lambda_g of eq 1."""
@@ -46,9 +46,9 @@ def score_loss(scores: Tensor, boxes: Tensor, truth: Tensor, known: Tensor) -> T
     """
     nearest = (boxes - truth[..., None, :]).abs().sum(-1).argmin(-1)
     right = F.one_hot(nearest, scores.shape[-1]).bool() & known[..., None]
-    chance = torch.where(right, scores, 1 - scores).clamp(min=1e-6)
-    weight = torch.where(right, 0.25, 0.75) * (1 - chance) ** 2
-    return -(weight * chance.log()).sum(-1)
+    logits = scores.logit(eps=1e-6)
+    loss: Tensor = sigmoid_focal_loss(logits, right.to(logits.dtype), alpha=0.25, gamma=2)
+    return loss.sum(-1)
 
 
 def text_contrast(prompts: Tensor, truth: Tensor, apart: Tensor) -> Tensor:

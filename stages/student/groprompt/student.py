@@ -26,6 +26,9 @@ from stages.student.groprompt.losses import box_loss, modal_contrast, score_loss
 SAME_TARGET_IOU = 0.5
 """Sentences whose true boxes in a frame overlap at least this much are of one object."""
 
+HEADS = 8
+"""Of ModalCon's attention. SAM's channels are a multiple."""
+
 _ABSENT = -10.0
 
 
@@ -82,7 +85,7 @@ class GroPrompt(Student):
         self._config = config
         self.decoder = proposer.decoder
         channels = prompter.channels
-        self.look = nn.MultiheadAttention(channels, config.heads, batch_first=True)
+        self.look = nn.MultiheadAttention(channels, HEADS, batch_first=True)
         self.sentence = nn.Linear(proposer.channels, channels)
 
     def train(self, mode: bool = True) -> GroPrompt:
@@ -127,7 +130,7 @@ class GroPrompt(Student):
         said = [text for text in texts for _ in range(frames)]
         boxes, score = best_boxes(*self._proposer.propose(images, rows, said))
         logits = self._prompter.masks(self._prompter.encode(images), rows, boxes, size)
-        logits[score < self._config.presence] = _ABSENT
+        logits[score < self._config.absent_below] = _ABSENT
         masks: Tensor = logits.unflatten(0, (len(texts), frames))
         return masks
 

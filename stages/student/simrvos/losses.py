@@ -1,4 +1,4 @@
-"""The loss of a step: eq 21 over clips whose frames are supervised by whatever there is.
+"""The loss of SimRVOS: eq 21, over clips whose frames have supervision of different kinds.
 
 Letters: N frames of all clips, P pairs of frames, C channels, h w cells of a grid.
 """
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.config import StudentConfig
+from pipeline.config import SimrvosConfig
 from stages.student.data.clips import Clip
 from stages.student.simrvos.blcl import Regions, blcl_losses, regions_of_boxes, regions_of_masks
 from stages.student.simrvos.lgcfs import cross_frame_losses, cross_frame_pairs
@@ -25,13 +25,13 @@ _NO_BOXES = np.zeros((0, 4), np.float32)
 
 @dataclass(frozen=True)
 class Targets:
-    """What is known of frames, on one grid.
+    """The supervision of N frames on one grid.
 
     Attributes:
-        mask: bool [N, h, w]; all False where a frame has no mask.
-        boxes: of each frame; none where it has none.
-        boxed: bool [N], which frames have boxes.
-        weight: float32 [N]; 0 where nothing is known.
+        mask: bool [N, h, w]; all False for a frame without a mask.
+        boxes: boxes of each frame; may be empty.
+        boxed: bool [N], whether a frame is supervised by boxes.
+        weight: float32 [N]; 0 for a frame of unknown status.
     """
 
     mask: Tensor
@@ -41,9 +41,9 @@ class Targets:
 
 
 def targets_of(clips: Sequence[Clip], grid: tuple[int, int], device: torch.device) -> Targets:
-    """The supervision of clips of one frame size on a grid of h x w cells.
+    """Returns the supervision of clips of one frame size on a grid of h x w cells.
 
-    A cell is in a mask where most of it is; a box takes the cell borders nearest to its own.
+    A cell is in a mask if most of it is. A box gets the cell borders that are nearest to its own.
     """
     frames = [(item, clip.size) for clip in clips for item in clip.supervision]
     masks = torch.from_numpy(np.concatenate([clip.mask for clip in clips])).to(device)
@@ -60,29 +60,30 @@ def targets_of(clips: Sequence[Clip], grid: tuple[int, int], device: torch.devic
 def loss_terms(
     found: Segmented,
     clips: Sequence[Clip],
-    config: StudentConfig,
+    config: SimrvosConfig,
     grid: tuple[int, int],
     *,
     size: float,
     predictions_count: bool,
 ) -> dict[str, Tensor]:
-    """Sum over t of (L_SEG^t + L_LGCFS^t), plus L_BLCL of each clip (eq 21), by the frames' weight.
+    """Returns the terms of eq 21: L_SEG and L_LGCFS, summed over frames, and L_BLCL, over clips.
 
-    L_SEG is L_MASK (eq 19) where a frame has a mask or its target is absent, and L_MIL where it has
-    boxes. Every term is divided by the weight of all frames of the step: what a step costs does not
-    depend on how many frames of it are known.
+    L_SEG is L_MASK (eq 19) for a frame with a mask or without its target, and L_MIL for a frame
+    with boxes. Frames count by their weight. Every term is divided by the weight of all frames of
+    the step, so that a step's loss does not depend on how many of its frames are known.
 
     Args:
-        found: what the student gave for the frames of the clips, one after the other.
-        clips: of one frame size.
-        grid: h and w that masks and logits are compared at.
+        found: the student's output for the frames of all clips, in order.
+        clips: clips of one frame size.
+        config: which terms are on, and their weights.
+        grid: h and w at which masks and logits are compared.
         size: weight of all frames of the step, of which these clips may be a part; above 0.
-        predictions_count: whether BLCL takes the student's own predictions within boxes for
-            pseudo-masks; the paper does from the second epoch on, and before that, frames with
-            boxes have no part in it.
+        predictions_count: whether BLCL uses the student's own predictions within boxes as
+            pseudo-masks. The paper does from the second epoch on. Before that, BLCL leaves out
+            frames with boxes.
 
     Returns:
-        ``segmentation`` and, where they are switched on, ``lgcfs`` and ``blcl``; a value each.
+        ``segmentation`` and, if they are on, ``lgcfs`` and ``blcl``; a scalar each.
     """
     targets = targets_of(clips, grid, found.logits.device)
     lengths = [len(clip.images) for clip in clips]
@@ -100,15 +101,19 @@ def loss_terms(
 
 
 def resize_logits(logits: Tensor, height: int, width: int) -> Tensor:
-    """[N, h, w] to [N, height, width], bilinear."""
+    """Resizes logits [N, h, w] to [N, height, width], bilinearly."""
     size = (height, width)
     return F.interpolate(logits[:, None], size, mode="bilinear", align_corners=False)[:, 0]
 
 
 def _segmentation_losses(
-    logits: Tensor, targets: Targets, config: StudentConfig, frame: Tensor | None = None
+    logits: Tensor, targets: Targets, config: SimrvosConfig, frame: Tensor | None = None
 ) -> Tensor:
-    """L_MASK or L_MIL of each of P logit maps [P, h, w], held to frame[p]; by default to p."""
+    """Returns L_MASK or L_MIL of P logit maps [P, h, w]: [P].
+
+    Args:
+        frame: int64 [P], the frame whose targets each map is compared with; by default p itself.
+    """
     if frame is None:
         frame = torch.arange(len(logits), device=logits.device)
     losses = mask_losses(logits, targets.mask[frame], config.dice_weight, config.focal_weight)
@@ -122,11 +127,11 @@ def _segmentation_losses(
 def _cross_frame_losses(
     found: Segmented,
     targets: Targets,
-    config: StudentConfig,
+    config: SimrvosConfig,
     grid: tuple[int, int],
     lengths: Sequence[int],
 ) -> Tensor:
-    """L_LGCFS of each of the N frames (eqs 8 and 9)."""
+    """Returns L_LGCFS of each of the N frames (eqs 8 and 9): [N]."""
     maps, frames, start = [], [], 0
     for length in lengths:
         clip = slice(start, start + length)
@@ -145,7 +150,7 @@ def _cross_frame_losses(
 def _regions(
     logits: Tensor, clips: Sequence[Clip], threshold: float, predictions_count: bool
 ) -> Regions:
-    """Target and background of all frames on the grid of the features [N, h, w]."""
+    """Returns target and background of all frames on the grid of the features [N, h, w]."""
     grid = logits.shape[-2], logits.shape[-1]
     targets = targets_of(clips, grid, logits.device)
     foreground, background = regions_of_masks(targets.mask)

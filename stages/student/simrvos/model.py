@@ -14,7 +14,9 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.ops import sigmoid_focal_loss
 
+from stages.common.losses import dice_loss
 from stages.student.simrvos.blcl import ContrastiveFeatures
 
 DYNAMIC_CHANNELS = 8
@@ -112,10 +114,9 @@ class CrossAttention(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor, usable: Tensor | None = None) -> Tensor:
         """x [N, n, C] looks at y [N, m, C]; ``usable`` bool [N, m] leaves padding out."""
-        scores = self.query(x) @ self.key(y).transpose(1, 2) / math.sqrt(x.shape[-1])
-        if usable is not None:
-            scores = scores.masked_fill(~usable[:, None], -1e4)
-        attended: Tensor = x + scores.softmax(-1) @ self.value(y)
+        query, key, value = self.query(x), self.key(y), self.value(y)
+        mask = None if usable is None else usable[:, None]
+        attended: Tensor = x + F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         return attended
 
 
@@ -272,14 +273,10 @@ def mask_losses(logits: Tensor, target: Tensor, dice_weight: float, focal_weight
         [N].
     """
     wanted = target.to(logits.dtype)
-    chance = logits.sigmoid()
-    shared = (chance * wanted).sum((1, 2))
-    dice = 1 - (2 * shared + 1) / (chance.sum((1, 2)) + wanted.sum((1, 2)) + 1)
-    cross = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
-    right = torch.where(target, chance, 1 - chance)
-    balance = torch.where(target, 0.25, 0.75)
-    focal = (balance * (1 - right) ** 2 * cross).mean((1, 2)) * FOCAL_SCALE
-    return dice_weight * dice + focal_weight * focal
+    focal: Tensor = (
+        sigmoid_focal_loss(logits, wanted, alpha=0.25, gamma=2).mean((1, 2)) * FOCAL_SCALE
+    )
+    return dice_weight * dice_loss(logits, wanted) + focal_weight * focal
 
 
 FOCAL_SCALE = 10.0

@@ -1,4 +1,4 @@
-"""SimRVOS as a :class:`~stages.student.contract.Student`: its network, what it costs, its masks."""
+"""SimRVOS as a :class:`~stages.student.contract.Student`: its network, its loss, its masks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pipeline.config import StudentConfig
+from pipeline.config import SimrvosStudentConfig
 from stages.student.contract import StepSize, Student
 from stages.student.data.clips import Clip
 from stages.student.data.frames import by_size, distinct_frames, prepare_frames
@@ -17,21 +17,24 @@ from stages.student.simrvos.slvp import motion_terms
 
 
 class SimRVOSStudent(Student):
-    """Trains and asks a :class:`~stages.student.simrvos.model.SimRVOS`.
+    """A student around a :class:`~stages.student.simrvos.model.SimRVOS`.
 
     Args:
-        network: the equations.
-        config: which terms of the loss are on, and the frames' short side.
+        network: the model of the equations.
+        config: the terms of the loss, and the frames' short side.
     """
 
-    def __init__(self, network: SimRVOS, config: StudentConfig) -> None:
+    def __init__(self, network: SimRVOS, config: SimrvosStudentConfig) -> None:
         super().__init__()
         self.network = network
         self._config = config
 
     def forward(self, clips: Sequence[Clip], step: StepSize, epoch: int) -> dict[str, Tensor]:
-        """The terms of eq 21, or of SLVP's loss where optical flow teaches, over clips whose frame
-        sizes may differ; BLCL takes the student's predictions for pseudo-masks from epoch 1 on."""
+        """Returns the terms of eq 21, or of SLVP's loss if optical flow teaches.
+
+        Frame sizes of the clips may differ. From epoch 1 on, BLCL uses the student's predictions as
+        pseudo-masks.
+        """
         total: dict[str, Tensor] = {}
         for group in by_size(clips):
             images, rows, lengths = distinct_frames(group)
@@ -45,7 +48,7 @@ class SimRVOSStudent(Student):
                 terms = loss_terms(
                     found,
                     group,
-                    self._config,
+                    self._config.simrvos,
                     grid,
                     size=step.weight,
                     predictions_count=epoch > 0,
@@ -55,8 +58,11 @@ class SimRVOSStudent(Student):
         return total
 
     def predict(self, images: Tensor, texts: Sequence[str]) -> Tensor:
-        """Mask logits [E, T, h, w] of E sentences in T frames uint8 [T, H, W, 3], which are
-        encoded once for all of them. Each frame is looked at alone, but for a video encoder."""
+        """Returns mask logits [E, T, h, w] of E sentences in T frames uint8 [T, H, W, 3].
+
+        The frames are encoded once for all sentences. Unless the encoder is a video encoder, each
+        frame is processed alone.
+        """
         prepared, frames = self._prepared(images), len(images)
         rows = list(range(frames)) * len(texts)
         said = [text for text in texts for _ in range(frames)]

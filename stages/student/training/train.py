@@ -81,7 +81,7 @@ class Trainer:
         self._dtype = getattr(torch, how.dtype)
         self._scaler = torch.amp.GradScaler(device.type, enabled=how.dtype == "float16")
         self._average: list[Tensor] | None = None
-        if how.ema:
+        if how.ema_decay:
             self._average = [weight.detach().clone() for weight in student.parameters()]
         self._whole: Any = student
         if world.size > 1:
@@ -97,7 +97,7 @@ class Trainer:
         batches = clips_of_steps(
             self._clips,
             range(self.step, config.steps),
-            config.clips_a_step,
+            config.clips_per_step,
             world=self._world,
             workers=config.training.workers,
         )
@@ -160,11 +160,11 @@ class Trainer:
         size, all_frames = self._size(clips, frames)
         parts = self._backward(clips, size)
         self._scaler.unscale_(self._optimiser)
-        nn.utils.clip_grad_norm_(self.student.parameters(), config.training.gradient_norm)
+        nn.utils.clip_grad_norm_(self.student.parameters(), config.training.max_grad_norm)
         self._scaler.step(self._optimiser)
         self._scaler.update()
         if self._average is not None:
-            blend: Any = get_ema_multi_avg_fn(config.training.ema)
+            blend: Any = get_ema_multi_avg_fn(config.training.ema_decay)
             blend(self._average, [w.detach() for w in self.student.parameters()], None)
         terms = _summed(parts)
         names = sorted(terms)
@@ -179,10 +179,10 @@ class Trainer:
 
     def _backward(self, clips: Sequence[Clip], size: StepSize) -> list[tuple[str, Tensor]]:
         """Gradients of the step, part after part; the terms of each part of this process."""
-        epoch = self.step * self._config.clips_a_step // len(self._clips)
+        epoch = self.step * self._config.clips_per_step // len(self._clips)
         self._optimiser.zero_grad()
         terms: list[tuple[str, Tensor]] = []
-        parts = _parts(clips, self._config.training.parts_a_step)
+        parts = _parts(clips, self._config.training.gradient_accumulation_steps)
         for number, part in enumerate(parts):
             last = number == len(parts) - 1
             alone = self._world.size == 1 or last

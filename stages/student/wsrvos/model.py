@@ -28,6 +28,9 @@ from stages.student.simrvos.model import (
 from stages.student.wsrvos.refinement import Refinement
 from stages.student.wsrvos.selection import Interaction
 
+HEADS = 8
+"""Of the attention, as in the paper."""
+
 LIFT = 1.0
 """How much likelier than by chance, in units of the logarithm, a proposal is at the logit 0."""
 
@@ -110,9 +113,7 @@ class WsrvosNetwork(nn.Module):
             nn.Conv2d(counts[depth] + 2, channels, 1) for depth in self._depths
         )
         kept = config.kept_tokens if config.selection else None
-        self.interactions = nn.ModuleList(
-            Interaction(channels, config.heads, kept) for _ in self._depths
-        )
+        self.interactions = nn.ModuleList(Interaction(channels, HEADS, kept) for _ in self._depths)
         self.word_weight = nn.Linear(channels, 1)
         self.which = Match(channels, _OWN_SHARPNESS)
         self.where = Match(channels, _INTERACTED_SHARPNESS)

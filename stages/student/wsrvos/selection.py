@@ -8,8 +8,6 @@ Letters: P pairs of frame and sentence, n cells, m words, k kept tokens, C chann
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -72,11 +70,9 @@ class MultiHeadCrossAttention(nn.Module):
             part.unflatten(2, (self._heads, -1)).transpose(1, 2)
             for part in (self.query(x), self.key(y), self.value(y))
         )
-        scores = query @ key.transpose(2, 3) / math.sqrt(query.shape[-1])
-        if usable is not None:
-            scores = scores.masked_fill(~usable[:, None, None], _NEVER)
-        heads = (scores.softmax(-1) @ value).transpose(1, 2).flatten(2)
-        attended: Tensor = x + self.out(heads)
+        mask = None if usable is None else usable[:, None, None]
+        heads = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        attended: Tensor = x + self.out(heads.transpose(1, 2).flatten(2))
         return attended
 
 

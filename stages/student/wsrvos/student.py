@@ -34,7 +34,7 @@ class Wsrvos(WsrvosNetwork, Student):
         image_encoder: gives two maps or more.
         text_encoder: frozen; not a parameter of this module.
         config: parts and weights.
-        channels: C, a multiple of 8 and of ``config.heads``.
+        channels: C, a multiple of 8.
         short_side: pixels that a frame's short side is resized to.
     """
 

@@ -42,7 +42,7 @@ def call(
         (("run", "--dataset", "refytvos"), 2, "--root"),
         (("run", "--dataset", "refytvos", "--root", "missing"), 1, "missing"),
         (("run", "--config", "missing.toml"), 2, "missing.toml"),
-        (("run", "fuse.threshold=2"), 2, "fuse.threshold"),
+        (("run", "rank.threshold=2"), 2, "rank.threshold"),
         (("run", "fuse.treshold=0.5"), 2, "fuse.treshold"),
         (("run", "nonsense"), 2, "section.key=value"),
         (("status", "--dataset", "refytvos", "--root", "missing"), 1, "missing"),
@@ -165,10 +165,10 @@ def test_the_home_folder_is_put_into_options(
 
 def test_a_run_is_found_by_its_folder_whatever_its_name(tmp_path: Path) -> None:
     folder = tmp_path / "lr=0.1" / "refytvos-train"
-    config = load_config(None, ["dataset.name=refytvos", "fuse.threshold=0.7"])
+    config = load_config(None, ["dataset.name=refytvos", "rank.threshold=0.7"])
     write_run_config(folder / "config.toml", config)
     found = resolve_run([str(folder), "seed=3"], None, None, None, None, None)
-    assert (found.run_folder, found.fuse.threshold, found.seed) == (folder, 0.7, 3)
+    assert (found.run_folder, found.rank.threshold, found.seed) == (folder, 0.7, 3)
     with pytest.raises(ConfigError, match=r"no config\.toml"):
         resolve_run([str(tmp_path / "lr=0.2")], None, None, None, None, None)
     assert resolve_run(["seed=3"], None, None, None, None, None).seed == 3
@@ -274,11 +274,11 @@ def test_status_by_the_folder_says_what_is_left_and_who_is_at_work(
     Ledger(site.folder).withdraw("rank", "00001")
     before = sorted(site.out.rglob("*"))
     with RunLock(site.folder):
-        code, shown = call(monkeypatch, capsys, "status", str(site.folder), "fuse.threshold=0.5")
+        code, shown = call(monkeypatch, capsys, "status", str(site.folder), "fuse.absent_below=0.2")
     assert code == 0
     assert "Running: process " in shown
     assert ", at " in shown
-    assert "fuse: 2 of 2 shards, threshold 0.4 → 0.5" in shown
+    assert "fuse: 2 of 2 shards, absent_below 0.25 → 0.2" in shown
     assert "rank: 2 of 2 shards: " not in shown
     assert sorted(site.out.rglob("*")) == before
 

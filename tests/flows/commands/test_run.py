@@ -62,7 +62,7 @@ def test_a_run_leaves_everything_behind(site: Site) -> None:
     assert site.loaded.names == ["ground", "segment"]
 
 
-def test_a_second_run_does_nothing_and_a_changed_threshold_little(site: Site) -> None:
+def test_a_second_run_does_nothing_and_a_changed_setting_little(site: Site) -> None:
     site.run()
     site.loaded.names.clear()
     # As writers leave them that were killed.
@@ -76,7 +76,7 @@ def test_a_second_run_does_nothing_and_a_changed_threshold_little(site: Site) ->
     assert not [partial for partial in partials if partial.exists()]
     assert all(place.exists() for place in places)
     assert "is done" in site.shown
-    assert pending(site.run("fuse.threshold=0.5")) == {
+    assert pending(site.run("fuse.absent_below=0.2")) == {
         "fuse",
         "rank",
         "merge",
@@ -84,7 +84,7 @@ def test_a_second_run_does_nothing_and_a_changed_threshold_little(site: Site) ->
         "report",
     }
     assert site.loaded.names == []
-    assert not site.run("fuse.threshold=0.5", "ground.batch_frames=1").pending()
+    assert not site.run("fuse.absent_below=0.2", "ground.batch_frames=1").pending()
 
 
 def test_a_second_run_imports_neither_torch_nor_prefect(site: Site) -> None:
@@ -323,7 +323,7 @@ def test_only_some_videos_and_masks_of_others_stay(
     site.run()
     assert "layout.json: missing; it is made again" in caplog.text
     assert len(read_layout(site.folder)) == 3
-    some = ('dataset.only_videos=["clip00"]', "fuse.threshold=0.5")
+    some = ('dataset.only_videos=["clip00"]', "fuse.absent_below=0.2")
     assert {job.shard.name for job in site.run(*some).pending("rank")} == {"00001"}
     assert "1 video comes along" in site.shown
     assert len(store.videos()) == 4
@@ -432,8 +432,8 @@ print([name for name in ("torch", "transformers", "prefect") if name in sys.modu
         ).stdout.splitlines()
 
     assert explained() == ["Nothing to do: everything is done.", "[]"]
-    assert explained("fuse.threshold=0.5") == [
-        "fuse: 2 of 2 shards, threshold 0.4 → 0.5",
+    assert explained("fuse.absent_below=0.2") == [
+        "fuse: 2 of 2 shards, absent_below 0.25 → 0.2",
         "rank: 2 of 2 shards, follows fuse",
         "merge: the whole run, follows rank",
         "evaluate: the whole run, follows rank",

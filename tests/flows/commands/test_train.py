@@ -77,9 +77,9 @@ def config_of(site: Path, *overrides: str) -> RunConfig:
             f"dataset.root={str(site / 'data')!r}",
             "device=cpu",
             "student.steps=4",
-            "student.clips_a_step=2",
-            "student.frames_a_clip=2",
-            "student.expressions_a_clip=2",
+            "student.clips_per_step=2",
+            "student.frames_per_clip=2",
+            "student.expressions_per_clip=2",
             "student.short_side=32",
             "student.channels=32",
             "student.training.checkpoint_every=2",
@@ -176,7 +176,10 @@ def test_text_alone_needs_sentences_and_no_mask(
 ) -> None:
     shutil.rmtree(site / "shapes-train" / "pseudomasks.zarr")
     config = config_of(
-        site, "student.model=wsrvos", "student.supervision=text", "student.negatives_a_clip=2"
+        site,
+        "student.model=wsrvos",
+        "student.supervision=text",
+        "student.wsrvos.negatives_per_clip=2",
     )
     with pytest.raises(ConfigError, match=r"shapes-train: no sentences; .*--to-stage augment"):
         train_run(config, None, QUIET)
@@ -216,11 +219,11 @@ def test_optical_flow_needs_no_run_and_what_it_teaches_is_gone_on_with(
 def test_a_start_that_does_not_fit_says_why(site: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="nowhere"):
         train_run(config_of(site, f"student.start={str(tmp_path / 'nowhere')!r}"), None, QUIET)
-    vision = train_run(config_of(site, "student.fusion=vision"), "vision", QUIET)
+    vision = train_run(config_of(site, "student.simrvos.fusion=vision"), "vision", QUIET)
     start = f"student.start={str(vision)!r}"
     with pytest.raises(CheckpointError, match=r"missing \(such as network\.to_words"):
         train_run(config_of(site, start), None, QUIET)
-    assert train_run(config_of(site, start, "student.fusion=vision"), None, QUIET).is_dir()
+    assert train_run(config_of(site, start, "student.simrvos.fusion=vision"), None, QUIET).is_dir()
 
 
 @pytest.mark.usefixtures("unobserved")
@@ -598,7 +601,7 @@ def test_two_processes_of_torchrun_train_as_one(site: Path, tmp_path: Path) -> N
 
 
 def _short(config: RunConfig) -> dict[str, Any]:
-    names = ("steps", "clips_a_step", "frames_a_clip", "expressions_a_clip", "short_side")
+    names = ("steps", "clips_per_step", "frames_per_clip", "expressions_per_clip", "short_side")
     return {name: getattr(config.student, name) for name in (*names, "channels")}
 
 

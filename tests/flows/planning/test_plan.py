@@ -76,7 +76,8 @@ AFTER_FUSE = {"fuse", "rank", "merge", "student", "evaluate", "report"}
         ("ground.batch_frames=1", set()),
         ("device=cpu", set()),
         ("ground.runner_ups=1", {"ground", "segment"} | AFTER_FUSE),
-        ("fuse.threshold=0.5", AFTER_FUSE),
+        ("fuse.absent_below=0.2", AFTER_FUSE),
+        ("rank.threshold=0.6", AFTER_FUSE - {"fuse"}),
         ("rank.epsilon=0.2", AFTER_FUSE - {"fuse"}),
         ("student.steps=7", {"student", "evaluate", "report"}),
         ("report.samples=1", {"report"}),
@@ -158,9 +159,9 @@ def why(made: Plan, stage: str) -> set[str]:
 @pytest.mark.parametrize(
     ("override", "stage", "reason"),
     [
-        ("fuse.threshold=0.5", "fuse", "threshold 0.4 → 0.5"),
-        ("fuse.threshold=0.5", "rank", "follows fuse"),
-        ("fuse.threshold=0.5", "merge", "follows rank"),
+        ("fuse.absent_below=0.2", "fuse", "absent_below 0.25 → 0.2"),
+        ("fuse.absent_below=0.2", "rank", "follows fuse"),
+        ("fuse.absent_below=0.2", "merge", "follows rank"),
         ("seed=7", "augment", "seed 0 → 7"),
         ("rank.swap=false", "rank", "swap true → false"),
         ("augment.negatives=3", "ground", "follows augment"),

@@ -6,7 +6,7 @@ from pipeline.config import dump_config, load_config
 
 def test_a_configuration_reads_back_and_every_changed_byte_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
-    config = load_config(None, ["fuse.threshold=0.5", 'out="a # b"'])
+    config = load_config(None, ["rank.threshold=0.6", 'out="a # b"'])
     write_run_config(path, config)
     assert load_config(path) == config
     assert run_config_problem(path) is None

@@ -19,7 +19,7 @@ from flows.labelling.jobs import do_job
 from flows.planning.fingerprints import ground_basis, prediction_basis, student_basis
 from flows.training.build import build_student, supervision_of
 from flows.training.train import train_and_predict
-from pipeline.config import RunConfig, StudentConfig, load_config
+from pipeline.config import RunConfig, SimrvosConfig, SimrvosStudentConfig, load_config
 from pipeline.errors import ConfigError
 from pipeline.fingerprint import digest
 from pipeline.types import Receipt, Status
@@ -42,11 +42,18 @@ def basis(*overrides: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "overrides",
     [
-        ("lgcfs_weight=2.0", "mil_weight=3.0", "blcl_weight=0.5", "blcl_threshold=0.8"),
-        ("positives_a_clip=1", "negatives_a_clip=9"),
-        ("training.workers=2", "training.parts_a_step=2", "training.checkpoint_every=7"),
+        (
+            "simrvos.lgcfs_weight=2.0",
+            "simrvos.mil_weight=3.0",
+            "simrvos.blcl_weight=0.5",
+            "simrvos.blcl_threshold=0.8",
+        ),
+        (
+            "training.workers=2",
+            "training.gradient_accumulation_steps=2",
+            "training.checkpoint_every=7",
+        ),
         ("training.validate_videos=3", "training.patience=3"),
-        ("groprompt.heads=4", "groprompt.text_weight=1.0"),
         ("slvp.window=21", "slvp.area_weight=1.0"),
     ],
 )
@@ -59,24 +66,24 @@ def test_what_changes_nothing_is_not_in_the_fingerprint(overrides: tuple[str, ..
     [
         ("model=groprompt",),
         ("model=groprompt", "groprompt.text_weight=1.0"),
-        ("lgcfs=true",),
-        ("lgcfs=true", "lgcfs_weight=0.5"),
-        ("mil=true",),
-        ("mil=true", "mil_weight=0.5"),
-        ("blcl=true",),
-        ("blcl=true", "blcl_weight=0.5"),
-        ("blcl=true", "blcl_threshold=0.8"),
+        ("simrvos.lgcfs=true",),
+        ("simrvos.lgcfs=true", "simrvos.lgcfs_weight=0.5"),
+        ("simrvos.mil=true",),
+        ("simrvos.mil=true", "simrvos.mil_weight=0.5"),
+        ("simrvos.blcl=true",),
+        ("simrvos.blcl=true", "simrvos.blcl_weight=0.5"),
+        ("simrvos.blcl=true", "simrvos.blcl_threshold=0.8"),
         ("supervision='masks'",),
         ("supervision='flow'",),
         ("supervision='flow'", "slvp.area_weight=1.0"),
-        ("fusion='vision'",),
+        ("simrvos.fusion='vision'",),
         ("start='other.safetensors'",),
-        ("mil=true", "supervision='boxes'"),
+        ("simrvos.mil=true", "supervision='boxes'"),
         ("frame_weights=false",),
         ("model='wsrvos'",),
-        ("model='wsrvos'", "negatives_a_clip=9"),
+        ("model='wsrvos'", "wsrvos.negatives_per_clip=9"),
         ("views.zoom=[0.8, 1.4]",),
-        ("training.ema=0.99",),
+        ("training.ema_decay=0.99",),
         ("training.validate_every=50",),
         ("training.validate_every=50", "training.patience=3"),
     ],
@@ -105,8 +112,8 @@ def test_masks_follow_from_what_predicts_and_not_from_what_taught_it(tmp_path: P
 
     plain = found()
     assert found(f"student.masks={str(tmp_path / 'gone.zarr')!r}", "student.start=gone") == plain
-    assert found("student.training.ema=0.9", "seed=3") == plain
-    for override in ("short_side=288", "channels=128", "wsrvos.heads=4"):
+    assert found("student.training.ema_decay=0.9", "seed=3") == plain
+    for override in ("short_side=288", "channels=128", "wsrvos.kept_tokens=4"):
         words = (f"student.{override}", "student.model=wsrvos")
         assert found(*words) != found(words[1])
     for override in ("ground.checkpoint=b", "segment.checkpoint=b", "ground.short_side=64"):
@@ -117,9 +124,9 @@ def test_masks_follow_from_what_predicts_and_not_from_what_taught_it(tmp_path: P
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (("supervision='boxes'",), "mil=true"),
-        (("supervision='first_mask_boxes'",), "mil=true"),
-        (("lgcfs=true", "frames_a_clip=1"), "frames_a_clip"),
+        (("supervision='boxes'",), "simrvos.mil=true"),
+        (("supervision='first_mask_boxes'",), "simrvos.mil=true"),
+        (("simrvos.lgcfs=true", "frames_per_clip=1"), "frames_per_clip"),
         (("supervision='text'",), "wsrvos"),
     ],
 )
@@ -150,7 +157,7 @@ REGIMES: dict[str, set[str]] = {
 @pytest.mark.parametrize("regime", REGIMES)
 def test_every_regime_shows_what_it_says_and_no_more(regime: Any, data: tuple[Path, Path]) -> None:
     reader, masks = open_dataset("shapes", data[0], "train"), MaskStore(data[1])
-    config = StudentConfig(supervision=regime, mil=True)
+    config = SimrvosStudentConfig(supervision=regime, simrvos=SimrvosConfig(mil=True))
     source = supervision_of(config, reader, masks)
     samples = list(source.samples())
     assert [key[:2] for key in samples] == list(masks.samples())
@@ -176,14 +183,12 @@ def test_every_regime_trains_with_everything_switched_on(
     regime: Any, data: tuple[Path, Path]
 ) -> None:
     reader, masks = open_dataset("shapes", data[0], "train"), MaskStore(data[1])
-    config = StudentConfig(
+    config = SimrvosStudentConfig(
         supervision=regime,
-        lgcfs=True,
-        mil=True,
-        blcl=True,
+        simrvos=SimrvosConfig(lgcfs=True, mil=True, blcl=True),
         steps=3,
-        clips_a_step=2,
-        frames_a_clip=3,
+        clips_per_step=2,
+        frames_per_clip=3,
         short_side=64,
         backbone_learning_rate=1e-4,
     )
@@ -203,7 +208,8 @@ def test_blcl_adds_layers_and_changes_no_other(data: tuple[Path, Path]) -> None:
     states = []
     for blcl in (False, True):
         torch.manual_seed(0)
-        states.append(build_student(RunConfig(student=StudentConfig(blcl=blcl)), CPU))
+        config = SimrvosStudentConfig(simrvos=SimrvosConfig(blcl=blcl))
+        states.append(build_student(RunConfig(student=config), CPU))
     plain, whole = (model.state_dict() for model in states)
     assert {name.split(".")[1] for name in whole.keys() - plain.keys()} == {"contrastive"}
     assert all(torch.equal(value, whole[name]) for name, value in plain.items())
@@ -219,8 +225,8 @@ def test_the_stage_trains_by_its_configuration_and_predicts(
             f"dataset.root={str(data[0])!r}",
             "device=cpu",
             "student.supervision=first_mask_boxes",
-            *(f"student.{part}=true" for part in ("lgcfs", "mil", "blcl")),
-            *("student.steps=2", "student.clips_a_step=2", "student.short_side=64"),
+            *(f"student.simrvos.{part}=true" for part in ("lgcfs", "mil", "blcl")),
+            *("student.steps=2", "student.clips_per_step=2", "student.short_side=64"),
         ],
     )
     context = RunContext(config)
@@ -243,7 +249,7 @@ def test_the_stage_keeps_nothing_that_another_student_predicted(
     words = (
         f"out={str(tmp_path)!r}",
         f"dataset.root={str(tmp_path / 'data')!r}",
-        *("device=cpu", "student.steps=1", "student.clips_a_step=1", "student.short_side=32"),
+        *("device=cpu", "student.steps=1", "student.clips_per_step=1", "student.short_side=32"),
     )
     context = RunContext(load_config(None, words))
     shutil.copytree(data[1], context.paths.masks)

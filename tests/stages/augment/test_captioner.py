@@ -7,8 +7,9 @@ import pytest
 
 from pipeline.config import AugmentConfig
 from pipeline.errors import AugmentationError, CheckpointError, UnusableAnswerError
-from pipeline.types import Expression, SampleKey, VideoRef
-from stages.augment.captioner import ModelCaptioner, Request
+from pipeline.ports import CaptionRequest
+from pipeline.types import Augmentation, Expression, SampleKey, VideoRef
+from stages.augment.captioner import ModelCaptioner
 from stages.augment.prompt import DEFAULT_PROMPT, Prompt, load_prompt
 from stages.augment.unanswered import ALONE
 from tests.fakes.captioner import FakeModel, FakeProcessor
@@ -24,10 +25,11 @@ ANSWER = json.dumps(
 )
 
 
-def request(text: str, row: int = 0, frames: int = 2) -> Request:
+def request(text: str, row: int = 0, frames: int = 2) -> CaptionRequest:
     expression = Expression(SampleKey("shapes", "train", "v", str(row)), text)
     images = [np.full((8, 8, 3), shade, np.uint8) for shade in range(frames)]
-    return VideoRef("v", (), (), 8, 8), images, expression, ("the blue square",)
+    video = VideoRef("v", (), (), 8, 8)
+    return CaptionRequest(video, images, expression, ("the blue square",))
 
 
 def captioner(
@@ -43,22 +45,27 @@ def captioner(
     return ModelCaptioner(model, processor, prompt, config, "fake", "abc", 7), processor, model
 
 
+def augmented(stage: ModelCaptioner, *requests: CaptionRequest) -> list[Augmentation]:
+    return [answer.augmentation for answer in stage.augment(requests)]
+
+
 def test_original_comes_first_and_the_unlikely_is_dropped() -> None:
     stage, _, _ = captioner()
-    [result] = stage.augment([request("the red star")])
+    [answer] = stage.augment([request("the red star")])
+    assert answer.left_out == {"positive below minimum_similarity": 1}
+    result = answer.augmentation
     assert [item.text for item in result.positives] == ["the red star", "the crimson star"]
     assert result.positives[0].confidence == 1
     assert result.positives[1].confidence == 0.8
     assert result.positives[1].similarity == pytest.approx(0.9, abs=1e-4)
     assert [item.kind for item in result.negatives] == ["attribute"]
-    assert stage.left_out == {"positive below minimum_similarity": 1}
     assert result.provenance.revision == "abc"
     assert result.provenance.seed == 7
 
 
 def test_similarity_is_the_geometric_mean_of_the_texts_own_tokens() -> None:
     stage, _, _ = captioner(minimum_similarity=0.0)
-    [result] = stage.augment([request("the red star")])
+    result = augmented(stage, request("the red star"))[0]
     assert result.positives[2].similarity == pytest.approx(0.3, abs=1e-4)
 
 
@@ -74,7 +81,7 @@ def test_no_positive_is_held_likelier_than_one_before_it() -> None:
         }
     )
     stage, _, _ = captioner(lambda text, attempt: answer, minimum_similarity=0.0)
-    [result] = stage.augment([request("the red star")])
+    result = augmented(stage, request("the red star"))[0]
     found = [item.similarity for item in result.positives[1:]]
     assert found == pytest.approx([0.9, 0.3, 0.3], abs=1e-4)
 
@@ -90,7 +97,7 @@ def test_only_what_failed_is_asked_again() -> None:
         return "no" if '"one"' in text and not attempt else ANSWER
 
     stage, processor, _ = captioner(script, retries=1)
-    results = stage.augment([request("one", 0), request("another", 1)])
+    results = augmented(stage, request("one", 0), request("another", 1))
     assert [result.original for result in results] == ["one", "another"]
     assert [len(prompts) for prompts in processor.prompts] == [2, 1]
 
@@ -104,7 +111,7 @@ def test_no_usable_answer_is_an_error_with_sample_and_reason() -> None:
 def test_batches_hold_like_lengths_and_order_is_kept() -> None:
     stage, processor, _ = captioner(batch_texts=2)
     texts = ["a", "the longest of them all", "bb", "quite a long one"]
-    results = stage.augment([request(text, row) for row, text in enumerate(texts)])
+    results = augmented(stage, *(request(text, row) for row, text in enumerate(texts)))
     assert [result.original for result in results] == texts
     assert [len(prompts) for prompts in processor.prompts] == [2, 2]
     assert '"a"' in processor.prompts[0][0]
@@ -122,7 +129,7 @@ def test_sampling_is_the_same_in_any_batch() -> None:
         stage, _, _ = captioner(
             temperature=0.2, batch_texts=batch, retries=20, minimum_similarity=0.0
         )
-        results = stage.augment([request("a", 0), request("b", 1), request("c", 2)])
+        results = augmented(stage, request("a", 0), request("b", 1), request("c", 2))
         return [item.similarity for result in results for item in result.positives]
 
     assert answers(1) == answers(3)
@@ -163,11 +170,12 @@ def test_an_expression_without_an_answer_goes_on_alone(caplog: pytest.LogCapture
     stage, _, _ = captioner(
         lambda text, attempt: "no" if "big square" in text else ANSWER, retries=1
     )
-    star, square = stage.augment([request("the red star"), request("the big square", 1)])
+    answers = stage.augment([request("the red star"), request("the big square", 1)])
+    star, square = (answer.augmentation for answer in answers)
     assert len(star.positives) == 2
     assert [item.text for item in square.positives] == ["the big square"]
     assert (square.key.expression, square.negatives) == ("1", ())
-    assert stage.left_out[ALONE] == 1
+    assert [answer.left_out.get(ALONE) for answer in answers] == [None, 1]
     assert "shapes:train:v:1: no usable answer of fake in 2 attempts" in caplog.text
 
 

@@ -11,9 +11,10 @@ from safetensors.torch import load_file, save_file
 
 from pipeline.config import AugmentConfig
 from pipeline.errors import CheckpointError, UnusableAnswerError
+from pipeline.ports import CaptionRequest
 from pipeline.types import Expression, SampleKey, VideoRef
 from stages.augment import load_captioner
-from stages.augment.captioner import ModelCaptioner, Request
+from stages.augment.captioner import ModelCaptioner
 from stages.demo.captioner import build_captioner, build_processor, save_captioner
 
 CPU = torch.device("cpu")
@@ -40,15 +41,14 @@ def load(folder: Path, **changes: object) -> ModelCaptioner:
     return captioner
 
 
-def requests() -> list[Request]:
+def requests() -> list[CaptionRequest]:
     rng = np.random.default_rng(0)
     texts = ["the circle", "the small blue circle to the left of the large red square"]
     return [
-        (
+        CaptionRequest(
             VideoRef("v", (), (), 144, 256),
             [rng.integers(0, 255, (144, 256, 3), dtype=np.uint8) for _ in range(2)],
             Expression(SampleKey("shapes", "train", "v", str(row)), text),
-            (),
         )
         for row, text in enumerate(texts)
     ]
@@ -122,7 +122,7 @@ def test_a_tokenizer_that_knows_no_word_is_refused(copy: Path) -> None:
     values["pre_tokenizer"] = {"type": "Whitespace"}
     values["normalizer"] = {"type": "Prepend", "prepend": "x"}
     path.write_text(json.dumps(values))
-    with pytest.raises(CheckpointError, match="its own vocabulary"):
+    with pytest.raises(CheckpointError, match="reads plain words as unknown"):
         load(copy)
 
 

@@ -1,5 +1,3 @@
-import base64
-import io
 import json
 import threading
 import time
@@ -9,12 +7,12 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from PIL import Image
 
 from pipeline.config import AugmentConfig
 from pipeline.errors import AugmentationError, EndpointError, UnusableAnswerError
-from pipeline.types import Expression, SampleKey, VideoRef
-from stages.augment.endpoint import EndpointCaptioner, Request, jpeg_data_url
+from pipeline.ports import CaptionRequest
+from pipeline.types import Augmentation, Expression, SampleKey, VideoRef
+from stages.augment.endpoint import EndpointCaptioner
 from stages.augment.unanswered import ALONE
 
 ANSWER = json.dumps(
@@ -30,10 +28,14 @@ def completion(content: Any, logprobs: Any = None) -> httpx.Response:
     return httpx.Response(200, json={"choices": [choice]})
 
 
-def request(text: str = "the red star", row: int = 0) -> Request:
+def request(text: str = "the red star", row: int = 0) -> CaptionRequest:
     expression = Expression(SampleKey("shapes", "train", "v", str(row)), text)
     images = [np.full((8, 8, 3), 10, np.uint8), np.full((8, 8, 3), 200, np.uint8)]
-    return VideoRef("v", (), (), 8, 8), images, expression, ()
+    return CaptionRequest(VideoRef("v", (), (), 8, 8), images, expression)
+
+
+def augmented(stage: EndpointCaptioner, *requests: CaptionRequest) -> list[Augmentation]:
+    return [answer.augmentation for answer in stage.augment(requests)]
 
 
 def test_an_answer_that_drips_is_given_up(make: Callable[..., EndpointCaptioner]) -> None:
@@ -95,7 +97,7 @@ def test_frames_go_as_jpegs_before_the_text(make: Callable[..., EndpointCaptione
         seen.append(call)
         return completion(ANSWER)
 
-    [result] = make(handler).augment([request()])
+    [result] = augmented(make(handler), request())
     assert str(seen[0].url) == "http://host/v1/chat/completions"
     assert seen[0].headers["authorization"] == "Bearer secret"
     body = json.loads(seen[0].content)
@@ -112,11 +114,12 @@ def test_similarity_comes_from_the_servers_token_probabilities(
 ) -> None:
     tokens = [{"token": letter, "logprob": float(np.log(0.25))} for letter in ANSWER]
     stage = make(lambda call: completion(ANSWER, {"content": tokens}), minimum_similarity=0.2)
-    [result] = stage.augment([request()])
+    [result] = augmented(stage, request())
     assert result.positives[1].similarity == pytest.approx(0.25)
     strict = make(lambda call: completion(ANSWER, {"content": tokens}), minimum_similarity=0.5)
-    assert len(strict.augment([request()])[0].positives) == 1
-    assert strict.left_out == {"positive below minimum_similarity": 1}
+    [answer] = strict.augment([request()])
+    assert len(answer.augmentation.positives) == 1
+    assert answer.left_out == {"positive below minimum_similarity": 1}
 
 
 def test_answers_are_read_as_a_models_own(make: Callable[..., EndpointCaptioner]) -> None:
@@ -127,7 +130,7 @@ def test_answers_are_read_as_a_models_own(make: Callable[..., EndpointCaptioner]
         stage = make(
             lambda call: completion(answer, logprobs), minimum_similarity=minimum, positives=6
         )
-        return [item.similarity for item in stage.augment([request()])[0].positives[1:]]
+        return [item.similarity for item in augmented(stage, request())[0].positives[1:]]
 
     def tokens(written: str) -> dict[str, Any]:
         doubtful = written.index(texts[1])
@@ -154,7 +157,7 @@ def test_letters_of_several_tokens_are_put_together(make: Callable[..., Endpoint
         for byte in answer.encode()
     ]
     stage = make(lambda call: completion(answer, {"content": tokens}), minimum_similarity=0.2)
-    [result] = stage.augment([request()])
+    [result] = augmented(stage, request())
     assert [item.similarity for item in result.positives[1:]] == pytest.approx([0.25])
 
 
@@ -173,7 +176,7 @@ def test_letters_of_several_tokens_are_put_together(make: Callable[..., Endpoint
 def test_probabilities_that_cannot_be_read_are_none(
     make: Callable[..., EndpointCaptioner], logprobs: Any
 ) -> None:
-    [result] = make(lambda call: completion(ANSWER, logprobs)).augment([request()])
+    [result] = augmented(make(lambda call: completion(ANSWER, logprobs)), request())
     assert [item.similarity for item in result.positives[1:]] == [0.8]
 
 
@@ -241,10 +244,11 @@ def test_an_expression_without_an_answer_goes_on_alone(
         return completion("no" if '"the square"' in prompt else ANSWER)
 
     stage = make(handler, retries=1)
-    square, star = stage.augment([request("the square"), request(row=1)])
+    answers = stage.augment([request("the square"), request(row=1)])
+    square, star = (answer.augmentation for answer in answers)
     assert [item.text for item in square.positives] == ["the square"]
     assert square.negatives == () and star.negatives
-    assert stage.left_out[ALONE] == 1
+    assert [answer.left_out.get(ALONE) for answer in answers] == [1, None]
 
 
 def test_an_unreachable_server_is_named(make: Callable[..., EndpointCaptioner]) -> None:
@@ -273,13 +277,6 @@ def test_calls_at_a_time_are_bounded_and_order_is_kept(
         return completion(ANSWER)
 
     requests = [request(f"star {row}", row) for row in range(6)]
-    results = make(handler, concurrency=2).augment(requests)
+    results = augmented(make(handler, concurrency=2), *requests)
     assert [result.original for result in results] == [f"star {row}" for row in range(6)]
     assert most == 2
-
-
-def test_jpeg_data_url_decodes_to_the_image() -> None:
-    url = jpeg_data_url(np.full((6, 4, 3), 128, np.uint8))
-    kind, _, data = url.partition(",")
-    assert kind == "data:image/jpeg;base64"
-    assert Image.open(io.BytesIO(base64.b64decode(data))).size == (4, 6)

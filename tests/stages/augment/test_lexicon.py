@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pipeline.config import AugmentConfig
-from pipeline.ports import Image
+from pipeline.ports import CaptionRequest, Image
 from pipeline.types import Augmentation, Expression, SampleKey, VideoRef
 from stages.augment.lexicon import LexiconCaptioner
 from stages.augment.parse import normalise, says_the_same
@@ -13,8 +13,9 @@ def augment(text: str, others: tuple[str, ...] = (), **changes: int) -> Augmenta
     video = VideoRef("v", (), (), 4, 4)
     frames: list[Image] = [np.zeros((4, 4, 3), np.uint8)]
     expression = Expression(SampleKey("shapes", "train", "v", "0"), text)
-    [result] = LexiconCaptioner(config, 3).augment([(video, frames, expression, others)])
-    return result
+    request = CaptionRequest(video, frames, expression, others)
+    [answer] = LexiconCaptioner(config, 3).augment([request])
+    return answer.augmentation
 
 
 SENTENCES = [

@@ -12,10 +12,11 @@ import torch
 
 from pipeline.config import AugmentConfig
 from pipeline.errors import UnusableAnswerError
+from pipeline.ports import CaptionRequest
 from pipeline.shapes.render import render
 from pipeline.types import Expression, SampleKey, VideoRef
 from stages.augment import load_captioner
-from stages.augment.captioner import ModelCaptioner, Request
+from stages.augment.captioner import ModelCaptioner
 from stages.augment.prefix import rest_of
 from tests.fakes.captioner import FakeProcessor
 from tests.fakes.student import two_scenes
@@ -31,11 +32,14 @@ def demo() -> ModelCaptioner:
     return captioner
 
 
-def requests(video: int, texts: tuple[str, ...] = TEXTS) -> list[Request]:
+def requests(video: int, texts: tuple[str, ...] = TEXTS) -> list[CaptionRequest]:
     images = [render(two_scenes()[video], time).image for time in (0, 5)]
     ref = VideoRef(f"v{video}", (), (), *images[0].shape[:2])
     keys = (SampleKey("shapes", "train", ref.id, str(row)) for row in range(len(texts)))
-    return [(ref, images, Expression(key, text), ()) for key, text in zip(keys, texts, strict=True)]
+    return [
+        CaptionRequest(ref, images, Expression(key, text))
+        for key, text in zip(keys, texts, strict=True)
+    ]
 
 
 @pytest.fixture

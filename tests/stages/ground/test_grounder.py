@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from dataclasses import replace
@@ -20,6 +19,7 @@ from transformers import BertConfig
 from pipeline.config import GroundConfig
 from pipeline.errors import CheckpointError, ConfigError
 from pipeline.geometry import box_iou
+from stages.common.tokenizers import load_tokenizer
 from stages.demo.tokenizer import build_tokenizer
 from stages.ground import architecture, encoders, grounder
 from stages.ground.architecture import (
@@ -38,7 +38,6 @@ from stages.ground.grounder import (
     best_boxes,
     join_captions,
     load_grounder,
-    load_tokenizer,
     sentence_scores,
 )
 
@@ -420,35 +419,6 @@ def test_a_published_model_needs_its_text_encoder(tmp_path: Path) -> None:
         load_grounder(config, torch.device("cpu"))
 
 
-def test_a_tokenizer_that_knows_no_words_is_refused(tmp_path: Path) -> None:
-    build_tokenizer().save_pretrained(tmp_path)
-    path = tmp_path / "tokenizer.json"
-    content = json.loads(path.read_text())
-    special = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "[MASK]": 4}
-    content["model"]["vocab"] = special
-    path.write_text(json.dumps(content))
-    with pytest.raises(CheckpointError, match="reads plain words as unknown"):
-        load_tokenizer(tmp_path)
-
-
-def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=f"{tmp_path}.*no tokenizer"):
-        load_tokenizer(tmp_path)
-
-
-def test_a_broken_tokenizer_is_refused(tmp_path: Path) -> None:
-    build_tokenizer().save_pretrained(tmp_path)
-    (tmp_path / "tokenizer.json").write_text("{broken")
-    with pytest.raises(CheckpointError, match=f"{tmp_path}.*no tokenizer"):
-        load_tokenizer(tmp_path)
-
-
-def test_the_demo_tokenizer_knows_its_words(tmp_path: Path) -> None:
-    build_tokenizer().save_pretrained(tmp_path)
-    ids = load_tokenizer(tmp_path)("the red circle", add_special_tokens=False)["input_ids"]
-    assert len(ids) == 3
-
-
 def test_the_students_backbone_gives_the_grounders_maps_and_a_finer_one(small_dino: Any) -> None:
     pyramid = SwinPyramid().eval()
     pyramid.start_from(small_dino)
@@ -504,7 +474,7 @@ def test_a_full_size_checkpoint_in_the_published_layout_grounds(
         shutil.copy(vocabulary / name, bert / name)
     BertConfig().save_pretrained(bert)
     torch.manual_seed(0)
-    model = build_published("swin_T_224_1k", load_tokenizer(bert), BertConfig())
+    model = build_published("swin_T_224_1k", load_tokenizer(bert, "", ""), BertConfig())
     tensors = {f"module.{name}": value for name, value in model.state_dict().items()}
     tensors["module.bert.embeddings.position_ids"] = torch.arange(512)[None]
     torch.save({"model": tensors}, tmp_path / "groundingdino_swint_ogc.pth")

@@ -12,7 +12,7 @@ from pipeline.packed_masks import PackedMasks
 from pipeline.types import FrameQuality, PseudoMask, SampleKey, Status
 from storage.arrays.masks import MaskStore
 from storage.datasets import open_dataset
-from storage.exports import ExportSource
+from storage.exports.source import ExportSource
 from storage.tables import write_quality
 from tests.storage.datasets import trees
 

@@ -15,8 +15,9 @@ from pycocotools.coco import COCO
 
 from storage.arrays.masks import MaskStore
 from storage.datasets import open_dataset
-from storage.exports import EXPORTS, ExportSource
+from storage.exports import exporter
 from storage.exports.json_stream import JsonStream
+from storage.exports.source import ExportSource
 from tests.storage.datasets import trees
 
 
@@ -25,7 +26,7 @@ def masks_of(source: ExportSource) -> dict[str, np.ndarray]:
 
 
 def test_coco_reads_back(source: ExportSource, tmp_path: Path) -> None:
-    report = EXPORTS["coco"](source, tmp_path / "masks.json")
+    report = exporter("coco")(source, tmp_path / "masks.json")
     document = json.loads((tmp_path / "masks.json").read_text())
     (video,) = document["videos"]
     assert (video["name"], video["length"]) == ("clip", 3)
@@ -49,7 +50,7 @@ def test_coco_reads_back(source: ExportSource, tmp_path: Path) -> None:
 
 
 def test_parquet_reads_back_with_its_quality(source: ExportSource, tmp_path: Path) -> None:
-    EXPORTS["parquet"](source, tmp_path / "masks.parquet")
+    exporter("parquet")(source, tmp_path / "masks.parquet")
     rows = pq.read_table(tmp_path / "masks.parquet").to_pylist()
     expected = masks_of(source)
     assert len(rows) == 6
@@ -68,12 +69,12 @@ def test_parquet_reads_back_with_its_quality(source: ExportSource, tmp_path: Pat
 
 def test_parquet_without_a_quality_table_has_nulls(source: ExportSource, tmp_path: Path) -> None:
     bare = ExportSource(source.store, source.reader)
-    EXPORTS["parquet"](bare, tmp_path / "masks.parquet")
+    exporter("parquet")(bare, tmp_path / "masks.parquet")
     assert set(pq.read_table(tmp_path / "masks.parquet")["stability"].to_pylist()) == {None}
 
 
 def test_submission_reads_back(source: ExportSource, tmp_path: Path) -> None:
-    EXPORTS["submission"](source, tmp_path / "out.zip")
+    exporter("submission")(source, tmp_path / "out.zip")
     expected = masks_of(source)
     with zipfile.ZipFile(tmp_path / "out.zip") as archive:
         assert archive.testzip() is None
@@ -89,7 +90,7 @@ def test_submission_reads_back(source: ExportSource, tmp_path: Path) -> None:
             assert set(np.unique(values)) <= {0, 255}
             wanted = expected[expression][trees.FRAMES.index(file[:-4])]
             assert np.array_equal(values == 255, wanted)
-    EXPORTS["submission"](source, tmp_path / "again.zip")
+    exporter("submission")(source, tmp_path / "again.zip")
     assert (tmp_path / "again.zip").read_bytes() == (tmp_path / "out.zip").read_bytes()
 
 
@@ -97,7 +98,7 @@ def test_a_mevis_submission_has_no_top_folder_and_every_sample(tmp_path: Path) -
     reader = open_dataset("mevis", trees.mevis(tmp_path / "data"), "train")
     store = MaskStore(tmp_path / "pseudomasks.zarr")
     store.write_video(reader.video("clip"), [], [])
-    report = EXPORTS["submission"](ExportSource(store, reader), tmp_path / "out.zip")
+    report = exporter("submission")(ExportSource(store, reader), tmp_path / "out.zip")
     assert len(report.notes) == 3
     with zipfile.ZipFile(tmp_path / "out.zip") as archive:
         assert "clip/2/00010.png" in archive.namelist()
@@ -105,7 +106,7 @@ def test_a_mevis_submission_has_no_top_folder_and_every_sample(tmp_path: Path) -
 
 
 def fiftyone_folder(source: ExportSource, out: Path) -> Path:
-    EXPORTS["fiftyone"](source, out)
+    exporter("fiftyone")(source, out)
     return out
 
 
@@ -163,7 +164,7 @@ def test_frames_of_clips_go_out_as_jpeg(tmp_path: Path) -> None:
     video = reader.video(reader.video_ids()[0])
     store = MaskStore(tmp_path / "pseudomasks.zarr")
     store.write_video(video, [], [])
-    EXPORTS["fiftyone"](ExportSource(store, reader), tmp_path / "out")
+    exporter("fiftyone")(ExportSource(store, reader), tmp_path / "out")
     with Image.open(tmp_path / "out" / "data" / video.id / "00001.jpg") as image:
         assert (image.format, image.size) == ("JPEG", (video.width, video.height))
 

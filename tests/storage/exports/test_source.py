@@ -13,8 +13,8 @@ from pipeline.errors import StoreError
 from pipeline.types import FrameIndex, FrameQuality
 from storage.arrays.masks import MaskStore
 from storage.datasets import open_dataset
-from storage.exports import EXPORTS, ExportReport, ExportSource
-from storage.exports.source import QualityByVideo
+from storage.exports import exporter
+from storage.exports.source import ExportReport, ExportSource, QualityByVideo
 from storage.tables import merge_quality, write_quality
 from tests.storage.datasets import trees
 from tests.storage.exports.conftest import P, pseudo_mask, truth
@@ -94,7 +94,7 @@ def test_exports_have_every_videos_reason_whatever_the_shards(tmp_path: Path) ->
         )
     order = ("clip03", "clip00", "clip01")
     write_quality(tmp_path / "q.parquet", [row(name, frame) for name in order for frame in (0, 1)])
-    EXPORTS["parquet"](
+    exporter("parquet")(
         ExportSource(store, reader, tmp_path / "q.parquet"), tmp_path / "out.parquet"
     )
     table = pq.read_table(tmp_path / "out.parquet")
@@ -163,7 +163,7 @@ def test_exported_frames_are_seen_alike_whether_or_not_a_tag_is_heeded(
     video, store = reader.video("clip"), MaskStore(tmp_path / "m.zarr")
     assert (video.height, video.width) == (trees.HEIGHT, trees.WIDTH)
     store.write_video(video, ["a red box"], [pseudo_mask("0", truth(1), [P, P, P], 0.9)])
-    EXPORTS[name](ExportSource(store, reader), tmp_path / "out")
+    exporter(name)(ExportSource(store, reader), tmp_path / "out")
     frames = sorted((tmp_path / "out").rglob("*.jpg"))
     assert len(frames) == 3
     for index, path in enumerate(frames):

@@ -11,7 +11,8 @@ from pipeline.errors import StoreError
 from pipeline.types import FrameIndex, Status
 from storage.arrays.masks import MaskStore
 from storage.datasets import open_dataset
-from storage.exports import EXPORTS, ExportSource
+from storage.exports import exporter
+from storage.exports.source import ExportSource
 from storage.exports.ytvos import CATEGORY
 from tests.storage.datasets import trees
 from tests.storage.exports.conftest import P, U, make_source, pseudo_mask, truth
@@ -52,7 +53,7 @@ def stored(source: ExportSource, expression: str) -> tuple[list[str], np.ndarray
 def test_a_trainers_loader_reads_equal_masks_and_no_unknown_frame(
     source: ExportSource, tmp_path: Path
 ) -> None:
-    report = EXPORTS["ytvos"](source, tmp_path / "out")
+    report = exporter("ytvos")(source, tmp_path / "out")
     assert report.counts == {"folders": 2, "samples": 2, "videos": 1}
     found = load_as_trainers_do(tmp_path / "out")
     assert set(found) == {("clip", "0"), ("clip__e1", "1")}
@@ -63,7 +64,7 @@ def test_a_trainers_loader_reads_equal_masks_and_no_unknown_frame(
 
 
 def test_the_projects_reader_reads_it_back(source: ExportSource, tmp_path: Path) -> None:
-    EXPORTS["ytvos"](source, tmp_path / "out")
+    exporter("ytvos")(source, tmp_path / "out")
     reader = open_dataset("refytvos", tmp_path / "out", "train")
     for video_id in reader.video_ids():
         video = reader.video(video_id)
@@ -86,7 +87,7 @@ def test_what_would_lose_pixels_has_a_folder_of_its_own(tmp_path: Path) -> None:
         pseudo_mask("4", truth(2), [U, U, U], 0.5),
     ]
     source = make_source(tmp_path, items, list("abcde"))
-    report = EXPORTS["ytvos"](source, tmp_path / "out")
+    report = exporter("ytvos")(source, tmp_path / "out")
     found = load_as_trainers_do(tmp_path / "out")
     # The lighter of two that overlap leaves; equal masks are one object; nothing known is nothing.
     assert set(found) == {("clip__e0", "0"), ("clip", "1"), ("clip", "2"), ("clip", "3")}
@@ -104,7 +105,7 @@ def test_an_empty_store_and_one_of_other_frames_are_refused(
 ) -> None:
     empty = ExportSource(MaskStore(tmp_path / "none.zarr"), source.reader)
     with pytest.raises(StoreError, match="no masks"):
-        EXPORTS["ytvos"](empty, tmp_path / "out")
+        exporter("ytvos")(empty, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     index = tmp_path / "data/meta_expressions/train/meta_expressions.json"
     document = json.loads(index.read_text())
@@ -112,12 +113,12 @@ def test_an_empty_store_and_one_of_other_frames_are_refused(
     index.write_text(json.dumps(document))
     other = open_dataset("refytvos", tmp_path / "data", "train")
     with pytest.raises(StoreError, match="3 frames"):
-        EXPORTS["ytvos"](ExportSource(source.store, other), tmp_path / "out")
+        exporter("ytvos")(ExportSource(source.store, other), tmp_path / "out")
 
 
 def test_a_video_that_is_gone_is_left_out_with_a_note(source: ExportSource, tmp_path: Path) -> None:
     (tmp_path / "data/train/JPEGImages/clip/00005.jpg").unlink()
-    report = EXPORTS["ytvos"](source, tmp_path / "out")
+    report = exporter("ytvos")(source, tmp_path / "out")
     assert "00005.jpg" in report.notes[0]
 
 
@@ -139,7 +140,7 @@ def test_no_two_folders_have_one_name_and_none_is_too_long(
             pseudo_mask("1", truth(2), [U, P, P], 0.5),
         ]
         store.write_video(reader.video(name), ["a red box", "a blue box"], items)
-    report = EXPORTS["ytvos"](ExportSource(store, reader), tmp_path / "out")
+    report = exporter("ytvos")(ExportSource(store, reader), tmp_path / "out")
     assert report.counts == {
         "videos": len(names),
         "folders": 2 * len(names),

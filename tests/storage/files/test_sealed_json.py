@@ -63,4 +63,4 @@ def test_keys_are_in_order_and_numbers_are_numbers(tmp_path: Path) -> None:
     assert (tmp_path / "x.json").read_text().startswith('{\n "a": 2,\n "b": 1,')
     with pytest.raises(ValueError, match="JSON"):
         write_sealed(tmp_path / "x.json", {"a": float("nan")})
-    assert read_sealed(tmp_path / "x.json")[0] == {"a": 2, "b": 1}
+    assert read_sealed(tmp_path / "x.json") == {"a": 2, "b": 1}

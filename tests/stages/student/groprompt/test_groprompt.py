@@ -57,13 +57,13 @@ class BoxAWord(nn.Module):
 class Corners:
     """Prompts that are the corners; masks that are the boxes."""
 
-    channels = 4
+    channels = 8
 
     def encode(self, images: Tensor) -> Tensor:
-        return images.permute(0, 3, 1, 2)[:, :1, ::8, ::8].float().repeat(1, 4, 1, 1) / 255
+        return images.permute(0, 3, 1, 2)[:, :1, ::8, ::8].float().repeat(1, 8, 1, 1) / 255
 
     def prompts(self, boxes: Tensor, size: tuple[int, int]) -> Tensor:
-        return box_convert(boxes, "cxcywh", "xyxy").unflatten(1, (2, 2)).repeat(1, 1, 2)
+        return box_convert(boxes, "cxcywh", "xyxy").unflatten(1, (2, 2)).repeat(1, 1, 4)
 
     def masks(
         self, features: Tensor, rows: Sequence[int], boxes: Tensor, size: tuple[int, int]
@@ -76,7 +76,7 @@ class Corners:
 
 def student(**options: Any) -> GroPrompt:
     torch.manual_seed(0)
-    return GroPrompt(BoxAWord(), Corners(), GroPromptConfig(heads=2, **options))
+    return GroPrompt(BoxAWord(), Corners(), GroPromptConfig(**options))
 
 
 def boxed(*boxes: tuple[float, ...]) -> FrameSupervision:
@@ -163,7 +163,7 @@ def test_terms_of_weight_0_are_left_out() -> None:
 
 
 def test_what_scores_low_is_absent() -> None:
-    model = student(presence=0.5).eval()
+    model = student(absent_below=0.5).eval()
     images = torch.zeros(1, *SIZE, 3, dtype=torch.uint8)
     assert (model.predict(images, ["it"]) > 0).any()
     model._proposer.score = 0.4  # type: ignore[attr-defined]

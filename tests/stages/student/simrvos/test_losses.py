@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.config import StudentConfig
+from pipeline.config import SimrvosConfig
 from stages.student.data.clips import Clip
 from stages.student.data.supervision import ABSENT, UNKNOWN, FrameSupervision, of_boxes, of_mask
 from stages.student.simrvos.blcl import Regions, blcl_loss
@@ -30,8 +30,8 @@ BOX = np.array([[8, 4, 24, 16]], np.float32)
 MASK = of_mask(box_to_mask(BOX[0], HEIGHT, WIDTH))
 PSEUDO = of_mask(box_to_mask(BOX[0] - 4, HEIGHT, WIDTH), 0.25)
 BOXED = of_boxes(BOX)
-OFF = StudentConfig()
-ALL = StudentConfig(lgcfs=True, mil=True, blcl=True)
+OFF = SimrvosConfig()
+ALL = SimrvosConfig(lgcfs=True, mil=True, blcl=True)
 
 
 def clip_of(*supervision: FrameSupervision) -> Clip:
@@ -55,7 +55,7 @@ def found_for(frames: int, seed: int = 0) -> Segmented:
 
 
 def loss_of(
-    found: Segmented, clips: Sequence[Clip], config: StudentConfig, pseudo: bool = True
+    found: Segmented, clips: Sequence[Clip], config: SimrvosConfig, pseudo: bool = True
 ) -> Tensor:
     weight = float(sum(clip.weight.sum() for clip in clips))
     terms = loss_terms(found, clips, config, FINE, size=weight or 1.0, predictions_count=pseudo)
@@ -66,7 +66,7 @@ def upsampled(logits: Tensor) -> Tensor:
     return F.interpolate(logits[None, None], FINE, mode="bilinear", align_corners=False)[0]
 
 
-def literal_frame(logits: Tensor, item: FrameSupervision, config: StudentConfig) -> Tensor:
+def literal_frame(logits: Tensor, item: FrameSupervision, config: SimrvosConfig) -> Tensor:
     """The loss of one logit map on the coarse grid, held to one frame's supervision."""
     targets = targets_of([clip_of(item)], FINE, CPU)
     if item.kind == "boxes":
@@ -95,7 +95,7 @@ def literal_regions(found: Segmented, clip: Clip, start: int, pseudo: bool) -> R
 
 
 def literal_total(
-    found: Segmented, clips: Sequence[Clip], config: StudentConfig, pseudo: bool
+    found: Segmented, clips: Sequence[Clip], config: SimrvosConfig, pseudo: bool
 ) -> Tensor:
     total, whole, start = torch.zeros((), dtype=torch.float64), 0.0, 0
     for clip in clips:
@@ -137,8 +137,8 @@ def test_the_loss_is_equation_21(name: str, pseudo: bool) -> None:
     for config in (
         OFF,
         ALL,
-        StudentConfig(lgcfs=True, lgcfs_weight=0.5),
-        StudentConfig(blcl=True, blcl_weight=3, mil_weight=2),
+        SimrvosConfig(lgcfs=True, lgcfs_weight=0.5),
+        SimrvosConfig(blcl=True, blcl_weight=3, mil_weight=2),
     ):
         expected = literal_total(found, clips, config, pseudo).item()
         assert loss_of(found, clips, config, pseudo).item() == pytest.approx(expected, rel=1e-6)
@@ -160,7 +160,7 @@ def test_the_gradient_is_right() -> None:
 
 @pytest.mark.parametrize("config", [OFF, ALL])
 def test_a_frame_of_which_nothing_is_known_teaches_nothing_of_its_own(
-    config: StudentConfig,
+    config: SimrvosConfig,
 ) -> None:
     found = found_for(3)
     assert found.contrast is not None
@@ -176,7 +176,7 @@ def test_a_frame_of_which_nothing_is_known_teaches_nothing_of_its_own(
 
 
 @pytest.mark.parametrize("config", [OFF, ALL])
-def test_clips_of_which_nothing_is_known_cost_nothing(config: StudentConfig) -> None:
+def test_clips_of_which_nothing_is_known_cost_nothing(config: SimrvosConfig) -> None:
     found = found_for(2)
     loss = loss_of(found, [clip_of(UNKNOWN, UNKNOWN)], config)
     loss.backward()
@@ -211,7 +211,7 @@ def test_a_weighted_frame_counts_by_its_weight_in_every_term() -> None:
 
 
 def test_boxes_enter_blcl_from_the_second_epoch_on() -> None:
-    config = StudentConfig(blcl=True)
+    config = SimrvosConfig(blcl=True)
     for pseudo in (False, True):
         found = found_for(2)
         loss_of(found, [clip_of(MASK, BOXED)], config, pseudo).backward()
@@ -223,4 +223,4 @@ def test_boxes_enter_blcl_from_the_second_epoch_on() -> None:
 def test_lgcfs_of_single_frames_adds_nothing() -> None:
     found, clips = found_for(2), [clip_of(MASK), clip_of(BOXED)]
     alone = loss_of(found, clips, OFF).item()
-    assert loss_of(found, clips, StudentConfig(lgcfs=True)).item() == pytest.approx(alone)
+    assert loss_of(found, clips, SimrvosConfig(lgcfs=True)).item() == pytest.approx(alone)

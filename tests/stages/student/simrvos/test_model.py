@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.config import StudentConfig
+from pipeline.config import SimrvosConfig, SimrvosStudentConfig
 from pipeline.shapes.scene import Scene
 from stages.student.contract import StepSize
 from stages.student.data.clips import Clip
@@ -31,7 +31,7 @@ from stages.student.simrvos.student import SimRVOSStudent
 from tests.fakes.student import CHANNELS, TinyImages, TinyWords, Videos, tiny_model, two_scenes
 
 
-def clip_loss(model: SimRVOS, clips: Sequence[Clip], config: StudentConfig) -> Tensor:
+def clip_loss(model: SimRVOS, clips: Sequence[Clip], config: SimrvosConfig) -> Tensor:
     weight = float(sum(clip.weight.sum() for clip in clips))
     terms = SimRVOSStudent(model, config)(clips, StepSize(len(clips), weight), 0)
     return torch.stack(list(terms.values())).sum()
@@ -252,7 +252,7 @@ def test_absent_frames_teach_background() -> None:
 
 
 def test_the_loss_of_a_clip_leaves_unknown_frames_out(scenes: list[Scene]) -> None:
-    videos, config = Videos(scenes), StudentConfig(short_side=32)
+    videos, config = Videos(scenes), SimrvosStudentConfig(short_side=32)
     clip = clip_of(videos, "v0", 0, [0, 1])
     model = tiny_model()
 
@@ -267,7 +267,7 @@ def test_the_loss_of_a_clip_leaves_unknown_frames_out(scenes: list[Scene]) -> No
 
 
 def test_without_more_switched_on_the_loss_of_a_step_is_the_mask_loss(scenes: list[Scene]) -> None:
-    videos, config, model = Videos(scenes), StudentConfig(short_side=32), tiny_model()
+    videos, config, model = Videos(scenes), SimrvosStudentConfig(short_side=32), tiny_model()
     clip = clip_of(videos, "v0", 0, [0, 1, 2])
     weights = (1.0, 0.25, 0.5)
     taught = tuple(of_mask(mask, w) for mask, w in zip(clip.mask, weights, strict=True))
@@ -283,7 +283,7 @@ def test_without_more_switched_on_the_loss_of_a_step_is_the_mask_loss(scenes: li
 
 
 def test_clips_of_different_frame_sizes_share_a_step(scenes: list[Scene]) -> None:
-    videos, config, model = Videos(scenes), StudentConfig(short_side=32), tiny_model()
+    videos, config, model = Videos(scenes), SimrvosStudentConfig(short_side=32), tiny_model()
     wide = clip_of(videos, "v0", 0, [0, 1])
     high = Clip(
         tuple(np.ascontiguousarray(image.transpose(1, 0, 2)) for image in wide.images),
@@ -296,7 +296,7 @@ def test_clips_of_different_frame_sizes_share_a_step(scenes: list[Scene]) -> Non
 
 
 def test_frames_that_clips_share_are_encoded_once_and_change_nothing(scenes: list[Scene]) -> None:
-    videos, config = Videos(scenes), StudentConfig(short_side=32)
+    videos, config = Videos(scenes), SimrvosStudentConfig(short_side=32)
     one, two = (clip_of(videos, "v0", row, [0, 1, 2]) for row in (0, 1))
     shared = Clip(one.images, two.text, two.supervision)
     images, rows, lengths = distinct_frames([one, shared, two])
@@ -309,7 +309,7 @@ def test_frames_that_clips_share_are_encoded_once_and_change_nothing(scenes: lis
 
 
 def test_the_parts_of_a_step_add_up_to_it(scenes: list[Scene]) -> None:
-    videos, config = Videos(scenes), StudentConfig(short_side=32)
+    videos, config = Videos(scenes), SimrvosStudentConfig(short_side=32)
     weak = clip_of(videos, "v0", 0, [0, 1])
     weak = Clip(weak.images, weak.text, tuple(of_mask(mask, 0.25) for mask in weak.mask))
     clips = [weak, clip_of(videos, "v1", 0, [1, 2, 3])]
@@ -320,7 +320,7 @@ def test_the_parts_of_a_step_add_up_to_it(scenes: list[Scene]) -> None:
 
 
 def test_a_student_predicts_each_sentence_in_each_frame(scenes: list[Scene]) -> None:
-    student = SimRVOSStudent(tiny_model(), StudentConfig(short_side=32)).eval()
+    student = SimRVOSStudent(tiny_model(), SimrvosStudentConfig(short_side=32)).eval()
     images = torch.from_numpy(np.stack(clip_of(Videos(scenes), "v0", 0, [0, 1, 2]).images))
     texts = ["the red star", "a small circle"]
     with torch.no_grad():

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.config import StudentConfig, TrainingConfig, ViewsConfig
+from pipeline.config import SimrvosStudentConfig, TrainingConfig, ViewsConfig
 from pipeline.errors import CheckpointError, ConfigError
 from pipeline.geometry import masks_to_boxes
 from pipeline.metrics import region_similarity
@@ -31,11 +31,11 @@ from storage.files.atomic import replace_file
 from tests.fakes.student import CHANNELS, Videos, tiny_model, two_scenes
 
 CPU = torch.device("cpu")
-CONFIG = StudentConfig(
+CONFIG = SimrvosStudentConfig(
     steps=160,
-    clips_a_step=3,
-    frames_a_clip=2,
-    expressions_a_clip=1,
+    clips_per_step=3,
+    frames_per_clip=2,
+    expressions_per_clip=1,
     short_side=96,
     channels=CHANNELS,
     learning_rate=4e-3,
@@ -48,7 +48,7 @@ def videos() -> Videos:
     return Videos(two_scenes())
 
 
-def configured(**changes: Any) -> StudentConfig:
+def configured(**changes: Any) -> SimrvosStudentConfig:
     """A short training on small frames; ``training`` holds fields of its own section."""
     how = TrainingConfig(**changes.pop("training", {}))
     short = {"steps": 6, "short_side": 32, "training": how} | changes
@@ -57,14 +57,14 @@ def configured(**changes: Any) -> StudentConfig:
 
 def trainer_of(
     videos: Videos,
-    config: StudentConfig,
+    config: SimrvosStudentConfig,
     *,
     seed: int = 0,
     source: SupervisionSource | None = None,
     world: World | None = None,
 ) -> Trainer:
     student = SimRVOSStudent(tiny_model(), config)
-    shape = Shape(config.frames_a_clip, config.expressions_a_clip)
+    shape = Shape(config.frames_per_clip, config.expressions_per_clip)
     clips = Clips(videos, source or PseudoMasks(videos), shape, seed=seed)
     return Trainer(student, clips, config, device=CPU, world=world or World())
 
@@ -104,7 +104,7 @@ def test_a_learning_rate_of_zero_leaves_the_image_encoder_alone(videos: Videos) 
 
 def test_a_step_in_parts_is_the_step(videos: Videos) -> None:
     whole, parts = (
-        trainer_of(videos, configured(steps=3, training={"parts_a_step": count}))
+        trainer_of(videos, configured(steps=3, training={"gradient_accumulation_steps": count}))
         for count in (1, 3)
     )
     np.testing.assert_allclose(losses_of(whole), losses_of(parts), rtol=1e-4)
@@ -114,7 +114,7 @@ def test_a_step_in_parts_is_the_step(videos: Videos) -> None:
 def test_it_goes_on_bit_for_bit_from_where_it_was_cut_off(
     videos: Videos, tmp_path: Path, ema: float
 ) -> None:
-    config = configured(steps=6, training={"ema": ema, "checkpoint_every": 2})
+    config = configured(steps=6, training={"ema_decay": ema, "checkpoint_every": 2})
     straight = trainer_of(videos, config)
     history = fit(straight, config.training)
     kept = Checkpoints(tmp_path / "checkpoint.pt", "this", replace_file)
@@ -162,7 +162,7 @@ def test_a_checkpoint_of_another_training_is_left_alone(videos: Videos, tmp_path
 
 
 def test_the_moving_average_predicts_and_the_weights_come_back(videos: Videos) -> None:
-    trainer = trainer_of(videos, configured(steps=3, training={"ema": 0.5, "warm_up": 0.0}))
+    trainer = trainer_of(videos, configured(steps=3, training={"ema_decay": 0.5, "warm_up": 0.0}))
     before = weights_of(trainer.student)
     average = before
     for _ in trainer.steps():
@@ -212,7 +212,7 @@ def test_the_rate_rises_and_falls() -> None:
 def test_terms_are_read_once_a_step_and_after_it(
     videos: Videos, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainer = trainer_of(videos, configured(steps=1, training={"parts_a_step": 3}))
+    trainer = trainer_of(videos, configured(steps=1, training={"gradient_accumulation_steps": 3}))
     told: list[str] = []
     step, read, number = trainer._optimiser.step, Tensor.tolist, Tensor.__float__
 
@@ -243,7 +243,7 @@ def test_processes_share_a_step_and_leave_nothing_out() -> None:
     for step in range(3):
         shares = [numbers_of_step(step, 6, World(rank, 3)) for rank in range(3)]
         assert [n for share in shares for n in share] == list(numbers_of_step(step, 6))
-    with pytest.raises(ConfigError, match=r"set student.clips_a_step to 8"):
+    with pytest.raises(ConfigError, match=r"set student.clips_per_step to 8"):
         numbers_of_step(0, 6, World(0, 4))
 
 

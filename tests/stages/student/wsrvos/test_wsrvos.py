@@ -26,7 +26,7 @@ NEGATIVES = ("the blue square", "a green star")
 
 def student(seed: int = 0, **options: Any) -> Wsrvos:
     torch.manual_seed(seed)
-    config = WsrvosConfig(**{"heads": 4, "warm_up": 0} | options)
+    config = WsrvosConfig(**{"warm_up": 0} | options)
     return Wsrvos(TinyImages(), TinyWords(), config, channels=32, short_side=32)
 
 
