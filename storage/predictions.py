@@ -159,7 +159,10 @@ class PredictionTree:
             content = entry.read(MAX_ENTRY_BYTES + 1)
         if len(content) > MAX_ENTRY_BYTES:
             raise InputError(
-                place, "an entry that swells", f"at most {MAX_ENTRY_BYTES:,} bytes", "pack it anew"
+                place,
+                "an entry that is too large",
+                f"at most {MAX_ENTRY_BYTES:,} bytes",
+                "pack it again",
             )
         return content
 
@@ -168,7 +171,10 @@ class PredictionTree:
             self._archive = zipfile.ZipFile(self.root)
         except (*_DAMAGE, ValueError) as error:
             raise InputError(
-                self.root, f"not readable as a zip ({error})", "a zip of PNG masks", "write it anew"
+                self.root,
+                f"not readable as a zip ({error})",
+                "a zip of PNG masks",
+                "write it again",
             ) from error
         for entry in self._archive.namelist():
             parts = [part for part in composed(entry).split("/") if part not in ("", ".")]
