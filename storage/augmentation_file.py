@@ -1,4 +1,4 @@
-"""The WSRVOS augmentation file: positives and negatives a sample, as its training code reads them.
+"""Reads and writes WSRVOS augmentation files: positives and negatives of each sample.
 
 ::
 
@@ -6,9 +6,9 @@
                                     "negative_texts": [...]}, ...}
 
 The first positive is the original, with confidence 1. Sample ids of A2D-Sentences are
-``a2d:<video>:<frame>:<instance>`` and of JHMDB-Sentences ``jhmdb:<video>:<frame>``; every other
-data set of the project goes by the Ref-YouTube-VOS form, whose loader reads its exports. One more
-key, ``negative_kinds``, which that code passes over, keeps the negatives' types.
+``a2d:<video>:<frame>:<instance>`` and of JHMDB-Sentences ``jhmdb:<video>:<frame>``; all other data
+sets use the form of Ref-YouTube-VOS, whose loader reads their exports. The additional key
+``negative_kinds``, which WSRVOS ignores, has the types of the negatives.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def write_augmentation_file(
     augmentations: Iterable[Augmentation],
     frames: Mapping[SampleKey, Sequence[int]] | None = None,
 ) -> int:
-    """Writes augmentations, an entry a sample id, sorted; returns the number of entries.
+    """Writes augmentations, one entry per sample id, sorted. Returns the number of entries.
 
     Args:
         path: the JSON file.
@@ -67,10 +67,10 @@ def write_augmentation_file(
 
 
 def read_augmentation_file(path: Path, dataset: str, split: str) -> dict[SampleKey, Augmentation]:
-    """The augmentations of a file by sample; entries of other data sets are passed over.
+    """Returns the augmentations of a file by sample. Ignores entries of other data sets.
 
-    Where a sample has an entry a frame, the first in the order of the ids counts. Kinds and
-    confidences are checked; a negative without a kind has None.
+    If a sample has one entry per frame, the first id in order counts. Kinds and confidences are
+    checked; a negative without a kind has None.
 
     Args:
         path: the JSON file.
@@ -91,7 +91,7 @@ def read_augmentation_file(path: Path, dataset: str, split: str) -> dict[SampleK
 
 
 def sample_ids(key: SampleKey, frames: Sequence[int] = ()) -> list[str]:
-    """The ids that a sample goes by in the file: one, or one a frame."""
+    """Returns the ids of a sample in the file: one, or one per frame."""
     if key.dataset not in ("a2d", "jhmdb"):
         return [f"ytvos:{key.video}:{key.expression}"]
     if not frames:
@@ -102,7 +102,7 @@ def sample_ids(key: SampleKey, frames: Sequence[int] = ()) -> list[str]:
 
 
 def _key(sample_id: str, dataset: str, split: str) -> SampleKey | None:
-    """The sample an id is of; None if it is of another data set, or no id at all."""
+    """Returns the sample of an id; None if it is not an id of this data set."""
     prefix, *parts = sample_id.split(":")
     if dataset == "a2d" and prefix == "a2d" and len(parts) == 3:
         return SampleKey(dataset, split, parts[0], parts[2])
@@ -159,7 +159,7 @@ def _texts(path: Path, sample_id: str, entry: Mapping[str, Any], name: str) -> l
 
 
 def _is_utf8(text: str) -> bool:
-    """Whether a text can be written down; half a character (a lone surrogate) cannot."""
+    """Whether a text can be written as UTF-8; a lone surrogate cannot."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

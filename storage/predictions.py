@@ -1,7 +1,7 @@
-"""Predictions of any method as PNG files, in a folder or a zip, read without trusting either.
+"""Reads predictions of any method as PNG files, in a folder or a zip that may be broken.
 
-What is missing, misplaced or broken is remembered in words and never raises: an evaluation counts
-it and says so. Letters: T frames, H W pixels.
+Missing, misplaced or broken files do not raise; they are noted, and an evaluation counts them.
+Letters: T frames, H W pixels.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class PredictionTree:
         self.problems += [f"{name}: not a video of the data set; left out" for name in strays]
 
     def names(self, *parts: str) -> set[str]:
-        """Names of the files and folders in a folder below a video's; empty where there is none.
+        """Returns the names in a folder below a video's; empty if there is no such folder.
 
         Hidden files, and those that a system keeps for itself, are none of them. Letters and
         accents are composed, in which way the files' names may be spelled.
@@ -77,7 +77,7 @@ class PredictionTree:
         return self._names("/".join([self.top, *parts] if self.top else parts))
 
     def mask(self, parts: Sequence[str], size: tuple[int, int] | None) -> NDArray[np.uint8] | None:
-        """An index mask [H, W]; None, and a problem, where there is none that fits.
+        """Returns an index mask [H, W]; None, with a note, if there is none that fits.
 
         Args:
             parts: such as (video, expression, frame), the frame without suffix.
@@ -109,7 +109,7 @@ class PredictionTree:
         size: tuple[int, int],
         known: Sequence[str] = (),
     ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        """The index masks of a clip [T, H, W], and which of its frames are there [T].
+        """Returns the index masks of a clip [T, H, W], and which of its frames exist [T].
 
         A frame that is not there is empty. Where none is, one problem is noted in place of T, with
         the files that are there; files that are no frame of the clip are noted once.
@@ -159,7 +159,10 @@ class PredictionTree:
             content = entry.read(MAX_ENTRY_BYTES + 1)
         if len(content) > MAX_ENTRY_BYTES:
             raise InputError(
-                place, "an entry that swells", f"at most {MAX_ENTRY_BYTES:,} bytes", "pack it anew"
+                place,
+                "an entry that is too large",
+                f"at most {MAX_ENTRY_BYTES:,} bytes",
+                "pack it again",
             )
         return content
 
@@ -168,7 +171,10 @@ class PredictionTree:
             self._archive = zipfile.ZipFile(self.root)
         except (*_DAMAGE, ValueError) as error:
             raise InputError(
-                self.root, f"not readable as a zip ({error})", "a zip of PNG masks", "write it anew"
+                self.root,
+                f"not readable as a zip ({error})",
+                "a zip of PNG masks",
+                "write it again",
             ) from error
         for entry in self._archive.namelist():
             parts = [part for part in composed(entry).split("/") if part not in ("", ".")]

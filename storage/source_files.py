@@ -1,4 +1,4 @@
-"""Which bytes a video is read from: a quick look at its files, and a digest of what is in them."""
+"""Computes signatures and digests of the files that a video is read from."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ MISSING = "missing"
 
 
 def signature(names: Sequence[str], places: Sequence[Path]) -> str:
-    """Digest of names, sizes and times of change. Opens no file.
+    """Returns a digest of names, sizes and modification times. Opens no file.
 
     Args:
         names: frame names that an index lists.
-        places: files, and folders of files; one that is missing counts as such.
+        places: files, and folders of files. A missing one counts as missing.
     """
     lines = [*names, ""]
     for place in places:
@@ -27,7 +27,7 @@ def signature(names: Sequence[str], places: Sequence[Path]) -> str:
 
 
 def content(names: Sequence[str], places: Sequence[Path]) -> str:
-    """Digest of names and of the bytes of files. A folder that has moved has the same digest.
+    """Returns a digest of names and of the bytes of files. Does not depend on the folder's path.
 
     Args:
         names: frame names that an index lists. Of a folder, only files with these names count; if
@@ -46,7 +46,7 @@ def content(names: Sequence[str], places: Sequence[Path]) -> str:
 
 
 def _looked_at(place: Path) -> Iterator[tuple[Path, int, int]]:
-    """(path, size, time of change) of a file, or of the files in a folder, by name."""
+    """Yields (path, size, modification time) of a file, or of the files in a folder, by name."""
     found: list[tuple[str, int, int]] = []
     try:
         with os.scandir(place) as entries:
@@ -69,5 +69,5 @@ def _mark(path: Path) -> str:
     try:
         return mark_file(path)
     except OSError:
-        # The stage that reads it will say why it cannot be read.
+        # The stage that reads it will report why it cannot be read.
         return MISSING

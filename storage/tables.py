@@ -1,7 +1,7 @@
-"""Parquet tables of a run: augmentations, boxes, quality (``docs/format.md``).
+"""Reads and writes the Parquet tables of a run: augmentations, boxes, quality (``docs/format.md``).
 
-A table is written whole to a partial file and renamed; its footer says what it is and in which
-version. Letters: Q boxes of a frame, T frames, K texts.
+A table is written whole to a partial file and renamed. Its footer states its kind and version.
+Letters: Q boxes of a frame, T frames, K texts.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from storage.files.atomic import replace_file
 from storage.files.images import is_files_fault
 
 FORMAT_VERSION = 1
-"""Of every table here; a reader refuses a newer one."""
+"""Version of every table here. Readers refuse newer ones."""
 
 _WRITING: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
 _QUALITY_BATCH = 65_536
@@ -55,7 +55,7 @@ AUGMENT_SCHEMA = pa.schema(
         ("seed", pa.int64()),
     ]
 )
-"""A row a text. ``role`` is original, positive or negative; ``kind`` is a negative's, or null."""
+"""One row per text. ``role`` is original, positive or negative; ``kind`` is of negatives."""
 
 GROUND_SCHEMA = pa.schema(
     [
@@ -70,7 +70,7 @@ GROUND_SCHEMA = pa.schema(
         ("score", pa.float32()),
     ]
 )
-"""A row a box, ordered by video, frame, text, rank; a row group a video."""
+"""One row per box, ordered by video, frame, text, rank; one row group per video."""
 
 QUALITY_SCHEMA = pa.schema(
     [
@@ -83,11 +83,11 @@ QUALITY_SCHEMA = pa.schema(
         ("reason", pa.string()),
     ]
 )
-"""A row a (video, expression, frame), the fields of :class:`FrameQuality`."""
+"""One row per (video, expression, frame), with the fields of :class:`FrameQuality`."""
 
 
 def write_augmentations(path: Path, augmentations: Sequence[Augmentation]) -> None:
-    """Writes the augmentations of a shard, in the order given; all of one data set and split."""
+    """Writes the augmentations of a shard, in order. All must be of one data set and split."""
     places = {(item.key.dataset, item.key.split) for item in augmentations}
     if len(places) > 1:
         raise ValueError(f"augmentations of {sorted(places)}; expected one data set and split")
@@ -98,7 +98,7 @@ def write_augmentations(path: Path, augmentations: Sequence[Augmentation]) -> No
 
 
 def read_augmentations(path: Path) -> dict[str, list[Augmentation]]:
-    """Video id -> its augmentations, both in the order written.
+    """Returns video id -> its augmentations, both in the order written.
 
     Raises:
         StoreError: the table is missing, damaged, newer, or a sample in it has no original.
@@ -114,7 +114,7 @@ def read_augmentations(path: Path) -> dict[str, list[Augmentation]]:
 
 
 class GroundWriter:
-    """Writes the boxes of a shard, a video at a time; the file appears when the block ends.
+    """Writes the boxes of a shard, one video at a time. The file appears when the block ends.
 
     ::
 
@@ -146,8 +146,8 @@ class GroundWriter:
             video_id: not yet in this table.
             texts: the K texts that the boxes answer, no two equal.
             boxes: of each of the T frames; sorted by (text, rank) here if they are not.
-            key_frames: positions of the frames that a model saw; the others' boxes were filled in
-                from them. None where it saw all.
+            key_frames: positions of the frames that a model saw; the boxes of the others were
+                interpolated. None if it saw all.
         """
         if video_id in self._videos or len(set(texts)) != len(texts):
             raise ValueError(f"video {video_id}: written twice, or two of its texts are equal")
@@ -177,13 +177,13 @@ class GroundWriter:
 
 
 def ground_videos(path: Path) -> list[str]:
-    """The videos of a ground table, in the order written. Raises StoreError as read_ground."""
+    """Returns the videos of a ground table, in the order written. Raises StoreError."""
     with open_table(path, "ground") as file:
         return list(_about(file)["videos"])
 
 
 def ground_key_frames(path: Path, video_id: str) -> tuple[int, ...]:
-    """The frames of a video whose boxes are a model's own; the others' were filled in.
+    """Returns the frames of a video whose boxes come from a model; the others were interpolated.
 
     Raises:
         StoreError: as read_ground.
@@ -194,7 +194,7 @@ def ground_key_frames(path: Path, video_id: str) -> tuple[int, ...]:
 
 
 def read_ground(path: Path, video_id: str) -> tuple[tuple[str, ...], list[Boxes]]:
-    """The texts of a video and, for each of its frames, the boxes in the table's order.
+    """Returns the texts of a video and, for each of its frames, the boxes in the table's order.
 
     Raises:
         StoreError: the table is missing, damaged or newer, or does not hold the video.
@@ -207,7 +207,7 @@ def read_ground(path: Path, video_id: str) -> tuple[tuple[str, ...], list[Boxes]
 
 
 def _entry(path: Path, file: Any, video_id: str) -> dict[str, Any]:
-    """What the footer says of a video."""
+    """Returns the entry of a video in the footer."""
     videos = _about(file)["videos"]
     if video_id not in videos:
         raise StoreError(
@@ -218,13 +218,13 @@ def _entry(path: Path, file: Any, video_id: str) -> dict[str, Any]:
 
 
 def sort_boxes(boxes: Boxes) -> Boxes:
-    """The same boxes ordered by (text, rank), as a ground table keeps them."""
+    """Returns boxes sorted by (text, rank), as in a ground table."""
     order = np.lexsort((boxes.rank, boxes.text))
     return Boxes(boxes.xyxy[order], boxes.score[order], boxes.text[order], boxes.rank[order])
 
 
 def write_quality(path: Path, rows: Iterable[FrameQuality]) -> None:
-    """Writes quality rows as they come; memory does not grow with their number."""
+    """Writes quality rows in batches. Memory does not grow with their number."""
     iterator = iter(rows)
     with (
         replace_file(path) as file,
@@ -237,7 +237,7 @@ def write_quality(path: Path, rows: Iterable[FrameQuality]) -> None:
 
 
 def merge_quality(parts: Sequence[Path], out: Path) -> int:
-    """Joins quality tables in the order given, a row group at a time; returns the rows written.
+    """Joins quality tables in order, one row group at a time. Returns the number of rows.
 
     Raises:
         StoreError: a part is missing, damaged or newer.
@@ -256,7 +256,7 @@ def merge_quality(parts: Sequence[Path], out: Path) -> int:
 
 
 def iter_quality(path: Path) -> Iterator[FrameQuality]:
-    """The rows of a quality table, a batch in memory at a time. Raises StoreError."""
+    """Yields the rows of a quality table, with one batch in memory. Raises StoreError."""
     names = [field.name for field in fields(FrameQuality)]
     for batch in _quality_batches(path, names):
         columns = [batch.column(name).to_pylist() for name in names]
@@ -266,7 +266,7 @@ def iter_quality(path: Path) -> Iterator[FrameQuality]:
 
 @contextmanager
 def open_table(path: Path, kind: str) -> Iterator[Any]:
-    """The open Parquet file of a table.
+    """Opens the Parquet file of a table.
 
     Raises:
         StoreError: it is missing, newer, or another table; or what is read of it in the block is

@@ -13,6 +13,8 @@ import typer
 from typer.core import TyperGroup
 
 from flows.commands.main import app
+from pipeline.config import load_config
+from pipeline.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CHANGELOG.md")] + sorted(
@@ -92,6 +94,21 @@ def options_problem(command: Any, words: list[str]) -> str | None:
     return None
 
 
+def settings_problem(words: list[str]) -> str | None:
+    """What is wrong with the settings of a command; None where nothing is."""
+    for word in words:
+        if word.startswith("ARGS="):
+            words = [*words, *shlex.split(word.removeprefix("ARGS="))]
+    settings = [word for word in words if re.match(r"[a-z_]+(\.[a-z_]+)*=", word)]
+    if "--student" in words and "predict" not in words:
+        settings.append(f"student.model={words[words.index('--student') + 1]}")
+    try:
+        load_config(None, settings)
+    except ConfigError as error:
+        return str(error)
+    return None
+
+
 def every_command(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
     """(its words, command) of each command below a group."""
     if isinstance(command, TyperGroup):
@@ -127,6 +144,12 @@ def test_commands_exist(path: Path) -> None:
 
 
 @each_document
+def test_settings_of_commands_are_accepted(path: Path) -> None:
+    found = [line for words in commands(path.read_text()) if (line := settings_problem(words))]
+    assert not found
+
+
+@each_document
 def test_paths_exist(path: Path) -> None:
     assert not [line for name in named_paths(path.read_text()) if (line := missing(name))]
 
@@ -155,6 +178,12 @@ def test_the_checks_find_what_is_wrong() -> None:
     for line, words in wrong.items():
         [found] = commands(f"```\n{line}  # a comment\n```\n")
         assert words in (problem(found) or ""), line
+    for line in (
+        "run fuse.threshold=0.5",
+        "train runs/x --student wsrvos student.simrvos.mil=true",
+    ):
+        [found] = commands(f"```\n{COMMAND} {line}\n```\n")
+        assert settings_problem(found), line
     assert list(named_paths("`flows/gone.py` and `flows/<name>.py`")) == ["flows/gone.py"]
 
 

@@ -57,7 +57,7 @@ def train_on_ray(config: RunConfig, folder: Path, console: Console) -> None:
             trainer.fit()
         except Exception as error:
             raise PseudoLabelError(
-                f"the training on Ray failed: {last_line(error)}; it goes on from its last"
+                f"the training on Ray failed: {last_line(error)}; it continues from its last"
                 " checkpoint when the same command is given again"
             ) from error
 

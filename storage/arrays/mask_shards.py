@@ -1,9 +1,9 @@
-"""One expression's masks as the bytes of one Zarr shard, packed and unpacked in one go.
+"""Reads and writes the masks of one expression as one Zarr shard.
 
-zarr-python sends every chunk through every codec as a task of its own, which for a frame of packed
-bits costs several times the work itself. These are the same bytes (``docs/format.md``; the tests
-compare them), made and read by the same codecs, without the tasks. A store that does not say just
-what :data:`CODECS` says is left to zarr-python.
+zarr-python runs every codec on every chunk as a separate task, which for a frame of packed bits
+costs several times the work itself. This module makes and reads the same bytes with the same codecs
+(``docs/format.md``; tests compare them), without tasks. Stores with other codecs than those of
+:func:`codecs_of` are read with zarr-python.
 
 A shard of T chunks: the chunks that are not empty, then for each chunk its offset and length, two
 uint64, all ones for an empty chunk, then the CRC-32C of these. Letters: T frames, H W pixels.
@@ -26,11 +26,11 @@ from pipeline.packed_masks import LEVEL, PackedMasks, unpack_mask
 _EMPTY = np.uint64(2**64 - 1)
 _CRC_BYTES = 4
 _SMALL_BYTES = 2**16
-"""Up to here the rest of a file costs less than to look for a part of it."""
+"""Files up to this size are read whole, because that is faster than seeking."""
 
 
 def codecs_of(height: int, width: int) -> list[dict[str, Any]]:
-    """What ``zarr.json`` says of an array that these functions read and write."""
+    """Returns the codecs in ``zarr.json`` of an array that these functions read and write."""
     chunk = [1, 1, max(1, height), max(1, width)]
     inner = [
         {"name": "numcodecs.packbits", "configuration": {}},
@@ -48,7 +48,7 @@ def codecs_of(height: int, width: int) -> list[dict[str, Any]]:
 
 
 def write_shard(path: Path, masks: PackedMasks) -> None:
-    """Writes masks as a shard; of masks that are all empty, as Zarr does, no file at all.
+    """Writes masks as a shard. If all masks are empty, writes no file, as Zarr does.
 
     Raises:
         OSError: no space is left, or the folder may not be written to.
@@ -72,10 +72,10 @@ def write_shard(path: Path, masks: PackedMasks) -> None:
 def read_shard(
     path: Path, count: int, frames: Sequence[int], size: tuple[int, int]
 ) -> NDArray[np.bool_]:
-    """Masks [T, H, W] of some frames of a shard; all False where there is no such file.
+    """Returns masks [T, H, W] of some frames of a shard; all False if there is no file.
 
-    Of the file the index is read and the chunks asked for; all of it where these are most of
-    them, or it is small.
+    Reads the index and the requested chunks, or the whole file if it is small or most chunks are
+    requested.
 
     Args:
         path: the shard.
@@ -108,7 +108,7 @@ def read_shard(
 
 
 def _read_index(shard: IO[bytes], end: int, count: int) -> NDArray[np.uint64]:
-    """uint64 [T, 2], offset and length of each chunk, once its checksum holds."""
+    """Returns uint64 [T, 2], offset and length of each chunk, after checking the checksum."""
     size = 16 * count + _CRC_BYTES
     if end < size:
         raise ValueError(f"a shard of {end} bytes; expected {size} and more")

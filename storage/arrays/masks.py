@@ -1,7 +1,7 @@
-"""Masks a video and expression: ``pseudomasks.zarr``, and the student's predictions.
+"""Reads and writes mask stores: ``pseudomasks.zarr``, and the student's predictions.
 
-A group a video: ``masks`` bool [E, T, H, W], ``weight`` float32 [E, T], ``status`` uint8 [E, T].
-One shard holds an expression, in chunks of a frame, bits packed: a clip is read without the rest.
+One group per video: ``masks`` bool [E, T, H, W], ``weight`` float32 [E, T], ``status`` uint8 [E,
+T]. One shard per expression and one chunk of packed bits per frame, so that a clip is read alone.
 Letters: E expressions, T frames, H W pixels.
 """
 
@@ -49,11 +49,11 @@ _OPEN_VIDEOS = 16
 
 
 class MaskStore:
-    """Masks on disk, written a video at a time and read a clip at a time.
+    """Masks on disk, written one video at a time and read one clip at a time.
 
-    Two processes may write different videos at once. A video appears whole, by a rename; one that
-    is written again replaces what was there. Opening reads nothing; a store that does not exist
-    yet is empty. Instances pickle, so that the workers of a data loader can have one each.
+    Two processes can write different videos at once. A video appears whole, by a rename, and
+    replaces an earlier one. Opening reads nothing; a store that does not exist is empty. Instances
+    can be pickled, so that each worker of a data loader can have one.
 
     Args:
         path: the store's folder.
@@ -111,7 +111,7 @@ class MaskStore:
     def read(
         self, video_id: str, expression_id: str, frames: Sequence[int] | None = None
     ) -> tuple[NDArray[np.bool_], NDArray[np.float32], NDArray[np.uint8]]:
-        """Masks of some frames, in the order asked for.
+        """Returns the masks of some frames, in the order of ``frames``.
 
         Args:
             video_id: a video of the store.
@@ -119,8 +119,8 @@ class MaskStore:
             frames: positions in the video's frames; None for all.
 
         Returns:
-            mask [T, H, W], weight [T], status [T]; a frame that was never written is unknown:
-            all False, weight 0, status 0.
+            mask bool [T, H, W], weight float32 [T], status uint8 [T]. A frame that was never
+            written is unknown: all False, weight 0, status 0.
 
         Raises:
             StoreError: the video or expression is not there, or its arrays are damaged.
@@ -141,45 +141,43 @@ class MaskStore:
     def quality(
         self, video_id: str, expression_id: str
     ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        """Weight [T] and status [T] of all frames; no mask is read. Raises StoreError as ``read``
-        does.
-        """
+        """Returns weight [T] and status [T] of all frames. Reads no mask. Raises StoreError."""
         video = self._video(video_id)
         row = video.row(expression_id, self.place(video_id))
         return video.weight[row], video.status[row]
 
     def videos(self) -> list[str]:
-        """Ids of the videos written, sorted."""
+        """Returns the ids of the videos, sorted."""
         return sorted(map(published_name, child_names(self.path)))
 
     def place(self, video_id: str) -> Path:
-        """The folder of a video, whether or not it is there."""
+        """Returns the folder of a video, which need not exist."""
         return self.path / stored_name(video_id)
 
     def samples(self) -> Iterator[tuple[str, str]]:
-        """(video, expression) pairs: videos sorted, expressions in the order written."""
+        """Yields (video, expression) pairs: videos sorted, expressions in the order written."""
         for video_id in self.videos():
             for expression in self.expressions(video_id):
                 yield video_id, expression
 
     def frames(self, video_id: str) -> tuple[str, ...]:
-        """Frame names of a video, in order."""
+        """Returns the frame names of a video, in order."""
         return tuple(self._attributes(video_id)["frames"])
 
     def expressions(self, video_id: str) -> tuple[str, ...]:
-        """Expression ids of a video, in the order written."""
+        """Returns the expression ids of a video, in the order written."""
         return tuple(self._attributes(video_id)["expressions"])
 
     def texts(self, video_id: str) -> tuple[str, ...]:
-        """The sentence of each expression of a video."""
+        """Returns the sentence of each expression of a video."""
         return tuple(self._attributes(video_id)["texts"])
 
     def fingerprints(self, video_id: str) -> tuple[str, ...]:
-        """The fingerprint of each expression's masks."""
+        """Returns the fingerprint of each expression's masks."""
         return tuple(self._attributes(video_id)["fingerprints"])
 
     def size(self, video_id: str) -> tuple[int, int]:
-        """(H, W) of a video's masks."""
+        """Returns (H, W) of a video's masks."""
         height, width = self._attributes(video_id)["size"]
         return int(height), int(width)
 
@@ -187,7 +185,7 @@ class MaskStore:
         return (self.place(video_id) / "zarr.json").is_file()
 
     def remove_video(self, video_id: str) -> None:
-        """Removes a video, if it is there; a name that none can have is never there."""
+        """Removes a video, if it exists."""
         self._open.pop(video_id, None)
         if not is_safe_name(video_id):
             return
@@ -214,26 +212,26 @@ class MaskStore:
         return self._open[video_id]
 
     def ensure_root(self) -> None:
-        """Makes the store, empty, where there is none. Raises StoreError if the disk is full."""
+        """Creates an empty store if there is none. Raises StoreError if the disk is full."""
         root = self.path / "zarr.json"
         with explain_disk_errors(self.path):
             if root.is_file():
                 try:
                     attributes = group_attributes(self.path)
                 except StoreError:
-                    # It says the same of every store: a damaged one is written anew.
+                    # This document is the same in every store, so a damaged one is written again.
                     root.unlink(missing_ok=True)
                 else:
                     check_kind(self.path, attributes, FORMAT, FORMAT_VERSION)
                     return
-            # Two writers may both come here; they write the same bytes.
+            # Two writers can both get here; they write the same bytes.
             document = group_document({"format": FORMAT, "FORMAT_VERSION": FORMAT_VERSION})
             with replace_file(root) as file:
                 file.write(document_bytes(document))
 
 
 class _OpenVideo:
-    """One video's arrays; the small ones are in memory.
+    """The arrays of one video. The small ones are in memory.
 
     Args:
         place: the video's folder.
@@ -253,7 +251,7 @@ class _OpenVideo:
                 self._masks = open_array(place / "masks")
 
     def read(self, shard: Path, row: int, frames: Sequence[int]) -> NDArray[np.bool_]:
-        """Masks [T, H, W] of some frames of an expression."""
+        """Returns masks [T, H, W] of some frames of an expression."""
         height, width = (int(side) for side in self.attributes["size"])
         if self._masks is None:
             return read_shard(shard, len(self.attributes["frames"]), frames, (height, width))
@@ -271,12 +269,12 @@ class _OpenVideo:
 
 
 def _shard(video: Path, row: int) -> Path:
-    """Where the masks of an expression lie in the folder of a video."""
+    """Returns the file with the masks of an expression, in the folder of a video."""
     return video / "masks" / "c" / str(row) / "0" / "0" / "0"
 
 
 def _masks_document(expressions: int, frames: int, height: int, width: int) -> dict[str, Any]:
-    """What ``zarr.json`` says of the masks [E, T, H, W] of a video."""
+    """Returns ``zarr.json`` of the masks [E, T, H, W] of a video."""
     shape = (expressions, frames, height, width)
     shard = (1, *(max(1, side) for side in shape[1:]))
     return array_document(shape, np.dtype(np.bool_), shard, codecs_of(height, width))

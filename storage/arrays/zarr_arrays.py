@@ -1,13 +1,13 @@
-"""Arrays of the Zarr stores as the bytes of their files, written and read in one go.
+"""Reads and writes the arrays of the Zarr stores.
 
-zarr-python makes tasks of every document and every chunk, which for arrays as small as most here
-costs many times the work itself. These are the same bytes (``docs/format.md``; the tests compare
-them), made and read by the same codec, without the tasks. An array that is not stored just as
-:func:`write_array` does it is left to zarr-python.
+zarr-python runs a task for every document and every chunk, which for small arrays costs many times
+the work itself. This module makes and reads the same bytes with the same codec (``docs/format.md``;
+tests compare them), without tasks. Arrays that are stored in another way than :func:`write_array`
+does are read with zarr-python.
 
-An array is a folder with a document, ``zarr.json``, and a file a chunk of rows, ``c/<chunk>/0/…``
-with a 0 for each further axis. A chunk of zeros alone has no file; the last one is filled up with
-zeros.
+An array is a folder with a document, ``zarr.json``, and one file per chunk of rows,
+``c/<chunk>/0/…`` with a 0 for each further axis. A chunk of zeros has no file. The last chunk is
+padded with zeros.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from numcodecs.blosc import Blosc  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 BLOSC = Blosc(cname="lz4", clevel=5, shuffle=Blosc.BITSHUFFLE)
-"""Of a decoder's logits zstd makes little less and takes much longer (``benchmarks/codecs.py``)."""
+"""zstd makes logits hardly smaller and takes much longer (``benchmarks/codecs.py``)."""
 
 _HEADER_BYTES = 16
 
@@ -37,11 +37,11 @@ def array_document(
     chunk: Sequence[int],
     codecs: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """What ``zarr.json`` says of an array whose missing chunks are zeros, keys in zarr's order.
+    """Returns ``zarr.json`` of an array whose missing chunks are zeros, keys in zarr's order.
 
     Args:
-        chunk: the shape of a file's part of it.
-        codecs: what makes bytes of that.
+        chunk: shape of a chunk.
+        codecs: of a chunk.
     """
     return {
         "shape": list(shape),
@@ -58,26 +58,26 @@ def array_document(
 
 
 def group_document(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """What ``zarr.json`` says of a group, keys in zarr's order."""
+    """Returns ``zarr.json`` of a group, keys in zarr's order."""
     return {"attributes": dict(attributes), "zarr_format": 3, "node_type": "group"}
 
 
 def document_bytes(document: Mapping[str, Any]) -> bytes:
-    """The bytes of a ``zarr.json``, as zarr-python lays them out."""
+    """Returns the bytes of a ``zarr.json``, formatted as by zarr-python."""
     return json.dumps(document, indent=2).encode("ascii")
 
 
 def write_document(folder: Path, document: Mapping[str, Any]) -> None:
-    """Makes a folder an array or a group; what its document said before is replaced."""
+    """Writes the document of an array or a group, over an earlier one."""
     folder.mkdir(exist_ok=True)
     (folder / "zarr.json").write_bytes(document_bytes(document))
 
 
 def read_document(folder: Path) -> dict[str, Any]:
-    """The document of an array or a group.
+    """Returns the document of an array or a group.
 
     Raises:
-        OSError, ValueError: it is missing, or no JSON object.
+        OSError, ValueError: it is missing, or not a JSON object.
     """
     document: Any = json.loads((folder / "zarr.json").read_bytes())
     if not isinstance(document, dict):
@@ -86,7 +86,7 @@ def read_document(folder: Path) -> dict[str, Any]:
 
 
 def is_stored_as(document: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:
-    """Whether an array is stored just as another document says, whatever its attributes."""
+    """Whether a document equals an expected one, except for its attributes."""
     return {**document, "attributes": {}} == expected
 
 
@@ -97,14 +97,13 @@ def write_array(
     *,
     start: int = 0,
 ) -> None:
-    """Writes an array, compressed, into a folder of its own; or further rows of it.
+    """Writes a compressed array to its folder, or appends rows to it.
 
     Args:
-        folder: the array's; its parent exists.
-        values: [n, ...], one axis at least; n may be 0.
-        chunk_rows: rows of a chunk; None for all in one.
-        start: rows that the array has already, a multiple of ``chunk_rows``; it then ends with
-            ``values``.
+        folder: of the array; its parent exists.
+        values: [n, ...], at least one axis; n may be 0.
+        chunk_rows: rows of a chunk; None for one chunk.
+        start: number of rows that the array already has, a multiple of ``chunk_rows``.
 
     Raises:
         OSError: no space is left, or the folder may not be written to.
@@ -116,7 +115,7 @@ def write_array(
         return
     for first in range(0, len(values), rows):
         part = np.ascontiguousarray(values[first : first + rows])
-        # By their bits, for -0.0 is not what a missing chunk stands for.
+        # Compare bits, because a missing chunk stands for 0.0 and not for -0.0.
         if not part.view(np.uint8).any():
             continue
         if len(part) < rows:
@@ -128,10 +127,10 @@ def write_array(
 
 
 class StoredArray:
-    """An array in chunks of rows, read whole or some chunks at a time.
+    """An array in chunks of rows, read whole or in ranges of chunks.
 
     Args:
-        folder: the array's.
+        folder: of the array.
 
     Attributes:
         shape: rows, and what a row is.
@@ -139,7 +138,7 @@ class StoredArray:
         chunk_rows: rows of a chunk; the last one may have fewer.
 
     Raises:
-        OSError, LookupError, ValueError, TypeError: it is missing, damaged, or a group.
+        OSError, LookupError, ValueError, TypeError: it is missing or damaged, or is a group.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -158,11 +157,11 @@ class StoredArray:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of a row in memory."""
+        """Returns the bytes of a row in memory."""
         return self.dtype.itemsize * math.prod(self.shape[1:])
 
     def read(self, first: int = 0, last: int | None = None) -> NDArray[Any]:
-        """The rows of the chunks from ``first`` up to ``last``, which is left out; None for all.
+        """Returns the rows of the chunks from ``first`` up to but without ``last``; None for all.
 
         Raises:
             OSError, ValueError, RuntimeError: a chunk cannot be read, or is damaged.
@@ -179,7 +178,7 @@ class StoredArray:
         return found[: high - low]
 
     def _decode(self, number: int, out: NDArray[Any]) -> None:
-        """Fills ``out`` with a chunk; leaves its zeros where there is no such file."""
+        """Fills ``out`` with a chunk. Leaves it as it is if there is no file."""
         path = _chunk_path(self._folder, number, len(self.shape))
         try:
             content = path.read_bytes()
@@ -196,16 +195,16 @@ class StoredArray:
 
 
 def open_array(folder: Path) -> zarr.Array[Any]:
-    """An array in zarr-python's hands, nothing of it read yet."""
+    """Opens an array with zarr-python."""
     with known_codecs():
         return zarr.open_array(folder, mode="r", zarr_format=3)
 
 
 @contextmanager
 def known_codecs() -> Iterator[None]:
-    """Silences zarr's note that packbits is numcodecs' and not in the Zarr 3 specification.
+    """Silences zarr's warning that packbits is not in the Zarr 3 specification.
 
-    ``docs/format.md`` states it, and every zarr-python with numcodecs reads it.
+    ``docs/format.md`` states this, and every zarr-python with numcodecs reads it.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Numcodecs codecs are not in the Zarr version 3")
@@ -219,7 +218,7 @@ def _own_document(
     cname: str = BLOSC.cname,
     clevel: int = BLOSC.clevel,
 ) -> dict[str, Any]:
-    """The document of an array that :func:`write_array` writes, in chunks of so many rows."""
+    """Returns the document of an array that :func:`write_array` writes."""
     order = {"configuration": {"endian": "little"}} if dtype.itemsize > 1 else {}
     blosc = {
         "typesize": dtype.itemsize,
@@ -233,8 +232,7 @@ def _own_document(
 
 
 def _is_own(document: Mapping[str, Any]) -> bool:
-    """Whether an array is stored as :func:`write_array` stores it, by whichever compressor: Blosc's
-    chunks name theirs."""
+    """Whether an array is stored as by :func:`write_array`, with any compressor of Blosc."""
     try:
         rows = document["chunk_grid"]["configuration"]["chunk_shape"][0]
         dtype = np.dtype(document["data_type"])

@@ -1,6 +1,6 @@
-"""What the Zarr stores share: groups, and clear errors of what is missing or damaged.
+"""Reads and writes the groups of the Zarr stores, and explains what is missing or damaged.
 
-All stores are Zarr format 3. A group's kind and version are in its attributes.
+All stores are Zarr format 3. The attributes of a group state its kind and version.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from storage.files.names import stored_name
 
 
 def create_group(path: Path, attributes: Mapping[str, Any]) -> None:
-    """A new group with its attributes, at a path that holds none yet. Raises FileExistsError."""
+    """Creates a group with attributes. Raises FileExistsError if there is one."""
     if (path / "zarr.json").exists():
-        raise FileExistsError(f"{path}: a group already; expected none")
+        raise FileExistsError(f"{path}: a group exists; expected none")
     write_document(path, group_document(attributes))
 
 
 def open_group(path: Path, kind: str, version: int) -> dict[str, Any]:
-    """The attributes of the group at a path, which is of the right kind.
+    """Returns the attributes of a group, after checking its kind and version.
 
     Raises:
-        StoreError: it is missing or damaged, is of another kind, or newer than ``version``.
+        StoreError: it is missing or damaged, has another kind, or is newer than ``version``.
     """
     if not (path / "zarr.json").exists():
         raise StoreError(f"{path}: no such store; expected {kind}; run the stage that writes it")
@@ -43,14 +43,14 @@ def open_group(path: Path, kind: str, version: int) -> dict[str, Any]:
 def open_video(
     store: Path, video_id: str, kind: str, version: int, *, product: str, stage: str
 ) -> Path:
-    """The folder of a video in the store of a shard.
+    """Returns the folder of a video in the store of a shard.
 
     Args:
-        product: what the store holds of a video, for the message.
-        stage: that writes it.
+        product: what the store holds, for the message.
+        stage: that writes the store, for the message.
 
     Raises:
-        StoreError: as :func:`open_group`, or the store does not have the video.
+        StoreError: as :func:`open_group`, or the store lacks the video.
     """
     open_group(store, kind, version)
     video = store / stored_name(video_id)
@@ -60,7 +60,7 @@ def open_video(
 
 
 def check_kind(path: Path, attributes: Mapping[str, Any], kind: str, version: int) -> None:
-    """Raises StoreError unless the attributes say ``kind`` in ``version`` or an earlier one."""
+    """Raises StoreError unless attributes state ``kind`` and a version of at most ``version``."""
     found, number = attributes.get("format"), attributes.get("FORMAT_VERSION")
     if found != kind or not isinstance(number, int) or number > version:
         raise StoreError(
@@ -70,7 +70,7 @@ def check_kind(path: Path, attributes: Mapping[str, Any], kind: str, version: in
 
 
 def group_attributes(path: Path) -> dict[str, Any]:
-    """The attributes of a group, out of its ``zarr.json`` alone: listing opens no array.
+    """Returns the attributes of a group. Opens no array.
 
     Raises:
         StoreError: the file is missing or damaged.
@@ -83,7 +83,7 @@ def group_attributes(path: Path) -> dict[str, Any]:
 
 
 def child_names(path: Path) -> list[str]:
-    """The names of the groups and arrays in a group, sorted; partials left out."""
+    """Returns the names of the groups and arrays in a group, sorted, without partial files."""
     if not path.is_dir():
         return []
     return sorted(
@@ -94,7 +94,7 @@ def child_names(path: Path) -> list[str]:
 
 
 def read_array(folder: Path, dtype: type[np.generic]) -> NDArray[Any]:
-    """A whole array. Raises StoreError if it is missing, damaged or of another type."""
+    """Returns a whole array. Raises StoreError if it is missing, damaged or of another type."""
     with explain_damage(str(folder)):
         array = StoredArray(folder)
         if array.dtype != dtype:
@@ -104,7 +104,7 @@ def read_array(folder: Path, dtype: type[np.generic]) -> NDArray[Any]:
 
 @contextmanager
 def explain_damage(place: str) -> Iterator[None]:
-    """Turns what a damaged chunk or document raises into a StoreError that names it."""
+    """Turns errors of damaged chunks and documents into a StoreError that names the place."""
     try:
         yield
     except StoreError:
@@ -117,12 +117,12 @@ def explain_damage(place: str) -> Iterator[None]:
 
 
 class ShardStoreWriter:
-    """Writes the store of a shard, a video at a time; it appears when the block ends without error.
+    """Writes the store of a shard, one video at a time. It appears if the block ends without error.
 
-    A kind of store names its ``kind`` and ``version`` and says how a video goes into ``_folder``.
+    Subclasses set ``kind`` and ``version``, and write videos to ``_folder``.
 
     Args:
-        path: the store, ``<shard>.zarr``; what it held before is replaced.
+        path: the store, ``<shard>.zarr``; an earlier one is replaced.
         fingerprint: of the stage on this shard.
 
     Raises:

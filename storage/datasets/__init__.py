@@ -1,4 +1,4 @@
-"""Readers of the field's data sets, one a file; :func:`open_dataset` finds them by name."""
+"""Readers of data sets, one per file. :func:`open_dataset` finds them by name."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ READERS: dict[str, Callable[[Path, str, Links], DatasetReader]] = {
 
 
 def open_dataset(name: str, root: Path, split: str, links: Links = "follow") -> DatasetReader:
-    """The reader of a data set; only its index is read.
+    """Returns the reader of a data set. Reads only its index.
 
     Args:
         name: one of :data:`READERS`.

@@ -1,4 +1,4 @@
-"""What the readers share: decoding frames, and truth and boxes out of the objects' masks.
+"""Shared code of the readers: decodes frames; makes ground truth and boxes from objects' masks.
 
 Letters: n objects of an expression, H W pixels.
 """

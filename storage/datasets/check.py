@@ -1,6 +1,6 @@
-"""Walks a data set and says what is missing, broken or odd, file by file.
+"""Checks a data set and reports missing, broken and unusual files.
 
-Nothing ends the walk: a bad file becomes a finding, and the rest is looked at all the same.
+A bad file becomes a finding and does not end the check.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Files and folders of a data set, which may be missing, in each other's place, or closed."""
+"""Reads files and folders of a data set, which may be missing, of the wrong kind, or forbidden."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A folder of image files as a video."""
+"""Reads a folder of image files as a video."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def video_from_folder(
     names: Sequence[str] | None = None,
     index: Path | None = None,
 ) -> VideoRef:
-    """The frames of a video; headers are read, pixels are not.
+    """Returns the frames of a video. Reads image headers, but no pixels.
 
     Args:
         video_id: a safe name.

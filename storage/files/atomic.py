@@ -1,7 +1,8 @@
-"""Writing whole, then committing: nothing half-written ever has its final name.
+"""Writes files and folders whole: nothing half-written ever has its final name.
 
-A partial is a unique hidden sibling, ``.<name>.<token>.partial``, so that a rename commits it.
-A killed process leaves partials behind; :func:`sweep` clears them under the lock of their folder.
+A partial file or folder, ``.<name>.<token>.partial``, is written in the same folder and then
+renamed. A killed process leaves partials behind; :func:`sweep` removes them under the lock of their
+folder.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 @contextmanager
 def replace_file(path: Path, mode: Literal["wb", "w"] = "wb") -> Iterator[IO[Any]]:
-    """A file object whose content becomes ``path`` when the block ends without an error.
+    """Opens a file that replaces ``path`` if the block ends without an error.
 
-    Text is UTF-8. Readers see the old content or the new one, never a mixture; after an error the
-    old content stands and the partial is gone. Parent folders are made.
+    Text is UTF-8. Readers see either the old or the new content. After an error, the old content
+    stays and the partial file is removed. Parent folders are created.
 
     Raises:
         NoRoomError: no space is left, or the folder may not be written to.
@@ -53,14 +54,14 @@ def replace_file(path: Path, mode: Literal["wb", "w"] = "wb") -> Iterator[IO[Any
 
 @contextmanager
 def fresh_folder(path: Path, flush: bool = False) -> Iterator[Path]:
-    """An empty folder that takes the place of ``path`` when the block ends without an error.
+    """Creates an empty folder that replaces ``path`` if the block ends without an error.
 
-    Whatever ``path`` held is removed after the swap. A crash between the two renames leaves no
-    ``path``, so a receipt must be withdrawn before its product is replaced.
+    The old folder is removed afterwards. A crash between the two renames leaves no ``path``, so a
+    receipt must be removed before its product is replaced.
 
     Args:
-        flush: all that is in the folder is on the disk before it takes its place, as what a receipt
-            is to stand for must be; else a loss of power may leave files empty.
+        flush: flush all files to disk before the rename, so that a power cut cannot leave them
+            empty. Needed for products with receipts.
 
     Raises:
         NoRoomError: no space is left, or the folder may not be written to.
@@ -93,24 +94,23 @@ def _flush(folder: Path) -> None:
 
 
 def partial_beside(path: Path) -> Path:
-    """A name no one else uses, in the same folder, that :func:`sweep` recognises."""
+    """Returns an unused name in the same folder that :func:`sweep` recognises."""
     return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{PARTIAL_SUFFIX}")
 
 
 def sweep(folder: Path, depth: int = 3) -> int:
-    """Removes what killed writers left below ``folder``; returns how many partials there were.
+    """Removes what killed writers left below ``folder``. Returns the number of partials.
 
-    Only to be called while no other process writes there. A folder that is missing has none.
+    Call it only while no other process writes there. A missing folder has none.
 
     Args:
-        depth: levels to look at. Products were renamed whole and hold no partials, and what is in
-            them is most of a run's files.
+        depth: levels to search. Products hold no partials, and have most of a run's files.
     """
     return remove_partials(partials_in(folder, depth))
 
 
 def remove_partials(partials: Iterable[Path]) -> int:
-    """Removes partials that no process writes any more; returns how many there were."""
+    """Removes partials that no process writes any more. Returns their number."""
     leftovers = list(partials)
     for leftover in leftovers:
         _remove(leftover)
@@ -118,7 +118,7 @@ def remove_partials(partials: Iterable[Path]) -> int:
 
 
 def _remove(path: Path) -> None:
-    """Removes a folder with all that is in it, or a file or a link, if it is there."""
+    """Removes a folder with its content, a file or a link, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -126,18 +126,18 @@ def _remove(path: Path) -> None:
 
 
 def name_of_partial(partial: Path) -> str | None:
-    """The name that a partial was to have; None for a file that is no partial."""
+    """Returns the final name of a partial; None for other files."""
     found = _PARTIAL.fullmatch(partial.name)
     return None if found is None else found[1]
 
 
 def partials_of(path: Path) -> Iterator[Path]:
-    """The partials of one file or folder, which lie beside it."""
+    """Returns the partials of one file or folder, which are beside it."""
     return (item for item in partials_in(path.parent, 1) if name_of_partial(item) == path.name)
 
 
 def partials_in(folder: str | Path, depth: int = 1) -> Iterator[Path]:
-    """The partials in a folder; one that is missing has none.
+    """Returns the partials in a folder; none if the folder is missing.
 
     Args:
         depth: levels to look at.
@@ -155,7 +155,7 @@ def partials_in(folder: str | Path, depth: int = 1) -> Iterator[Path]:
 
 @contextmanager
 def explain_disk_errors(path: Path) -> Iterator[None]:
-    """Turns a full or read-only disk into a NoRoomError that says what to do."""
+    """Turns errors of a full or read-only disk into a NoRoomError that says what to do."""
     try:
         yield
     except OSError as error:

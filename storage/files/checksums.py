@@ -1,7 +1,7 @@
-"""Sizes and digests of the files of a product, so that a flipped bit is noticed.
+"""Computes sizes and digests of the files of a product, so that a changed bit is noticed.
 
-The digest of a file is BLAKE2b of 16 bytes, 32 hexadecimal digits. A mark is a file's size in
-bytes and its digest with a space between, as receipts hold it.
+The digest of a file is BLAKE2b of 16 bytes, 32 hexadecimal digits. The mark of a file is its size
+in bytes, a space, and its digest, as in receipts.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ _DIGEST_BYTES = 16
 
 
 def bytes_digest(content: bytes) -> str:
-    """The digest of some bytes."""
+    """Returns the digest of some bytes."""
     return hashlib.blake2b(content, digest_size=_DIGEST_BYTES).hexdigest()
 
 
 def mark_file(path: Path, progress: Callable[[int], None] = lambda _: None) -> str:
-    """A file's mark; read a mebibyte at a time. Raises OSError as ``open`` does.
+    """Returns the mark of a file. Raises OSError as ``open`` does.
 
     Args:
-        progress: told of every chunk's bytes.
+        progress: called with the number of bytes of every chunk.
     """
     sha, size = hashlib.blake2b(digest_size=_DIGEST_BYTES), 0
     with path.open("rb") as file:
@@ -36,16 +36,16 @@ def mark_file(path: Path, progress: Callable[[int], None] = lambda _: None) -> s
 
 
 def mark_files(folder: Path, places: Iterable[Path]) -> dict[str, str]:
-    """The marks of files, and of all files in folders, by path relative to ``folder``.
+    """Returns path relative to ``folder`` -> mark, for files and for all files in folders.
 
-    Places that do not exist have none.
+    Places that do not exist are left out.
     """
     files = (file for place in places for file in walk_files(place))
     return {file.relative_to(folder).as_posix(): mark_file(file) for file in files}
 
 
 def walk_files(place: Path) -> Iterator[Path]:
-    """A file itself, or all files below a folder, in order; symbolic links are not followed."""
+    """Yields a file, or all files below a folder, in order. Does not follow symbolic links."""
     if place.is_dir() and not place.is_symlink():
         for folder, folders, names in os.walk(place):
             folders.sort()
@@ -66,7 +66,7 @@ def walk_all(place: Path) -> Iterator[Path]:
 
 
 def product_digest(files: Mapping[str, str]) -> str:
-    """One digest of the names and marks of a product's files; empty where there are none."""
+    """Returns one digest of the names and marks of a product's files; empty if there are none."""
     if not files:
         return ""
     return bytes_digest("\n".join(f"{name} {files[name]}" for name in sorted(files)).encode())

@@ -1,4 +1,4 @@
-"""CSV files that others wrote."""
+"""Reads CSV files of data sets."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Arrays in HDF5 files that others wrote, whose sizes and places are checked before they are
-read."""
+"""Reads arrays from HDF5 files of data sets, after checking their size and place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON files that others wrote."""
+"""Reads JSON files of data sets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def read_json_object(path: Path, expected: str, most_bytes: int | None = None) -
 def read_json(
     path: Path, expected: str, *, most_bytes: int | None = None, any_number: bool = False
 ) -> Any:
-    """What a JSON file holds.
+    """Returns the content of a JSON file.
 
     Keys that occur twice are refused, and so are numbers that are none (NaN, Infinity): each reader
     of JSON makes something else of them.

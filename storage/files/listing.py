@@ -1,5 +1,4 @@
-"""Folders that others wrote: their names in order, and files by names that are spelled in another
-way."""
+"""Lists folders of data sets, and finds names that are spelled in another Unicode form."""
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ from pipeline.file_names import folded, is_foreign, natural_order
 
 
 def data_names(folder: Path) -> list[str]:
-    """The names in a folder in natural order; hidden and foreign ones are left out.
+    """Returns the names in a folder in natural order, without hidden and foreign files.
 
     Raises:
         OSError: as ``os.scandir`` does.
@@ -21,7 +20,7 @@ def data_names(folder: Path) -> list[str]:
 
 
 def spelled(folder: Path, name: str) -> Path:
-    """The path of a file or folder by its name, or by the same name in another spelling.
+    """Returns the path of a file or folder with a name, or with the same name spelled otherwise.
 
     Returns:
         ``folder / name`` where it is there, or where nothing with an equal :func:`folded` name is.

@@ -1,6 +1,6 @@
-"""Arrays of numbers in MATLAB 5 files that others wrote.
+"""Reads arrays of numbers from MATLAB 5 files of data sets.
 
-Read here and not by SciPy, which a damaged file can end together with the whole process. A file is
+SciPy is not used, because a damaged file can crash it and the whole process. A file is
 a header of 128 bytes and elements; an element is its kind and its length, four bytes each, and that
 many bytes, padded to eight. An element of kind 15 is another one, compressed. An array is an
 element of kind 14 whose parts are elements again: flags, shape, name, values.
@@ -99,7 +99,7 @@ def _elements(content: bytes, order: str) -> Iterator[tuple[int, bytes]]:
             # A short element has its length in the kind, and at most four bytes behind it.
             kind, size, start = kind & 0xFFFF, kind >> 16, place + 4
         if size > min(len(content) - start, 4 if start == place + 4 else MAX_BYTES):
-            raise ValueError(f"an element of kind {kind} that is cut off: {size:,} bytes")
+            raise ValueError(f"a truncated element of kind {kind}: {size:,} bytes")
         yield kind, content[start : start + size]
         place = place + 8 if start == place + 4 else start + size
         if kind != _COMPRESSED:
@@ -112,5 +112,5 @@ def _unpacked(content: bytes) -> bytes:
     if len(found) > MAX_BYTES:
         raise ValueError("an element that swells")
     if not stream.eof:
-        raise ValueError("an element that is cut off")
+        raise ValueError("a truncated element")
     return found

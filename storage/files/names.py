@@ -1,4 +1,4 @@
-"""Names out of a data set that become parts of paths."""
+"""Checks names of a data set that become parts of paths."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 from pipeline.errors import InputError
 
 MAX_NAME_BYTES = 200
-"""File systems take 255; suffixes and partial files need the rest."""
+"""File systems allow 255; suffixes and partial files need the rest."""
 
 _MARK = "%"
 
 
 def safe_name(name: object, source: Path | str, what: str) -> str:
-    """The name itself, if it is one component of a path that cannot climb out or hide.
+    """Returns the name, if it is a single component of a path and not hidden.
 
     Args:
-        name: a video's, an expression's or a frame's id as the file gives it.
+        name: id of a video, an expression or a frame, as in the file.
         source: the file it was read from, for the message.
         what: such as ``video id``, for the message.
 
@@ -38,32 +38,32 @@ def safe_name(name: object, source: Path | str, what: str) -> str:
 
 
 def is_safe_name(name: object) -> bool:
-    """Whether :func:`safe_name` takes it."""
+    """Whether :func:`safe_name` accepts a name."""
     return _problem(name) is None
 
 
 def stored_name(name: str) -> str:
-    """The name under which a Zarr store keeps a video or an expression.
+    """Returns the name under which a Zarr store keeps a video or an expression.
 
-    Stores keep some names for themselves: those that start with two underscores, as ids of YouTube
-    may, ``zarr.json``, and those of partial files. Such a name is put between two percent signs,
-    and so is one that starts with a percent sign, so that no two names become one.
+    Stores reserve names that start with two underscores, as ids of YouTube can, ``zarr.json``, and
+    names of partial files. Such a name is put between two percent signs, and so is a name that
+    starts with a percent sign, so that different names stay different.
     """
     reserved = name.startswith(("__", _MARK)) or name == "zarr.json" or name.endswith(".partial")
     return f"{_MARK}{name}{_MARK}" if reserved else name
 
 
 def published_name(stored: str) -> str:
-    """The name that :func:`stored_name` was given."""
+    """Returns the name from which :func:`stored_name` made a stored name."""
     return stored[1:-1] if stored.startswith(_MARK) else stored
 
 
 def check_inside(path: Path, within: Sequence[Path] | None) -> None:
-    """Refuses a file or folder that is a link out of some folders; what is no link passes.
+    """Raises InputError if a file or folder is a link that leads out of some folders.
 
     Args:
-        path: whose own folder has been looked at already.
-        within: the folders; None where links may lead anywhere.
+        path: a path whose own folder has been checked.
+        within: the folders; None if links may lead anywhere.
 
     Raises:
         InputError: a link leads out of them, or links go round in a circle.
@@ -74,7 +74,7 @@ def check_inside(path: Path, within: Sequence[Path] | None) -> None:
     try:
         real = path.resolve()
     except RuntimeError as error:
-        # Python 3.11 and 3.12 raise this where links go round in a circle.
+        # Python 3.11 and 3.12 raise this for links that form a circle.
         raise InputError(
             path, "links that go round in a circle", "a file", "fix the links"
         ) from error

@@ -1,4 +1,4 @@
-"""Files that can be read to their end: no pipes, devices, sockets or folders."""
+"""Checks that a path is a regular file: no pipe, device, socket or folder."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _KINDS = (
 
 
 def check_regular(path: Path, expected: str) -> int:
-    """The size of a regular file in bytes; links are followed.
+    """Returns the size of a regular file in bytes. Follows links.
 
-    To open a named pipe waits until someone writes to it, and a device may never end.
+    Opening a named pipe would wait for a writer, and a device may never end.
 
     Args:
         path: the file.

@@ -1,4 +1,4 @@
-"""JSON files that notice a changed byte: the last key, ``checksum``, covers all text before it."""
+"""Reads and writes JSON files whose last key, ``checksum``, covers all text before it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _KEY = "checksum"
 
 
 def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
-    """Writes a JSON object whole, its checksum last.
+    """Writes a JSON object with its checksum.
 
     Args:
         values: at least one key, none of them ``checksum``.
@@ -30,12 +30,11 @@ def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def read_sealed(path: Path) -> dict[str, Any]:
-    """The object of a file.
+    """Returns the object in a file, without its checksum.
 
     Raises:
         OSError: as ``open`` does.
-        ValueError: not a JSON object, its checksum is gone, or its bytes are not those that were
-            written.
+        ValueError: it is not a JSON object, or its checksum is missing or does not match.
     """
     content = path.read_bytes()
     try:

@@ -1,4 +1,4 @@
-"""Text files that others wrote; what is wrong with one is an InputError."""
+"""Reads text files of data sets. Raises InputError if one is broken."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def read_text_file(
     encoding: str = "utf-8",
     most_bytes: int = MAX_TEXT_BYTES,
 ) -> str:
-    """The text of a file, with or without a byte order mark.
+    """Returns the text of a file, with or without a byte order mark.
 
     Args:
         path: the file.

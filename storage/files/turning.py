@@ -1,4 +1,4 @@
-"""How stored pixels must be turned to stand as the camera saw them."""
+"""Turns stored pixels upright."""
 
 from __future__ import annotations
 

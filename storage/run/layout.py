@@ -1,7 +1,7 @@
-"""Which videos each shard holds: ``ledger/layout.json``.
+"""Reads and writes ``ledger/layout.json``: which videos each shard holds.
 
-A shard, once cut, stays as it was cut, whatever the shard size of later runs. Where the file is
-gone or damaged, receipts tell the same.
+A shard stays as it was cut, even if later runs have another shard size. If the file is missing or
+damaged, the receipts have the same information.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FORMAT_VERSION = 1
 
 
 class NewerLayoutError(StoreError):
-    """A later release wrote the layout, which is not damaged."""
+    """The layout was written by a later release. It is not damaged."""
 
 
 Layout = Mapping[str, tuple[str, ...]]
@@ -30,12 +30,12 @@ Layout = Mapping[str, tuple[str, ...]]
 
 
 def layout_path(run_folder: Path) -> Path:
-    """Where the layout of a run is."""
+    """Returns the path of a run's layout."""
     return run_folder / "ledger" / "layout.json"
 
 
 def write_layout(run_folder: Path, shards: Mapping[str, Sequence[str]]) -> None:
-    """Writes the layout of a run over what was there. Raises StoreError if the disk is full."""
+    """Writes the layout of a run, over an earlier one. Raises StoreError if the disk is full."""
     write_sealed(
         layout_path(run_folder),
         {
@@ -47,7 +47,7 @@ def write_layout(run_folder: Path, shards: Mapping[str, Sequence[str]]) -> None:
 
 
 def read_layout(run_folder: Path) -> Layout:
-    """The layout of a run; empty where there is none.
+    """Returns the layout of a run; empty if there is none.
 
     Raises:
         NewerLayoutError: the file is newer than this release.
@@ -67,7 +67,7 @@ def read_layout(run_folder: Path) -> Layout:
     except (OSError, ValueError, KeyError, TypeError, InputError) as error:
         raise StoreError(
             f"{path}: no readable layout ({error}); expected the videos of each shard; `repair`"
-            " makes it anew from the receipts"
+            " makes it again from the receipts"
         ) from error
     if version > FORMAT_VERSION:
         raise NewerLayoutError(
@@ -78,9 +78,10 @@ def read_layout(run_folder: Path) -> Layout:
 
 
 def layout_of_receipts(ledger: Ledger, stages: Sequence[str]) -> Layout:
-    """The layout that receipts tell of: what the first of the stages that has one says of a shard.
+    """Returns the layout according to the receipts: for each shard, that of the first stage with
+    one.
 
-    A video that two shards claim goes to the first of them by name.
+    If two shards claim a video, the first shard by name gets it.
     """
     found: dict[str, tuple[str, ...]] = {}
     for stage in stages:
@@ -95,7 +96,7 @@ def layout_of_receipts(ledger: Ledger, stages: Sequence[str]) -> Layout:
 
 
 def known_layout(run_folder: Path, stages: Sequence[str]) -> Layout:
-    """The layout of a run by its file, or by its receipts where there is none that can be read.
+    """Returns the layout of a run from its file, or from its receipts if the file is unreadable.
 
     Raises:
         NewerLayoutError: the file is newer than this release.

@@ -1,7 +1,7 @@
-"""The ledger: which stage is done on which shard.
+"""The ledger of a run: which stage is done on which shard.
 
-A receipt is written last, whole and atomically; a product without one does not exist. A process
-that lost the lock of its run may neither write nor withdraw one.
+A receipt is written last, and atomically. A product without one does not exist. A process that has
+lost the lock of its run can neither write nor remove a receipt.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ Note = TypeVar("Note", Receipt, Failure)
 class Ledger:
     """The receipts of a run, ``<run>/ledger/<stage>/<shard>.json``.
 
-    Whatever changes the ledger raises LockLostError in a process that lost the lock of its run.
+    Methods that change the ledger raise LockLostError in a process that has lost the lock.
 
     Args:
-        run_folder: the run's folder; it need not exist yet.
+        run_folder: folder of the run, which need not exist.
     """
 
     def __init__(self, run_folder: Path) -> None:
@@ -37,33 +37,31 @@ class Ledger:
         self.folder = run_folder / "ledger"
 
     def receipt(self, stage: str, shard: str) -> Receipt | None:
-        """The receipt of a stage on a shard; None if there is none, or none that can be read."""
+        """Returns the receipt of a stage on a shard; None if there is no readable one."""
         return _read_if_there(self._path(stage, shard), Receipt)
 
     def commit(self, receipt: Receipt) -> None:
-        """Writes a receipt over whatever was there. Raises StoreError if the disk is full."""
+        """Writes a receipt, over an earlier one. Raises StoreError if the disk is full."""
         check_held(self._run_folder)
         write_sealed(self._path(receipt.stage, receipt.shard), asdict(receipt))
         self.failure_path(receipt.stage, receipt.shard).unlink(missing_ok=True)
 
     def withdraw(self, stage: str, shard: str) -> None:
-        """Removes a receipt, if there is one; to be done before its product is replaced."""
+        """Removes a receipt, if there is one. Call this before replacing its product."""
         check_held(self._run_folder)
         self._path(stage, shard).unlink(missing_ok=True)
 
     def fail(self, failure: Failure) -> None:
-        """Notes that a stage failed on a shard, beside its receipt. A later :meth:`commit` removes
-        the note.
-        """
+        """Writes a note of a failure. A later :meth:`commit` removes it."""
         check_held(self._run_folder)
         write_sealed(self.failure_path(failure.stage, failure.shard), asdict(failure))
 
     def failure(self, stage: str, shard: str) -> Failure | None:
-        """The note of a failure; None if there is none that can be read."""
+        """Returns the note of a failure; None if there is no readable one."""
         return _read_if_there(self.failure_path(stage, shard), Failure)
 
     def failures(self, stage: str) -> list[Failure]:
-        """All notes of failures of a stage, by shard."""
+        """Returns all notes of failures of a stage, by shard."""
         paths = sorted((self.folder / stage).glob(f"*{_FAILURE}"))
         found = (_read_if_there(path, Failure) for path in paths if not path.name.startswith("."))
         return [failure for failure in found if failure is not None]
@@ -74,18 +72,18 @@ class Ledger:
         return receipt is not None and receipt.fingerprint == fingerprint
 
     def receipts(self, stage: str) -> list[Receipt]:
-        """All receipts of a stage, by shard."""
+        """Returns all receipts of a stage, by shard."""
         found = (_read_if_there(path, Receipt) for path in self.receipt_paths(stage))
         return [receipt for receipt in found if receipt is not None]
 
     def receipt_paths(self, stage: str) -> Iterator[Path]:
-        """Where receipts of a stage are, readable or not, by shard; failures are left out."""
+        """Yields the paths of a stage's receipts, readable or not, by shard."""
         for path in sorted((self.folder / stage).glob("*.json")):
             if not path.name.startswith(".") and not path.name.endswith(_FAILURE):
                 yield path
 
     def failure_path(self, stage: str, shard: str) -> Path:
-        """Where a failure of a stage on a shard is noted."""
+        """Returns the path of the note of a failure."""
         return self._path(stage, shard).with_suffix(_FAILURE)
 
     def _path(self, stage: str, shard: str) -> Path:
@@ -95,11 +93,11 @@ class Ledger:
 
 
 def read_receipt(path: Path) -> Receipt:
-    """The receipt in a file.
+    """Returns the receipt in a file.
 
     Raises:
         OSError: as ``open`` does.
-        ValueError: not a receipt, or its bytes are not those that were written.
+        ValueError: it is not a receipt, or it is damaged.
     """
     return _read(path, Receipt)
 
@@ -125,6 +123,6 @@ def _read_if_there(path: Path, kind: type[Note]) -> Note | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:
-        # Without a receipt the work is done again, which is always right.
+        # Without a receipt the work is done again, which is always safe.
         logger.warning("%s: no readable receipt (%s); its shard is done again", path, error)
         return None

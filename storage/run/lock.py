@@ -1,13 +1,12 @@
 """The lock that keeps two runs out of one folder, on any file system.
 
-The file ``.lock.held`` says who holds the lock: only one process can create it, its age shows that
-the holder lives, and a holder that is gone is no obstacle. Where the system can lock a file, the
-holder locks ``.lock`` as well; the system gives that up when its holder ends, however it ends, so
-that after a crash nobody waits. A process on a file system that cannot lock, on another machine or
-in another container sees the same ``.lock.held``.
+The file ``.lock.held`` names the holder. Only one process can create it, and its age shows whether
+the holder lives. If the file system can lock files, the holder also locks ``.lock``; the system
+releases that lock when its holder ends in any way, so that nobody waits after a crash. Processes on
+file systems without locks, on other machines and in other containers see the same ``.lock.held``.
 
-A holder that gives no sign for too long loses its lock. :func:`check_held` tells it so when it
-wakes, before it writes a receipt over those of its successor.
+A holder without a heartbeat for too long loses its lock. :func:`check_held` raises when it wakes
+up, before it writes a receipt over one of its successor.
 """
 
 from __future__ import annotations
@@ -34,20 +33,20 @@ logger = logging.getLogger(__name__)
 
 HELD = ".lock.held"
 LOCK_FILES = frozenset({".lock", HELD})
-"""Names of what a lock leaves in its folder."""
+"""Names of the files of a lock."""
 
 TOKENS = "PSEUDOLABELS_LOCKS"
-"""The environment variable by which the workers of a run know the locks that they work under."""
+"""The environment variable that tells the workers of a run the tokens of its locks."""
 
 HEARTBEAT_SECONDS = 30.0
 STALE_SECONDS = 600.0
-"""A holder on another machine that gave no sign for so long is taken for gone."""
+"""A holder on another machine without a heartbeat for this time counts as gone."""
 
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL})
-"""What a file system answers that cannot lock."""
+"""Errors of file systems that cannot lock files."""
 
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK})
-"""What a file system answers that has no hard links."""
+"""Errors of file systems without hard links."""
 
 _OUTSIDE_CONTAINERS = "pid:[4026531836]"
 """Linux's first namespace of process ids, which has this number on every machine."""
@@ -96,7 +95,7 @@ class Owner:
         )
 
     def is_gone(self) -> bool | None:
-        """Whether the process has ended; None where only its machine or container could say."""
+        """Whether the process has ended; None if it is in another machine or container."""
         here = Owner.here()
         if (self.machine, self.identity, self.container) != (
             here.machine,
@@ -105,7 +104,7 @@ class Owner:
         ):
             return None
         if self.boot != here.boot:
-            # Containers of two machines may have equal names and, from one image, equal identities.
+            # Containers on two machines can have equal names, and equal identities too.
             certain = self.identity and self.container == _OUTSIDE_CONTAINERS
             return True if certain else None
         if not _is_alive(self.process):

@@ -321,7 +321,7 @@ def test_only_some_videos_and_masks_of_others_stay(
     }
     layout_path(site.folder).unlink()
     site.run()
-    assert "layout.json: missing; it is made anew" in caplog.text
+    assert "layout.json: missing; it is made again" in caplog.text
     assert len(read_layout(site.folder)) == 3
     some = ('dataset.only_videos=["clip00"]', "fuse.absent_below=0.2")
     assert {job.shard.name for job in site.run(*some).pending("rank")} == {"00001"}

@@ -174,7 +174,7 @@ def test_a_split_without_truth_says_so(tmp_path: Path) -> None:
     root = trees.refytvos(tmp_path / "data", "valid", masks=False)
     out = submission(tmp_path / "out", {"0": 1})
     result = evaluate_expressions(out, "refytvos", root, "valid")
-    assert "2 expressions have no truth" in result.problems[-1]
+    assert "2 expressions have no ground truth" in result.problems[-1]
 
 
 def a2d_with_tests(folder: Path) -> Path:
@@ -448,7 +448,7 @@ def test_a_submission_is_measured_without_the_frames(tmp_path: Path, gone: str) 
     result = evaluate_expressions(out, "refytvos", root, "valid")
     assert result.systems == whole.systems
     assert len(result.problems) == 1
-    assert result.problems[0].startswith("clip is measured by its truth alone: ")
+    assert result.problems[0].startswith("clip is measured by its ground truth alone: ")
 
 
 def test_so_is_one_of_mevis(tmp_path: Path) -> None:
@@ -474,7 +474,7 @@ def test_so_are_queries(tmp_path: Path, name: str) -> None:
     _without_frames(root, clips)
     assert again() == whole
     assert len(problems) == 1
-    assert "measured by its truth alone" in problems[0]
+    assert "measured by its ground truth alone" in problems[0]
 
 
 def test_so_is_ref_davis(tmp_path: Path) -> None:
