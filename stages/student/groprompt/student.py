@@ -124,7 +124,7 @@ class GroPrompt(Student):
     @torch.no_grad()
     def predict(self, images: Tensor, texts: Sequence[str]) -> Tensor:
         """Mask logits [E, T, H, W] of E sentences in T frames uint8 [T, H, W, 3]: of the best
-        box of each; where even that scores below ``presence``, nothing."""
+        box of each; where even that scores below ``absent_below``, an empty mask."""
         frames, size = len(images), (images.shape[1], images.shape[2])
         rows = list(range(frames)) * len(texts)
         said = [text for text in texts for _ in range(frames)]
