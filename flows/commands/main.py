@@ -67,9 +67,7 @@ def run(
     split: SplitOption = None,
     out: OutOption = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
-    seed: Annotated[
-        int | None, typer.Option(min=0, max=MAX_SEED, help="Of everything random.")
-    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Random seed.")] = None,
     retry_skipped: Annotated[
         bool, typer.Option(help="Try videos again that were skipped.")
     ] = False,
