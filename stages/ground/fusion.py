@@ -18,7 +18,8 @@ class FoldedFusion(nn.Module):
     """``BiMultiHeadAttention`` with the same parameter names and result, up to rounding.
 
     This holds while scores are below 50,000, at which the package clips them. There is no dropout,
-    as in Grounding DINO."""
+    as in Grounding DINO.
+    """
 
     def __init__(self, explicit: BiMultiHeadAttention) -> None:
         super().__init__()

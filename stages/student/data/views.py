@@ -150,14 +150,16 @@ def draw_view(config: ViewsConfig, size: tuple[int, int], rng: Generator) -> Vie
 def names_a_place(text: str) -> bool:
     """Whether a sentence names a place in the frame.
 
-    Places change if a frame is enlarged and cut. Relations of objects, and motion, do not."""
+    Places change if a frame is enlarged and cut. Relations of objects, and motion, do not.
+    """
     return _PLACE.search(text) is not None
 
 
 def mirror_sentence(text: str) -> str:
     """Returns the sentence for the mirrored frame.
 
-    Left and right are swapped, and so are the two directions of turning."""
+    Left and right are swapped, and so are the two directions of turning.
+    """
 
     def other(match: re.Match[str]) -> str:
         word = match.group()
