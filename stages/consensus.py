@@ -1,9 +1,8 @@
-"""Masks out of what several methods predicted for a video: tracks that agree, pixels by vote.
+"""Fuses what several methods predicted for a video: tracks by agreement, pixels by vote.
 
-A method gives index masks with any number of tracks, or one mask a sample. Truth is never looked
-at: a track is chosen because other methods have it too, because it meets the masks that were
-grounded in the sentence, and because it holds together over time. Letters: T frames, H W pixels,
-M methods.
+A method gives index masks with any number of tracks, or one mask per sample. The ground truth is
+never used. A track is chosen if other methods have it too, if it overlaps masks that were grounded
+in the sentence, and if it is steady over time. Letters: T frames, H W pixels, M methods.
 """
 
 from __future__ import annotations
@@ -26,16 +25,17 @@ from pipeline.types import FrameQuality, PseudoMask, SampleKey, Status
 VERSION = 1
 
 MATCH_IOU = 0.3
-"""Two tracks are of one object from this mean IoU on."""
+"""Two tracks with at least this mean IoU are of one object."""
 
 VOTE_IOU = 0.2
-"""A mask that meets the favourite of its frame less than this is of something else: no vote."""
+"""A mask whose IoU with the favourite of its frame is smaller has no vote: it is something else."""
 
 MAJORITY = 0.6
-"""Share of the confidence that a pixel needs: two must agree, unless one is clearly surer."""
+"""Share of the confidence that a pixel needs. Two methods must agree unless one is clearly more
+confident."""
 
 _ALONE = 0.1
-"""What a track counts for that no other method has."""
+"""Weight of a track that no other method has."""
 
 Ids = NDArray[np.uint8]
 
@@ -46,16 +46,16 @@ _Pairs = dict[tuple[int, int], float]
 
 @dataclass(frozen=True, eq=False)
 class Tracks:
-    """What one method predicted for a video.
+    """The prediction of one method for a video.
 
-    What follows from it alone, or from it and another method's, is worked out once and kept as
-    long as they are: a video's methods are often the same for all its sentences.
+    What is computed from it, alone or with another method's, is cached: the methods of a video are
+    often the same for all its sentences.
 
     Attributes:
-        name: the method's.
+        name: of the method.
         ids: [T, H, W], 0 for no object, else the id of a track.
-        there: [T], whether the method says anything of the frame; its ids are 0 where not.
-        grounded: whether track 1 is the sample's own, made for its sentence.
+        there: [T], whether the method predicted the frame; if not, its ids are 0.
+        grounded: whether track 1 was made for the sample's sentence.
         trust: [T] in [0, 1], the method's own confidence in each frame.
     """
 
@@ -129,14 +129,15 @@ def consensus(
     Args:
         key: the sample.
         frame_names: T names.
-        methods: M of them, of one shape; a method without any mask is let be.
-        fingerprint: of all that the masks depend on.
+        methods: M methods of one shape. A method without any mask is ignored.
+        fingerprint: digest of everything that the masks depend on.
         only_target: whether every sentence of the video is of one target. If not, a track can be
             chosen only by masks that are grounded in the sentence.
 
     Returns:
-        A frame's mask is present where a pixel wins; absent where two methods or more say nothing
-        is there and none says otherwise; else unknown. Weight is agreement times temporal IoU.
+        The fused masks. A frame is present if any pixel wins the vote; absent if at least two
+        methods predict nothing and none predicts a mask; else unknown. The weight is agreement
+        times temporal IoU.
     """
     shape = methods[0].ids.shape
     chosen: tuple[int | None, ...] = (None,) * len(methods)
@@ -177,7 +178,7 @@ def consensus(
 
 
 def choose_tracks(methods: Sequence[Tracks], only_target: bool) -> tuple[int | None, ...]:
-    """For each method the track that shows the target; None where none does.
+    """Returns each method's track of the target; None if it has none.
 
     The reference is the grounded track that the other methods have most, or else any track that
     they have and that holds together. Every method joins with its track that meets the reference

@@ -182,17 +182,6 @@ def ground_videos(path: Path) -> list[str]:
         return list(_about(file)["videos"])
 
 
-def ground_key_frames(path: Path, video_id: str) -> tuple[int, ...]:
-    """Returns the frames of a video whose boxes come from a model; the others were interpolated.
-
-    Raises:
-        StoreError: as read_ground.
-    """
-    with open_table(path, "ground") as file:
-        entry = _entry(path, file, video_id)
-    return tuple(entry.get("key_frames", range(entry["frames"])))
-
-
 def read_ground(path: Path, video_id: str) -> tuple[tuple[str, ...], list[Boxes]]:
     """Returns the texts of a video and, for each of its frames, the boxes in the table's order.
 

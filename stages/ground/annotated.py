@@ -1,4 +1,4 @@
-"""Boxes of the data set's own annotation in place of a grounder's."""
+"""Takes boxes from the data set's own annotation in place of a grounder."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ def annotated_boxes(
     augmentations: Sequence[Augmentation],
     texts: Sequence[str],
 ) -> list[Boxes]:
-    """The data set's boxes in place of a grounder's, of every frame of a video.
+    """Returns the data set's boxes for every frame of a video.
 
-    Every positive of an expression has the boxes of its target's objects, ranked as they come. A
-    text that two expressions share has both targets' boxes, the earlier expression's first.
+    Every positive of an expression gets the boxes of its target's objects, ranked in the order of
+    the data set. A text of two expressions gets both targets' boxes, those of the earlier one
+    first.
     """
     row_of = {text: row for row, text in enumerate(texts)}
     positives = {item.key.expression: item.positives for item in augmentations}

@@ -1,9 +1,9 @@
 """Builds groundingdino's ``GroundingDINO`` and runs it in parts.
 
-The package's ``forward`` runs backbone, text encoder and transformer in one go. Here they are
-called apart, so that a frame's features serve every sentence and a sentence's every frame.
-The package's own ``BertModelWarper`` does not work with transformers 5; :class:`TextEncoder` takes
-its place under the same parameter names, so that published checkpoints load.
+The package's ``forward`` runs backbone, text encoder and transformer together. Here they are called
+separately, so that a frame's features are used for every sentence, and a sentence's for every
+frame. The package's ``BertModelWarper`` does not work with transformers 5. :class:`TextEncoder`
+replaces it under the same parameter names, so that published checkpoints load.
 
 Letters: B frames, P pairs of frame and sentence, L tokens, Q queries, C channels (256).
 """
@@ -91,12 +91,12 @@ DEMO_BERT: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class FrameFeatures:
-    """Projected backbone features of B frames of one size; no text in them.
+    """Projected backbone features of B frames of one size. They do not depend on any text.
 
     Attributes:
-        maps: a [B, C, h, w] a feature level.
-        masks: bool [B, h, w] a level, True where padded.
-        positions: [B, C, h, w] a level.
+        maps: [B, C, h, w] per feature level.
+        masks: bool [B, h, w] per level, True for padding.
+        positions: [B, C, h, w] per level.
     """
 
     maps: tuple[Tensor, ...]
@@ -107,7 +107,7 @@ class FrameFeatures:
         return len(self.maps[0])
 
     def take(self, rows: Tensor) -> FrameFeatures:
-        """The rows asked for, repeated where a row is asked for twice."""
+        """Returns these rows. A row may be repeated."""
         return FrameFeatures(
             tuple(item[rows] for item in self.maps),
             tuple(item[rows] for item in self.masks),
@@ -116,7 +116,7 @@ class FrameFeatures:
 
 
 def join_frames(parts: Sequence[FrameFeatures]) -> FrameFeatures:
-    """Features of frames of one size, one part after the other."""
+    """Concatenates features of frames of one size."""
     if len(parts) == 1:
         return parts[0]
     return FrameFeatures(
@@ -128,14 +128,14 @@ def join_frames(parts: Sequence[FrameFeatures]) -> FrameFeatures:
 
 @dataclass(frozen=True)
 class TextFeatures:
-    """Encoded captions; no image in them.
+    """Encoded captions. They do not depend on any image.
 
     Attributes:
         encoded: [P, L, C].
-        used: bool [P, L], False where padded.
-        attends: bool [P, L, L], which tokens see each other: those of one sub-sentence.
+        used: bool [P, L], False for padding.
+        attends: bool [P, L, L], which tokens attend to each other: those of one sub-sentence.
         positions: int64 [P, L], position within the sub-sentence.
-        content: bool [P, L], tokens that are words: no special token, no full stop.
+        content: bool [P, L], whether a token is a word: no special token, no full stop.
     """
 
     encoded: Tensor
@@ -148,8 +148,11 @@ class TextFeatures:
         return len(self.encoded)
 
     def take(self, rows: Tensor, length: int | None = None) -> TextFeatures:
-        """The rows asked for, cut to their longest caption, whose length the device is asked for
-        where it is not given."""
+        """Returns these rows, cut to their longest caption.
+
+        Args:
+            length: of the longest caption; None reads it from the device, which waits.
+        """
         used = self.used[rows]
         length = int(used.sum(1).max()) if length is None else length
         return TextFeatures(
@@ -163,7 +166,7 @@ class TextFeatures:
 
 @dataclass(frozen=True)
 class Predictions:
-    """One set of predictions for P pairs.
+    """Predictions for P pairs.
 
     Attributes:
         logits: [P, Q, L], similarity of a query to each token; -inf at padding.
@@ -175,9 +178,9 @@ class Predictions:
 
 
 class TextEncoder(nn.Module):
-    """BERT under the parameter names of groundingdino's checkpoints (``bert.embeddings.*`` ...).
+    """BERT with the parameter names of groundingdino's checkpoints (``bert.embeddings.*`` ...).
 
-    The attention mask is [B, L, L]: a token sees its own sub-sentence only.
+    The attention mask is [B, L, L]: a token attends only to its own sub-sentence.
     """
 
     def __init__(self, bert_model: BertModel) -> None:
@@ -200,7 +203,7 @@ class TextEncoder(nn.Module):
 
 
 def build_demo(tokenizer: PreTrainedTokenizerBase) -> package.GroundingDINO:
-    """The demo model: the published classes, put together small (about 4 million parameters)."""
+    """Returns the demo model: the published classes in a small size, about 4 million parameters."""
     args = SLConfig(_COMMON | _DEMO)
     swin = build_demo_swin(out_indices=(1, 2))
     joiner = Joiner(swin, build_position_encoding(args))
@@ -210,7 +213,7 @@ def build_demo(tokenizer: PreTrainedTokenizerBase) -> package.GroundingDINO:
 
 
 def build_demo_swin(out_indices: tuple[int, ...]) -> SwinTransformer:
-    """The demo model's backbone: maps at strides 4, 8 and 16, of which those asked for."""
+    """Returns the demo model's backbone, with these of its maps at strides 4, 8 and 16."""
     return SwinTransformer(
         embed_dim=32,
         depths=[1, 2, 2],
@@ -224,11 +227,11 @@ def build_demo_swin(out_indices: tuple[int, ...]) -> SwinTransformer:
 def build_published(
     backbone: str, tokenizer: PreTrainedTokenizerBase, bert: BertConfig
 ) -> package.GroundingDINO:
-    """The model that published weights fit.
+    """Returns a model for published weights.
 
     Args:
         backbone: ``swin_T_224_1k`` or ``swin_B_384_22k``.
-        tokenizer: of bert-base-uncased.
+        tokenizer: tokenizer of bert-base-uncased.
         bert: configuration of bert-base-uncased.
     """
     args = SLConfig(_COMMON | _PUBLISHED | {"backbone": backbone})
@@ -261,7 +264,7 @@ def _assemble(
 
 @contextlib.contextmanager
 def _text_encoder_in_place(tokenizer: PreTrainedTokenizerBase, bert: BertConfig) -> Iterator[None]:
-    """Lets the constructor take this tokenizer and our encoder; it would load its own by name."""
+    """Makes the constructor use this tokenizer and our encoder; it would load its own by name."""
 
     class Given:
         get_tokenlizer = staticmethod(lambda _: tokenizer)
@@ -276,7 +279,7 @@ def _text_encoder_in_place(tokenizer: PreTrainedTokenizerBase, bert: BertConfig)
 
 
 def encode_frames(model: package.GroundingDINO, images: Tensor) -> FrameFeatures:
-    """Backbone and projection of B normalised frames of one size, [B, 3, H, W]."""
+    """Runs backbone and projection on B normalised frames of one size, [B, 3, H, W]."""
     padded = torch.zeros(images.shape[0], *images.shape[2:], dtype=torch.bool, device=images.device)
     features, positions = model.backbone(NestedTensor(images, padded))
     maps = [
@@ -294,10 +297,10 @@ def encode_frames(model: package.GroundingDINO, images: Tensor) -> FrameFeatures
 
 
 def encode_texts(model: package.GroundingDINO, captions: Sequence[str]) -> TextFeatures:
-    """Tokenises and encodes captions, each ending in a full stop; one that is longer than the model
-    reads, 256 tokens, is cut, and a warning says so.
+    """Tokenises and encodes captions, each of which ends in a full stop.
 
-    Words of a sentence past the text encoder's last position (63 in the demo model) share it.
+    A caption longer than the model's limit of 256 tokens is cut, with a warning. Words of a
+    sentence past the text encoder's last position (63 in the demo model) share that position.
     """
     # The package's function looks at every token by itself, which is slow across to a GPU.
     tokenized = model.tokenizer(
@@ -331,10 +334,10 @@ def encode_texts(model: package.GroundingDINO, captions: Sequence[str]) -> TextF
 
 
 def _masks_by_head(model: package.GroundingDINO, attends: Tensor) -> Tensor:
-    """Self-attention masks as PyTorch takes them, [P * heads, L, L], a caption's heads together.
+    """Returns self-attention masks in PyTorch's order, caption by caption: [P * heads, L, L].
 
-    The package repeats [P, L, L] head by head, so that captions of a batch whose sentences end at
-    different words are given each other's masks; masks that are repeated already it leaves alone.
+    The package repeats [P, L, L] in the wrong order, so that captions of a batch would get each
+    other's masks. It does not change masks that are already repeated.
     """
     return attends.repeat_interleave(model.nheads // 2, dim=0)
 
@@ -342,7 +345,7 @@ def _masks_by_head(model: package.GroundingDINO, attends: Tensor) -> Tensor:
 def run_transformer(
     model: package.GroundingDINO, frames: FrameFeatures, texts: TextFeatures
 ) -> list[Predictions]:
-    """Row p of the frames against row p of the texts.
+    """Runs the transformer on P pairs: row p of the frames with row p of the texts.
 
     Returns:
         The encoder's proposals, then each decoder layer's predictions; the last is the model's.
@@ -368,8 +371,11 @@ def run_transformer(
 
 
 def decoder_of(model: package.GroundingDINO) -> nn.ModuleDict:
-    """The cross-modality decoder: its layers, its norm, what turns references into queries'
-    positions, and the box head that all layers share. The modules are the model's own."""
+    """Returns the cross-modality decoder of a model, as a module of the model's own modules.
+
+    It holds the layers, the norm, the head that turns references into query positions, and the box
+    head that all layers share.
+    """
     decoder = model.transformer.decoder
     return nn.ModuleDict(
         {

@@ -1,9 +1,9 @@
 """Grounding DINO's deformable attention as one weighted sum over rows of a table.
 
-The package samples level by level with ``grid_sample``, stacks what it finds and multiplies it with
-the attention weights: three arrays of all sampled features. A bilinear sample is a weighted sum of
-four cells, and the attention a weighted sum of samples, so the whole is one weighted sum of rows of
-the values, which ``embedding_bag`` gives without holding what it sums.
+The package samples level by level with ``grid_sample``, stacks the samples and multiplies them with
+the attention weights. This takes three arrays of all sampled features. A bilinear sample is a
+weighted sum of four cells, and the attention is a weighted sum of samples. So the result is one
+weighted sum of rows of the values, which ``embedding_bag`` computes without storing the terms.
 
 Letters: B pairs, S cells of all levels, Q queries, N heads, C channels of a head, L levels, P
 points.
@@ -19,12 +19,12 @@ from torch.nn import functional as F
 
 
 def sample_and_sum(value: Tensor, shapes: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
-    """What the package's ``multi_scale_deformable_attn_pytorch`` gives, but for rounding.
+    """Returns the package's ``multi_scale_deformable_attn_pytorch``, up to rounding.
 
     Args:
         value: [B, S, N, C].
         shapes: int64 [L, 2], height and width of the levels.
-        locations: [B, Q, N, L, P, 2], x and y; 0 to 1 is the frame, beyond it is nothing.
+        locations: [B, Q, N, L, P, 2], x and y. 0 to 1 is the frame; outside of it values are 0.
         weights: [B, Q, N, L, P].
 
     Returns:
@@ -61,14 +61,14 @@ def sample_and_sum(value: Tensor, shapes: Tensor, locations: Tensor, weights: Te
 
 
 def _neighbours(place: Tensor, extent: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """The cells on both sides of places along an axis, and the shares they have in a sample.
+    """Returns the cells on both sides of places along an axis, and their weights in a sample.
 
     Args:
-        place: in cells, the middle of the first at 0.
-        extent: cells along the axis.
+        place: in cells; the centre of the first is at 0.
+        extent: number of cells along the axis.
 
     Returns:
-        Twice int32 cells within the axis, and shares, 0 for a cell beyond it.
+        Two pairs of int32 cells within the axis and their weights, 0 for a cell outside of it.
     """
     low = place.floor()
     share = place - low
@@ -81,8 +81,7 @@ def _neighbours(place: Tensor, extent: Tensor) -> list[tuple[Tensor, Tensor]]:
 
 
 class FusedDeformableAttention(nn.Module):
-    """``MultiScaleDeformableAttention`` under the same parameter names, with the same result but
-    for rounding."""
+    """``MultiScaleDeformableAttention`` with the same parameters and result, up to rounding."""
 
     def __init__(self, explicit: MultiScaleDeformableAttention) -> None:
         super().__init__()
@@ -105,8 +104,11 @@ class FusedDeformableAttention(nn.Module):
         spatial_shapes: Tensor | None = None,
         level_start_index: Tensor | None = None,
     ) -> Tensor:
-        """As the package's: ``reference_points`` [B, Q, L, 2 or 4]; ``key`` and
-        ``level_start_index`` are not looked at."""
+        """Returns the package's result. ``key`` and ``level_start_index`` are not used.
+
+        Args:
+            reference_points: [B, Q, L, 2 or 4].
+        """
         assert reference_points is not None and spatial_shapes is not None
         value = query if value is None else value
         query = query if query_pos is None else query + query_pos
@@ -134,7 +136,7 @@ class FusedDeformableAttention(nn.Module):
 
 
 def fuse_deformable(model: GroundingDINO) -> None:
-    """Puts :class:`FusedDeformableAttention` into the transformer; weights stay in place."""
+    """Puts :class:`FusedDeformableAttention` into the transformer, with the model's weights."""
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, MultiScaleDeformableAttention):

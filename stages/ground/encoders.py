@@ -17,7 +17,7 @@ _CACHED_TEXTS = 4096
 
 
 class SwinPyramid(nn.Module):
-    """The small Swin of the demo grounder with its finest map too: strides 4, 8 and 16."""
+    """The small Swin of the demo grounder, with maps at strides 4, 8 and 16."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -25,20 +25,19 @@ class SwinPyramid(nn.Module):
         self.channels: tuple[int, ...] = tuple(self.swin.num_features)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """[N, 3, H, W] to maps [N, c, H / s, W / s], finest first."""
+        """Returns maps [N, c, H / s, W / s], finest first, of images [N, 3, H, W]."""
         shape = (images.shape[0], *images.shape[2:])
         padded = torch.zeros(shape, dtype=torch.bool, device=images.device)
         maps = self.swin(NestedTensor(images, padded))
         return [maps[key].tensors for key in sorted(maps)]
 
     def start_from(self, grounder: GroundingDINO) -> None:
-        """Takes the weights of a demo grounder's backbone; the finest map's norm stays as it is."""
+        """Copies the weights of a demo grounder's backbone. The finest map's norm is kept."""
         self.swin.load_state_dict(self.swin.state_dict() | grounder.backbone[0].state_dict())
 
 
 class GroundingText:
-    """The demo grounder's sentence features, frozen; a sentence is encoded once and kept, up to
-    4096 of them."""
+    """The demo grounder's frozen sentence features. Up to 4096 sentences are cached."""
 
     def __init__(self, grounder: GroundingDINO) -> None:
         self.grounder = grounder.eval()
@@ -47,7 +46,7 @@ class GroundingText:
 
     @torch.no_grad()
     def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Words [N, L, channels] and which of them are words, bool [N, L]."""
+        """Returns tokens [N, L, channels], and whether each is a word, bool [N, L]."""
         rows = self._known.of(texts, self._encode)
         words = nn.utils.rnn.pad_sequence([row[0] for row in rows], batch_first=True)
         usable = nn.utils.rnn.pad_sequence([row[1] for row in rows], batch_first=True)
@@ -59,8 +58,10 @@ class GroundingText:
 
 
 def projection_of(grounder: GroundingDINO) -> Tensor:
-    """The grounder's map of its coarsest backbone features to its words' space, [D, c], its norm's
-    scale in it: the two were trained to agree."""
+    """Returns the grounder's projection of its coarsest backbone features to words, [D, c].
+
+    The scale of the norm is part of it. The two spaces were trained to agree.
+    """
     level = len(grounder.backbone.num_channels) - 1
     convolution, norm = grounder.input_proj[level]
     weight: Tensor = norm.weight[:, None] * convolution.weight[:, :, 0, 0]

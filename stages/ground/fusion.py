@@ -1,7 +1,7 @@
 """Grounding DINO's fusion of text and image, without projecting the image.
 
-The package's ``BiMultiHeadAttention`` projects every cell of all levels to 1,024 channels twice and
-back from there once, in each of six layers, to have it meet a caption of a few tokens. Here those
+In each of six layers, the package's ``BiMultiHeadAttention`` projects every cell of all levels to
+1,024 channels twice and back once, for attention with a caption of a few tokens. Here those
 projections are multiplied into the tokens (:mod:`stages.common.folded_attention`).
 """
 
@@ -15,9 +15,11 @@ from stages.common.folded_attention import contributions, gathered, scores
 
 
 class FoldedFusion(nn.Module):
-    """``BiMultiHeadAttention`` under the same parameter names, with the same result but for
-    rounding, as long as scores lie within the 50,000 at which the package cuts them, and without
-    dropout, of which Grounding DINO has none here."""
+    """``BiMultiHeadAttention`` with the same parameter names and result, up to rounding.
+
+    This holds while scores are below 50,000, at which the package clips them. There is no dropout,
+    as in Grounding DINO.
+    """
 
     def __init__(self, explicit: BiMultiHeadAttention) -> None:
         super().__init__()
@@ -33,16 +35,16 @@ class FoldedFusion(nn.Module):
         attention_mask_v: Tensor | None = None,
         attention_mask_l: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """What cells and tokens have of each other.
+        """Returns what cells and tokens get from each other.
 
         Args:
             v: cells of all levels [P, S, C].
             l: tokens [P, L, C].
-            attention_mask_v: bool [P, S], True where padded.
-            attention_mask_l: bool [P, L], True where padded.
+            attention_mask_v: bool [P, S], True for padding.
+            attention_mask_l: bool [P, L], True for padding.
 
         Returns:
-            For the cells [P, S, C] and for the tokens [P, L, C].
+            [P, S, C] for the cells and [P, L, C] for the tokens.
         """
         heads = self.num_heads
         found = scores(self.l_proj(l), v, self.v_proj, heads)
@@ -59,7 +61,7 @@ class FoldedFusion(nn.Module):
 
 
 def fold_fusion(model: GroundingDINO) -> None:
-    """Puts :class:`FoldedFusion` into the transformer; weights stay in place."""
+    """Puts :class:`FoldedFusion` into the transformer, with the model's weights."""
     for block in model.transformer.encoder.fusion_layers:
         if isinstance(block.attn, BiMultiHeadAttention):
             block.attn = FoldedFusion(block.attn)

@@ -1,4 +1,4 @@
-"""Boxes of the frames between key frames, filled in from the key frames on either side.
+"""Interpolates boxes between key frames.
 
 Letters: T frames, K texts, R ranked boxes of a text, m frames of a gap.
 """
@@ -16,27 +16,28 @@ from pipeline.types import Boxes
 
 
 def key_frames(frames: int, every: int) -> list[int]:
-    """Every ``every``-th of ``frames`` positions, the first and the last always; in order."""
+    """Returns every ``every``-th of ``frames`` positions, and always the first and the last."""
     if frames < 1:
         return []
     return sorted({*range(0, frames, every), frames - 1})
 
 
 def fill_between(keys: Sequence[int], found: Sequence[Boxes]) -> list[Boxes]:
-    """The boxes of all frames, given those of the key frames.
+    """Returns the boxes of all frames, given those of the key frames.
 
-    In a gap, the boxes of a text in the key frame before are paired with those in the one after so
-    that corners move the least in all, by the sum of squares; a pair moves on a straight line, and
-    its score with it. A box without a partner stays where it is in the half of the gap that is
-    nearer to its key frame (the middle counts to the earlier) and is not in the other. Ranks are
-    anew by score.
+    In a gap, a text's boxes in the key frame before are paired with those in the key frame after,
+    such that the sum of the squared movements of their corners is smallest. Box and score of a pair
+    are interpolated linearly. A box without a partner stays in place in the half of the gap that is
+    nearer to its key frame, and does not exist in the other half. The middle belongs to the earlier
+    key frame. Boxes are ranked again by score.
 
     Args:
-        keys: positions of the key frames, rising, the first of them 0.
-        found: the boxes of each, ordered by text, then rank.
+        keys: positions of the key frames, ascending; the first is 0.
+        found: boxes of each key frame, ordered by text, then rank.
 
     Returns:
-        T = last key + 1 frames' boxes, ordered by text, then rank; those of key frames unchanged.
+        The boxes of T = last key + 1 frames, ordered by text, then rank. Those of key frames are
+        unchanged.
     """
     filled: list[Boxes] = []
     for place, (before, after) in enumerate(pairwise(keys)):
@@ -48,7 +49,7 @@ def fill_between(keys: Sequence[int], found: Sequence[Boxes]) -> list[Boxes]:
 
 
 def _gap(before: Boxes, after: Boxes, shares: NDArray[np.float64]) -> list[Boxes]:
-    """The boxes of the m frames at ``shares`` of the way from one key frame to the next."""
+    """Returns the boxes of m frames, at ``shares`` of the way from one key frame to the next."""
     xyxy: list[NDArray[np.float64]] = []
     score: list[NDArray[np.float64]] = []
     text: list[NDArray[np.int32]] = []
@@ -88,7 +89,7 @@ def _gap(before: Boxes, after: Boxes, shares: NDArray[np.float64]) -> list[Boxes
 def _pairs(
     left: NDArray[np.float32], right: NDArray[np.float32]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Rows that go together, of boxes [n, 4] and [m, 4]; as many as the smaller has."""
+    """Pairs boxes [n, 4] with [m, 4]; returns the rows of min(n, m) pairs."""
     # Squares, for sums of plain differences are often equal for more than one pairing.
     cost = np.square(left[:, None].astype(np.float64) - right[None]).sum(-1)
     one, other = linear_sum_assignment(cost)
@@ -98,7 +99,7 @@ def _pairs(
 def _ranked(
     xyxy: NDArray[np.float64], score: NDArray[np.float64], text: NDArray[np.int32]
 ) -> Boxes:
-    """Boxes of one frame, text by text, best first."""
+    """Returns the boxes of one frame, text by text, best first."""
     order = np.lexsort((-score, text))
     text = text[order]
     first = np.searchsorted(text, text)

@@ -1,4 +1,4 @@
-"""The grounder as GroPrompt trains it: frozen up to its decoder.
+"""The grounder for GroPrompt, which trains its decoder. The rest is frozen.
 
 Letters: M frames, N pairs of frame and sentence, Q queries, C channels.
 """
@@ -24,15 +24,15 @@ from stages.ground.grounder import as_caption, sentence_scores
 
 
 class DecoderProposer:
-    """Boxes for sentences, with a gradient for the decoder.
+    """Finds boxes for sentences, with a gradient for the decoder.
 
     Args:
-        model: on its device; all of it is frozen but the decoder.
-        config: sizes of frames, how sentences score, pairs in one pass.
+        model: on its device. All of it but the decoder is frozen.
+        config: sizes of frames, score of sentences, pairs in one pass.
 
     Attributes:
-        decoder: what is trained, see :func:`stages.ground.architecture.decoder_of`.
-        channels: C of a sentence's feature.
+        decoder: the part that is trained, see :func:`stages.ground.architecture.decoder_of`.
+        channels: C, of a sentence's feature.
     """
 
     def __init__(self, model: GroundingDINO, config: GroundConfig) -> None:
@@ -44,7 +44,7 @@ class DecoderProposer:
     def propose(
         self, images: Tensor, rows: Sequence[int], texts: Sequence[str]
     ) -> tuple[Tensor, Tensor]:
-        """The boxes of each of N pairs; every frame and every sentence is encoded once.
+        """Returns the boxes of each of N pairs. Every frame and every sentence is encoded once.
 
         Args:
             images: uint8 [M, H, W, 3].
@@ -52,8 +52,8 @@ class DecoderProposer:
             texts: the sentence of each.
 
         Returns:
-            Boxes [N, Q, 4], centre x, centre y, width, height in [0, 1] of the frame, and how
-            much each is like the pair's sentence, [N, Q] in [0, 1].
+            Boxes [N, Q, 4], centre x, centre y, width, height in [0, 1] of the frame, and their
+            similarity to the pair's sentence, [N, Q] in [0, 1].
         """
         device = self._model.feat_map.weight.device
         distinct = list(dict.fromkeys(texts))
@@ -76,7 +76,7 @@ class DecoderProposer:
 
     @torch.no_grad()
     def sentences(self, texts: Sequence[str]) -> Tensor:
-        """The mean feature of the words of each of n sentences, [n, C]."""
+        """Returns the mean feature of the words of each of n sentences: [n, C]."""
         found = self._encoded(texts)
         words = found.content[..., None].to(found.encoded.dtype)
         return (found.encoded * words).sum(1) / words.sum(1).clamp(min=1)

@@ -10,7 +10,7 @@ from pipeline.types import Augmentation, Boxes
 
 
 def texts_of(augmentations: Sequence[Augmentation]) -> list[str]:
-    """All positives and negatives of a video's expressions, each once, in order."""
+    """Returns all positives and negatives of a video's expressions, each once, in order."""
     texts: dict[str, None] = {}
     for augmentation in augmentations:
         texts.update((item.text, None) for item in augmentation.positives)
@@ -19,6 +19,6 @@ def texts_of(augmentations: Sequence[Augmentation]) -> list[str]:
 
 
 def no_boxes(frames: int) -> list[Boxes]:
-    """Frames in which nothing was looked for."""
+    """Returns frames without boxes."""
     none = np.zeros(0, np.int32)
     return [Boxes(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), none, none)] * frames

@@ -24,7 +24,7 @@ _MEAN, _STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 
 
 def build_demo() -> Sam:
-    """The demo model: the published classes, put together small (about 0.7 million parameters)."""
+    """Returns the demo model: the published classes, with about 0.7 million parameters."""
     side, channels = 512, 64
     return Sam(
         image_encoder=ImageEncoderViT(
@@ -59,12 +59,12 @@ def build_demo() -> Sam:
 
 
 def build_published(model: str) -> Sam:
-    """The model that published weights fit: ``vit_b``, ``vit_l`` or ``vit_h``."""
+    """Returns a model for published weights: ``vit_b``, ``vit_l`` or ``vit_h``."""
     return sam_model_registry[model]()
 
 
 def encode_frames(sam: Sam, images: Tensor) -> Tensor:
-    """uint8 frames of one size [B, H, W, 3] to embeddings [B, C, s, s]."""
+    """Returns embeddings [B, C, s, s] of uint8 frames of one size, [B, H, W, 3]."""
     size = input_size(images.shape[1], images.shape[2], sam.image_encoder.img_size)
     scaled = resize(images, size)
     weight = sam.image_encoder.patch_embed.proj.weight

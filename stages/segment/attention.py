@@ -1,9 +1,8 @@
-"""segment-anything's self-attention through PyTorch's fused kernels, relative positions included.
+"""segment-anything's self-attention with PyTorch's fused kernels and relative positions.
 
-The package writes out the scores of all tokens with all tokens, adds the decomposed relative
-positions and takes the softmax, three arrays of that size one after the other. Here the relative
-positions are the only one, as a bias that ``scaled_dot_product_attention`` adds, some rows of
-queries at a time.
+The package computes the scores of all tokens with all tokens, adds the decomposed relative
+positions and takes the softmax. This takes three arrays of that size. Here only the relative
+positions do, as a bias for ``scaled_dot_product_attention``, for some rows of queries at a time.
 
 Letters: B windows or frames, N heads, C channels of a head, h w tokens down and across. Queries,
 keys and values are [B, N, h * w, C].
@@ -23,8 +22,7 @@ BIAS_ELEMENTS = {"cpu": 1 << 22, "cuda": 1 << 26}
 
 
 class FusedAttention(nn.Module):
-    """``Attention`` of segment-anything under the same parameter names, with the same result but
-    for rounding."""
+    """segment-anything's ``Attention`` with the same parameter names and result, up to rounding."""
 
     def __init__(self, explicit: Attention) -> None:
         super().__init__()
@@ -36,7 +34,7 @@ class FusedAttention(nn.Module):
             self.rel_pos_h, self.rel_pos_w = explicit.rel_pos_h, explicit.rel_pos_w
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """[B, h, w, N * C] to the same shape."""
+        """Returns the attention of [B, h, w, N * C], in the same shape."""
         count, h, w, _ = tokens.shape
         qkv = self.qkv(tokens).reshape(count, h * w, 3, self.num_heads, -1)
         queries, keys, values = qkv.permute(2, 0, 3, 1, 4).unbind(0)
@@ -51,7 +49,7 @@ class FusedAttention(nn.Module):
     def _in_parts(
         self, queries: Tensor, keys: Tensor, values: Tensor, h: int, w: int
     ) -> list[Tensor]:
-        """Rows of queries, as many at a time as keep their bias within bounds."""
+        """Yields rows of queries, few enough at a time that their bias stays small."""
         along_h = get_rel_pos(h, h, self.rel_pos_h)
         along_w = get_rel_pos(w, w, self.rel_pos_w)
         count, heads = queries.shape[:2]
@@ -73,7 +71,7 @@ class FusedAttention(nn.Module):
 
 
 def fuse_attention(sam: Sam) -> None:
-    """Puts :class:`FusedAttention` into every block of the image encoder; weights stay in place."""
+    """Puts :class:`FusedAttention` into every block of the image encoder, with its weights."""
     for block in sam.image_encoder.blocks:
         if isinstance(block.attn, Attention):
             block.attn = FusedAttention(block.attn)

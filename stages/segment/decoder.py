@@ -1,10 +1,9 @@
-"""SAM's mask decoder for boxes of many frames, the same function multiplied out in another order.
+"""SAM's mask decoder for boxes of many frames, with fewer multiplications.
 
-The package's ``TwoWayTransformer`` projects all cells of a frame for every box, at each attention
-anew. A box brings few tokens, seven of them; with eight heads they are 56 rows, fewer than the 128
-channels of a projection, so the projections are multiplied into the tokens (``folded_attention``),
-which leaves a third of the multiplications. The upscaling looks at each cell by itself, so it is
-done for the cells that the frame covers and not for the padding.
+The package's ``TwoWayTransformer`` projects all cells of a frame for every box in each attention. A
+box has only seven tokens. With eight heads they are 56 rows, fewer than the 128 channels of a
+projection. So the projections are multiplied into the tokens (``folded_attention``), which takes a
+third of the multiplications. The upscaling works on each cell alone, so it leaves out the padding.
 
 Letters: B frames, n boxes of all of them, T tokens of a box, C channels, s the side of the
 embedding, K = s * s cells, h w low-resolution cells that cover the frame.
@@ -28,9 +27,9 @@ UPSCALING = 4
 def decode_boxes(
     sam: Sam, embeddings: Tensor, frames: Tensor, boxes: Tensor, size: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
-    """One mask a box, each box with the embedding of its own frame.
+    """Decodes one mask per box, from the embedding of the box's frame.
 
-    Equal within rounding to the package's ``MaskDecoder``, frame by frame, cut to the frame
+    The result is that of the package's ``MaskDecoder``, up to rounding, without the padding
     (:func:`stages.common.mask_resolution.low_resolution_size`).
 
     Args:
@@ -62,8 +61,11 @@ def decode_boxes(
 def _transform(
     decoder: MaskDecoder, tokens: Tensor, cells: Tensor, places: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The two-way transformer over tokens [n, T, C] and cells [n, K, C] at places [1, K, C]; both
-    come back in their shapes."""
+    """Runs the two-way transformer on tokens [n, T, C] and cells [n, K, C] at places [1, K, C].
+
+    Returns:
+        Tokens and cells, in their shapes.
+    """
     transformer, queries = decoder.transformer, tokens
     for layer in transformer.layers:
         if layer.skip_first_layer_pe:
@@ -92,7 +94,7 @@ def _transform(
 def _tokens_to_cells(
     attention: Attention, queries: Tensor, cells: Tensor, placed_cells: Tensor
 ) -> Tensor:
-    """``attention(q=queries, k=placed_cells, v=cells)``, [n, T, C]."""
+    """Returns ``attention(q=queries, k=placed_cells, v=cells)``: [n, T, C]."""
     heads = attention.num_heads
     shares = scores(attention.q_proj(queries), placed_cells, attention.k_proj, heads).softmax(-1)
     found: Tensor = attention.out_proj(gathered(shares, cells, attention.v_proj, heads))
@@ -102,7 +104,7 @@ def _tokens_to_cells(
 def _cells_to_tokens(
     attention: Attention, cells: Tensor, placed_cells: Tensor, keys: Tensor, tokens: Tensor
 ) -> Tensor:
-    """``cells + attention(q=placed_cells, k=keys, v=tokens)``, [n, K, C]."""
+    """Returns ``cells + attention(q=placed_cells, k=keys, v=tokens)``: [n, K, C]."""
     heads = attention.num_heads
     found: Tensor = scores(attention.k_proj(keys), placed_cells, attention.q_proj, heads)
     shares = found.unflatten(1, (heads, -1)).softmax(2).flatten(1, 2)
@@ -111,10 +113,10 @@ def _cells_to_tokens(
 
 
 def _upscale(decoder: MaskDecoder, cells: Tensor, weights: Tensor) -> Tensor:
-    """Logits [n, 4h, 4w] of cells [n, h, w, C], with a mask's weights [n, C / 8].
+    """Returns logits [n, 4h, 4w] of cells [n, h, w, C], with each mask's weights [n, C / 8].
 
-    The package's transposed convolutions have a stride of their kernel's size, so each is one
-    matrix product a cell, whose results stand beside each other as the kernel does.
+    The stride of the package's transposed convolutions is the size of their kernel. So each is one
+    matrix product per cell.
     """
     first, norm, act, second, last_act = decoder.output_upscaling
     small = F.layer_norm(_apart(first, cells), norm.weight.shape, norm.weight, norm.bias, norm.eps)
@@ -124,7 +126,7 @@ def _upscale(decoder: MaskDecoder, cells: Tensor, weights: Tensor) -> Tensor:
 
 
 def _apart(convolution: nn.ConvTranspose2d, cells: Tensor) -> Tensor:
-    """A transposed convolution whose kernel does not overlap, [..., C] to [..., 2, 2, C']."""
+    """Applies a transposed convolution without overlap: [..., C] to [..., 2, 2, C']."""
     kernel = convolution.weight.permute(2, 3, 1, 0)
     size = kernel.shape[:3]
     bias = None if convolution.bias is None else convolution.bias.expand(size).flatten()

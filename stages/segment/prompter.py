@@ -1,4 +1,4 @@
-"""SAM as GroPrompt takes it: frozen, prompts with a gradient for the boxes that they are of.
+"""A frozen SAM for GroPrompt. Its prompts have a gradient for their boxes.
 
 Letters: M frames, N boxes, C channels, s cells a side, S pixels of SAM's square input.
 """
@@ -19,7 +19,7 @@ from stages.segment.decoder import decode_boxes
 
 
 class BoxPrompter:
-    """Box prompts, frame features and masks of a SAM that learns nothing.
+    """Gives box prompts, frame features and masks of a frozen SAM.
 
     Args:
         sam: on its device.
@@ -36,13 +36,13 @@ class BoxPrompter:
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        """Features [M, C, s, s] of frames uint8 [M, H, W, 3] of one size."""
+        """Returns features [M, C, s, s] of frames uint8 [M, H, W, 3] of one size."""
         device = self._sam.pixel_mean.device
         parts = images.split(self._config.batch_frames)
         return torch.cat([encode_frames(self._sam, part.to(device)) for part in parts])
 
     def prompts(self, boxes: Tensor, size: tuple[int, int]) -> Tensor:
-        """The prompts of boxes [N, 4], two corners each, [N, 2, C].
+        """Returns the prompts of boxes [N, 4], two corners each: [N, 2, C].
 
         Args:
             boxes: centre x, centre y, width, height in [0, 1] of the frame.
@@ -57,10 +57,10 @@ class BoxPrompter:
     def masks(
         self, features: Tensor, rows: Sequence[int], boxes: Tensor, size: tuple[int, int]
     ) -> Tensor:
-        """Mask logits [N, H, W] of boxes as :meth:`prompts` takes them.
+        """Returns mask logits [N, H, W] of boxes, which are given as for :meth:`prompts`.
 
         Args:
-            features: as :meth:`encode` gives them.
+            features: from :meth:`encode`.
             rows: the frame of each box.
         """
         frame, pixels = torch.tensor(rows, device=boxes.device), self._pixels(boxes, size)
@@ -71,7 +71,7 @@ class BoxPrompter:
         return torch.cat(found)
 
     def _pixels(self, boxes: Tensor, size: tuple[int, int]) -> Tensor:
-        """Corners in pixels of the square input."""
+        """Returns corners in pixels of the square input."""
         height, width = size
         corners = box_convert(boxes, "cxcywh", "xyxy").clamp(0, 1)
         scale = self._sam.image_encoder.img_size / max(height, width)

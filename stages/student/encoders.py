@@ -1,7 +1,7 @@
 """Published image and video encoders for a student: torchvision's ResNets and Video Swin.
 
-Weights come from a file of the user's (torchvision's own state dict) or from nothing; nothing is
-downloaded. Letters: N frames of several clips, T frames of one, H W pixels, c channels.
+Weights come from a file (torchvision's state dict), or are random. Nothing is downloaded. Letters:
+N frames of several clips, T frames of one, H W pixels, c channels.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _SIDE = 32
 class ResNetPyramid(nn.Module):
     """A ResNet without its classifier: maps at strides 4, 8, 16 and 32.
 
-    Batch norm is frozen: its statistics are the checkpoint's and its scale is no parameter, in
-    training too, as clips a step are too few to estimate them.
+    Batch norm is frozen, in training too: its statistics are the checkpoint's and its scale is not
+    trained. A step has too few clips to estimate them.
     """
 
     def __init__(self, name: str) -> None:
@@ -42,7 +42,7 @@ class ResNetPyramid(nn.Module):
         self.channels: tuple[int, ...] = (256, 512, 1024, 2048)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """[N, 3, H, W], normalised, to maps [N, c, ceil(H / s), ceil(W / s)], finest first."""
+        """Returns maps [N, c, ceil(H / s), ceil(W / s)], finest first, of images [N, 3, H, W]."""
         net = self.net
         seen = net.maxpool(net.relu(net.bn1(net.conv1(images))))
         maps = []
@@ -55,10 +55,10 @@ class ResNetPyramid(nn.Module):
 class VideoSwinPyramid(nn.Module):
     """Video-Swin-T without its classifier: maps of every frame at strides 4, 8, 16 and 32.
 
-    Its patches are two frames deep, which halves T. Here each frame is written twice before it is
-    cut into patches: every frame has a patch of its own, T stays T, and the published weights fit
-    as they are. (Repeating the maps of half as many frames would give two frames one mask.) A
-    window of 8 patches in time then spans 8 frames and not 16.
+    Its patches are two frames deep, which halves T. Here each frame is repeated before patches are
+    made. So every frame has its own patches, T is kept, and published weights fit. (To repeat the
+    maps of half as many frames would give two frames one mask.) A window of 8 patches in time then
+    spans 8 frames, not 16.
     """
 
     def __init__(self) -> None:
@@ -72,10 +72,10 @@ class VideoSwinPyramid(nn.Module):
         return self.maps_of_clips(images, [len(images)])
 
     def maps_of_clips(self, images: Tensor, lengths: Sequence[int]) -> list[Tensor]:
-        """[N, 3, H, W], normalised, to maps [N, c, ceil(H / s), ceil(W / s)], finest first.
+        """Returns maps [N, c, ceil(H / s), ceil(W / s)], finest first, of images [N, 3, H, W].
 
         Args:
-            lengths: of the clips, summing to N; clips of one length go through together.
+            lengths: lengths of the clips, which add up to N. Clips of one length share a pass.
 
         Raises:
             ValueError: the lengths do not sum to N.
@@ -92,7 +92,7 @@ class VideoSwinPyramid(nn.Module):
         return [torch.cat(level) for level in zip(*found, strict=True)]
 
     def _maps(self, clips: Tensor) -> list[Tensor]:
-        """Clips [B, T, 3, H, W] to maps [B, T, c, h, w]."""
+        """Returns maps [B, T, c, h, w] of clips [B, T, 3, H, W]."""
         height, width = clips.shape[-2:]
         padded = F.pad(clips, (0, -width % _SIDE, 0, -height % _SIDE))
         twice = padded.repeat_interleave(2, dim=1).transpose(1, 2)
@@ -111,12 +111,12 @@ class VideoSwinPyramid(nn.Module):
 
 
 def load_backbone(name: str, checkpoint: Path | None) -> ImageEncoder:
-    """An image encoder by its name, with torchvision's weights or random ones.
+    """Returns an image encoder with torchvision's weights, or with random ones.
 
     Args:
         name: ``resnet50``, ``resnet101`` or ``video-swin-t``.
         checkpoint: torchvision's state dict, with or without its classifier; None for random
-            weights, drawn from torch's generator.
+            weights from torch's generator.
 
     Raises:
         CheckpointError: the file is missing, damaged, or of another model.
@@ -138,10 +138,10 @@ def build_encoders(
     demo: Callable[[], tuple[ImageEncoder, TextEncoder]],
     device: torch.device,
 ) -> tuple[ImageEncoder, TextEncoder]:
-    """The encoders that a configuration names.
+    """Returns the encoders that a configuration names.
 
     Args:
-        demo: gives the demo encoders; called only where one of them is asked for.
+        demo: returns the demo encoders. It is called only if one of them is needed.
 
     Raises:
         CheckpointError: weights or a tokenizer are missing or of another kind.
@@ -157,7 +157,7 @@ def build_encoders(
 
 
 def _without_classifier(net: nn.Module) -> None:
-    """A ResNet's ``fc`` or a Swin's ``head`` would be parameters that no gradient reaches."""
+    """Removes a ResNet's ``fc`` or a Swin's ``head``, which no gradient would reach."""
     name = "fc" if isinstance(net, ResNet) else "head"
     setattr(net, name, nn.Identity())
 

@@ -1,4 +1,4 @@
-"""A student's masks of a video, some frames at a time; memory does not grow with the video."""
+"""Predicts a student's masks of a video window by window, in memory that does not grow with it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from stages.student.simrvos.losses import resize_logits
 
 @dataclass(frozen=True)
 class Window:
-    """Some frames of a video.
+    """The masks of n frames of a video.
 
     Attributes:
-        frames: their positions.
+        frames: positions of the frames.
         masks: bool [E, n, H, W], of E sentences.
-        sure: float32 [E, n], the mean probability inside each mask; 0 where it is empty.
+        sure: float32 [E, n], mean probability inside each mask; 0 if it is empty.
     """
 
     frames: range
@@ -42,14 +42,14 @@ def predict_video(
     online: bool = False,
     threshold: float = 0.5,
 ) -> Iterator[Window]:
-    """Masks of all sentences, window by window.
+    """Yields the masks of all sentences, window by window.
 
     Args:
-        student: on the device, in the mode for evaluation.
-        frames: of a window; the student sees no others with them.
-        online: nothing looks ahead: each window ends with the one frame that is predicted, and
-            begins with the frames before it that have been seen.
-        threshold: probability from which on a pixel is in the mask.
+        student: a student on the device, in evaluation mode.
+        frames: number of frames in a window. The student sees no other frames with them.
+        online: whether nothing looks ahead. Then each window ends with the one frame that is
+            predicted, after frames that were seen before.
+        threshold: a pixel is in the mask if its probability exceeds this.
 
     Raises:
         InputError: a frame cannot be read.
@@ -75,6 +75,6 @@ def predict_video(
 
 
 def windows(length: int, frames: int) -> Iterator[range]:
-    """The positions of each window of a video of ``length`` frames."""
+    """Yields the positions of each window of a video of ``length`` frames."""
     for start in range(0, length, frames):
         yield range(start, min(start + frames, length))

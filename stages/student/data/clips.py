@@ -1,8 +1,8 @@
-"""Draws clips of a data set's samples with what is known of their frames.
+"""Draws clips of a data set's samples with the supervision of their frames.
 
-What is drawn is a function of the seed and of the draw's number alone, whichever process draws it
-and whatever was drawn before; so several processes share an epoch without a sample twice, and
-training that goes on from a checkpoint sees what it would have seen.
+A draw depends only on the seed and on its number, not on the process or on earlier draws. So
+several processes share an epoch without drawing a sample twice, and a training that resumes from a
+checkpoint sees the same clips as one that was not interrupted.
 
 Letters: T frames of a clip, H W pixels.
 """
@@ -37,17 +37,16 @@ the data set is gone."""
 
 @dataclass(frozen=True)
 class Clip:
-    """Frames of one sample with what is known of them.
+    """Some frames of one sample, with their supervision.
 
     Attributes:
-        images: T frames uint8 [H, W, 3]. Clips of one draw share the tuple itself, which says that
-            their frames need to be encoded but once.
+        images: T frames uint8 [H, W, 3]. Clips of one draw have the same tuple object, so that
+            their frames are encoded once.
         text: the sentence.
-        supervision: of each of the T frames.
-        positives: other sentences that say the same with the confidence of each, in (0, 1].
+        supervision: supervision of each of the T frames.
+        positives: other sentences for the same object, with their confidence in (0, 1].
         negatives: sentences that are not true of the object.
-        elsewhere: sentences that are not true of the object either, but of another one of the
-            video: the data set has them.
+        elsewhere: sentences of the data set that are true of another object of the video.
     """
 
     images: tuple[Image, ...]
@@ -65,26 +64,27 @@ class Clip:
 
     @property
     def mask(self) -> NDArray[np.bool_]:
-        """bool [T, H, W]; all False where a frame has no mask."""
+        """Masks, bool [T, H, W]; all False for a frame without one."""
         empty = np.zeros(self.size, np.bool_)
         return np.stack([empty if item.mask is None else item.mask for item in self.supervision])
 
     @property
     def weight(self) -> NDArray[np.float32]:
-        """float32 [T]; 0 where nothing is known."""
+        """Weights of the frames, float32 [T]; 0 for a frame of unknown status."""
         return np.array([item.weight for item in self.supervision], np.float32)
 
 
 @dataclass(frozen=True)
 class Shape:
-    """How much a draw holds.
+    """The size of a draw.
 
     Attributes:
-        frames: T; a clip has fewer where fewer frames are known.
+        frames: T. A clip has fewer if fewer frames have supervision.
         expressions: sentences of a video that are drawn on the same frames.
-        positives, negatives: other sentences that come with each; the second of both kinds.
-        fill: whether frames of which nothing is known fill a clip up to T. They teach nothing of
-            their own, but LGCFS holds their filters to the truth of the others.
+        positives: other sentences for the same object that come with each.
+        negatives: sentences that are not true of it, of both kinds.
+        fill: whether frames without supervision fill a clip up to T. They teach nothing themselves,
+            but LGCFS compares their filters' masks with the supervision of the other frames.
     """
 
     frames: int
@@ -95,14 +95,14 @@ class Shape:
 
 
 class Sentences(Protocol):
-    """Gives what the augment stage wrote of a video: expression id -> augmentation."""
+    """Returns what the augment stage wrote for a video: expression id -> augmentation."""
 
     def __call__(self, video_id: str) -> Mapping[str, Augmentation]: ...
 
 
 @dataclass(frozen=True)
 class _Others:
-    """What comes with a sentence; positives with their confidence."""
+    """The other sentences that come with one; positives with their confidence."""
 
     positives: Sequence[tuple[str, float]] = ()
     negatives: Sequence[str] = ()
@@ -111,7 +111,7 @@ class _Others:
 
 @dataclass
 class _Video:
-    """The samples of a video that teach anything: expression ids, weights and anchors [E, T]."""
+    """The samples of a video with supervision: expression ids, weights and anchors [E, T]."""
 
     id: str
     expressions: list[str] = field(default_factory=list)
@@ -120,18 +120,18 @@ class _Video:
 
 
 class Clips:
-    """Clips by number. An epoch is ``len`` draws and holds every sample once.
+    """A sequence of draws of clips. An epoch has ``len`` draws and holds every sample once.
 
-    Samples none of whose frames has any weight are left out. Instances pickle where reader and
-    source do, so that workers can draw.
+    Samples without a frame of any weight are left out. Instances pickle if reader and source do, so
+    that worker processes can draw.
 
     Args:
-        reader: of the frames and sentences.
-        source: of what is known of them.
-        shape: how much a draw holds.
-        seed: of everything random.
-        views: how clips are varied.
-        sentences: of the positives and negatives; None for none.
+        reader: gives frames and sentences.
+        source: gives their supervision.
+        shape: size of a draw.
+        seed: random seed.
+        views: how clips are augmented.
+        sentences: gives positives and negatives; None for none.
 
     Raises:
         PseudoLabelError: no sample is left.
@@ -170,22 +170,24 @@ class Clips:
 
     @property
     def samples(self) -> int:
-        """(video, expression) pairs that teach anything."""
+        """Number of (video, expression) pairs with supervision."""
         return sum(len(video.expressions) for video in self._videos)
 
     def __getitem__(self, number: int) -> list[Clip]:
-        """The clips of a draw: up to ``shape.expressions`` sentences of one video on one set of
-        random frames, in order, frames of more weight more often, all in one view; the frames stay
-        whole where a sentence says where in them its target is.
+        """Returns the clips of a draw.
 
-        Where a file of it cannot be read, the next draw that can be, and a warning names the video
-        once: whoever draws it again is given the same.
+        They are up to ``shape.expressions`` sentences of one video on the same random frames, in
+        order, with the same view. Frames of more weight are drawn more often. Frames are not cut if
+        a sentence names a place in them.
+
+        If a file cannot be read, the next draw that can be read takes its place, always the same
+        one. A warning names the video once.
 
         Args:
-            number: from 0, going on from epoch to epoch.
+            number: of the draw, from 0, counted through all epochs.
 
         Raises:
-            InputError: nor can a hundred draws after it.
+            InputError: a hundred draws in a row cannot be read.
         """
         tried = min(_DRAWS_TRIED, len(self))
         for following in range(number, number + tried - 1):
@@ -199,7 +201,7 @@ class Clips:
         return self._clips(*self._draw(number + tried - 1))
 
     def _draw(self, number: int) -> tuple[_Video, list[int], Generator]:
-        """The video of a draw, rows of its samples, and what draws the rest."""
+        """Returns the video of a draw, the rows of its samples, and the generator for the rest."""
         epoch, place = divmod(number, len(self))
         order = np.random.default_rng((self._seed, 1, epoch)).permutation(len(self))
         row, start = self._draws[int(order[place])]
@@ -240,7 +242,7 @@ class Clips:
         return clips
 
     def _open(self, video_id: str) -> VideoRef:
-        """A video; opening one looks at every frame's header, so those of late are kept."""
+        """Returns a video. Recent ones are cached, as opening one reads every frame's header."""
         if video_id not in self._opened:
             self._opened[video_id] = self._reader.video(video_id)
         return self._opened[video_id]
@@ -248,11 +250,12 @@ class Clips:
     def _pick(
         self, weight: NDArray[np.float32], anchor: NDArray[np.float64], rng: Generator
     ) -> list[int]:
-        """Frames of a clip, in order.
+        """Picks the frames of a clip, in order.
 
         Args:
-            weight: [T], how often a frame is taken; 0 for never.
-            anchor: [T], how often a frame is the one that is always in; all 0 where none is.
+            weight: [T], relative frequency of each frame; 0 for never.
+            anchor: [T], relative frequency of each frame as the one that is always in a clip; all
+                0 if there is none.
         """
         wanted, picked = self._shape.frames, list[int]()
         if anchor.any():
@@ -278,7 +281,7 @@ class Clips:
         return self._texts[video]
 
     def _others(self, video: str, expression: str, rng: Generator) -> _Others:
-        """Some of the sample's positives beside the original, and some of its negatives."""
+        """Draws some of the sample's other positives and some of its negatives."""
         if self._sentences is None or not (self._shape.positives or self._shape.negatives):
             return _Others()
         found = self._sentences(video).get(expression)

@@ -1,4 +1,4 @@
-"""Frames of clips as students take them: each once, resized and normalised."""
+"""Prepares the frames of clips for students: each once, resized and normalised."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stages.student.data.clips import Clip
 
 
 def by_size(clips: Sequence[Clip]) -> list[list[Clip]]:
-    """The clips in groups of one frame size, which can share a pass."""
+    """Groups clips by frame size. A group can share a pass."""
     groups: dict[tuple[int, int], list[Clip]] = {}
     for clip in clips:
         groups.setdefault(clip.size, []).append(clip)
@@ -22,11 +22,11 @@ def by_size(clips: Sequence[Clip]) -> list[list[Clip]]:
 
 
 def distinct_frames(clips: Sequence[Clip]) -> tuple[NDArray[np.uint8], list[int], list[int]]:
-    """The frames of clips of one size, those that clips share but once.
+    """Returns the frames of clips of one size, each frame that clips share once.
 
     Returns:
-        uint8 [M, H, W, 3]; for each of the N frames of the clips, one after the other, the row
-        that it is; and how many of the M follow one another, for each set of frames.
+        The frames, uint8 [M, H, W, 3]; for each of the N frames of all clips, in order, its row
+        among them; and the number of frames of each set that clips share.
     """
     starts: dict[int, int] = {}
     images: list[NDArray[np.uint8]] = []
@@ -54,5 +54,5 @@ def on_the_same_frames(clips: Sequence[Clip]) -> Iterator[tuple[slice, list[Clip
 
 
 def prepare_frames(images: Tensor, short_side: int) -> Tensor:
-    """uint8 [N, H, W, 3] to normalised float32 [N, 3, H', W'], the short side at ``short_side``."""
+    """Resizes the short side and normalises: uint8 [N, H, W, 3] to float32 [N, 3, H', W']."""
     return normalise_frames(images, short_side, 4 * short_side)

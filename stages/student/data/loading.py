@@ -1,6 +1,6 @@
-"""Hands the clips of each step to the process that works on them.
+"""Gives each process its clips of each step.
 
-A step is ``draws`` numbers that follow one another; each of several processes takes its share, in
+A step is ``draws`` consecutive numbers of draws. Each of several processes takes its share, in
 order, so that together they see what one process would.
 """
 
@@ -16,10 +16,10 @@ from stages.student.training.world import ALONE, World
 
 
 def numbers_of_step(step: int, draws: int, world: World = ALONE) -> range:
-    """The draws of one step that are this process's.
+    """Returns this process's draws of one step.
 
     Args:
-        draws: of a step, over all processes.
+        draws: number of draws in a step, over all processes.
 
     Raises:
         ConfigError: the draws do not divide among the processes.
@@ -37,12 +37,12 @@ def numbers_of_step(step: int, draws: int, world: World = ALONE) -> range:
 def clips_of_steps(
     clips: Clips, steps: range, draws: int, *, world: World = ALONE, workers: int = 0
 ) -> Iterator[list[Clip]]:
-    """This process's clips of each step.
+    """Yields this process's clips of each step.
 
     Args:
         steps: numbers of the steps.
-        draws: of a step, over all processes.
-        workers: processes that read ahead, two steps each; 0 reads in this one.
+        draws: number of draws in a step, over all processes.
+        workers: processes that read ahead, two steps each; 0 reads in this process.
 
     Raises:
         ConfigError: the draws do not divide among the processes.

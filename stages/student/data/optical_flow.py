@@ -1,4 +1,4 @@
-"""Optical flow as supervision: how the pixels of a frame move on to the next (SLVP, WACVW 2024).
+"""Optical flow between frames as supervision (SLVP, WACVW 2024).
 
 Letters: T frames, H W pixels.
 """
@@ -27,19 +27,19 @@ _NOT_WORSE, _CLEARLY_BETTER = 1.2, 1.5
 
 
 def optical_flow(before: Image, after: Image, window: int) -> NDArray[np.float32]:
-    """Where each pixel goes: Farneback's flow, where the frames bear it out.
+    """Returns the optical flow from one frame to the next, by Farneback's method.
 
-    It needs no weights. Around a thing that moves it gives some ten pixels of what stands still
-    that thing's motion, by which no outline could be learnt, so what it says is held to both
-    frames: where the camera's motion (the median of all) explains a pixel about as well, that is
-    its motion; where neither explains it clearly better, its motion is not known.
+    It needs no weights. The method gives about ten still pixels around a moving object that
+    object's motion, from which no outline could be learnt. So its flow is compared with both
+    frames. If the camera's motion (the median flow) explains a pixel about as well, the pixel gets
+    that. If neither explains it clearly better, its motion is unknown.
 
     Args:
         before, after: uint8 [H, W, 3], of one size.
-        window: pixels on a side that a pixel's flow is estimated from.
+        window: side of the square of pixels that a pixel's flow is estimated from.
 
     Returns:
-        float32 [H, W, 2], x and y in pixels; NaN where it is not known.
+        float32 [H, W, 2], x and y in pixels; NaN where it is unknown.
     """
     here, there = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (before, after))
     start = np.zeros((*here.shape, 2), np.float32)
@@ -59,7 +59,7 @@ def optical_flow(before: Image, after: Image, window: int) -> NDArray[np.float32
 
 
 def _difference(before: Image, after: Image, flow: NDArray[np.float32]) -> NDArray[np.float32]:
-    """How far each pixel is from where the flow says that it goes, over a patch: [H, W]."""
+    """Returns the mean colour difference, over a patch, that a flow leaves: [H, W]."""
     height, width = flow.shape[:2]
     y, x = np.mgrid[:height, :width].astype(np.float32)
     moved = cv2.remap(
@@ -70,11 +70,10 @@ def _difference(before: Image, after: Image, flow: NDArray[np.float32]) -> NDArr
 
 
 class OpticalFlow:
-    """The flow of frames as supervision: of every sentence of a data set, without a run, a box or
-    a mask.
+    """Optical flow as supervision of every sentence of a data set. It needs no run.
 
     Args:
-        reader: of the videos.
+        reader: gives the videos.
         window: see :func:`optical_flow`.
     """
 
@@ -84,8 +83,10 @@ class OpticalFlow:
         self._opened: VideoRef | None = None
 
     def samples(self) -> Iterator[KnownFrames]:
-        """Every sample of every video of two frames or more; each frame as likely to be shown as
-        another. A video that cannot be read is left out, and named in a warning."""
+        """Yields every sample of every video of at least two frames, all frames with weight 1.
+
+        A video that cannot be read is left out with a warning.
+        """
         for video_id in self._reader.video_ids():
             yield from unless_broken(self._known(video_id))
 
@@ -99,11 +100,11 @@ class OpticalFlow:
     def frames(
         self, video_id: str, expression_id: str, indices: Sequence[int]
     ) -> list[FrameSupervision]:
-        """The flow of some frames, the same for every sentence of the video."""
+        """Returns the flow of these frames, which is the same for every sentence of the video."""
         return [self._flow(video_id, index) for index in indices]
 
     def _flow(self, video_id: str, index: int) -> FrameSupervision:
-        """From a frame to the next; from the last one to the one before, turned round."""
+        """Returns the flow to the next frame; for the last frame, minus that to the one before."""
         if (video_id, index) not in self._flows:
             video = self._open(video_id)
             last = index == len(video) - 1
@@ -114,7 +115,7 @@ class OpticalFlow:
         return self._flows[video_id, index]
 
     def _open(self, video_id: str) -> VideoRef:
-        """A video; opening one looks at every frame's header, so the last is kept."""
+        """Returns a video. The last one is kept, since opening one reads every frame's header."""
         if self._opened is None or self._opened.id != video_id:
             self._opened = self._reader.video(video_id)
         return self._opened

@@ -1,7 +1,7 @@
-"""What is known of the target in a frame, and where it comes from.
+"""The supervision of frames, and its sources.
 
-Supervision is per frame whatever there is: a mask, a pseudo-mask with its weight, boxes, that the
-target is absent, or nothing. Letters: T frames, H W pixels, n boxes.
+The supervision of a frame is a mask, a pseudo-mask with its weight, boxes, optical flow, the
+absence of the target, or unknown. Letters: T frames, H W pixels, n boxes.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ Kind = Literal["mask", "boxes", "absent", "flow", "unknown"]
 
 @dataclass(frozen=True)
 class FrameSupervision:
-    """What one frame teaches.
+    """The supervision of one frame.
 
     Attributes:
-        kind: ``mask`` teaches its pixels; ``boxes`` go through MIL; ``absent`` teaches background;
-            ``flow`` is of the whole frame, whatever the sentence (SLVP); ``unknown`` teaches
+        kind: ``mask`` teaches pixels; ``boxes`` teach by MIL; ``absent`` teaches background;
+            ``flow`` is of the whole frame, the same for all sentences (SLVP); ``unknown`` teaches
             nothing.
-        weight: in [0, 1], of the frame in the loss; 0 exactly where it is unknown.
-        mask: bool [H, W], of a frame with a mask or pseudo-mask; else None.
-        boxes: float32 [n, 4] with n of 1 at least, xyxy in pixels, half-open, of a frame with
-            boxes; else None.
-        flow: float32 [H, W, 2], x and y in pixels a frame, NaN where it is not known, of a frame
-            with flow; else None.
+        weight: in [0, 1], weight of the frame in the loss; 0 only if it is unknown.
+        mask: bool [H, W] for the kind ``mask``, else None.
+        boxes: float32 [n, 4] for the kind ``boxes``, xyxy in pixels, half-open, n at least 1; else
+            None.
+        flow: float32 [H, W, 2] for the kind ``flow``, x and y in pixels per frame, NaN where it is
+            unknown; else None.
     """
 
     kind: Kind
@@ -69,7 +69,7 @@ class FrameSupervision:
             )
 
     def mirrored(self, width: int) -> FrameSupervision:
-        """Of the frame mirrored left to right, ``width`` pixels wide."""
+        """Returns the supervision of the mirrored frame, which is ``width`` pixels wide."""
         if self.mask is not None:
             mask = np.ascontiguousarray(self.mask[:, ::-1])
             return FrameSupervision("mask", self.weight, mask=mask)
@@ -87,7 +87,7 @@ UNKNOWN = FrameSupervision("unknown", 0.0)
 
 
 def of_mask(mask: NDArray[np.bool_], weight: float = 1.0) -> FrameSupervision:
-    """A mask or, below the weight 1, a pseudo-mask; an empty one says that the target is absent."""
+    """Returns the supervision by a mask, or by a pseudo-mask of a weight. Empty means absent."""
     if weight == 0:
         return UNKNOWN
     if not mask.any():
@@ -96,24 +96,24 @@ def of_mask(mask: NDArray[np.bool_], weight: float = 1.0) -> FrameSupervision:
 
 
 def of_boxes(boxes: NDArray[np.float32]) -> FrameSupervision:
-    """Boxes [n, 4]; none says that the target is absent."""
+    """Returns the supervision by boxes [n, 4]. None of them means absent."""
     return FrameSupervision("boxes", boxes=boxes) if len(boxes) else ABSENT
 
 
 def of_flow(flow: NDArray[np.float32]) -> FrameSupervision:
-    """Flow [H, W, 2] of a frame."""
+    """Returns the supervision by the flow [H, W, 2] of a frame."""
     return FrameSupervision("flow", flow=flow)
 
 
 class KnownFrames(NamedTuple):
-    """Which frames of a sample teach anything.
+    """The frames of a sample that have supervision.
 
     Attributes:
         video, expression: ids of the sample.
-        weight: float32 [T], of every frame; 0 where nothing is known.
-        anchor: bool [T], frames of which every clip holds one, as far as it can; all False where
-            any frame is as good as another. A first mask is one frame of many with boxes, and what
-            boxes tell of the target's outline is little without it.
+        weight: float32 [T], weight of every frame; 0 if it is unknown.
+        anchor: bool [T], frames of which every clip should hold one; all False if no frame is
+            preferred. A first mask is one among many frames with boxes, and boxes say little about
+            the target's outline without it.
     """
 
     video: str
@@ -123,22 +123,24 @@ class KnownFrames(NamedTuple):
 
 
 class SupervisionSource(Protocol):
-    """Gives the supervision of samples, a clip at a time."""
+    """Gives the supervision of samples, one clip at a time."""
 
     def samples(self) -> Iterator[KnownFrames]:
-        """Every sample, those of a video one after the other."""
+        """Yields every sample; those of a video are consecutive."""
         ...
 
     def frames(
         self, video_id: str, expression_id: str, indices: Sequence[int]
     ) -> list[FrameSupervision]:
-        """The supervision of some frames, in the order asked for."""
+        """Returns the supervision of these frames, in this order."""
         ...
 
 
 def unless_broken(samples: Iterable[KnownFrames]) -> list[KnownFrames]:
-    """The samples of a video, read here; none where it cannot be read, and a warning names it: one
-    broken file must not end a training."""
+    """Returns the samples of a video; none, with a warning, if it cannot be read.
+
+    One broken file must not end a training.
+    """
     try:
         return list(samples)
     except InputError as error:
@@ -150,15 +152,15 @@ class PseudoMasks:
     """A run's pseudo-masks as supervision.
 
     Args:
-        masks: the run's.
-        weighted: False takes every frame that is known for certain.
+        masks: the run's pseudo-masks.
+        weighted: False gives every frame of known status the weight 1.
     """
 
     def __init__(self, masks: MaskSource, *, weighted: bool = True) -> None:
         self._masks, self._weighted = masks, weighted
 
     def samples(self) -> Iterator[KnownFrames]:
-        """Every sample with its weights; no mask is read."""
+        """Yields every sample with its weights. Reads no mask."""
         for video, expression in self._masks.samples():
             weight = self._masks.quality(video, expression)[0]
             weight = weight if self._weighted else _certain(weight)
@@ -167,7 +169,7 @@ class PseudoMasks:
     def frames(
         self, video_id: str, expression_id: str, indices: Sequence[int]
     ) -> list[FrameSupervision]:
-        """A mask by its weight; absent frames teach background, unknown ones nothing."""
+        """Returns masks by weight; absent frames teach background, unknown ones nothing."""
         masks, weights, states = self._masks.read(video_id, expression_id, indices)
         if not self._weighted:
             weights = _certain(weights)
@@ -178,12 +180,12 @@ class PseudoMasks:
 
 
 class SentencesAlone:
-    """Nothing is known of any frame, and every frame may be shown (WSRVOS).
+    """Supervision by sentences alone: every frame is unknown and may be shown (WSRVOS).
 
     Args:
-        reader: of the videos.
-        samples: gives (video, expression) pairs, those of a video one after the other; asked when
-            the samples are, and not before.
+        reader: gives the videos.
+        samples: returns the pairs (video, expression), those of a video consecutively. It is called
+            when the samples are asked for.
     """
 
     def __init__(
@@ -206,7 +208,7 @@ class SentencesAlone:
     def frames(
         self, video_id: str, expression_id: str, indices: Sequence[int]
     ) -> list[FrameSupervision]:
-        """Unknown, all of them."""
+        """Returns unknown for every frame."""
         return [UNKNOWN] * len(indices)
 
 
@@ -215,13 +217,14 @@ def _certain(weight: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 class Annotations:
-    """A data set's own annotation as supervision: masks where there are any, else boxes.
+    """A data set's own annotation as supervision: masks if there are any, else boxes.
 
     Args:
         reader: the data set, or a weak view of it.
-        samples: (video, expression) pairs, those of a video one after the other.
-        masks: whether to look for masks.
-        boxes: whether to look for boxes; absence that only boxes tell of is unknown without.
+        samples: pairs (video, expression), those of a video consecutively.
+        masks: whether masks are used.
+        boxes: whether boxes are used. Without them, a frame is unknown if only boxes say that the
+            target is absent.
     """
 
     def __init__(
@@ -238,11 +241,10 @@ class Annotations:
         self._open: LRUCache[str, tuple[VideoRef, dict[str, Expression]]] = LRUCache(_VIDEOS_KEPT)
 
     def samples(self) -> Iterator[KnownFrames]:
-        """Every sample with the weight 1 where the annotation says something, anchored at its
-        masks where other frames have boxes.
+        """Yields every sample, with the weight 1 for each annotated frame.
 
-        Reads the annotation once through. A video any of whose annotation cannot be read is left
-        out, and named in a warning.
+        If other frames have boxes, the frames with masks are anchors. All annotation is read. A
+        video with annotation that cannot be read is left out with a warning.
         """
         for video_id, group in groupby(self._samples, itemgetter(0)):
             yield from unless_broken(self._known(video_id, group))
@@ -260,7 +262,7 @@ class Annotations:
     def frames(
         self, video_id: str, expression_id: str, indices: Sequence[int]
     ) -> list[FrameSupervision]:
-        """What the annotation says of some frames."""
+        """Returns the annotation of these frames."""
         video, expressions = self._video(video_id)
         return [self._frame(video, expressions[expression_id], index) for index in indices]
 

@@ -1,7 +1,7 @@
-"""Varies a clip before a student is shown it: mirrored, enlarged and cut, other light.
+"""Augments clips for a student: mirrored, enlarged and cut, in other light.
 
-A view is drawn once a clip and taken of everything that belongs to it: frames, what is known of
-them, and the sentence. Letters: T frames, H W pixels, n boxes.
+One view is drawn per clip and applied to its frames, their supervision and its sentence. Letters: T
+frames, H W pixels, n boxes.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ _GREY = (124, 116, 104)
 
 @dataclass(frozen=True)
 class View:
-    """One way to show a clip.
+    """One augmentation of a clip.
 
     Attributes:
-        mirrored: left to right; before the rest.
+        mirrored: whether left and right are swapped, before the rest.
         zoom: factor by which a frame is enlarged.
-        corner: x and y, in pixels, of the place of the frame that becomes its upper left corner.
+        corner: x and y, in pixels, of the point that becomes the upper left corner.
         brightness, contrast, saturation: factors; 1 changes nothing.
     """
 
@@ -59,7 +59,7 @@ class View:
     saturation: float = 1.0
 
     def of_image(self, image: Image) -> Image:
-        """uint8 [H, W, 3] to the same shape."""
+        """Returns the view of an image uint8 [H, W, 3], in the same shape."""
         if self.mirrored:
             image = np.ascontiguousarray(image[:, ::-1])
         if self.zoom != 1:
@@ -73,7 +73,7 @@ class View:
         return np.ascontiguousarray(tensor.permute(1, 2, 0).numpy())
 
     def of_supervision(self, known: FrameSupervision, size: tuple[int, int]) -> FrameSupervision:
-        """What is known of the frame as it is shown; a target that is cut off is absent.
+        """Returns the supervision of the view of a frame. A target that is cut off is absent.
 
         Args:
             size: H and W.
@@ -98,11 +98,11 @@ class View:
         return known
 
     def of_text(self, text: str) -> str:
-        """The sentence that picks the same target out of the frame as it is shown."""
+        """Returns the sentence for the same target in the view."""
         return mirror_sentence(text) if self.mirrored else text
 
     def uncut(self) -> View:
-        """The same with the frame whole: what is left of its middle stays so."""
+        """Returns the same view without zoom, so that places in the frame stay."""
         return replace(self, zoom=1.0, corner=(0.0, 0.0))
 
     def _warp(
@@ -124,7 +124,7 @@ class View:
 
 
 def draw_view(config: ViewsConfig, size: tuple[int, int], rng: Generator) -> View:
-    """A random view; the same numbers are drawn whatever is switched on.
+    """Draws a random view. The same random numbers are used whatever is switched on.
 
     Args:
         size: H and W of the frames.
@@ -148,14 +148,18 @@ def draw_view(config: ViewsConfig, size: tuple[int, int], rng: Generator) -> Vie
 
 
 def names_a_place(text: str) -> bool:
-    """Whether a sentence says where in the frame its target is. A frame that is enlarged and cut
-    has other places; where things are of each other, and how they move, stays as it is."""
+    """Whether a sentence names a place in the frame.
+
+    Places change if a frame is enlarged and cut. Relations of objects, and motion, do not.
+    """
     return _PLACE.search(text) is not None
 
 
 def mirror_sentence(text: str) -> str:
-    """The sentence for the mirrored frame: left and right change places, and so do the two ways to
-    turn."""
+    """Returns the sentence for the mirrored frame.
+
+    Left and right are swapped, and so are the two directions of turning.
+    """
 
     def other(match: re.Match[str]) -> str:
         word = match.group()

@@ -1,1 +1,1 @@
-"""GroPrompt: a student that finds a box for a frozen SAM, taught by boxes (CVPRW 2024)."""
+"""GroPrompt: a student that learns from boxes to find a box for a frozen SAM (CVPRW 2024)."""

@@ -1,5 +1,4 @@
-"""The losses of GroPrompt (CVPRW 2024, eqs 1 to 3), and one that the paper does not have, of each
-frame or video apart.
+"""The losses of GroPrompt (CVPRW 2024, eqs 1 to 3), and one of ours, per frame or video.
 
 Letters: E sentences of the same T frames, Q boxes, D numbers of a prompt, C channels.
 """
@@ -16,7 +15,7 @@ L1_WEIGHT, GIOU_WEIGHT = 5.0, 2.0
 
 
 def box_loss(boxes: Tensor, truth: Tensor) -> Tensor:
-    """Eq 1 of each box: 5 |B - B^|_1 + 2 L_giou.
+    """Returns eq 1 of each box: 5 |B - B^|_1 + 2 L_giou.
 
     Args:
         boxes, truth: [..., 4], centre x, centre y, width, height in [0, 1].
@@ -31,18 +30,19 @@ def box_loss(boxes: Tensor, truth: Tensor) -> Tensor:
 
 
 def score_loss(scores: Tensor, boxes: Tensor, truth: Tensor, known: Tensor) -> Tensor:
-    """Focal loss (alpha 0.25, gamma 2, as Grounding DINO was trained by) of a frame's scores: that
-    of the box nearest to the truth is to be 1, the others 0; all of them where the target is
-    absent. Not in the paper, whose losses leave the scores to drift.
+    """Returns the focal loss of a frame's scores, with Grounding DINO's alpha 0.25 and gamma 2.
+
+    The box nearest to the true one should score 1, the others 0. If the target is absent, all
+    should score 0. The paper does not have this loss; without it the scores drift.
 
     Args:
         scores: [..., Q] in [0, 1].
-        boxes: [..., Q, 4], as of :func:`box_loss`.
-        truth: [..., 4].
-        known: bool [...], False where the target is absent.
+        boxes: [..., Q, 4], as in :func:`box_loss`.
+        truth: [..., 4], the true box.
+        known: bool [...], False if the target is absent.
 
     Returns:
-        [...], sums over the boxes.
+        [...], sums over the Q boxes.
     """
     nearest = (boxes - truth[..., None, :]).abs().sum(-1).argmin(-1)
     right = F.one_hot(nearest, scores.shape[-1]).bool() & known[..., None]
@@ -52,17 +52,18 @@ def score_loss(scores: Tensor, boxes: Tensor, truth: Tensor, known: Tensor) -> T
 
 
 def text_contrast(prompts: Tensor, truth: Tensor, apart: Tensor) -> Tensor:
-    """Eq 2 of each sentence and frame: a sentence's prompt is nearer to that of its true box than
-    to another sentence's prompt; the mean over the sentences that are of another object.
+    """Returns eq 2 of each sentence and frame, averaged over the sentences of other objects.
+
+    A sentence's prompt should be nearer to that of its true box than to another sentence's prompt.
 
     Args:
-        prompts, truth: [E, T, D], of the boxes found and of the true ones.
-        apart: bool [E, E, T], whether the frame shows sentences i and j to be of different
-            objects. The paper draws one sentence and does not say that it is of another object;
-            told from its own target a sentence would learn nothing true.
+        prompts, truth: [E, T, D], prompts of the boxes found and of the true ones.
+        apart: bool [E, E, T], whether the frame shows that sentences i and j are of different
+            objects. The paper draws any other sentence, which may be of the same object; to push
+            those apart would be wrong.
 
     Returns:
-        [E, T]; 0 where no sentence is of another object.
+        [E, T]; 0 if no sentence is of another object.
     """
     near = torch.linalg.vector_norm(prompts - truth, dim=-1)
     far = torch.linalg.vector_norm(prompts[:, None] - prompts[None], dim=-1)
@@ -70,8 +71,10 @@ def text_contrast(prompts: Tensor, truth: Tensor, apart: Tensor) -> Tensor:
 
 
 def modal_contrast(videos: Tensor, sentences: Tensor, apart: Tensor) -> Tensor:
-    """Eq 3 of each sentence: what its prompts see in the video is nearer to its own feature than
-    to another sentence's; the mean over the sentences that are of another object.
+    """Returns eq 3 of each sentence, averaged over the sentences of other objects.
+
+    What a sentence's prompts attend to in the video should be nearer to its own feature than to
+    another sentence's.
 
     Args:
         videos: f [E, C].
@@ -79,12 +82,12 @@ def modal_contrast(videos: Tensor, sentences: Tensor, apart: Tensor) -> Tensor:
         apart: bool [E, E], whether sentences i and j are of different objects.
 
     Returns:
-        [E]; 0 where no sentence is of another object.
+        [E]; 0 if no sentence is of another object.
     """
     distance = torch.linalg.vector_norm(videos[:, None] - sentences[None], dim=-1)
     return _mean_over_others((distance.diagonal()[:, None] - distance).relu(), apart)
 
 
 def _mean_over_others(values: Tensor, apart: Tensor) -> Tensor:
-    """The mean over the second dimension of what ``apart`` picks; 0 of nothing."""
+    """Returns the mean over the second dimension where ``apart`` is True; 0 if it never is."""
     return (values * apart).sum(1) / apart.sum(1).clamp(min=1)

@@ -1,4 +1,4 @@
-"""GroPrompt as training and prediction ask for it: its loss over clips, its masks of a video.
+"""GroPrompt as a :class:`~stages.student.contract.Student`: its loss and its masks.
 
 Letters: E sentences of the same T frames, M distinct frames, N pairs of sentence and frame, one
 sentence after the other, C channels.
@@ -24,7 +24,7 @@ from stages.student.data.supervision import FrameSupervision
 from stages.student.groprompt.losses import box_loss, modal_contrast, score_loss, text_contrast
 
 SAME_TARGET_IOU = 0.5
-"""Sentences whose true boxes in a frame overlap at least this much are of one object."""
+"""Sentences whose true boxes in a frame have at least this IoU are of one object."""
 
 HEADS = 8
 """Of ModalCon's attention. SAM's channels are a multiple."""
@@ -48,7 +48,7 @@ class Proposer(Protocol):
 
 
 class Prompter(Protocol):
-    """A SAM that learns nothing; see :mod:`stages.segment.prompter`."""
+    """A frozen SAM; see :mod:`stages.segment.prompter`."""
 
     channels: int
 
@@ -62,17 +62,17 @@ class Prompter(Protocol):
 
 
 class GroPrompt(Student):
-    """Trains the decoder of a grounding model on boxes; SAM makes masks of what it finds.
+    """Trains the decoder of a grounding model on boxes. SAM turns its boxes into masks.
 
-    Loss = L_box + lambda_f TextCon + lambda_v ModalCon, as in the paper, + L_score, so that what a
-    box's score says stays true. Each frame's best box is found alone, so prediction is online by
-    itself. Its parameters are the decoder's and those of ModalCon; grounder and SAM are not
-    parameters of this module.
+    Loss = L_box + lambda_f TextCon + lambda_v ModalCon, as in the paper, + L_score, which keeps the
+    scores of the boxes meaningful. Each frame's best box is found alone, so prediction is always
+    online. The parameters are the decoder's and those of ModalCon. The rest of the grounder and SAM
+    are not parameters of this module.
 
     Args:
-        proposer: of boxes.
-        prompter: of prompts, features and masks.
-        config: weights of the losses, and the score of what is there.
+        proposer: finds boxes.
+        prompter: gives prompts, features and masks.
+        config: weights of the losses, and the score below which a target is absent.
     """
 
     _proposer: Proposer
@@ -89,20 +89,22 @@ class GroPrompt(Student):
         self.sentence = nn.Linear(proposer.channels, channels)
 
     def train(self, mode: bool = True) -> GroPrompt:
-        """As of any module; the decoder stays as it predicts, its package trains otherwise."""
+        """Sets the mode. The decoder stays in evaluation mode, as its code differs in training."""
         super().train(mode)
         self.decoder.eval()
         return self
 
     def forward(self, clips: Sequence[Clip], step: StepSize, epoch: int) -> dict[str, Tensor]:
-        """The terms ``box``, ``score``, ``text contrast`` and ``modal contrast``, weighted: of
-        frames by their weight, over that of the step, and of sentences over the clips of the step.
-        A term of weight 0 is left out. Absent frames teach scores alone, unknown ones nothing.
+        """Returns the terms ``box``, ``score``, ``text contrast`` and ``modal contrast``.
+
+        Terms of frames count by the frames' weight and are divided by that of the step. Terms of
+        sentences are divided by the clips of the step. A term of weight 0 is left out. Absent
+        frames teach only scores, unknown ones nothing.
 
         Args:
-            clips: frame sizes may differ; those that share frames are told from each other.
-            step: of the whole step.
-            epoch: not looked at.
+            clips: frame sizes may differ. Sentences on the same frames are contrasted.
+            step: size of the whole step.
+            epoch: not used.
         """
         totals: dict[str, Tensor] = {}
         for group in by_size(clips):
@@ -124,7 +126,7 @@ class GroPrompt(Student):
     @torch.no_grad()
     def predict(self, images: Tensor, texts: Sequence[str]) -> Tensor:
         """Mask logits [E, T, H, W] of E sentences in T frames uint8 [T, H, W, 3]: of the best
-        box of each; where even that scores below ``presence``, nothing."""
+        box of each; where even that scores below ``absent_below``, an empty mask."""
         frames, size = len(images), (images.shape[1], images.shape[2])
         rows = list(range(frames)) * len(texts)
         said = [text for text in texts for _ in range(frames)]
@@ -142,7 +144,7 @@ class GroPrompt(Student):
         features: Tensor | None,
         step: StepSize,
     ) -> dict[str, Tensor]:
-        """The weighted terms of E clips of the same T frames.
+        """Returns the weighted terms of E clips of the same T frames.
 
         Args:
             all_boxes: [E * T, Q, 4].
@@ -190,8 +192,12 @@ class GroPrompt(Student):
 
 
 def best_boxes(boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
-    """The box of the highest score of each pair, [N, 4], and that score, [N], of boxes [N, Q, 4]
-    and scores [N, Q]."""
+    """Returns the best box of each pair, [N, 4], and its score, [N].
+
+    Args:
+        boxes: [N, Q, 4].
+        scores: [N, Q].
+    """
     best = scores.argmax(-1, keepdim=True)
     return boxes.gather(1, best[..., None].expand(-1, -1, 4))[:, 0], scores.gather(1, best)[:, 0]
 
@@ -199,16 +205,15 @@ def best_boxes(boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
 def nearest_targets(
     clips: Sequence[Clip], found: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """The true box of each sentence and frame, that nearest to the one found where several are
-    true.
+    """Returns the true box of each sentence and frame; of several, the one nearest to that found.
 
     Args:
         clips: E, of T frames.
         found: [E, T, 4], centre x, centre y, width, height in [0, 1].
 
     Returns:
-        Boxes float32 [E, T, 4], the one found itself where none is known, and where one is, bool
-        [E, T].
+        Boxes float32 [E, T, 4], with the box found if no true one is known; and bool [E, T],
+        whether one is known.
     """
     truth = found.copy()
     known = np.zeros(found.shape[:2], np.bool_)
@@ -223,7 +228,7 @@ def nearest_targets(
 
 
 def _boxes_of(item: FrameSupervision, size: tuple[int, int]) -> NDArray[np.float32]:
-    """Boxes [n, 4] of a frame, centre x, centre y, width, height in [0, 1]; a mask's tightest."""
+    """Returns a frame's boxes [n, 4]: centre x, centre y, width, height in [0, 1]; a mask's own."""
     boxes = item.boxes
     if item.mask is not None:
         boxes = masks_to_boxes(item.mask[None])
@@ -236,8 +241,9 @@ def _boxes_of(item: FrameSupervision, size: tuple[int, int]) -> NDArray[np.float
 
 
 def of_other_objects(boxes: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Where sentences are of different objects: both boxes known and apart in the frame, and in no
-    frame of the clip on the same place.
+    """Returns in which frames two sentences are known to be of different objects.
+
+    In such a frame, both boxes are known and apart. In no frame of the clip are they on one place.
 
     Args:
         boxes: [E, T, 4], centre x, centre y, width, height in [0, 1].

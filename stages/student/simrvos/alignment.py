@@ -1,9 +1,8 @@
-"""Starts a student where a grounding model has brought frames and words together already.
+"""Initialises a student from a grounding model that has aligned frames and words.
 
-A grounding model compares a frame's projected features W x with words t. The singular vectors of W
-say what of x and of t that comparison is about: x and t are mapped so that the dot product of the
-two maps is that of W x and t, as far as C channels can hold it. The norm that follows the
-projection is left out but for its scale.
+A grounding model compares a frame's projected features W x with words t. Here x and t are mapped by
+the singular vectors of W, such that the dot product of the two maps is that of W x and t, as far as
+C channels allow. Of the norm after the projection, only the scale is used.
 
 Letters: D channels of the words, c channels of the image encoder's last map, C of the student.
 """
@@ -18,10 +17,10 @@ from stages.student.simrvos.model import SimRVOS
 
 @torch.no_grad()
 def align(network: SimRVOS, projection: Tensor) -> None:
-    """Sets the two linear maps that a student's frames and words come in by; in place.
+    """Sets the two linear input maps of a student's frames and words, in place.
 
     Args:
-        network: whose last map and words are those that the projection compares.
+        network: its last map and its words must be those that the projection compares.
         projection: W, [D, c].
 
     Raises:

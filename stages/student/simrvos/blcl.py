@@ -17,11 +17,11 @@ from torch.nn import functional as F
 
 
 class ContrastiveFeatures(nn.Module):
-    """H and F_ENH: features to contrast, and how they come back into the masks.
+    """The layers of H, the features to contrast, and of F_ENH, which brings them into the masks.
 
     H^t = convs(F_FPN^t); F_ENH^t = two convolutions of [conv(F_FPN^t), H^t]. They start near
-    F_ENH = F_FPN, which is nowhere negative: a student with these layers starts much as the one
-    without, in place of behind three convolutions of noise.
+    F_ENH = F_FPN, which is not negative. So a student with these layers starts close to one without
+    them, and not behind three random convolutions.
 
     Args:
         channels: C.
@@ -51,19 +51,19 @@ class ContrastiveFeatures(nn.Module):
             layer.bias.zero_()
 
     def forward(self, pyramid: Tensor) -> tuple[Tensor, Tensor]:
-        """F_FPN [N, C, h, w] to H and F_ENH, each [N, C, h, w]."""
+        """Returns H and F_ENH, each [N, C, h, w], from F_FPN [N, C, h, w]."""
         features = self.contrast(pyramid)
         return features, self.enhance(torch.cat([self.carry(pyramid), features], dim=1))
 
 
 @dataclass(frozen=True)
 class Regions:
-    """What is known to be target and background; a cell in neither is ignored.
+    """The cells that are known to be target or background. A cell in neither is ignored.
 
     Attributes:
         foreground: bool [T, h, w].
-        background: bool [T, h, w], nowhere both.
-        weight: [T] in [0, 1], of every cell of the frame; a frame of weight 0 counts for nothing.
+        background: bool [T, h, w], disjoint from the foreground.
+        weight: [T] in [0, 1], weight of every cell of the frame.
     """
 
     foreground: Tensor
@@ -72,21 +72,21 @@ class Regions:
 
 
 def regions_of_masks(mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Foreground and background of true masks or pseudo-masks, bool [T, h, w] each (eqs 10, 11)."""
+    """Returns foreground and background of masks, bool [T, h, w] each (eqs 10 and 11)."""
     return mask, ~mask
 
 
 def regions_of_boxes(logits: Tensor, inside: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
-    """Foreground and background of frames of which boxes are known (eqs 12 and 13).
+    """Returns foreground and background of frames with boxes (eqs 12 and 13).
 
-    Inside a box the student's own prediction decides where it is sure, and nothing does where it
-    is not; everything outside is background.
+    Inside a box, cells follow the student's own prediction if it is confident, else they are
+    ignored. Everything outside is background.
 
     Args:
-        logits: [T, h, w], of the prediction; no gradient comes back.
-        inside: bool [T, h, w], in a box.
-        threshold: d_th; foreground where the probability is above it, background where it is
-            below 1 - d_th.
+        logits: [T, h, w] of the prediction; they get no gradient.
+        inside: bool [T, h, w], whether a cell is in a box.
+        threshold: d_th. A cell is foreground if its probability is above it, and background if it
+            is below 1 - d_th.
 
     Returns:
         bool [T, h, w] each.
@@ -100,13 +100,13 @@ def contrast(query: Tensor, features: Tensor, positive: Tensor, negative: Tensor
 
     Args:
         query: [C].
-        features: [T, C, h, w], of all keys.
-        positive: [T, h, w], how much each cell counts among K+; 0 where it is none.
-        negative: [T, h, w], the same of K-.
+        features: [T, C, h, w], the keys.
+        positive: [T, h, w], weight of each cell in K+; 0 for a cell that is not in it.
+        negative: [T, h, w], the same for K-.
 
     Returns:
-        The two means added; an empty set adds 0. A mean is over the number of its cells, so that
-        cells of half the weight cost half as much.
+        The sum of the two means; an empty set adds 0. Sums are divided by the number of cells, so
+        that cells of half the weight cost half as much.
     """
     score = torch.einsum("c,tchw->thw", query, features)
     alike = (positive * F.softplus(-score)).sum() / (positive > 0).sum().clamp(min=1)
@@ -115,12 +115,12 @@ def contrast(query: Tensor, features: Tensor, positive: Tensor, negative: Tensor
 
 
 def blcl_loss(sentence: Tensor, features: Tensor, regions: Regions) -> Tensor:
-    """L_BLCL of one clip: language-vision (eq 15) and consistency (eqs 16 and 17), summed (18).
+    """Returns L_BLCL of one clip (eq 18): language-vision (eq 15) plus consistency (eqs 16, 17).
 
     Args:
         sentence: [C], R^s.
         features: [T, C, h, w], H.
-        regions: of the T frames.
+        regions: regions of the T frames.
     """
     weight = regions.weight.to(features.dtype)[:, None, None]
     foreground, background = weight * regions.foreground, weight * regions.background
@@ -136,16 +136,16 @@ def blcl_loss(sentence: Tensor, features: Tensor, regions: Regions) -> Tensor:
 def blcl_losses(
     sentences: Tensor, features: Tensor, regions: Regions, lengths: Sequence[int]
 ) -> Tensor:
-    """L_BLCL of each of several clips that lie one after the other.
+    """Returns L_BLCL of each of several consecutive clips.
 
     Args:
-        sentences: [N, C], R^s of each frame's sentence; a clip has one.
+        sentences: [N, C], R^s of each frame. A clip has one sentence.
         features: [N, C, h, w], H.
-        regions: of all N frames.
+        regions: regions of all N frames.
         lengths: frames of each clip; their sum is N.
 
     Returns:
-        One value a clip.
+        One value per clip.
     """
     starts = [sum(lengths[:number]) for number in range(len(lengths))]
     clips = [slice(start, start + length) for start, length in zip(starts, lengths, strict=True)]

@@ -1,7 +1,7 @@
 """Language-guided cross-frame segmentation (SimRVOS, arXiv 2308.02162, eqs 7 to 9); training only.
 
-The filters that frame tau's words and features made must find the target in frame t too, so that
-they come to say what the sentence says and not what is peculiar to one frame.
+The filters of frame tau must find the target in frame t too, so that they encode the sentence and
+not what is specific to one frame.
 
 Letters: T frames of a clip, K filters, C channels, h w cells of a feature map, P = T (T - 1)
 ordered pairs of distinct frames.
@@ -18,16 +18,16 @@ from stages.student.simrvos.model import DYNAMIC_CHANNELS, filter_sizes, with_co
 
 
 def cross_frame_logits(features: Tensor, theta: Tensor) -> Tensor:
-    """M^{t<-tau} = conv(F_ENH^t; f_theta^tau) for every t and tau (eq 7).
+    """Returns M^{t<-tau} = conv(F_ENH^t; f_theta^tau) for every t and tau (eq 7).
 
-    No feature map is copied for its filters: they are stacked and applied in one product.
+    The filters of all frames are applied in one product, without a copy of the feature maps.
 
     Args:
-        features: [T, C, h, w], F_ENH, or F_FPN of a student without BLCL.
+        features: [T, C, h, w], F_ENH, or F_FPN without BLCL.
         theta: [K, n], the dynamic filters of K frames, as :func:`filter_sizes` lays them out.
 
     Returns:
-        Logits [T, K, h, w]; where theta is of the same frames, the diagonal is eq 5.
+        Logits [T, K, h, w]. If theta is of the same frames, the diagonal is eq 5.
     """
     size = features.shape[-2], features.shape[-1]
     cells = with_coordinates(features).flatten(2)
@@ -41,7 +41,7 @@ def cross_frame_logits(features: Tensor, theta: Tensor) -> Tensor:
 
 
 def cross_frame_pairs(features: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
-    """The logits of eq 7 for tau != t, and the frame t whose truth each is held to (eqs 8 and 9).
+    """Returns the logits of eq 7 for tau != t, and the frame t that supervises each (eqs 8, 9).
 
     Args:
         features: [T, C, h, w] of one clip.
@@ -57,14 +57,14 @@ def cross_frame_pairs(features: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def cross_frame_losses(losses: Tensor, frame: Tensor, frames: int) -> Tensor:
-    """L_LGCFS^t = sum over tau of a pair's loss, not averaged (eqs 8 and 9).
+    """Returns L_LGCFS^t, the sum over tau of the pairs' losses (eqs 8 and 9).
 
     Args:
-        losses: [P], of each pair: L_MASK where frame t has a mask, L_MIL where it has boxes.
+        losses: [P], loss of each pair: L_MASK if frame t has a mask, L_MIL if it has boxes.
         frame: int64 [P], t of each pair.
         frames: T.
 
     Returns:
-        [T]; 0 for the frame of a clip of one.
+        [T]; 0 for the only frame of a clip.
     """
     return losses.new_zeros(frames).index_add(0, frame, losses)

@@ -1,11 +1,11 @@
-"""L_MIL: what a box says of a mask (box-tightness prior, Hsu et al. 2019; SimRVOS, eq 9).
+"""L_MIL: a loss of masks by boxes (box-tightness prior, Hsu et al. 2019; SimRVOS, eq 9).
 
-A tight box is touched by its target in every row and column that crosses it, and nothing outside
-it is the target. So the part of a row or column within a box is a bag that holds the target
-(positive), and a row or column that crosses no box is one that does not (negative). A bag's
-probability is its largest pixel's; what it costs is its cross-entropy. Positive and negative bags
-are averaged apart: a small target crosses few rows and columns, and in one mean its bags would
-hardly count. The pairwise term of Hsu et al. is not part of SimRVOS.
+In a tight box, every row and column contains the target, and nothing outside of it does. So the
+part of a row or column within a box is a positive bag, and a row or column that crosses no box is a
+negative bag. A bag's probability is that of its most probable pixel, and its loss is the
+cross-entropy. Positive and negative bags are averaged separately. A small target crosses few rows
+and columns, so in a common mean its bags would hardly count. The pairwise term of Hsu et al. is not
+part of SimRVOS.
 
 Letters: N frames, H W pixels, h w cells of the grid that the logits are on, n boxes of a frame,
 m bags of a frame.
@@ -28,7 +28,7 @@ GridBoxes = NDArray[np.int64]
 def boxes_on_grid(
     boxes: NDArray[np.float32], size: tuple[int, int], grid: tuple[int, int]
 ) -> GridBoxes:
-    """Boxes of a frame as cells of a coarser grid; the nearest cell borders, one cell at least.
+    """Returns boxes of a frame on a coarser grid: the nearest cell borders, at least one cell.
 
     Args:
         boxes: [n, 4], xyxy in pixels of the frame, half-open; n may be 0.
@@ -45,11 +45,11 @@ def boxes_on_grid(
 
 
 def mil_losses(logits: Tensor, boxes: Sequence[GridBoxes]) -> Tensor:
-    """L_MIL of each frame: the mean cross-entropy of its positive bags, and that of its negative.
+    """Returns L_MIL of each frame: the mean loss of its positive bags, plus that of its negatives.
 
     Args:
         logits: [N, h, w].
-        boxes: of each frame; a frame with no box has negative bags alone.
+        boxes: boxes of each frame. A frame without a box has only negative bags.
 
     Returns:
         [N].
@@ -67,7 +67,7 @@ def _frame_loss(logits: Tensor, boxes: GridBoxes) -> Tensor:
     for x0, y0, x1, y1 in boxes.tolist():
         inside = logits[y0:y1, x0:x1]
         positive += [inside.amax(1), inside.amax(0)]
-    # As slices: a mask on the device would have to be waited for.
+    # Slices, since a mask on the device would make the host wait for it.
     negative = [logits[rows].amax(1) for rows in _free(height, boxes[:, 1::2])]
     negative += [logits[:, columns].amax(0) for columns in _free(width, boxes[:, 0::2])]
     # The sigmoid grows with its logit, so the largest probability is the largest logit's;
@@ -79,7 +79,7 @@ def _frame_loss(logits: Tensor, boxes: GridBoxes) -> Tensor:
 
 
 def _free(length: int, spans: NDArray[np.int64]) -> list[slice]:
-    """The runs of ``range(length)`` that are in none of some spans [n, 2], half-open, in order."""
+    """Returns the parts of ``range(length)`` outside of spans [n, 2], half-open, in order."""
     runs, end = [], 0
     for low, high in [*sorted(spans.tolist()), (length, length)]:
         if low > end:

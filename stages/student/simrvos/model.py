@@ -1,4 +1,4 @@
-"""SimRVOS (arXiv 2308.02162, eqs 1 to 5 and 19): one pass a frame, no box, no query.
+"""SimRVOS (arXiv 2308.02162, eqs 1 to 5 and 19): one pass per frame, without boxes or queries.
 
 Letters: N frames (of several clips), L words, C channels, h w cells of a feature map, H W pixels.
 Maps are finest first; the paper's F_4 is the last of them.
@@ -24,26 +24,28 @@ DYNAMIC_CHANNELS = 8
 
 
 class ImageEncoder(Protocol):
-    """Anything that gives feature maps of an image pyramid."""
+    """An encoder that returns a pyramid of feature maps."""
 
     @property
     def channels(self) -> Sequence[int]: ...
 
     def __call__(self, images: Tensor) -> Sequence[Tensor]:
-        """[N, 3, H, W], normalised, to maps [N, channels[i], h_i, w_i], finest first."""
+        """Returns maps [N, channels[i], h_i, w_i], finest first, of images [N, 3, H, W]."""
         ...
 
 
 @runtime_checkable
 class VideoEncoder(Protocol):
-    """An image encoder that looks at several frames at once, and so needs to know which follow
-    one another."""
+    """An image encoder that processes several frames at once.
+
+    It needs to know which frames are consecutive.
+    """
 
     @property
     def channels(self) -> Sequence[int]: ...
 
     def maps_of_clips(self, images: Tensor, lengths: Sequence[int]) -> Sequence[Tensor]:
-        """As :class:`ImageEncoder`; the N frames are clips of ``lengths``, one after the other."""
+        """Returns maps as :class:`ImageEncoder` does; the N frames are clips of these lengths."""
         ...
 
 
@@ -53,18 +55,18 @@ class TextEncoder(Protocol):
     channels: int
 
     def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Words [N, L, channels] and which of them are words, bool [N, L]."""
+        """Returns tokens [N, L, channels], and whether each is a word, bool [N, L]."""
         ...
 
 
 def feature_maps(
     encoder: ImageEncoder, images: Tensor, lengths: Sequence[int] | None = None
 ) -> list[Tensor]:
-    """Maps of N frames, finest first.
+    """Returns the maps of N frames, finest first.
 
     Args:
         images: [N, 3, H, W], normalised.
-        lengths: of the clips that the frames are, one after the other; None: they are one clip.
+        lengths: frames of each consecutive clip; None for one clip.
     """
     if isinstance(encoder, VideoEncoder):
         return list(encoder.maps_of_clips(images, [len(images)] if lengths is None else lengths))
@@ -73,7 +75,7 @@ def feature_maps(
 
 @dataclass(frozen=True)
 class Fused:
-    """What the two cross-attentions give.
+    """The output of the two cross-attentions.
 
     Attributes:
         visual: [N, C, h, w], the paper's F-hat.
@@ -86,14 +88,14 @@ class Fused:
 
 @dataclass(frozen=True)
 class Segmented:
-    """What a pass over N frames gives; training looks at more of it than the masks.
+    """The output of a pass over N frames. Prediction uses the logits, training all of it.
 
     Attributes:
         logits: [N, h_1, w_1], M of eq 5.
-        features: [N, C, h_1, w_1], what the filters are applied to: F_ENH, or F_FPN without BLCL.
-        theta: [N, n], each frame's dynamic filters.
+        features: [N, C, h_1, w_1], input of the filters: F_ENH, or F_FPN without BLCL.
+        theta: [N, n], dynamic filters of each frame.
         sentence: [N, C], R^s.
-        contrast: [N, C, h_1, w_1], H; None of a student without BLCL.
+        contrast: [N, C, h_1, w_1], H; None without BLCL.
     """
 
     logits: Tensor
@@ -113,7 +115,7 @@ class CrossAttention(nn.Module):
         self.value = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, y: Tensor, usable: Tensor | None = None) -> Tensor:
-        """x [N, n, C] looks at y [N, m, C]; ``usable`` bool [N, m] leaves padding out."""
+        """Returns x [N, n, C] after attention to y [N, m, C], where ``usable`` [N, m] is True."""
         query, key, value = self.query(x), self.key(y), self.value(y)
         mask = None if usable is None else usable[:, None]
         attended: Tensor = x + F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
@@ -121,7 +123,7 @@ class CrossAttention(nn.Module):
 
 
 class FeaturePyramid(nn.Module):
-    """FPN (eq 4): the fused coarsest map, joined from above with the finer ones."""
+    """FPN (eq 4): merges the fused coarsest map with the finer ones, top down."""
 
     def __init__(self, finer: Sequence[int], channels: int) -> None:
         super().__init__()
@@ -136,7 +138,7 @@ class FeaturePyramid(nn.Module):
         )
 
     def forward(self, fused: Tensor, finer: Sequence[Tensor]) -> Tensor:
-        """[N, C, h, w] and finer maps, finest first, to [N, C, h_1, w_1]."""
+        """Returns [N, C, h_1, w_1] from the coarsest map and the finer ones, finest first."""
         # Convolutions are a third faster over channels that lie side by side.
         top, *finer = (
             maps.contiguous(memory_format=torch.channels_last) for maps in (fused, *finer)
@@ -150,15 +152,15 @@ class FeaturePyramid(nn.Module):
 
 
 class SimRVOS(nn.Module):
-    """Masks of the object that a sentence picks out, frame by frame.
+    """Predicts the mask of a sentence's target, frame by frame.
 
     Args:
-        image_encoder: gives two maps or more.
-        text_encoder: frozen; not a parameter of this module.
+        image_encoder: returns at least two maps.
+        text_encoder: frozen; its weights are not parameters of this module.
         channels: C.
-        contrastive: whether it has the layers of BLCL, whose features enhance the pyramid's.
-        fusion: ``vision`` leaves eq 2 out, ``language`` eq 1: the frames, or the words, are not
-            changed by the others.
+        contrastive: whether the model has the layers of BLCL.
+        fusion: ``vision`` leaves out eq 2, so that frames do not change the words; ``language``
+            leaves out eq 1, so that words do not change the frames.
     """
 
     _text_encoder: TextEncoder
@@ -192,7 +194,7 @@ class SimRVOS(nn.Module):
         self.contrastive = ContrastiveFeatures(channels) if contrastive else None
 
     def forward(self, images: Tensor, texts: Sequence[str]) -> Tensor:
-        """Mask logits [N, h_1, w_1] for normalised images [N, 3, H, W], one sentence a frame."""
+        """Returns mask logits [N, h_1, w_1] for normalised images [N, 3, H, W], a sentence each."""
         return self.look(images, texts).logits
 
     def look(
@@ -202,13 +204,13 @@ class SimRVOS(nn.Module):
         rows: Sequence[int] | None = None,
         lengths: Sequence[int] | None = None,
     ) -> Segmented:
-        """The same, with what led to the masks.
+        """Returns mask logits and what they were computed from.
 
         Args:
-            images: [M, 3, H, W]; each is encoded once, however many sentences it has.
+            images: [M, 3, H, W]. Each is encoded once, for all of its sentences.
             texts: N sentences.
-            rows: the image of each sentence; None for one each, in order.
-            lengths: of the clips that the images are of, as of :func:`feature_maps`.
+            rows: row of each sentence's image; None for one sentence per image, in order.
+            lengths: lengths of the images' clips, as in :func:`feature_maps`.
         """
         distinct = list(dict.fromkeys(texts))
         with torch.no_grad():
@@ -228,7 +230,7 @@ class SimRVOS(nn.Module):
         return Segmented(self.segment(features, theta), features, theta, sentence, contrast)
 
     def fuse(self, visual: Tensor, words: Tensor, usable: Tensor) -> Fused:
-        """Cross-attention both ways, each with its own parameters (eqs 1 and 2)."""
+        """Cross-attention in both directions, each with its own parameters (eqs 1 and 2)."""
         size = visual.shape[-2], visual.shape[-1]
         cells = visual.flatten(2).transpose(1, 2) + _places(*size, self._channels, visual)
         seen = cells if self.to_visual is None else self.to_visual(cells, words, usable)
@@ -263,7 +265,7 @@ class SimRVOS(nn.Module):
 
 
 def mask_losses(logits: Tensor, target: Tensor, dice_weight: float, focal_weight: float) -> Tensor:
-    """L_MASK = 5 Dice + 2 Focal (eq 19) of each frame.
+    """Returns L_MASK = 5 Dice + 2 Focal (eq 19) of each frame.
 
     Args:
         logits: [N, H, W].
@@ -280,11 +282,11 @@ def mask_losses(logits: Tensor, target: Tensor, dice_weight: float, focal_weight
 
 
 FOCAL_SCALE = 10.0
-"""The focal term is a mean over all pixels, of which few are hard; this brings it near Dice."""
+"""Scale of the focal term. It is a mean over pixels, few of which are hard, so it is small."""
 
 
 def with_coordinates(pyramid: Tensor) -> Tensor:
-    """[N, C, h, w] to [N, C + 2, h, w]: each cell's x and y, from -1 to 1, after its features."""
+    """Appends each cell's x and y, from -1 to 1, to its features: [N, C + 2, h, w]."""
     count, _, height, width = pyramid.shape
     x = torch.linspace(-1, 1, width, device=pyramid.device).expand(count, 1, height, width)
     y = torch.linspace(-1, 1, height, device=pyramid.device)[:, None].expand_as(x)
@@ -292,18 +294,18 @@ def with_coordinates(pyramid: Tensor) -> Tensor:
 
 
 def filter_sizes(channels: int) -> list[int]:
-    """How theta is laid out: weights [8, C + 2] and biases [8], then weights [8] and a bias."""
+    """Returns the sizes of theta's parts: weights [8, C + 2], biases [8], weights [8], a bias."""
     inputs = channels + 2
     return [inputs * DYNAMIC_CHANNELS, DYNAMIC_CHANNELS, DYNAMIC_CHANNELS, 1]
 
 
 def sentence_of(words: Tensor, usable: Tensor) -> Tensor:
-    """R^s [N, C], the mean of the words [N, L, C] that are words; 0 where none is."""
+    """Returns R^s [N, C], the mean of the words among tokens [N, L, C]; 0 without words."""
     return (words * usable[..., None]).sum(1) / usable.sum(1, keepdim=True).clamp(min=1)
 
 
 def _places(height: int, width: int, channels: int, like: Tensor) -> Tensor:
-    """Sine embedding of the cells' positions, [1, h * w, C]."""
+    """Returns the sine embedding of the cells' positions: [1, h * w, C]."""
     quarter = channels // 4
     rate = torch.pi * 2 ** torch.linspace(-1, 3, quarter, device=like.device)
     y = torch.linspace(0, 1, height, device=like.device)[:, None, None] * rate

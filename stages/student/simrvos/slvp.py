@@ -1,9 +1,9 @@
-"""Learns to tell targets apart from how they move (SLVP, WACVW 2024; the loss is ours).
+"""SLVP's loss: learns to tell targets apart by their motion (WACVW 2024; this loss is ours).
 
-The paper takes optical flow as the target in between, so that pixel-level features are learnt from
-videos with sentences and no mask. Here the sentences of a clip and the background share out the
-pixels of a frame, and each share has one motion; together they are to explain the flow. So a
-sentence's mask costs least where it is a thing that moves as one, other than what is around it.
+The paper uses optical flow as an intermediate target, so that pixel features are learnt from videos
+with sentences but without masks. Here the sentences of a clip and the background divide the pixels
+of a frame. Each share has one motion, and together they should explain the flow. So the loss is
+smallest if a sentence's mask is an object that moves as a whole, unlike what is around it.
 
 Letters: E sentences of a clip, T frames, R = E + 1 shares with the background last, n pixels, K
 terms of a motion.
@@ -32,16 +32,16 @@ _RIDGE = 1e-4
 def motion_terms(
     logits: Tensor, clips: Sequence[Clip], config: SlvpConfig, grid: tuple[int, int], size: float
 ) -> dict[str, Tensor]:
-    """The terms of the loss, by the frames' weight.
+    """Returns the terms of the loss, by the frames' weight.
 
     Args:
         logits: [N, h, w] of the frames of the clips, one after the other.
-        clips: of one frame size; those that share their frames follow each other.
-        grid: h and w that flow and masks are compared at.
+        clips: clips of one frame size; those that share their frames are consecutive.
+        grid: h and w at which flow and masks are compared.
         size: weight of all frames of the step, of which these clips may be a part; above 0.
 
     Returns:
-        ``motion``, what the shares leave unexplained, and ``area``; a value each.
+        ``motion``, the flow that the shares do not explain, and ``area``; a scalar each.
     """
     motion, area = logits.new_zeros(()), logits.new_zeros(())
     for place, several in on_the_same_frames(clips):
@@ -56,11 +56,13 @@ def motion_terms(
 
 
 def shares(chance: Tensor) -> Tensor:
-    """How the pixels of a frame are shared out, [T, R, n], from what each sentence claims of them,
-    [E, T, n] in [0, 1].
+    """Divides the pixels of each frame among sentences and background: [T, R, n].
 
-    Sentences of one target claim the same pixels and share them, which costs neither anything: both
-    have its motion. What none claims is the background's.
+    Sentences of one target claim the same pixels and share them. This costs nothing, since both
+    have its motion. Pixels that no sentence claims belong to the background.
+
+    Args:
+        chance: [E, T, n] in [0, 1], how much of each pixel each sentence claims.
     """
     claimed = torch.cat([chance, (1 - chance).prod(0, keepdim=True)]).transpose(0, 1)
     shared: Tensor = claimed / claimed.sum(1, keepdim=True)
@@ -68,18 +70,18 @@ def shares(chance: Tensor) -> Tensor:
 
 
 def unexplained(share: Tensor, flow: Tensor, grid: tuple[int, int]) -> Tensor:
-    """How much of the flow is left when every share has the one motion that fits it best.
+    """Returns the part of the flow that is left if every share has the motion that fits it best.
 
-    A motion is affine: it shifts, turns and grows, as things and the camera do.
+    A motion is affine, so it covers shift, rotation and growth of objects and of the camera.
 
     Args:
         share: [T, R, n], sums to 1 over R.
-        flow: [T, n, 2], pixels; NaN where it is not known.
+        flow: [T, n, 2], pixels; NaN where it is unknown.
         grid: h and w, with n = h w.
 
     Returns:
-        [T]: the mean length of what is left, over that which the camera's motion of all pixels
-        leaves. 1 explains nothing more than that, 0 everything.
+        [T]: mean length of what is left, divided by that which the camera's motion leaves. 1
+        explains no more than the camera's motion, 0 everything.
     """
     terms_nK = _terms(grid, flow)
     known = flow.isfinite().all(-1)

@@ -1,4 +1,4 @@
-"""Trains a student to the end: checkpoints to go on from, validation, the best kept, early stop."""
+"""Trains a student to the end, with checkpoints, validation and early stopping."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ FORMAT = 1
 
 @dataclass
 class History:
-    """What became of a training so far.
+    """The progress of a training.
 
     Attributes:
-        steps: every step's terms of the loss, by name.
-        scores: (step, J&F) of every measurement; steps are counted from 1 here.
-        best: the highest of them, and the weights that it was measured with.
+        steps: the terms of the loss of every step, by name.
+        scores: (step, J&F) of every measurement, with steps counted from 1.
+        best: the highest score, and the weights that had it.
     """
 
     steps: list[dict[str, float]] = field(default_factory=list)
@@ -36,28 +36,28 @@ class History:
 
     @property
     def losses(self) -> list[float]:
-        """The loss of every step."""
+        """Loss of every step."""
         return [sum(terms.values()) for terms in self.steps]
 
     @property
     def names(self) -> list[str]:
-        """Of the terms of the loss."""
+        """Names of the terms of the loss."""
         return sorted({name for terms in self.steps for name in terms})
 
     def since_best(self) -> int:
-        """Measurements since the best one."""
+        """Number of measurements since the best one."""
         values = [score for _, score in self.scores]
         return len(values) - 1 - values.index(max(values)) if values else 0
 
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """Where training goes on from.
+    """The checkpoint that a training resumes from.
 
     Attributes:
         path: the file.
-        identity: digest of all that the training follows from.
-        replace: opens a file that takes the place of the path when it is whole.
+        identity: digest of everything that the training depends on.
+        replace: opens a file that replaces the path once it is complete.
     """
 
     path: Path
@@ -65,7 +65,11 @@ class Checkpoints:
     replace: Callable[[Path], Any]
 
     def write(self, trainer: Trainer, history: History) -> None:
-        """Replaces the checkpoint. Raises StoreError where the disk is full."""
+        """Replaces the checkpoint.
+
+        Raises:
+            StoreError: the disk is full.
+        """
         state = {
             "format": FORMAT,
             "identity": self.identity,
@@ -78,7 +82,7 @@ class Checkpoints:
             file.write(whole.getbuffer())
 
     def read(self) -> Mapping[str, Any] | None:
-        """The state; None where there is none, or it is of another training.
+        """Returns the state; None if there is none, or if it is of another training.
 
         Raises:
             CheckpointError: the file is damaged.
@@ -112,13 +116,15 @@ def fit(
     device: torch.device | None = None,
     tell: Callable[[Step, History], None] = lambda step, history: None,
 ) -> History:
-    """Trains until the last step or until patience ends, and leaves the weights that predict in
-    the student, which is ready to predict: the best measured, else the average, else the last.
+    """Trains until the last step, or until patience ends.
+
+    The student is then ready to predict, with the best weights that were measured, else with the
+    moving average, else with the last weights.
 
     Args:
-        checkpoints: None trains from the start and leaves none.
-        measure: None measures nothing; only the first process does.
-        tell: after every step; a measurement and a checkpoint that were due are done by then.
+        checkpoints: None trains from the start and writes none.
+        measure: measures J&F, in the first process only; None measures nothing.
+        tell: called after every step, when its measurement and its checkpoint are done.
     """
     history = _restored(trainer, checkpoints)
     place = device or torch.device("cpu")

@@ -1,8 +1,8 @@
-"""Trains a student, step by step; what is done between the steps is up to the caller.
+"""Trains a student step by step.
 
-On a CPU, training that goes on from :meth:`Trainer.state` is bit for bit what it would have been:
-what a step is shown follows from its number, the rest is in the state. On a GPU some kernels sum in
-an order of their own, and it is so but for that.
+On a CPU, a training that resumes from :meth:`Trainer.state` gives the same bits as one that was not
+interrupted: a step's clips depend on its number, and the rest is in the state. On a GPU, kernels
+that sum in no fixed order change the last bits.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from stages.student.training.world import ALONE, World
 
 @dataclass(frozen=True)
 class Step:
-    """What one optimiser step came to, over all processes.
+    """The result of one optimiser step, over all processes.
 
     Attributes:
         number: from 0.
-        frames: that it was shown, a frame once for each of its sentences.
-        terms: of the loss, by name; their sum is the loss.
-        rate: learning rate of what is not the image encoder.
+        frames: frames that the student saw, each counted once per sentence.
+        terms: terms of the loss by name; their sum is the loss.
+        rate: learning rate of all parameters but the image encoder's.
     """
 
     number: int
@@ -49,13 +49,13 @@ class Step:
 
 
 class Trainer:
-    """One student's training.
+    """Trains one student.
 
     Args:
         student: moved to the device.
-        clips: what it is shown.
-        config: steps, rates and sizes.
-        device: where it is trained.
+        clips: the clips that it sees.
+        config: steps, learning rates and sizes.
+        device: device of the training.
         world: the processes that share every step.
 
     Raises:
@@ -92,7 +92,7 @@ class Trainer:
             )
 
     def steps(self) -> Iterator[Step]:
-        """Does the steps that are left, and gives each when it is done."""
+        """Takes the remaining steps and yields each when it is done."""
         config = self._config
         batches = clips_of_steps(
             self._clips,
@@ -109,8 +109,9 @@ class Trainer:
 
     @contextmanager
     def averaged(self) -> Iterator[Student]:
-        """The student as it predicts: with the moving average of its weights, where one is kept,
-        and in the mode for evaluation."""
+        """Yields the student ready to predict, with the moving average of its weights if there is
+        one.
+        """
         average, self._average = self._average, None
         weights = list(self.student.parameters())
         kept = [weight.detach().clone() for weight in weights] if average else []
@@ -125,8 +126,11 @@ class Trainer:
             self._average = average
 
     def state(self) -> dict[str, Any]:
-        """All that training goes on from: tensors and plain values, as ``torch.load`` takes them
-        with ``weights_only``."""
+        """Returns everything that the training resumes from.
+
+        It holds tensors and plain values only, so that ``torch.load`` reads it with
+        ``weights_only``.
+        """
         cuda = torch.cuda.get_rng_state(self._device) if self._device.type == "cuda" else None
         return {
             "step": self.step,
@@ -139,7 +143,7 @@ class Trainer:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a state of a trainer of the same configuration."""
+        """Resumes from the state of a trainer of the same configuration."""
         self.step = int(state["step"])
         self.student.load_state_dict(state["student"])
         self._optimiser.load_state_dict(state["optimiser"])
@@ -151,7 +155,7 @@ class Trainer:
             torch.cuda.set_rng_state(state["random_cuda"].cpu(), self._device)
 
     def take(self, clips: Sequence[Clip]) -> Step:
-        """One optimiser step on clips."""
+        """Takes one optimiser step on clips."""
         config = self._config
         rate = config.learning_rate * rate_of(self.step, config.steps, config.training)
         for group in self._optimiser.param_groups:
@@ -178,7 +182,7 @@ class Trainer:
         return StepSize(int(count), weight or 1.0), int(shown)
 
     def _backward(self, clips: Sequence[Clip], size: StepSize) -> list[tuple[str, Tensor]]:
-        """Gradients of the step, part after part; the terms of each part of this process."""
+        """Adds up the gradients of the step, part by part; returns the terms of each part."""
         epoch = self.step * self._config.clips_per_step // len(self._clips)
         self._optimiser.zero_grad()
         terms: list[tuple[str, Tensor]] = []
@@ -202,8 +206,10 @@ class Trainer:
 
 
 def _summed(parts: Sequence[tuple[str, Tensor]]) -> dict[str, float]:
-    """The terms of all parts by name. All are read at once: each read waits for the device, and is
-    to wait for no more than the step that is done."""
+    """Returns the sum of each term over all parts.
+
+    All are read from the device at once, since each read waits for it.
+    """
     terms: defaultdict[str, float] = defaultdict(float)
     values = torch.stack([value for _, value in parts]).tolist()
     for (name, _), value in zip(parts, values, strict=True):
@@ -212,11 +218,11 @@ def _summed(parts: Sequence[tuple[str, Tensor]]) -> dict[str, float]:
 
 
 def rate_of(step: int, steps: int, config: TrainingConfig) -> float:
-    """The share of the learning rate that a step has: warm-up, then cosine or milestones.
+    """Returns a step's share of the learning rate: warm-up, then cosine or milestones.
 
     Args:
         step: from 0.
-        steps: of the training.
+        steps: number of steps of the training.
     """
     warm = min(1.0, (step + 1) / max(1.0, config.warm_up * steps))
     if config.schedule == "cosine":
@@ -226,14 +232,14 @@ def rate_of(step: int, steps: int, config: TrainingConfig) -> float:
 
 
 def _freeze_image_encoder(student: Student) -> None:
-    """No gradient is computed of what does not learn."""
+    """Turns the gradients of the image encoder off."""
     for name, weight in student.named_parameters():
         if "image_encoder." in name:
             weight.requires_grad_(False)
 
 
 def _groups(student: Student, config: StudentConfig) -> list[dict[str, Any]]:
-    """The image encoder and the rest, with the learning rate of each."""
+    """Returns the parameters of the image encoder and the others, with their learning rates."""
     encoder: list[nn.Parameter] = []
     rest: list[nn.Parameter] = []
     for name, weight in student.named_parameters():
@@ -247,7 +253,7 @@ def _groups(student: Student, config: StudentConfig) -> list[dict[str, Any]]:
 
 
 def _parts(clips: Sequence[Clip], count: int) -> list[Sequence[Clip]]:
-    """The clips in up to ``count`` parts; those that share their frames stay together."""
+    """Splits clips into up to ``count`` parts. Clips that share their frames stay together."""
     draws: dict[int, list[Clip]] = {}
     for clip in clips:
         draws.setdefault(id(clip.images), []).append(clip)

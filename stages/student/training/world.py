@@ -11,10 +11,10 @@ from torch import distributed
 
 @dataclass(frozen=True)
 class World:
-    """This process among all that train.
+    """This process among those that train together.
 
     Attributes:
-        rank: from 0; the first writes what is written.
+        rank: of this process, from 0. The first process writes the files.
         size: number of processes.
     """
 
@@ -26,7 +26,7 @@ class World:
         return self.rank == 0
 
     def total(self, values: Sequence[float], device: torch.device) -> list[float]:
-        """Each value summed over all processes."""
+        """Returns each value summed over all processes."""
         if self.size == 1:
             return list(values)
         summed = torch.tensor(values, dtype=torch.float64, device=device)
@@ -34,7 +34,7 @@ class World:
         return [float(value) for value in summed.tolist()]
 
     def agreed(self, value: float, device: torch.device) -> float:
-        """The first process's value, in all of them."""
+        """Returns the first process's value, in all processes."""
         if self.size == 1:
             return value
         told = torch.tensor([value], dtype=torch.float64, device=device)

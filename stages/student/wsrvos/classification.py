@@ -1,17 +1,16 @@
 """Instance-aware expression classification (WSRVOS), after WSDDN (Bilen and Vedaldi, 2016).
 
-What is known of a clip without any mask is which sentences are true of its target. A sentence's
-score is a sum over proposals, so that the gradient has to say where in the frame it is true.
+Without masks, it is only known which sentences are true of a clip's target. A sentence's score is a
+sum over proposals, so the gradient has to find where in the frame the sentence is true.
 
-**What a proposal is.** A cell of the map that the interaction works on. Boxes would need a
-detector, and object queries would need boxes to learn from; cells need neither, cover the frame,
-and the proposal scores are then themselves the coarse response that masks are made from.
+**Proposals.** A proposal is a cell of the map that the interaction works on. Boxes would need a
+detector, and object queries would need boxes to learn from. Cells need neither and cover the frame,
+and their scores are the coarse response that masks are made from.
 
-**What a negative is.** A hard negative often names another object of the video. To teach that it
-is true of nothing would contradict that object's own samples, and a student that is taught both
-finds neither. Where the data set itself has the sentence, it is known to be true, elsewhere: it is
-1 as the positives are, and shares no proposal with them, so that each has to find a place of its
-own.
+**Negatives.** A hard negative often names another object of the video. To teach that it is true of
+nothing would contradict that object's own samples, and the student would find neither object. If
+the data set has the sentence, it is known to be true of another place. Its target is then 1, as for
+the positives, and it shares no proposal with them, so each has to find a place of its own.
 
 Letters: E expressions of one clip, T frames, n proposals of a frame.
 """
@@ -26,7 +25,7 @@ from torch.nn import functional as F
 
 
 class Role(IntEnum):
-    """What a sentence of a clip is there for."""
+    """The role of a sentence in a clip."""
 
     POSITIVE = 0
     """True of the target."""
@@ -37,15 +36,14 @@ class Role(IntEnum):
 
 
 def expression_scores(which: Tensor, where: Tensor, roles: Tensor | None = None) -> Tensor:
-    """Softmax over expressions times softmax over proposals, summed over proposals.
+    """Returns softmax over expressions times softmax over proposals, summed over proposals.
 
     Args:
         which: [E, T, n], how well each expression fits each proposal; softmax over E.
         where: [E, T, n], how likely each proposal is what the expression names; softmax over n.
-        roles: of :class:`Role`, int64 [E]; None for the formula as it stands, where all E share
-            each proposal. Given, an expression shares a proposal with those of other roles alone:
-            sentences of one target are true of the same place, and need not take it from each
-            other.
+        roles: int64 [E], values of :class:`Role`; None for the paper's formula, in which all E
+            expressions share each proposal. With roles, an expression shares a proposal only with
+            those of other roles, so that sentences of one target do not compete for it.
 
     Returns:
         [E, T] in [0, 1].
@@ -66,7 +64,7 @@ def expression_scores(which: Tensor, where: Tensor, roles: Tensor | None = None)
 
 
 def classification_loss(scores: Tensor, true: Tensor) -> Tensor:
-    """BCE of the mean over frames: an expression that is true of anything in the clip is 1.
+    """Returns the BCE of the mean score over frames; the target of a true expression is 1.
 
     Args:
         scores: [E, T] in [0, 1].

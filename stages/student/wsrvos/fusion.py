@@ -1,4 +1,4 @@
-"""Positive-prediction fusion (WSRVOS): what a clip's sentences agree on is its pseudo-mask.
+"""Positive-prediction fusion (WSRVOS): a clip's pseudo-mask from all of its positives.
 
 Letters: K positives of one clip, T frames, h w cells.
 """
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def fuse_positives(logits: Tensor, confidence: Tensor) -> Tensor:
-    """sum_k w_k s_kt with w_k = c_k / sum_j c_j.
+    """Returns sum_k w_k s_kt with w_k = c_k / sum_j c_j.
 
     Args:
         logits: [K, T, h, w].
@@ -23,5 +23,5 @@ def fuse_positives(logits: Tensor, confidence: Tensor) -> Tensor:
 
 
 def pseudo_masks(fused: Tensor, threshold: float) -> Tensor:
-    """M_t = [sigmoid(fused) > threshold], bool of the shape of ``fused``; it has no gradient."""
+    """Returns M_t = [sigmoid(fused) > threshold], of the shape of ``fused``, without gradient."""
     return fused.detach().sigmoid() > threshold

@@ -1,6 +1,6 @@
-"""The student WSRVOS: sentences that are true of a clip and sentences that are not, and no mask.
+"""The network of WSRVOS, which learns from true and false sentences about a clip.
 
-Frames and sentences are encoded once each; only what follows runs for every pair of both.
+Every frame and every sentence is encoded once. Only the layers after that run for every pair.
 
 Letters: N frames of several clips, X distinct sentences, P pairs of frame and sentence, E sentences
 of a clip, T its frames, m words, C channels, n = h w proposals of a frame, h_1 w_1 cells of the
@@ -32,18 +32,18 @@ HEADS = 8
 """Of the attention, as in the paper."""
 
 LIFT = 1.0
-"""How much likelier than by chance, in units of the logarithm, a proposal is at the logit 0."""
+"""At logit 0, a proposal is e^LIFT times as likely as by chance."""
 
 _OWN_SHARPNESS, _INTERACTED_SHARPNESS = 10.0, 1.0
-"""What a cosine is multiplied by at the start; learnt. Less where cells have seen the sentence."""
+"""Initial factors of cosines, which are learnt: before the interaction, and after it."""
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Frames and sentences of one pass, before any pair is looked at.
+    """Encoded frames and sentences of one pass.
 
     Attributes:
-        maps: of the image encoder, [N, channels[i], h_i, w_i], finest first.
+        maps: the image encoder's maps [N, channels[i], h_i, w_i], finest first.
         words: [X, m, C].
         usable: bool [X, m].
         rows: sentence -> its row.
@@ -57,12 +57,12 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Response:
-    """What a clip's pairs give.
+    """The output for the pairs of a clip.
 
     Attributes:
         which: [E, T, n], how well each sentence fits each proposal.
         where: [E, T, n], how likely each proposal is what the sentence names.
-        sentence: [E, T, C], the sentence as it is after the interaction with the frame.
+        sentence: [E, T, C], the sentence after its interaction with the frame.
         size: h, w of the proposals.
     """
 
@@ -73,10 +73,10 @@ class Response:
 
     @property
     def coarse(self) -> Tensor:
-        """Mask logits [E, T, h, w] of the proposals alone: log(n softmax(where)) - LIFT.
+        """Returns mask logits of the proposals, [E, T, h, w]: log(n softmax(where)) - LIFT.
 
-        Proposals that are all alike are background, and at most 1 / e of the frame can be above
-        the logit 0: what names nothing cannot turn into a mask of everything.
+        If all proposals are equal, they are background. At most 1 / e of the frame can be above the
+        logit 0, so a sentence that names nothing cannot get a mask of the whole frame.
         """
         lift = F.log_softmax(self.where, -1) + math.log(self.where.shape[-1]) - LIFT
         coarse: Tensor = lift.unflatten(-1, self.size)
@@ -84,11 +84,11 @@ class Response:
 
 
 class WsrvosNetwork(nn.Module):
-    """From frames and sentences to what each proposal says and to masks.
+    """Computes proposal scores and masks from frames and sentences.
 
     Args:
-        image_encoder: gives two maps or more.
-        text_encoder: frozen; not a parameter of this module.
+        image_encoder: returns at least two maps.
+        text_encoder: frozen; its weights are not parameters of this module.
         channels: C.
     """
 
@@ -123,7 +123,7 @@ class WsrvosNetwork(nn.Module):
     def encode(
         self, images: Tensor, texts: Sequence[str], lengths: Sequence[int], *, frozen: bool
     ) -> Encoded:
-        """Images [N, 3, H, W], normalised, of clips of ``lengths`` frames, and sentences."""
+        """Encodes normalised images [N, 3, H, W], of clips of these lengths, and sentences."""
         distinct = list(dict.fromkeys(texts))
         with torch.no_grad():
             words, usable = self._text_encoder(distinct)
@@ -135,16 +135,16 @@ class WsrvosNetwork(nn.Module):
     def respond(
         self, encoded: Encoded, clips: Sequence[tuple[slice, Sequence[str]]]
     ) -> list[Response]:
-        """Every sentence of every clip against every frame of it, all in one pass.
+        """Pairs every sentence of every clip with every frame of the clip, in one pass.
 
-        ``which`` compares the frame's own cells with the sentence's own words, less its mean over
-        the frame. What has been through the interaction has seen both, and can tell a true
-        sentence from an untrue one, or a sample that it remembers, without looking at any place:
-        so it can, too, by a value that is the same in all cells. Either way L_cls falls and
-        nothing is found. The interaction is left to say where, on top of it, and how to refine.
+        ``which`` compares the frame's cells with the sentence's words before the interaction, less
+        its mean over the frame. Features after the interaction could tell true sentences from false
+        ones, or known samples, without regard to any place, and so could a value that is the same
+        in all cells. L_cls would fall and nothing would be found. The interaction therefore only
+        decides where the target is, and how masks are refined.
 
         Args:
-            clips: of each the frames, as a slice of the N, and its E sentences.
+            clips: for each clip, its frames as a slice of the N frames, and its E sentences.
         """
         shapes = [(len(texts), part.stop - part.start) for part, texts in clips]
         device = encoded.words.device
@@ -195,14 +195,14 @@ class WsrvosNetwork(nn.Module):
         ]
 
     def features(self, encoded: Encoded) -> Tensor | None:
-        """What masks are refined with, once a frame [N, C, h_1, w_1]; None without refinement."""
+        """Returns the features for refinement, [N, C, h_1, w_1]; None without refinement."""
         if self.refinement is None:
             return None
         features: Tensor = self.refinement.pyramid_of(encoded.maps)
         return features
 
     def masks(self, response: Response, features: Tensor | None, rows: slice) -> Tensor:
-        """Mask logits of some of a clip's sentences.
+        """Returns mask logits of some of a clip's sentences.
 
         Args:
             features: of the clip's T frames, or None.
@@ -219,7 +219,7 @@ class WsrvosNetwork(nn.Module):
 
 
 class Match(nn.Module):
-    """Logits of cells for a sentence: a learnt multiple of the cosine between learnt views."""
+    """Logits of cells for a sentence: a scaled cosine of learnt projections."""
 
     def __init__(self, channels: int, sharpness: float) -> None:
         super().__init__()
@@ -228,7 +228,7 @@ class Match(nn.Module):
         self.sharpness = nn.Parameter(torch.tensor(math.log(sharpness)))
 
     def forward(self, cells: Tensor, sentence: Tensor) -> Tensor:
-        """[P, n, C] and [P, C] to [P, n]."""
+        """Returns the logits [P, n] of cells [P, n, C] for sentences [P, C]."""
         cells = F.normalize(self.of_cells(cells), dim=-1)
         sentence = F.normalize(self.of_sentence(sentence), dim=-1)
         logits: Tensor = self.sharpness.exp() * (cells @ sentence[..., None])[..., 0]
@@ -236,7 +236,7 @@ class Match(nn.Module):
 
 
 def resampled(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """[N, C, h', w'] to h x w: means of the cells of a finer map, bilinear from a coarser one."""
+    """Resizes [N, C, h', w'] to h x w: the mean of finer cells, or bilinear from coarser ones."""
     if maps.shape[-2] >= size[0] and maps.shape[-1] >= size[1]:
         return F.adaptive_avg_pool2d(maps, size)
     return F.interpolate(maps, size, mode="bilinear", align_corners=False)

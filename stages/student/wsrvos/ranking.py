@@ -1,7 +1,7 @@
-"""Temporal segment ranking (WSRVOS) as a loss: overlaps fall with the distance in time.
+"""Temporal segment ranking (WSRVOS) as a loss: overlaps must fall with temporal distance.
 
-The published code takes the IoU of thresholded masks, which has no gradient; here it is that of
-probabilities, which has.
+The published code uses the IoU of thresholded masks, which has no gradient. Here it is that of
+probabilities.
 
 Letters: T frames of one clip, h w cells.
 """
@@ -15,14 +15,14 @@ from torch import Tensor
 
 
 def soft_iou(chance: Tensor) -> Tensor:
-    """IoU of every pair of frames: sum p q / sum (p + q - p q).
+    """Returns the soft IoU of every pair of frames: sum p q / sum (p + q - p q).
 
     Args:
         chance: [T, h, w], probabilities.
 
     Returns:
-        [T, T] in [0, 1], symmetric; of masks of zeros and ones it is the IoU, and of two empty
-        ones 0.
+        [T, T] in [0, 1], symmetric. For masks of zeros and ones it is the IoU, and 0 if both are
+        empty.
     """
     flat = chance.flatten(1)
     shared = flat @ flat.T
@@ -32,14 +32,14 @@ def soft_iou(chance: Tensor) -> Tensor:
 
 
 def ranking_loss(logits: Tensor, tolerance: float) -> Tensor:
-    """L_tmp = mean over t < l < n of ReLU(IoU(M_t, M_n) - IoU(M_t, M_l) - tolerance).
+    """Returns L_tmp, the mean over t < l < n of ReLU(IoU(M_t, M_n) - IoU(M_t, M_l) - tolerance).
 
     Args:
-        logits: [T, h, w], of frames in their order.
+        logits: [T, h, w], of consecutive frames.
         tolerance: epsilon.
 
     Returns:
-        One value; 0 of fewer than three frames, which have no triple.
+        A scalar; 0 for fewer than three frames.
     """
     triples = torch.tensor(list(combinations(range(len(logits)), 3)), device=logits.device)
     if not len(triples):

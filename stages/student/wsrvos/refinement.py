@@ -1,10 +1,10 @@
-"""Masks finer than the proposals. The published code leaves them at 1/32 of the frame.
+"""Refines masks beyond the stride of the proposals. The published code stays at 1/32 of the frame.
 
-The finest maps have the edges and no idea of the sentence; the proposals' response knows what is
-meant and has no edges. A feature pyramid joins the frame's maps from the coarsest to the finest,
-once a frame, whatever the number of sentences. A sentence's dynamic filters (as in SimRVOS, eqs 3
-and 5) read it, and their logits are added to the response, carried up bilinearly. The filters
-start at zero: at the start a mask is the response itself, and training moves its edge.
+The finest maps have edges but do not depend on the sentence. The response of the proposals depends
+on the sentence but has no edges. A feature pyramid merges the frame's maps from the coarsest to the
+finest, once for all sentences. A sentence's dynamic filters (as in SimRVOS, eqs 3 and 5) are
+applied to it, and their logits are added to the response, resized bilinearly. The filters start at
+zero, so that a mask starts as the response itself.
 
 Letters: N frames, E sentences, T frames of a clip, C channels, h w proposals, h_1 w_1 finest cells.
 """
@@ -22,7 +22,7 @@ from stages.student.simrvos.model import DYNAMIC_CHANNELS, FeaturePyramid, filte
 
 
 class Refinement(nn.Module):
-    """Adds to a coarse response what the finer maps say of it.
+    """Adds detail from the finer maps to a coarse response.
 
     Args:
         maps: channels of the image encoder's maps, finest first.
@@ -40,13 +40,20 @@ class Refinement(nn.Module):
         self.filters = nn.Sequential(nn.Linear(channels, channels), nn.ReLU(inplace=True), last)
 
     def pyramid_of(self, maps: Sequence[Tensor]) -> Tensor:
-        """The encoder's maps of N frames to [N, C, h_1, w_1]."""
+        """Merges the encoder's maps of N frames: [N, C, h_1, w_1]."""
         joined: Tensor = self.pyramid(self.top(maps[-1]), maps[:-1])
         return joined
 
     def forward(self, coarse: Tensor, features: Tensor, sentence: Tensor) -> Tensor:
-        """Coarse logits [E, T, h, w], features [T, C, h_1, w_1] and sentences [E, T, C] to logits
-        [E, T, h_1, w_1]; a sentence has the same filters in all frames of a clip."""
+        """Returns refined logits [E, T, h_1, w_1].
+
+        A sentence has the same filters in all frames of a clip.
+
+        Args:
+            coarse: logits [E, T, h, w].
+            features: [T, C, h_1, w_1].
+            sentence: [E, T, C], each sentence in each frame.
+        """
         upper = F.interpolate(coarse, features.shape[-2:], mode="bilinear", align_corners=False)
         theta = self.filters(sentence.mean(1))
         return upper + cross_frame_logits(features, theta).transpose(0, 1)

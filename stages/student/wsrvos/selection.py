@@ -1,7 +1,7 @@
 """Bi-directional vision-language feature selection and interaction (WSRVOS, arXiv 2604.17797).
 
-Of each modality only the tokens that come closest to the other are looked at by the other: the
-background's cells and the sentence's filling words stay out of the attention.
+Each modality attends only to those tokens of the other that are most similar to it. Background
+cells and function words take no part in the attention.
 
 Letters: P pairs of frame and sentence, n cells, m words, k kept tokens, C channels, h heads.
 """
@@ -17,27 +17,27 @@ _NEVER = -1e4
 
 
 def cosine_similarity(cells: Tensor, words: Tensor) -> Tensor:
-    """[P, n, C] and [P, m, C] to [P, n, m] in [-1, 1]; 0 where a token is all zero."""
+    """Returns the cosine of [P, n, C] with [P, m, C]: [P, n, m]; 0 for a token of zeros."""
     return F.normalize(cells, dim=-1) @ F.normalize(words, dim=-1).transpose(1, 2)
 
 
 def select_tokens(
     cells: Tensor, words: Tensor, usable: Tensor, count: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The tokens of each modality that are most like the other's.
+    """Selects the tokens of each modality that are most similar to the other's.
 
-    A token's likeness is its cosine similarity to whichever token of the other modality is nearest
-    to it. What is selected has no gradient; the tokens selected have theirs.
+    A token's similarity is its cosine with the nearest token of the other modality. The selection
+    has no gradient, but the selected tokens have.
 
     Args:
         cells: [P, n, C].
         words: [P, m, C].
-        usable: bool [P, m], False where padded.
-        count: k, of each modality; all of a modality that has fewer.
+        usable: bool [P, m], False for padding.
+        count: k, tokens of each modality; all if it has fewer.
 
     Returns:
-        Rows of cells, int64 [P, min(k, n)]; rows of words, int64 [P, min(k, m)]; which of those
-        are words, bool of the same shape (a sentence of fewer than k words fills up with padding).
+        Rows of cells, int64 [P, min(k, n)]; rows of words, int64 [P, min(k, m)]; and whether those
+        are words and not padding, bool of the same shape.
     """
     with torch.no_grad():
         likeness = cosine_similarity(cells, words).masked_fill(~usable[:, None], _NEVER)
@@ -65,7 +65,7 @@ class MultiHeadCrossAttention(nn.Module):
         self.out = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, y: Tensor, usable: Tensor | None = None) -> Tensor:
-        """x [P, n, C] looks at y [P, m, C]; ``usable`` bool [P, m] leaves padding out."""
+        """Returns x [P, n, C] after attention to y [P, m, C], where ``usable`` [P, m] is True."""
         query, key, value = (
             part.unflatten(2, (self._heads, -1)).transpose(1, 2)
             for part in (self.query(x), self.key(y), self.value(y))
@@ -77,11 +77,11 @@ class MultiHeadCrossAttention(nn.Module):
 
 
 class Interaction(nn.Module):
-    """One depth: selection, then cross-attention both ways, each with its own parameters.
+    """One depth: selection, then cross-attention in both directions with separate parameters.
 
-    Every cell looks at the selected words and every word at the selected cells, both as they were
-    before this depth. Each modality is normalised before it is compared and attended to, as what
-    was added at earlier depths would otherwise set the scale.
+    Every cell attends to the selected words and every word to the selected cells, both as they were
+    before this depth. Each modality is normalised before it is compared and attended to. Otherwise
+    what earlier depths added would dominate the scale.
 
     Args:
         count: k tokens kept of each modality; None keeps all (no selection).
@@ -106,5 +106,5 @@ class Interaction(nn.Module):
 
 
 def _take(tokens: Tensor, rows: Tensor) -> Tensor:
-    """Rows int64 [P, k] of tokens [P, n, C]."""
+    """Returns rows int64 [P, k] of tokens [P, n, C]."""
     return tokens.gather(1, rows[..., None].expand(-1, -1, tokens.shape[2]))

@@ -1,4 +1,4 @@
-"""WSRVOS as training and prediction ask for it: its loss over clips, its masks of a video."""
+"""WSRVOS as a :class:`~stages.student.contract.Student`: its loss and its masks."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ from stages.student.wsrvos.ranking import ranking_loss
 
 
 class Wsrvos(WsrvosNetwork, Student):
-    """A student that is taught by text, with masks as an option.
+    """A student that learns from text, and optionally from masks.
 
-    Loss of a clip = L_cls + 2 (L_focal + L_dice) + L_tmp, by the weights of the configuration.
+    The loss of a clip is L_cls + 2 (L_focal + L_dice) + L_tmp, with the weights of the
+    configuration.
 
     Args:
-        image_encoder: gives two maps or more.
-        text_encoder: frozen; not a parameter of this module.
-        config: parts and weights.
+        image_encoder: returns at least two maps.
+        text_encoder: frozen; its weights are not parameters of this module.
+        config: which parts are on, and weights of the loss.
         channels: C, a multiple of 8.
         short_side: pixels that a frame's short side is resized to.
     """
@@ -53,20 +54,22 @@ class Wsrvos(WsrvosNetwork, Student):
             image_encoder.requires_grad_(False)
 
     def train(self, mode: bool = True) -> Wsrvos:
-        """As of any module; a frozen image encoder stays as it predicts."""
+        """Sets the mode. A frozen image encoder stays in evaluation mode."""
         super().train(mode)
         if self._config.freeze and isinstance(self.image_encoder, nn.Module):
             self.image_encoder.eval()
         return self
 
     def forward(self, clips: Sequence[Clip], step: StepSize, epoch: int) -> dict[str, Tensor]:
-        """The terms ``classification``, ``mask`` and ``ranking``: sums over the clips, weighted,
-        divided by the clips of the whole step. A term that is switched off is left out.
+        """Returns the terms ``classification``, ``mask`` and ``ranking``, with their weights.
+
+        They are sums over the clips, divided by the number of clips of the whole step. A term that
+        is off is left out.
 
         Args:
             clips: frame sizes may differ.
-            step: of the whole step.
-            epoch: from 0; before ``warm_up`` the student's own pseudo-masks do not count.
+            step: size of the whole step.
+            epoch: from 0. Before ``warm_up``, the student's own pseudo-masks do not count.
         """
         totals: dict[str, Tensor] = {}
         for group in by_size(clips):
@@ -77,8 +80,10 @@ class Wsrvos(WsrvosNetwork, Student):
 
     @torch.no_grad()
     def predict(self, images: Tensor, texts: Sequence[str]) -> Tensor:
-        """Mask logits [E, T, h_1, w_1] of E sentences in T frames uint8 [T, H, W, 3] that follow
-        one another; [E, T, h, w] of the proposals without refinement."""
+        """Returns mask logits [E, T, h_1, w_1] of E sentences in T frames uint8 [T, H, W, 3].
+
+        Without refinement they are those of the proposals, [E, T, h, w].
+        """
         frames = len(images)
         prepared = prepare_frames(images, self._short_side)
         encoded = self.encode(prepared, texts, [frames], frozen=True)
@@ -139,15 +144,15 @@ class Wsrvos(WsrvosNetwork, Student):
         return torch.tensor(roles, device=device)
 
     def _fused(self, logits: Tensor, confidence: Tensor) -> Tensor:
-        """[K, T, h, w] to [T, h, w]; without fusion that of the original."""
+        """Fuses logits [K, T, h, w] to [T, h, w]; without fusion, returns the original's."""
         return fuse_positives(logits, confidence) if self._config.fusion else logits[0]
 
     def _own_mask_loss(self, clip: Clip, logits: Tensor, fused: Tensor, epoch: int) -> Tensor:
-        """L_focal + L_dice of every positive's masks against the student's own pseudo-masks.
+        """Returns L_focal + L_dice of every positive's masks against the student's pseudo-masks.
 
-        The pseudo-masks are those of the response that L_cls teaches, as in the paper, whose
-        predictions are of that size. They teach the response too: what the positives agree on
-        makes it surer. Its scale keeps it from growing (:attr:`Response.coarse`).
+        As in the paper, the pseudo-masks are made from the response that L_cls teaches. They teach
+        the response too: it becomes more confident where the positives agree. Its scale keeps it
+        from growing (:attr:`Response.coarse`).
         """
         if epoch < self._config.warm_up:
             return fused.sum() * 0
@@ -161,7 +166,7 @@ class Wsrvos(WsrvosNetwork, Student):
         return _mean_loss(logits, target, torch.from_numpy(wanted).to(logits))
 
     def _given_mask_loss(self, clip: Clip, logits: Tensor) -> Tensor:
-        """L_focal + L_dice of every positive's masks against the clip's, by the frames' weight."""
+        """Returns L_focal + L_dice of every positive's masks against the clip's, weighted."""
         given = _given(clip)
         if self._config.targets == "own" or not given.any():
             return logits.new_zeros(())
@@ -172,13 +177,18 @@ class Wsrvos(WsrvosNetwork, Student):
 
 
 def _given(clip: Clip) -> NDArray[np.bool_]:
-    """bool [T], frames whose masks are known."""
+    """Returns which frames have known masks, bool [T]."""
     return np.array([item.kind in ("mask", "absent") for item in clip.supervision])
 
 
 def _mean_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """The mean over K positives and T frames of weight [T] times the loss of logits
-    [K, T, h, w] against bool [T, h, w]."""
+    """Returns the weighted mean of the mask loss over K positives and T frames.
+
+    Args:
+        logits: [K, T, h, w].
+        target: bool [T, h, w].
+        weight: [T].
+    """
     each = [mask_losses(row, target, 1.0, 1.0) for row in logits]
     return (weight * torch.stack(each)).mean()
 
