@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,7 @@ from flows.context import RunContext
 from flows.planning.commit import commit_plan
 from flows.planning.products import joined
 from flows.planning.run_paths import RunPaths
+from flows.planning.sources import digest_of_sources
 from flows.planning.stages import ALL, SHARD_STAGES, STAGE
 from pipeline.config import RunConfig, load_config
 from pipeline.types import Receipt
@@ -61,7 +63,7 @@ class Cost:
 
 
 def write_dataset(root: Path, videos: int) -> None:
-    """The index of the data set; no frame is written."""
+    """The index of the data set, and a file for every frame that planning looks at."""
     index = {
         f"{number:010x}": {
             "expressions": {
@@ -75,6 +77,12 @@ def write_dataset(root: Path, videos: int) -> None:
     folder = root / "meta_expressions" / "train"
     folder.mkdir(parents=True)
     (folder / "meta_expressions.json").write_text(json.dumps({"videos": index}))
+    for name, entry in index.items():
+        for kind, suffix in (("JPEGImages", "jpg"), ("Annotations", "png")):
+            place = root / "train" / kind / name
+            place.mkdir(parents=True)
+            for frame in entry["frames"]:
+                (place / f"{frame}.{suffix}").touch()
 
 
 def write_run(config: RunConfig) -> None:
@@ -83,6 +91,7 @@ def write_run(config: RunConfig) -> None:
     plan = context.make_plan()
     commit_plan(config, plan, ())
     ledger, paths = Ledger(config.run_folder), RunPaths(config.run_folder)
+    sources = cache(context.source_digests().of_shard)
     products: dict[str, dict[str, str]] = {}
     for stage, jobs in plan.jobs.items():
         for job in jobs:
@@ -107,6 +116,12 @@ def write_run(config: RunConfig) -> None:
                     if name == ALL and item in SHARD_STAGES
                     else products[item][name]
                     for item in STAGE[stage].reads
+                }
+                | {
+                    kind: digest_of_sources(
+                        sources, plan.run_shards if name == ALL else [job.shard], kind
+                    )
+                    for kind in STAGE[stage].looks_at(config)
                 },
                 files=files,
                 product=made,
