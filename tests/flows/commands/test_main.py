@@ -122,7 +122,7 @@ def test_paths_that_look_like_markup_are_printed_whole(
 @pytest.mark.parametrize(
     ("setting", "code", "words"),
     [
-        ("device=gpu", 2, "no device"),
+        ("device=gpu", 2, "is not a device"),
         ("device=cuda:99", 2, "not on this machine"),
         ("seed=99999999999999999999", 2, "seed"),
         ("dataset.predict_split=nosuch", 1, "nosuch"),
