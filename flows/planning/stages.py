@@ -109,7 +109,7 @@ _STAGES = (
     ),
     Stage(
         "fuse",
-        version=1,
+        version=2,
         reads=("augment", "ground", "segment"),
         suffix=".zarr",
         depends_on=lambda config, weights: {"config": fingerprints.settings(config.fuse)},
@@ -117,7 +117,7 @@ _STAGES = (
     ),
     Stage(
         "rank",
-        version=3,
+        version=4,
         reads=("segment", "fuse"),
         suffix=".parquet",
         depends_on=lambda config, weights: {"config": fingerprints.settings(config.rank)},
@@ -133,7 +133,7 @@ _STAGES = (
     ),
     Stage(
         "student",
-        version=3,
+        version=4,
         reads=("augment", "rank"),
         over="run",
         depends_on=fingerprints.student_basis,

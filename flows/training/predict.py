@@ -294,7 +294,7 @@ def predict_split(
                 counts["videos predicted"] += 1
         except InputError as error:
             context.progress.say(f"skipped: {error}", "yellow")
-            counts["skipped videos"] += 1
+            counts["videos skipped"] += 1
         context.progress.advance(1)
     context.progress.end()
     return counts

@@ -267,7 +267,7 @@ def test_the_stage_keeps_nothing_that_another_student_predicted(
     source = f"student.masks={str(tmp_path / 'one.zarr')!r}"
     shutil.copytree(context.paths.masks / "train00000", tmp_path / "one.zarr" / "train00000")
     counts = train_and_predict(RunContext(load_config(None, [*words, source])), "train")
-    assert counts["videos predicted"] == counts["skipped videos"] == 1
+    assert counts["videos predicted"] == counts["videos skipped"] == 1
     assert predictions.videos() == ["train00000"], "what is skipped has no older masks"
 
 
