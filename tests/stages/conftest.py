@@ -17,7 +17,8 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture(scope="session")
+# Of a module, not of the session: students freeze the models that they are given.
+@pytest.fixture(scope="module")
 def small_sam() -> Any:
     """The demo segmenter with random weights; nothing that is trained."""
     from stages.segment.architecture import build_demo
@@ -31,7 +32,7 @@ def small_sam() -> Any:
     return sam
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def small_dino() -> Any:
     """The demo grounder with random weights; nothing that is trained."""
     from stages.demo.tokenizer import build_tokenizer

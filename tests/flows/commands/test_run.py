@@ -325,7 +325,7 @@ def test_only_some_videos_and_masks_of_others_stay(
     assert len(read_layout(site.folder)) == 3
     some = ('dataset.only_videos=["clip00"]', "fuse.absent_below=0.2")
     assert {job.shard.name for job in site.run(*some).pending("rank")} == {"00001"}
-    assert "1 video comes along" in site.shown
+    assert "1 more video is included" in site.shown
     assert len(store.videos()) == 4
     rows = list(iter_quality(site.folder / "quality.parquet"))
     assert {row.video for row in rows} == set(store.videos())
