@@ -306,7 +306,11 @@ def test_a_runs_texts_go_out_as_a_file_and_come_in_again(site: Site) -> None:
     assert len(before["clip00"][1].positives) > 1
 
 
-def test_only_some_videos_and_masks_of_others_stay(site: Site) -> None:
+def test_only_some_videos_and_masks_of_others_stay(
+    site: Site, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Prefect's handlers keep the project's log from the root logger, where caplog listens.
+    monkeypatch.setattr(commit.logger, "handlers", [caplog.handler])
     site.run('dataset.only_videos=["clip02"]')
     store = MaskStore(site.folder / "pseudomasks.zarr")
     assert store.videos() == ["clip02"]
@@ -319,6 +323,7 @@ def test_only_some_videos_and_masks_of_others_stay(site: Site) -> None:
     }
     layout_path(site.folder).unlink()
     site.run()
+    assert "layout.json: missing; it is made again" in caplog.text
     assert len(read_layout(site.folder)) == 3
     some = ('dataset.only_videos=["clip00"]', "fuse.absent_below=0.2")
     assert {job.shard.name for job in site.run(*some).pending("rank")} == {"00001"}
