@@ -1,7 +1,16 @@
-"""Starts the command ``pseudolabels``: what must hold before a part of the project is imported.
+"""The Python interface of the project, and the entry point of its command line.
 
-The imports take seconds. From the first moment an interrupt ends them with a word, warnings of
-others end nothing, and a file that takes the place of a part of the project is named.
+::
+
+    import pseudolabels
+
+    run = pseudolabels.load_run("runs/shapes-train")
+    run[0].text, run[0].masks, run[0].weight, run[0].status, run[0].boxes
+
+What ``__all__`` lists is loaded when it is first used. :func:`main` starts the command line: it
+checks what must hold before a part of the project is imported, which takes seconds. An interrupt
+ends even the imports with a message, warnings of libraries end nothing, and a file that takes the
+place of a part of the project is named.
 """
 
 from __future__ import annotations
@@ -14,10 +23,45 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flows.api import (
+        Clip,
+        ClipBatch,
+        ClipDataset,
+        LabelledExpression,
+        LabelledRun,
+        collate_clips,
+        load_run,
+    )
+
+__all__ = [
+    "Clip",
+    "ClipBatch",
+    "ClipDataset",
+    "LabelledExpression",
+    "LabelledRun",
+    "collate_clips",
+    "load_run",
+]
 
 _PROCESS = os.getpid()
 
 PACKAGES = ("pipeline", "stages", "storage", "flows")
+
+
+def __getattr__(name: str) -> Any:
+    """Loads a part of the interface. ``import pseudolabels`` alone loads no library."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import flows.api
+
+    return getattr(flows.api, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def main() -> None:

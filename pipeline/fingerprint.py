@@ -10,10 +10,10 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from enum import Enum
 from pathlib import PurePath
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from pydantic import BaseModel
@@ -49,6 +49,12 @@ def file_digest(path: PurePath | str) -> str:
 
 
 def _plain(value: object) -> Any:
+    # Most values are of these types; a plan makes the text of hundreds of thousands of them.
+    kind = type(value)
+    if kind is str or kind is int:
+        return value
+    if kind is list or kind is tuple:
+        return [_plain(item) for item in cast(Iterable[object], value)]
     if isinstance(value, Enum):
         return _plain(value.value)
     if value is None or isinstance(value, bool | int | str):

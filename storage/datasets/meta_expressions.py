@@ -104,8 +104,7 @@ class IndexedReader(MaskedReader):
         Raises:
             InputError: the index is malformed here.
         """
-        names = tuple(str(name) for name in self.frame_names(video_id))
-        safe_name(video_id, self.index_path, "video id")
+        names = tuple(map(str, self.frame_names(video_id)))
         frames = (self._frames / video_id,)
         return VideoSources(names, frames, self._truth_places(video_id))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ MAX_NAME_BYTES = 200
 """File systems allow 255; suffixes and partial files need the rest."""
 
 _MARK = "%"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def safe_name(name: object, source: Path | str, what: str) -> str:
@@ -96,7 +98,7 @@ def _problem(name: object) -> str | None:
         return "holds a path separator"
     if name.startswith("."):
         return "starts with a dot, as hidden files do"
-    if any(ord(letter) < 32 or ord(letter) == 127 for letter in name):
+    if _CONTROL.search(name):
         return "holds a control character"
     try:
         length = len(name.encode("utf-8"))
