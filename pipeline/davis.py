@@ -14,7 +14,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from pipeline.geometry import masks_to_boxes
 from pipeline.metrics import Statistics, contour_accuracy, region_similarity, statistics
@@ -107,6 +106,9 @@ def scores_by_matching(
         for column in range(objects):
             j[row, column], f[row, column] = _pair(truth, column + 1, pred, row + 1, void)
     quality = (j.mean(axis=2) + f.mean(axis=2)) / 2
+    # Import it here, because it takes a second and every command imports this module.
+    from scipy.optimize import linear_sum_assignment
+
     taken, columns = linear_sum_assignment(-quality)
     found = {int(column): int(row) for row, column in zip(taken, columns, strict=True)}
     return [

@@ -55,6 +55,8 @@ def _plain(value: object) -> Any:
         return value
     if kind is list or kind is tuple:
         return [_plain(item) for item in cast(Iterable[object], value)]
+    if kind is dict:
+        return _plain_mapping(cast(Mapping[Any, object], value))
     if isinstance(value, Enum):
         return _plain(value.value)
     if value is None or isinstance(value, bool | int | str):

@@ -117,8 +117,8 @@ class LabelledExpression:
         """Shows :meth:`preview`: in the notebook, or else in the system's picture viewer."""
         picture = self.preview(frames)
         try:
-            from IPython.core.getipython import get_ipython  # type: ignore[import-not-found]
-            from IPython.display import display  # type: ignore[import-not-found]
+            from IPython.core.getipython import get_ipython
+            from IPython.display import display
         except ImportError:
             picture.show(title=self.text)
             return

@@ -230,9 +230,10 @@ class _Planner:
                 value["inputs"] = {"texts": texts}
                 basis["texts"] = digest(texts)
             asked = Job(stage, shard, digest(value), basis=basis)
+            receipt = self._receipt(stage, shard.name)
             reads = [_Input.of(made[name]) for name in STAGE[stage].reads]
-            reads += self._looked_at(stage, [shard])
-            made[stage] = self._judged(asked, reads, aside)
+            reads += self._looked_at(receipt, stage, [shard])
+            made[stage] = self._judged(asked, receipt, reads, aside)
             self._jobs[stage].append(made[stage])
         self._aside |= aside
 
@@ -253,19 +254,21 @@ class _Planner:
         for stage in self._run_stages:
             basis = {**self._bases[stage], "inputs": dict(previous)}
             asked = Job(stage, everything, digest(basis), basis=_short(basis))
+            receipt = self._receipt(stage, ALL)
             reads = [made[name] for name in STAGE[stage].reads if name in made]
-            reads += self._looked_at(stage, shards)
-            job = self._judged(asked, reads, set(self._aside))
+            reads += self._looked_at(receipt, stage, shards)
+            job = self._judged(asked, receipt, reads, set(self._aside))
             made[stage] = _Input.of(job)
             previous[stage] = asked.fingerprint
             self._jobs[stage].append(job)
 
-    def _looked_at(self, stage: str, shards: Sequence[Shard]) -> list[_Input]:
-        """Returns what a stage reads of the data set. Empty for a shard without a receipt, because
-        its files are digested when the stage works on it.
+    def _looked_at(
+        self, receipt: Receipt | None, stage: str, shards: Sequence[Shard]
+    ) -> list[_Input]:
+        """Returns what a stage reads of the data set. Empty without a receipt, because the files
+        are digested when the stage works on them.
         """
-        name = shards[0].name if STAGE[stage].over == "shard" else ALL
-        if self._sources is None or not shards or self._receipt(stage, name) is None:
+        if self._sources is None or receipt is None:
             return []
         return [
             _Input(kind, True, digest_of_sources(self._sources, shards, kind))
@@ -281,8 +284,9 @@ class _Planner:
         product = joined({name: r.product if r else "" for name, r in receipts.items()})
         return _Input(stage, all(job.done for job in jobs.values()), product)
 
-    def _judged(self, job: Job, inputs: Sequence[_Input], aside: set[str]) -> Job:
-        receipt = self._receipt(job.stage, job.shard.name)
+    def _judged(
+        self, job: Job, receipt: Receipt | None, inputs: Sequence[_Input], aside: set[str]
+    ) -> Job:
         failure = self._book.failure(job.stage, job.shard.name) if receipt is None else None
         if receipt is not None:
             aside.update(receipt.skipped)

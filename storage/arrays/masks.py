@@ -10,10 +10,9 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
 from cachetools import LRUCache
 from numpy.typing import NDArray
 
@@ -41,6 +40,9 @@ from storage.arrays.zarr_groups import (
 )
 from storage.files.atomic import explain_disk_errors, fresh_folder, replace_file
 from storage.files.names import is_safe_name, published_name, safe_name, stored_name
+
+if TYPE_CHECKING:
+    import zarr
 
 FORMAT = "pseudolabels.masks"
 FORMAT_VERSION = 1

@@ -18,12 +18,14 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
 from numcodecs.blosc import Blosc  # type: ignore[import-untyped]
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import zarr
 
 BLOSC = Blosc(cname="lz4", clevel=5, shuffle=Blosc.BITSHUFFLE)
 """zstd makes logits hardly smaller and takes much longer (``benchmarks/codecs.py``)."""
@@ -196,6 +198,9 @@ class StoredArray:
 
 def open_array(folder: Path) -> zarr.Array[Any]:
     """Opens an array with zarr-python."""
+    # Import it here, because arrays of the project's own need only numcodecs.
+    import zarr
+
     with known_codecs():
         return zarr.open_array(folder, mode="r", zarr_format=3)
 
