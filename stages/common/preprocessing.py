@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from pipeline.errors import InputError
+
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
 
@@ -47,7 +49,18 @@ def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
 
     The result is uint8 on a CPU. Elsewhere it is float32, since PyTorch has no such kernel for
     bytes.
+
+    Raises:
+        InputError: the frames are so narrow that a side would have no pixel.
     """
+    if min(size) < 1:
+        height, width = images.shape[1:3]
+        raise InputError(
+            f"frames of {height} x {width} pixels",
+            "too narrow to be resized for a model",
+            "a short side that has a pixel left after the long side is resized",
+            "crop them, or leave the video out",
+        )
     channels_first = images.permute(0, 3, 1, 2)
     bytes_too = images.device.type == "cpu"
     scaled = F.interpolate(

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
+from pipeline.errors import InputError
 from stages.common.preprocessing import _statistics, normalise_frames
 
 
@@ -17,3 +19,8 @@ def test_frames_are_normalised_for_training_too_once_they_were_for_inference() -
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     by_hand = ((frames.float() / 255 - mean) / std).permute(0, 3, 1, 2)
     assert torch.equal(found, expected.clone()) and torch.equal(found, by_hand)
+
+
+def test_frames_that_are_too_narrow_are_named() -> None:
+    with pytest.raises(InputError, match="2000 x 1 pixels: too narrow"):
+        normalise_frames(torch.zeros(1, 2000, 1, 3, dtype=torch.uint8), 24, 96)
