@@ -1,89 +1,137 @@
-"""What augmentation, fusion with its gate, and ranking each add to the masks of a finished run.
+"""What augmentation, tracks, fusion with its gate, and ranking each add to the masks of a run.
 
-    .venv/bin/python benchmarks/ablation.py --config configs/demo.toml [section.key=value ...]
+    .venv/bin/python -m benchmarks.ablation [--config FILE] [section.key=value ...]
 
 Works from the run's stored texts, boxes and candidates; no model runs. Every row is scored on the
-same samples. Figures in percent; "misses" counts dropped frames that hold the target as 0.
+same samples. Figures in percent; "misses" counts dropped frames that hold the target as 0. The row
+"best candidate" takes the stored mask that the ground truth overlaps most: no choice does better.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+import torch
 import typer
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
 from flows.context import RunContext
+from flows.dataset import dataset_root
 from flows.evaluation.scores import evaluate, summarise
 from flows.planning.run_paths import RunPaths
 from pipeline.config import RunConfig, load_config
-from pipeline.types import Augmentation, Boxes, Candidates, Expression, VideoRef
+from pipeline.geometry import pairwise_mask_iou
+from pipeline.types import (
+    Augmentation,
+    Boxes,
+    Candidates,
+    Expression,
+    FrameIndex,
+    Status,
+    Tracks,
+    VideoRef,
+)
 from stages.baseline import baseline_masks
+from stages.common.mask_resolution import mask_above
 from stages.fuse import fuse
 from stages.rank import rank
+from stages.track import associate
 from storage.arrays.candidates import read_candidates
 from storage.datasets import open_dataset
 from storage.tables import ground_videos, read_augmentations, read_ground
 
 Masks = tuple[NDArray[np.bool_], NDArray[np.uint8]]
-System = Callable[[Augmentation, list[str], list[Boxes], list[Candidates], VideoRef], Masks]
 
 
-def system(config: RunConfig, *, positives: bool, negatives: bool, ranking: bool) -> System:
+@dataclass(frozen=True)
+class Stored:
+    """What a run has stored of a video, and its ground truth."""
+
+    texts: Sequence[str]
+    boxes: Sequence[Boxes]
+    candidates: Sequence[Candidates]
+    tracks: Tracks
+    video: VideoRef
+    truth: Callable[[Expression, int], NDArray[np.bool_] | None]
+
+
+System = Callable[[Augmentation, Expression, Stored], Masks]
+
+
+def system(
+    config: RunConfig,
+    *,
+    level: Literal["track", "frame"] = "track",
+    positives: bool = True,
+    negatives: bool = True,
+    ranking: bool = True,
+) -> System:
     """The pipeline from the boxes on, with parts left out.
 
     Without positives the original stands alone; without negatives nothing gates but a box's own
     score; without ranking the best instance of every frame is taken.
     """
+    fusing = config.fuse.model_copy(update={"level": level})
+    options = config.rank.model_copy(update={"enabled": ranking})
 
-    def masks(
-        item: Augmentation,
-        texts: list[str],
-        boxes: list[Boxes],
-        candidates: list[Candidates],
-        video: VideoRef,
-    ) -> Masks:
+    def masks(item: Augmentation, expression: Expression, known: Stored) -> Masks:
         kept = replace(
             item,
             positives=item.positives if positives else item.positives[:1],
             negatives=item.negatives if negatives else (),
         )
-        found = fuse(kept, texts, boxes, candidates, config.fuse)
-        options = config.rank.model_copy(update={"enabled": ranking})
-        mask, _ = rank(found, candidates, video, options, "")
+        scores = [each.scores for each in known.candidates]
+        found = fuse(kept, known.texts, known.boxes, scores, known.tracks, fusing)
+        mask, _ = rank(found, known.candidates, known.video, options, "")
         return np.asarray(mask.mask), mask.status
 
     return masks
 
 
-def plain(
-    item: Augmentation,
-    texts: list[str],
-    boxes: list[Boxes],
-    candidates: list[Candidates],
-    video: VideoRef,
-) -> Masks:
-    return baseline_masks(item, texts, boxes, candidates, video.height, video.width)
+def plain(item: Augmentation, expression: Expression, known: Stored) -> Masks:
+    """The best box of the original sentence in every frame."""
+    height, width = known.video.height, known.video.width
+    return baseline_masks(
+        item, list(known.texts), list(known.boxes), list(known.candidates), height, width
+    )
+
+
+def bound(item: Augmentation, expression: Expression, known: Stored) -> Masks:
+    """The candidate of every frame that the ground truth overlaps most; absent where it is."""
+    height, width = known.video.height, known.video.width
+    mask = np.zeros((len(known.candidates), height, width), np.bool_)
+    status = np.full(len(mask), Status.ABSENT, np.uint8)
+    for index, found in enumerate(known.candidates):
+        true = known.truth(expression, index)
+        if true is None or not true.any() or not len(found):
+            continue
+        logits = torch.from_numpy(found.logits).float()
+        all_masks = np.stack([mask_above(each, height, width, 0.0).numpy() for each in logits])
+        mask[index] = all_masks[int(pairwise_mask_iou(all_masks, true[None])[:, 0].argmax())]
+        status[index] = Status.PRESENT
+    return mask, status
 
 
 def systems(config: RunConfig) -> dict[str, System]:
-    """Name -> system, from the plain baseline to the whole pipeline, then each part left out."""
+    """Name -> system: the plain baseline, the pipeline, each part left out, the bound."""
     return {
         "plain baseline": plain,
-        "ranking alone": system(config, positives=False, negatives=False, ranking=True),
-        "positives alone": system(config, positives=True, negatives=False, ranking=False),
-        "negatives alone": system(config, positives=False, negatives=True, ranking=False),
-        "whole": system(config, positives=True, negatives=True, ranking=True),
-        "whole without positives": system(config, positives=False, negatives=True, ranking=True),
-        "whole without negatives": system(config, positives=True, negatives=False, ranking=True),
-        "whole without ranking": system(config, positives=True, negatives=True, ranking=False),
+        "frame level": system(config, level="frame"),
+        "track level": system(config),
+        "track level without positives": system(config, positives=False),
+        "track level without negatives": system(config, negatives=False),
+        "track level without ranking": system(config, ranking=False),
+        "frame level without positives": system(config, level="frame", positives=False),
+        "frame level without negatives": system(config, level="frame", negatives=False),
+        "frame level without ranking": system(config, level="frame", ranking=False),
+        "best candidate": bound,
     }
 
 
@@ -101,9 +149,21 @@ def score(config: RunConfig, chosen: System) -> dict[str, Any] | None:
             texts, boxes = read_ground(ground, video_id)
             candidates = read_candidates(paths.part("segment", shard.name), video_id)
 
+            video = reader.video(video_id)
+            known = Stored(
+                texts,
+                boxes,
+                candidates,
+                associate(len(texts), boxes, candidates, config.track),
+                video,
+                lambda expression, index, video=video: reader.truth(  # type: ignore[misc]
+                    video, expression, FrameIndex(index)
+                ),
+            )
+
             def masks(video: VideoRef, expression: Expression) -> Masks:
                 item = by_id[expression.key.expression]  # noqa: B023 - used within the iteration
-                return chosen(item, texts, boxes, candidates, video)  # noqa: B023
+                return chosen(item, expression, known)  # noqa: B023
 
             for _, found in evaluate(reader, [video_id], masks):
                 scores += found
@@ -115,8 +175,6 @@ def main(
     config: Annotated[Path | None, typer.Option(help="the run's configuration")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table")] = False,
 ) -> None:
-    from flows.context import dataset_root
-
     resolved = load_config(config, overrides or ())
     dataset = resolved.dataset.model_copy(update={"root": dataset_root(resolved)})
     resolved = resolved.model_copy(update={"dataset": dataset})

@@ -1,4 +1,4 @@
-"""How the cost of `ground`, `segment`, `fuse` and `rank` grows with frames and with expressions.
+"""How the cost of the stages from `ground` to `rank` grows with frames and with expressions.
 
     OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.cost [--demo] [--plot PATH] [--json]
 
@@ -24,13 +24,22 @@ import typer
 from numpy.typing import NDArray
 
 from benchmarks.throughput import HEIGHT, WIDTH, dino_of, frames_of, sam_of, sentences_of
-from pipeline.config import FuseConfig, GroundConfig, RankConfig, SegmentConfig
-from pipeline.types import Augmentation, Boxes, Positive, Provenance, SampleKey, VideoRef
+from pipeline.config import FuseConfig, GroundConfig, RankConfig, SegmentConfig, TrackConfig
+from pipeline.types import (
+    Augmentation,
+    Boxes,
+    Candidates,
+    Positive,
+    Provenance,
+    SampleKey,
+    VideoRef,
+)
 from stages.fuse import fuse
 from stages.ground.grounder import GroundingDinoGrounder
 from stages.ground.grounder import prepare as prepare_dino
 from stages.rank import rank
 from stages.segment.segmenter import SamSegmenter, prepare
+from stages.track import associate
 
 HELD_TO_SHARE = 0.15
 HELD_TO_LINEAR = 0.15
@@ -61,11 +70,9 @@ class Work:
         """CPU seconds of each stage; texts are encoded anew."""
         images = frames_of(frames)
         texts = sentences_of(expressions * self._sentences)
-        taken, boxes, candidates = (
-            dict.fromkeys(("ground", "segment", "fuse and rank"), 0.0),
-            [],
-            [],
-        )
+        taken = dict.fromkeys(("ground", "segment", "track, fuse, rank"), 0.0)
+        boxes: list[Boxes] = []
+        candidates: list[Candidates] = []
         video = VideoRef("v", ("",) * frames, (Path(),) * frames, HEIGHT, WIDTH)
         grounder = GroundingDinoGrounder(self._dino, self._ground)
         for image in images:
@@ -79,11 +86,13 @@ class Work:
             taken["ground"] += middle - start
             taken["segment"] += time.process_time() - middle
         start = time.process_time()
+        tracks = associate(len(texts), boxes, candidates, TrackConfig())
+        scores = [item.scores for item in candidates]
         for row in range(expressions):
             mine = texts[row * self._sentences : (row + 1) * self._sentences]
-            fused = fuse(_augmentation(row, mine), texts, boxes, candidates, FuseConfig())
-            rank(fused, video, RankConfig(), "")
-        taken["fuse and rank"] = time.process_time() - start
+            fused = fuse(_augmentation(row, mine), texts, boxes, scores, tracks, FuseConfig())
+            rank(fused, candidates, video, RankConfig(), "")
+        taken["track, fuse, rank"] = time.process_time() - start
         return taken
 
 

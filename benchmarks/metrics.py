@@ -49,8 +49,8 @@ def reference(pred: Masks, truth: Masks) -> tuple[NDArray[np.float64], NDArray[n
         edge, true_edge = mask_boundary(mask), mask_boundary(target)
         grown = cv2.dilate(edge.astype(np.uint8), disk)
         true_grown = cv2.dilate(true_edge.astype(np.uint8), disk)
-        precision = np.sum(edge * true_grown) / max(np.sum(edge), 1)
-        recall = np.sum(true_edge * grown) / max(np.sum(true_edge), 1)
+        precision = np.sum(edge * true_grown) / max(float(np.sum(edge)), 1.0)
+        recall = np.sum(true_edge * grown) / max(float(np.sum(true_edge)), 1.0)
         total = precision + recall
         fs[frame] = 2 * precision * recall / total if total else 0.0
     return js, fs

@@ -40,7 +40,7 @@ from stages.segment.segmenter import SamSegmenter, prepare
 from storage.run.ledger import Ledger
 
 HELD_TO = 0.05
-STAGES = ("augment", "ground", "segment", "fuse", "rank")
+STAGES = ("augment", "ground", "segment", "track", "fuse", "rank")
 MODELS = ("ground", "segment")
 
 
@@ -130,7 +130,7 @@ def _account(whole: float, receipts: dict[str, list[Receipt]]) -> dict[str, Any]
     seconds = {
         "models": models,
         **waits,
-        "augment, fuse and rank": work,
+        "augment, track, fuse and rank": work,
         "reading, opening and committing products": inside - models - work - sum(waits.values()),
         "planning and Prefect": whole - inside,
     }

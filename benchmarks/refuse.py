@@ -96,7 +96,8 @@ def _mask(
     """Logits of an ellipse in a box."""
     centre, radius = (box[:2] + box[2:]) / 2, np.maximum((box[2:] - box[:2]) / 2, 1)
     distance = np.hypot((x - centre[0]) / radius[0], (y - centre[1]) / radius[1])
-    return np.clip(12 * (1 - distance), -32, 32).astype(np.float16)
+    logits: NDArray[np.float16] = np.clip(12 * (1 - distance), -32, 32).astype(np.float16)
+    return logits
 
 
 def write_inputs(context: RunContext, shard: Shard) -> None:
@@ -112,7 +113,8 @@ def write_inputs(context: RunContext, shard: Shard) -> None:
     ):
         for number, (video, mine) in enumerate(written.items()):
             found = list(frames_of(mine, np.random.default_rng(number)))
-            texts = [item.text for each in mine for item in (*each.positives, *each.negatives)]
+            texts = [item.text for each in mine for item in each.positives]
+            texts += [item.text for each in mine for item in each.negatives]
             ground.write_video(video, texts, [boxes for boxes, _ in found])
             segment.write_video(video, [candidates for _, candidates in found])
 
@@ -133,11 +135,12 @@ def measure(videos: int = 8, profile: bool = False) -> dict[str, Any]:
         for shard in shards:
             write_inputs(context, shard)
         import stages.fuse
-        import stages.rank  # noqa: F401
+        import stages.rank
+        import stages.track  # noqa: F401
 
         profiler = cProfile.Profile()
         seconds = {}
-        for stage in ("fuse", "rank"):
+        for stage in ("track", "fuse", "rank"):
             start = time.process_time()
             if profile:
                 profiler.enable()

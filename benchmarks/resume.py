@@ -40,6 +40,7 @@ FILES = {
     "augment": 1,
     "ground": 1,
     "segment": 27,
+    "track": 1,
     "fuse": 1 + EXPRESSIONS * 22,
     "rank": 6 + EXPRESSIONS,
 }

@@ -11,14 +11,15 @@ every sentence agrees with that run's, and J&F against the truth. No Prefect.
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.console import Console
 
 from flows.context import RunContext
 from flows.dataset import prepare_dataset
@@ -92,7 +93,7 @@ def measure(videos: int, variants: dict[str, tuple[str, ...]] = VARIANTS) -> lis
             options = [f'out="{Path(name)}"', "dataset.split=valid", "device=cpu"]
             options += ["shapes.train_videos=1", f"shapes.valid_videos={videos}"]
             config = load_config(None, [*options, "student.enabled=false", *words])
-            prepare_dataset(config, Console(stderr=True))
+            prepare_dataset(config, partial(print, file=sys.stderr))
             seconds, found, metrics = run(config)
             base = base or found
             mean, half = agreement(found, base)

@@ -51,6 +51,7 @@ from stages.rank import rank
 from stages.student.contract import Student
 from stages.student.training.fit import fit
 from stages.student.training.train import Trainer
+from stages.track import associate
 from storage.arrays.candidates import read_candidates
 from storage.arrays.masks import MaskStore
 from storage.files.atomic import fresh_folder, replace_file
@@ -284,7 +285,7 @@ def identity_of_masks(config: RunConfig, kind: str) -> str:
         stage: {item.shard: [item.fingerprint, item.product] for item in ledger.receipts(stage)}
         for stage in ("augment", "ground", "segment")
     }
-    how = [STAGE[stage].basis(config, weights) for stage in ("fuse", "rank")]
+    how = [STAGE[stage].basis(config, weights) for stage in ("track", "fuse", "rank")]
     return digest({"kind": kind, "how": how, "made_from": made_from})
 
 
@@ -311,10 +312,12 @@ def other_masks(config: RunConfig, kind: str) -> Iterator[tuple[str, list[str], 
             video, mine = reader.video(video_id), augmentations[video_id]
             texts, boxes = read_ground(ground, video_id)
             candidates = read_candidates(paths.part("segment", shard.name), video_id)
+            tracks = associate(len(texts), boxes, candidates, config.track)
+            scores = [item.scores for item in candidates]
             found = []
             for item in mine:
                 if kind == "unranked":
-                    fused = fuse(item, texts, boxes, candidates, config.fuse)
+                    fused = fuse(item, texts, boxes, scores, tracks, config.fuse)
                     mask, _ = rank(fused, candidates, video, unranked, "")
                 else:
                     plain = baseline_masks(

@@ -32,6 +32,7 @@ from pipeline.types import (
     Hypotheses,
     PseudoMask,
     SampleKey,
+    Tracks,
     VideoRef,
 )
 from stages.common.checkpoints import checkpoint_files
@@ -68,16 +69,25 @@ def _segmenter(config: RunConfig, device: torch.device) -> Segmenter:
     return load_segmenter(config.segment, device)
 
 
+def _track(
+    sentences: int, boxes: Sequence[Boxes], candidates: Sequence[Candidates], config: RunConfig
+) -> Tracks:
+    from stages.track import associate
+
+    return associate(sentences, boxes, candidates, config.track)
+
+
 def _fuse(
     augmentation: Augmentation,
     texts: Sequence[str],
     boxes: Sequence[Boxes],
     candidates: Sequence[CandidateScores],
+    tracks: Tracks,
     config: RunConfig,
 ) -> Hypotheses:
     from stages.fuse import fuse
 
-    return fuse(augmentation, texts, boxes, candidates, config.fuse)
+    return fuse(augmentation, texts, boxes, candidates, tracks, config.fuse)
 
 
 def _rank(
@@ -101,6 +111,7 @@ class Parts:
     )
     grounder: Callable[[RunConfig, Any], Grounder] = _grounder
     segmenter: Callable[[RunConfig, Any], Segmenter] = _segmenter
+    track: Callable[..., Tracks] = _track
     fuse: Callable[..., Hypotheses] = _fuse
     rank: Callable[..., tuple[PseudoMask, list[FrameQuality]]] = _rank
     checkpoint_files: Callable[[str], Sequence[Path]] = checkpoint_files

@@ -284,10 +284,38 @@ class SegmentConfig(Section):
     batch_pairs: int = Field(64, ge=1)
 
 
+class TrackConfig(Section):
+    """Stage ``track``: links the masks of a video into tracks of one object each.
+
+    Attributes:
+        same_mask_iou: masks of a frame with at least this IoU are one instance.
+        minimum_score: an instance is left out if no sentence scores it as high as this.
+        gap: a track goes on after at most this many frames without an instance.
+        profile_weight: how much the agreement of sentences' scores counts for a link, against the
+            overlap with the box that is expected.
+        link_above: an instance joins a track if they agree at least this much, in [0, 1].
+        join_above: two tracks without a common frame are joined if the cosine of their profiles is
+            at least this.
+    """
+
+    same_mask_iou: float = Field(0.6, gt=0, le=1)
+    minimum_score: float = Field(0.05, ge=0, le=1)
+    gap: int = Field(8, ge=1)
+    profile_weight: float = Field(0.5, ge=0, le=1)
+    link_above: float = Field(0.5, ge=0, le=1)
+    join_above: float = Field(0.6, ge=-1, le=1)
+
+
 class FuseConfig(Section):
     """Stage ``fuse`` (WSRVOS, positive-prediction fusion).
 
     Attributes:
+        level: ``track``: the positives vote for whole tracks. ``frame``: they vote in every frame
+            alone, as in the paper.
+        present_above: with tracks, the target is present where the chosen track has at least this
+            much support by the positives.
+        stand_in: with tracks, where the chosen track is not, another one is taken if it has at
+            least this share of its score.
         same_box_iou: boxes of a frame with at least this IoU are one instance.
         absent_below: if no box has this much support by the positives, the target is absent from
             the frame.
@@ -301,6 +329,9 @@ class FuseConfig(Section):
         hypotheses: instances per frame that are passed on to ``rank``, best first.
     """
 
+    level: Literal["track", "frame"] = "track"
+    present_above: float = Field(0.1, ge=0, le=1)
+    stand_in: float = Field(0.5, ge=0, le=1)
     same_box_iou: float = Field(0.7, gt=0, le=1)
     absent_below: float = Field(0.25, ge=0, le=1)
     uncertain_below: float = Field(0.3, ge=0, le=1)
@@ -726,6 +757,7 @@ class RunConfig(Section):
     augment: AugmentConfig = AugmentConfig()
     ground: GroundConfig = GroundConfig()
     segment: SegmentConfig = SegmentConfig()
+    track: TrackConfig = TrackConfig()
     fuse: FuseConfig = FuseConfig()
     rank: RankConfig = RankConfig()
     student: AnyStudentConfig = Field(SimrvosStudentConfig(), discriminator="model")

@@ -210,6 +210,22 @@ class CandidateScores:
 
 
 @dataclass(frozen=True)
+class Tracks:
+    """Which candidates of a video's frames show the same object.
+
+    Attributes:
+        of_candidate: for each of the T frames, int32 [Q], the track of each candidate; -1 for a
+            candidate of none. Candidates of a frame in one track are one instance.
+    """
+
+    of_candidate: tuple[NDArray[np.int32], ...]
+
+    def __len__(self) -> int:
+        """Number of tracks."""
+        return 1 + max((int(item.max(initial=-1)) for item in self.of_candidate), default=-1)
+
+
+@dataclass(frozen=True)
 class Hypotheses:
     """What ``fuse`` hands to ``rank`` for one sample: per frame, the instances it may be.
 

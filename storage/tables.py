@@ -36,7 +36,9 @@ from storage.files.images import is_files_fault
 FORMAT_VERSION = 1
 """Version of every table here. Readers refuse newer ones."""
 
-_WRITING: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
+WRITING: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
+"""How every table is written."""
+
 _QUALITY_BATCH = 65_536
 _WORDS = pa.dictionary(pa.int32(), pa.string())
 
@@ -130,7 +132,7 @@ class GroundWriter:
 
     def __enter__(self) -> GroundWriter:
         file = self._stack.enter_context(replace_file(self._path))
-        self._writer = self._stack.enter_context(pq.ParquetWriter(file, GROUND_SCHEMA, **_WRITING))
+        self._writer = self._stack.enter_context(pq.ParquetWriter(file, GROUND_SCHEMA, **WRITING))
         return self
 
     def write_video(
@@ -172,14 +174,14 @@ class GroundWriter:
         trace: TracebackType | None,
     ) -> None:
         if kind is None:
-            self._writer.add_key_value_metadata(_footer("ground", {"videos": self._videos}))
+            self._writer.add_key_value_metadata(footer("ground", {"videos": self._videos}))
         self._stack.__exit__(kind, error, trace)
 
 
 def ground_videos(path: Path) -> list[str]:
     """Returns the videos of a ground table, in the order written. Raises StoreError."""
     with open_table(path, "ground") as file:
-        return list(_about(file)["videos"])
+        return list(table_entries(file))
 
 
 def read_ground(path: Path, video_id: str) -> tuple[tuple[str, ...], list[Boxes]]:
@@ -197,13 +199,12 @@ def read_ground(path: Path, video_id: str) -> tuple[tuple[str, ...], list[Boxes]
 
 def _entry(path: Path, file: Any, video_id: str) -> dict[str, Any]:
     """Returns the entry of a video in the footer."""
-    videos = _about(file)["videos"]
+    videos = table_entries(file)
     if video_id not in videos:
         raise StoreError(
             f"{path}: no video {video_id}; expected one of {len(videos)}; run ground again"
         )
-    entry: dict[str, Any] = videos[video_id]
-    return entry
+    return videos[video_id]
 
 
 def sort_boxes(boxes: Boxes) -> Boxes:
@@ -217,12 +218,12 @@ def write_quality(path: Path, rows: Iterable[FrameQuality]) -> None:
     iterator = iter(rows)
     with (
         replace_file(path) as file,
-        pq.ParquetWriter(file, QUALITY_SCHEMA, **_WRITING) as writer,
+        pq.ParquetWriter(file, QUALITY_SCHEMA, **WRITING) as writer,
     ):
         while batch := list(islice(iterator, _QUALITY_BATCH)):
             table = pa.Table.from_pylist([asdict(row) for row in batch], schema=QUALITY_SCHEMA)
             writer.write_table(table)
-        writer.add_key_value_metadata(_footer("quality", {}))
+        writer.add_key_value_metadata(footer("quality", {}))
 
 
 def merge_quality(parts: Sequence[Path], out: Path) -> int:
@@ -234,13 +235,13 @@ def merge_quality(parts: Sequence[Path], out: Path) -> int:
     rows = 0
     with (
         replace_file(out) as file,
-        pq.ParquetWriter(file, QUALITY_SCHEMA, **_WRITING) as writer,
+        pq.ParquetWriter(file, QUALITY_SCHEMA, **WRITING) as writer,
     ):
         for part in parts:
             for batch in _quality_batches(part):
                 writer.write_batch(batch)
                 rows += batch.num_rows
-        writer.add_key_value_metadata(_footer("quality", {}))
+        writer.add_key_value_metadata(footer("quality", {}))
     return rows
 
 
@@ -347,10 +348,11 @@ def _ground_table(video_id: str, texts: Sequence[str], boxes: Sequence[Boxes]) -
 
 def _write_table(path: Path, table: Any, kind: str, about: dict[str, Any]) -> None:
     with replace_file(path) as file:
-        pq.write_table(table.replace_schema_metadata(_footer(kind, about)), file, **_WRITING)
+        pq.write_table(table.replace_schema_metadata(footer(kind, about)), file, **WRITING)
 
 
-def _footer(kind: str, about: dict[str, Any]) -> dict[str, str]:
+def footer(kind: str, about: dict[str, Any]) -> dict[str, str]:
+    """Returns the metadata of a table: its kind, its version, and more about it."""
     return {
         "pseudolabels.table": kind,
         "pseudolabels.version": str(FORMAT_VERSION),
@@ -367,6 +369,12 @@ def _check_kind(path: Path, file: Any, kind: str) -> None:
             f"{path}: {found}, version {version}; expected {kind} of version {FORMAT_VERSION} or"
             " earlier; use the release that wrote it"
         )
+
+
+def table_entries(file: Any) -> dict[str, dict[str, Any]]:
+    """Returns video id -> its entry in the footer of an open table of boxes or tracks."""
+    entries: dict[str, dict[str, Any]] = _about(file)["videos"]
+    return entries
 
 
 def _about(file: Any) -> dict[str, Any]:

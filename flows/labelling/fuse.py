@@ -1,4 +1,4 @@
-"""Stage ``fuse`` on a shard: hypotheses of every expression, from stored boxes and candidates."""
+"""Stage ``fuse`` on a shard: hypotheses of every expression, from boxes, candidates and tracks."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pipeline.types import VideoRef
 from storage.arrays.candidates import StoredCandidates
 from storage.arrays.hypotheses import HypothesisWriter
 from storage.tables import read_augmentations, read_ground
+from storage.track_table import read_tracks
 
 
 def run(job: Job, context: RunContext, outcome: Outcome) -> None:
@@ -26,11 +27,12 @@ def run(job: Job, context: RunContext, outcome: Outcome) -> None:
         mine = augmentations.get(video.id, [])
         texts, boxes = read_ground(paths.part("ground", shard), video.id)
         candidates = StoredCandidates(paths.part("segment", shard), video.id).scores
+        tracks = read_tracks(paths.part("track", shard), video.id)
         stream = writer.start_video(video.id)
         counts: Counter[str] = Counter()
         for item in mine:
             with meter.measure(BUSY):
-                fused = context.parts.fuse(item, texts, boxes, candidates, context.config)
+                fused = context.parts.fuse(item, texts, boxes, candidates, tracks, context.config)
             count_frames(counts, fused.status, fused.reason)
             later(partial(stream.append, fused))
             context.progress.advance(1 / len(mine), len(video))

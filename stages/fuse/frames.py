@@ -1,4 +1,4 @@
-"""Stage ``fuse``: from the boxes and masks of all sentences to instances the target may be.
+"""Fusion frame by frame: which instance of each frame the target may be.
 
 WSRVOS, positive-prediction fusion: M_t = [ sigmoid( sum_k w_k s_kt ) > threshold ], with
 w_k = c_k / sum_j c_j. Here c_k is a positive's confidence times its similarity. Logits of different
@@ -13,7 +13,7 @@ P hypotheses kept of them, h w low-resolution cells.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +21,16 @@ from numpy.typing import NDArray
 from pipeline.config import FuseConfig
 from pipeline.geometry import box_iou
 from pipeline.types import Augmentation, Boxes, CandidateScores, Hypotheses, Status
-
-NOTHING_FOUND = "no box found"
-UNCLAIMED = "no expression claims the box"
-CLAIMED_BY_NEGATIVE = "a negative claims the box"
-IN_DOUBT = "in doubt between present and absent"
+from stages.fuse.votes import (
+    CLAIMED_BY_NEGATIVE,
+    IN_DOUBT,
+    NOTHING_FOUND,
+    UNCLAIMED,
+    Sentences,
+    no_hypotheses,
+    shares,
+    with_votes,
+)
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class _Frame:
     found: NDArray[np.bool_]
 
 
-def fuse(
+def fuse_frames(
     augmentation: Augmentation,
     texts: Sequence[str],
     boxes: Sequence[Boxes],
@@ -67,30 +72,9 @@ def fuse(
         Per frame up to P instances, best first, and what the gate says of the frame. A frame
         without boxes has count 0.
     """
-    # A positive that nobody believes in has no vote and no instance; where all are so, each has.
-    believed = [item for item in augmentation.positives if item.confidence * item.similarity > 0]
-    if believed:
-        augmentation = replace(augmentation, positives=tuple(believed))
-    frames, kept = len(boxes), config.hypotheses
-    voters = len(augmentation.positives)
-    found = Hypotheses(
-        key=augmentation.key,
-        candidate=np.full((frames, kept, voters), -1, np.int32),
-        share=np.zeros((frames, kept, voters), np.float32),
-        count=np.zeros(frames, np.int32),
-        box=np.zeros((frames, kept, 4), np.float32),
-        score=np.zeros((frames, kept), np.float32),
-        box_score=np.zeros((frames, kept), np.float32),
-        agreement=np.zeros((frames, kept), np.float32),
-        negative_margin=np.zeros((frames, kept), np.float32),
-        predicted_iou=np.zeros((frames, kept), np.float32),
-        stability=np.zeros((frames, kept), np.float32),
-        status=np.full(frames, Status.ABSENT, np.uint8),
-        reason=(),
-    )
-    sentence_of = _Sentences(augmentation, texts)
-    weight = np.array([item.confidence * item.similarity for item in augmentation.positives])
-    weight = weight / weight.sum() if believed else np.full(len(weight), 1 / len(weight))
+    augmentation, weight = with_votes(augmentation)
+    found = no_hypotheses(augmentation, len(boxes), config.hypotheses)
+    sentence_of = Sentences(augmentation, texts)
     positives = len(weight)
     seen = [
         _instances(boxes[t], item.box_row, sentence_of, positives, config.same_box_iou)
@@ -143,36 +127,6 @@ def telling_negatives(
     return telling
 
 
-class _Sentences:
-    """Which of the sample's K + N sentences, positives first, a text of the video is; a text may be
-    several.
-
-    Attributes:
-        count: K + N.
-    """
-
-    def __init__(self, augmentation: Augmentation, texts: Sequence[str]) -> None:
-        row_of = {text: row for row, text in enumerate(texts)}
-        said = [item.text for item in augmentation.positives]
-        said += [item.text for item in augmentation.negatives]
-        rows = np.array([row_of[text] for text in said], np.intp)
-        self.count = len(said)
-        self._sentences = np.argsort(rows, kind="stable")
-        self._texts = rows[self._sentences]
-
-    def answers(self, text: NDArray[np.int32]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """(row of a box, sentence that it answers) of every such pair, by row, then sentence.
-
-        Args:
-            text: int32 [n], row of the text that each box answers.
-        """
-        low = np.searchsorted(self._texts, text, "left")
-        counts = np.searchsorted(self._texts, text, "right") - low
-        rows = np.repeat(np.arange(len(text)), counts)
-        before = np.repeat(np.cumsum(counts) - counts, counts)
-        return rows, self._sentences[np.repeat(low, counts) + np.arange(len(rows)) - before]
-
-
 def _fuse_frame(
     found: Hypotheses,
     index: int,
@@ -195,7 +149,7 @@ def _fuse_frame(
     found.count[index] = len(best)
     for place, instance in enumerate(best):
         member = frame.candidate[:positives, instance]
-        rows, share = _shares(member, weight)
+        rows, share = shares(member, weight)
         found.candidate[index, place, : len(rows)] = rows
         found.share[index, place, : len(rows)] = share
         found.predicted_iou[index, place] = share @ candidates.predicted_iou[rows]
@@ -223,7 +177,7 @@ def _gate(support: float, margin: float, config: FuseConfig) -> tuple[Status, st
 def _instances(
     boxes: Boxes,
     box_row: NDArray[np.int32],
-    sentence_of: _Sentences,
+    sentence_of: Sentences,
     positives: int,
     same_box_iou: float,
 ) -> _Frame | None:
@@ -275,23 +229,3 @@ def _led(
     instance = np.stack(overlaps).argmax(axis=0)
     instance[leaders] = np.arange(len(leaders))
     return np.array(leaders, np.intp), instance
-
-
-def _shares(
-    member: NDArray[np.intp], weight: NDArray[np.float64]
-) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """The weights of the candidates in the mask of an instance (WSRVOS, w_k of the sum over k).
-
-    Args:
-        member: [K], the candidate of each positive in the instance; -1 without one.
-        weight: [K], of the positives.
-
-    Returns:
-        Rows of the candidates [V], and their weights [V], which sum to 1. Positives that share a
-        candidate add up.
-    """
-    voters = np.flatnonzero(member >= 0)
-    share = weight[voters] / weight[voters].sum()
-    distinct, place = np.unique(member[voters], return_inverse=True)
-    summed = np.bincount(place, weights=share, minlength=len(distinct))
-    return distinct, summed.astype(np.float64)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from numcodecs.checksum32 import CRC32C  # type: ignore[import-untyped]
+from numcodecs.checksum32 import CRC32C
 from numpy.typing import NDArray
 
 from pipeline.packed_masks import LEVEL, PackedMasks, unpack_mask

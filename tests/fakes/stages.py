@@ -22,6 +22,7 @@ from pipeline.types import (
     Hypotheses,
     PseudoMask,
     Status,
+    Tracks,
     VideoRef,
 )
 from tests.fakes.dataset import COLOURS
@@ -76,13 +77,22 @@ class FakeSegmenter:
         )
 
 
+def fake_track(
+    sentences: int, boxes: Sequence[Boxes], candidates: Sequence[Candidates], config: RunConfig
+) -> Tracks:
+    """Every candidate is a track that has the number of its row."""
+    return Tracks(tuple(np.arange(len(item), dtype=np.int32) for item in candidates))
+
+
 def fake_fuse(
     augmentation: Augmentation,
     texts: Sequence[str],
     boxes: Sequence[Boxes],
     candidates: Sequence[CandidateScores],
+    tracks: Tracks,
     config: RunConfig,
 ) -> Hypotheses:
+    assert [len(item) for item in tracks.of_candidate] == [len(c.predicted_iou) for c in candidates]
     row = list(texts).index(augmentation.original)
     frames = len(boxes)
     candidate = np.full((frames, 1, 1), -1, np.int32)
@@ -169,6 +179,7 @@ def fake_parts(weights: Path, loaded: Loaded | None = None, **changes: Any) -> P
     values: dict[str, Any] = {
         "grounder": grounder,
         "segmenter": segmenter,
+        "track": fake_track,
         "fuse": fake_fuse,
         "rank": fake_rank,
         "checkpoint_files": lambda checkpoint: [weights],

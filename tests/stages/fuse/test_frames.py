@@ -24,14 +24,8 @@ from pipeline.types import (
     SampleKey,
     Status,
 )
-from stages.fuse import (
-    CLAIMED_BY_NEGATIVE,
-    IN_DOUBT,
-    NOTHING_FOUND,
-    UNCLAIMED,
-    fuse,
-    telling_negatives,
-)
+from stages.fuse.frames import fuse_frames, telling_negatives
+from stages.fuse.votes import CLAIMED_BY_NEGATIVE, IN_DOUBT, NOTHING_FOUND, UNCLAIMED
 from stages.rank import fused_logits
 
 KEY = SampleKey("shapes", "train", "v", "0")
@@ -102,7 +96,9 @@ def run(
     texts = texts_of(augmentation)
     made = [frame(rows, texts, logits) for rows, logits in frames]
     candidates = [c for _, c in made]
-    found = fuse(augmentation, texts, [b for b, _ in made], [c.scores for c in candidates], config)
+    found = fuse_frames(
+        augmentation, texts, [b for b, _ in made], [c.scores for c in candidates], config
+    )
     logits = np.zeros((*found.score.shape, H, W), np.float32)
     for t, count in enumerate(found.count):
         for place in range(count):

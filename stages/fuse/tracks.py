@@ -1,0 +1,201 @@
+"""Fusion over whole tracks: which object of the video the target is.
+
+The sentences' scores of a track are their means over its frames. The positives vote for a track by
+these; a negative counts against the track that it fits best itself. One frame cannot show a
+movement, and a track can.
+
+Letters: K positives, N negatives, T frames, Q candidates of a frame, n tracks of the video, I of
+them in a frame, P hypotheses kept of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.config import FuseConfig
+from pipeline.types import Augmentation, Boxes, CandidateScores, Hypotheses, Status, Tracks
+from stages.fuse.votes import (
+    IN_DOUBT,
+    NOT_SEEN,
+    NOTHING_FOUND,
+    UNCLAIMED,
+    Sentences,
+    no_hypotheses,
+    shares,
+    with_votes,
+)
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """The tracks in one frame.
+
+    Attributes:
+        track: int [I], ascending.
+        score: float64 [K + N, I], each sentence's best score for each track, 0 without a box.
+        first: bool [K + N, I], whether a sentence's best box of the frame is of the track.
+        candidate: int [K + N, I], the sentence's candidate of the track, -1 without one.
+        box: int [I], the best scored box of each track, of the positives if they have one.
+    """
+
+    track: NDArray[np.intp]
+    score: NDArray[np.float64]
+    first: NDArray[np.bool_]
+    candidate: NDArray[np.intp]
+    box: NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class _Votes:
+    """How the sentences judge the n tracks.
+
+    Attributes:
+        score: float64 [n], the positives' support less what the negatives claim.
+        order: int [n], tracks by score, best first.
+        support: float64 [n], mean support by the positives.
+        against: bool [N], whether a negative fits another track better than the best one.
+    """
+
+    score: NDArray[np.float64]
+    order: NDArray[np.intp]
+    support: NDArray[np.float64]
+    against: NDArray[np.bool_]
+
+
+def fuse_tracks(
+    augmentation: Augmentation,
+    texts: Sequence[str],
+    boxes: Sequence[Boxes],
+    candidates: Sequence[CandidateScores],
+    tracks: Tracks,
+    config: FuseConfig,
+) -> Hypotheses:
+    """Chooses among the tracks of a video; arguments and result as of :func:`stages.fuse.fuse`.
+
+    A frame is present where the chosen track is and the positives support it, or where another
+    track stands in for it: one that broke off, say. The hypotheses of a frame are its tracks.
+    """
+    augmentation, weight = with_votes(augmentation)
+    found = no_hypotheses(augmentation, len(boxes), config.hypotheses)
+    sentence_of = Sentences(augmentation, texts)
+    frames = [
+        _frame(mine, item.box_row, of_candidate, sentence_of, len(weight))
+        for mine, item, of_candidate in zip(boxes, candidates, tracks.of_candidate, strict=True)
+    ]
+    votes = _votes(frames, tracks, weight, sentence_of.count, config.negative_weight)
+    reasons = [
+        _fill(found, index, frame, votes, boxes[index], candidates[index], weight, config)
+        if len(frame.track)
+        else NOTHING_FOUND
+        for index, frame in enumerate(frames)
+    ]
+    return Hypotheses(**{**vars(found), "reason": tuple(reasons)})
+
+
+def _frame(
+    boxes: Boxes,
+    box_row: NDArray[np.int32],
+    of_candidate: NDArray[np.int32],
+    sentence_of: Sentences,
+    positives: int,
+) -> _Frame:
+    """Collects what the sample's sentences say of each track of a frame."""
+    rows, sentence = sentence_of.answers(boxes.text)
+    track = of_candidate[box_row[rows]].astype(np.intp)
+    kept = track >= 0
+    order = np.lexsort((-boxes.score[rows].astype(np.float64), sentence >= positives, ~kept))
+    order = order[: int(kept.sum())]
+    rows, sentence, track = rows[order], sentence[order], track[order]
+    present, at, place = np.unique(track, return_index=True, return_inverse=True)
+    shape = (sentence_of.count, len(present))
+    score, first = np.zeros(shape), np.zeros(shape, np.bool_)
+    candidate = np.full(shape, -1, np.intp)
+    best = boxes.rank[rows] == 0
+    first[sentence[best], place[best]] = True
+    # Pairs come best first, the first of each (sentence, track) counts.
+    _, one = np.unique(sentence * max(1, len(present)) + place, return_index=True)
+    score[sentence[one], place[one]] = boxes.score[rows[one]]
+    candidate[sentence[one], place[one]] = box_row[rows[one]]
+    return _Frame(present, score, first, candidate, rows[at])
+
+
+def _votes(
+    frames: Sequence[_Frame],
+    tracks: Tracks,
+    weight: NDArray[np.float64],
+    sentences: int,
+    negative_weight: float,
+) -> _Votes:
+    """Judges every track by the mean scores of its frames, those without any box among them."""
+    count, positives = len(tracks), len(weight)
+    total, lasts = np.zeros((sentences, count)), np.zeros(count)
+    for frame, of_candidate in zip(frames, tracks.of_candidate, strict=True):
+        total[:, frame.track] += frame.score
+        lasts[np.unique(of_candidate[of_candidate >= 0])] += 1
+    mean = total / np.maximum(lasts, 1)
+    support = weight @ mean[:positives]
+    claim = np.zeros(count)
+    against = np.zeros(sentences - positives, np.bool_)
+    if count and sentences > positives:
+        own = mean[positives:].argmax(axis=1)
+        # A negative that fits the positives' own track best cannot tell the two apart.
+        against = (own != support.argmax()) & (mean[positives:].max(axis=1) > 0)
+        np.maximum.at(claim, own[against], mean[positives:][against, own[against]])
+    score = support - negative_weight * np.maximum(claim - support, 0)
+    return _Votes(score, np.argsort(-score, kind="stable"), support, against)
+
+
+def _fill(
+    found: Hypotheses,
+    index: int,
+    frame: _Frame,
+    votes: _Votes,
+    boxes: Boxes,
+    candidates: CandidateScores,
+    weight: NDArray[np.float64],
+    config: FuseConfig,
+) -> str:
+    """Fills one frame of ``found``; returns the reason, empty where the target is present."""
+    positives = len(weight)
+    support = weight @ frame.score[:positives]
+    agreement = weight @ frame.first[:positives]
+    claims = (frame.score * frame.first)[positives:][votes.against]
+    margin = support - claims.max(axis=0, initial=0.0)
+    seen = (frame.candidate[:positives] >= 0).any(axis=0)
+    rows = np.flatnonzero(seen)
+    rows = rows[np.argsort(-votes.score[frame.track[rows]], kind="stable")][: config.hypotheses]
+    found.count[index] = len(rows)
+    for place, row in enumerate(rows):
+        member, share = shares(frame.candidate[:positives, row], weight)
+        found.candidate[index, place, : len(member)] = member
+        found.share[index, place, : len(member)] = share
+        found.predicted_iou[index, place] = share @ candidates.predicted_iou[member]
+        found.stability[index, place] = share @ candidates.stability[member]
+        found.box[index, place] = boxes.xyxy[frame.box[row]]
+        found.score[index, place] = votes.score[frame.track[row]]
+        found.box_score[index, place] = frame.score[0, row]
+        found.agreement[index, place] = agreement[row]
+        found.negative_margin[index, place] = margin[row]
+    if not len(rows):
+        return NOTHING_FOUND
+    status, reason = _status(int(frame.track[rows[0]]), float(support[rows[0]]), votes, config)
+    found.status[index] = status
+    return reason
+
+
+def _status(track: int, support: float, votes: _Votes, config: FuseConfig) -> tuple[Status, str]:
+    """Judges a frame by its best track and by the support of that track there."""
+    chosen = votes.order[0]
+    if votes.support[chosen] < config.absent_below:
+        return Status.ABSENT, UNCLAIMED
+    if votes.score[track] < config.stand_in * votes.score[chosen] or (
+        support < config.present_above
+    ):
+        return Status.ABSENT, NOT_SEEN
+    if votes.support[chosen] < config.uncertain_below:
+        return Status.UNKNOWN, IN_DOUBT
+    return Status.PRESENT, ""

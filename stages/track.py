@@ -1,0 +1,216 @@
+"""Stage ``track``: links the candidate masks of a video's frames into tracks of one object each.
+
+No model runs. Candidates of a frame whose masks overlap are one instance. What tells the instances
+of a video apart is their profile: how well each sentence of the video fits. Instances of successive
+frames are linked by profile and by motion; tracks that broke, as in an occlusion or at a cut, are
+joined if their profiles agree and no frame has both.
+
+Letters: T frames, Q candidates of a frame, I instances of a frame, S sentences of the video,
+n tracks, h w cells of a low-resolution mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from torchvision.ops import generalized_box_iou
+
+from pipeline.config import TrackConfig
+from pipeline.geometry import pairwise_mask_iou
+from pipeline.types import Boxes, Candidates, Tracks
+
+
+@dataclass(frozen=True)
+class _Instances:
+    """The instances of one frame.
+
+    Attributes:
+        of_candidate: int [Q], instance of each candidate; -1 for one that no sentence scores.
+        profile: float64 [I, S], the best score of each sentence; 0 without a box.
+        box: float64 [I, 4], xyxy pixels.
+    """
+
+    of_candidate: NDArray[np.intp]
+    profile: NDArray[np.float64]
+    box: NDArray[np.float64]
+
+
+@dataclass
+class _Track:
+    """A track while it grows.
+
+    Attributes:
+        frames: positions of its frames, ascending.
+        instances: its instance in each of them.
+        box: float64 [4], the last one.
+        velocity: float64 [2], pixels per frame of the box's centre.
+        total: float64 [S], sum of its centred profiles.
+    """
+
+    frames: list[int]
+    instances: list[int]
+    box: NDArray[np.float64]
+    total: NDArray[np.float64]
+    velocity: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
+
+    def predicted(self, frame: int) -> NDArray[np.float64]:
+        """The box expected in a frame, at constant velocity."""
+        return self.box + np.tile(self.velocity * (frame - self.frames[-1]), 2)
+
+    def add(
+        self, frame: int, instance: int, box: NDArray[np.float64], profile: NDArray[np.float64]
+    ) -> None:
+        change = (box - self.box) / (frame - self.frames[-1])
+        velocity = (change[:2] + change[2:]) / 2
+        self.velocity = velocity if len(self.frames) == 1 else (self.velocity + velocity) / 2
+        self.frames.append(frame)
+        self.instances.append(instance)
+        self.box = box
+        self.total = self.total + profile
+
+
+def associate(
+    sentences: int,
+    boxes: Sequence[Boxes],
+    candidates: Iterable[Candidates],
+    config: TrackConfig,
+) -> Tracks:
+    """Links the candidates of a video.
+
+    Args:
+        sentences: S.
+        boxes: of each of the T frames.
+        candidates: of each of the T frames; one frame is read at a time.
+        config: thresholds.
+
+    Returns:
+        The track of every candidate, tracks numbered by their first frame. A candidate that no
+        sentence scores has none.
+    """
+    frames = [
+        _instances(sentences, mine, found, config)
+        for mine, found in zip(boxes, candidates, strict=True)
+    ]
+    profiles = np.concatenate([item.profile for item in frames] or [np.zeros((0, sentences))])
+    # Sentences that fit everything do not tell instances apart.
+    centre = profiles.mean(axis=0) if len(profiles) else np.zeros(sentences)
+    tracks = _joined(_linked(frames, centre, config), len(frames), config.join_above)
+    number = [np.full(len(item.profile), -1, np.int32) for item in frames]
+    for row, track in enumerate(sorted(tracks, key=lambda item: item.frames[0])):
+        for frame, instance in zip(track.frames, track.instances, strict=True):
+            number[frame][instance] = row
+    return Tracks(
+        tuple(
+            np.where(item.of_candidate >= 0, _taken(mine, item.of_candidate), -1).astype(np.int32)
+            for mine, item in zip(number, frames, strict=True)
+        )
+    )
+
+
+def _taken(values: NDArray[np.int32], rows: NDArray[np.intp]) -> NDArray[np.int32]:
+    return values[rows] if len(values) else np.full(len(rows), -1, np.int32)
+
+
+def _instances(
+    sentences: int, boxes: Boxes, candidates: Candidates, config: TrackConfig
+) -> _Instances:
+    """Groups the candidates of a frame whose masks overlap. The best supported lead."""
+    count = len(candidates)
+    profile, box = np.zeros((count, sentences)), np.zeros((count, 4))
+    row = candidates.box_row
+    np.maximum.at(profile, (row, boxes.text), boxes.score.astype(np.float64))
+    order = np.argsort(boxes.score, kind="stable")
+    box[row[order]] = boxes.xyxy[order]  # the last of equal rows stays: the best box
+    masks = candidates.logits > 0
+    overlap = pairwise_mask_iou(masks, masks)
+    instance = np.full(count, -1, np.intp)
+    leaders: list[int] = []
+    for candidate in np.argsort(-profile.sum(axis=1), kind="stable").tolist():
+        if instance[candidate] >= 0 or profile[candidate].max(initial=0) < config.minimum_score:
+            continue
+        near = (instance < 0) & (overlap[candidate] >= config.same_mask_iou)
+        near[candidate] = True
+        instance[near] = len(leaders)
+        leaders.append(candidate)
+    shared = np.zeros((len(leaders), sentences))
+    of_one = np.flatnonzero(instance >= 0)
+    np.maximum.at(shared, instance[of_one], profile[of_one])
+    return _Instances(instance, shared, box[leaders].reshape(-1, 4))
+
+
+def _linked(
+    frames: Sequence[_Instances], centre: NDArray[np.float64], config: TrackConfig
+) -> list[_Track]:
+    """Links instances frame by frame, each to the track that fits it best in all (Kuhn 1955)."""
+    tracks: list[_Track] = []
+    for frame, item in enumerate(frames):
+        profile = item.profile - centre
+        near = [track for track in tracks if frame - track.frames[-1] <= config.gap]
+        free = np.ones(len(profile), np.bool_)
+        if near and len(profile):
+            seen = np.stack([track.total for track in near])
+            expected = np.stack([track.predicted(frame) for track in near])
+            alike = config.profile_weight * (1 + _cosine(seen, profile)) / 2
+            alike += (1 - config.profile_weight) * (1 + _giou(expected, item.box)) / 2
+            for row, column in zip(*linear_sum_assignment(-alike), strict=True):
+                if alike[row, column] >= config.link_above:
+                    near[row].add(frame, int(column), item.box[column], profile[column])
+                    free[column] = False
+        tracks += [
+            _Track([frame], [int(row)], item.box[row], profile[row]) for row in np.flatnonzero(free)
+        ]
+    return tracks
+
+
+def _joined(tracks: list[_Track], frames: int, above: float) -> list[_Track]:
+    """Joins tracks without a common frame, the most alike first, while their profiles agree."""
+    if not tracks:
+        return []
+    total = np.stack([track.total for track in tracks])
+    seen = np.zeros((len(tracks), frames), np.float32)
+    for row, track in enumerate(tracks):
+        seen[row, track.frames] = 1
+    alike = _cosine(total, total)
+    alike[np.tril_indices(len(tracks))] = -np.inf
+    alike[seen @ seen.T > 0] = -np.inf
+    merged = dict(enumerate(tracks))
+    while True:
+        first, second = map(int, np.unravel_index(alike.argmax(), alike.shape))
+        if not alike[first, second] >= above:
+            return list(merged.values())
+        merged[first] = _one_track(merged[first], merged.pop(second))
+        total[first] += total[second]
+        seen[first] += seen[second]
+        fits = _cosine(total[first : first + 1], total)[0]
+        fits[seen @ seen[first] > 0] = -np.inf
+        fits[[row for row in range(len(tracks)) if row not in merged]] = -np.inf
+        alike[first, first + 1 :] = fits[first + 1 :]
+        alike[:first, first] = fits[:first]
+        alike[second], alike[:, second] = -np.inf, -np.inf
+
+
+def _one_track(a: _Track, b: _Track) -> _Track:
+    pairs = [*zip(a.frames, a.instances, strict=True), *zip(b.frames, b.instances, strict=True)]
+    frames, instances = zip(*sorted(pairs), strict=True)
+    return _Track(list(frames), list(instances), a.box, a.total + b.total)
+
+
+def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Cosine of every row of a with every row of b; 0 for a row of zeros."""
+    sizes = np.linalg.norm(a, axis=1)[:, None] * np.linalg.norm(b, axis=1)
+    found: NDArray[np.float64] = np.divide(
+        a @ b.T, sizes, out=np.zeros_like(sizes), where=sizes > 0
+    )
+    return found
+
+
+def _giou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Generalised IoU of every box of a with every box of b; 0 for two boxes without an area."""
+    found = generalized_box_iou(torch.from_numpy(a), torch.from_numpy(b))
+    giou: NDArray[np.float64] = found.nan_to_num(0.0).numpy()
+    return giou
