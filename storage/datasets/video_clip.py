@@ -6,7 +6,7 @@ one, the first. Letters: H W pixels.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,21 +27,40 @@ SUFFIXES = frozenset({".avi", ".gif", ".mkv", ".mov", ".mp4", ".webm"})
 """Of video files, in lower case."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ClipInfo:
-    """What a scan of a file says.
+    """The frames of a file.
 
     Attributes:
         frames: number of frames.
         height: of the frames, pixels, upright.
         width: of the frames, pixels, upright.
-        times: when each frame is shown, seconds after the first.
+        times: float64 [frames], when each is shown, seconds after the first.
     """
 
     frames: int
     height: int
     width: int
-    times: tuple[float, ...]
+    times: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """What the packets and the first frame of a file say.
+
+    Attributes:
+        stamps: int64 [frames], the time stamp of each frame, ascending.
+        keys: indices of key frames, ascending.
+        counted: whether the file's own stamps say nothing, so that these are made up.
+        turn: how its frames are turned upright.
+        info: number, size and times of the frames.
+    """
+
+    stamps: NDArray[np.int64]
+    keys: list[int]
+    counted: bool
+    turn: Turn
+    info: ClipInfo
 
 
 class Clip:
@@ -52,33 +71,22 @@ class Clip:
     counted as they are decoded, and looking back starts from the first.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, scan: Scan | None = None) -> None:
         self._path = path
-        self._next = 0
         self._count = 0
         self._decoded: Iterator[Any] = iter(())
         self._held: Any = None
         self._open()
-        context = self._stream.codec_context
-        height, width = context.height, context.width
-        self._check_size(height, width)
         try:
-            self._stamps, self._keys, self._counted = self._scan()
-            if self._counted:
-                self._stamps = self._counted_stamps()
-            if not self._stamps:
-                raise self._broken("no frames")
-            self._start_at(0)
+            self.scan = self._scanned() if scan is None else scan
         except av.error.FFmpegError as error:
             raise self._broken(f"not readable as a video ({error})") from error
-        self._turn = self._first_turn()
-        base = float(self._stream.time_base or 1)
-        times = tuple(base * (stamp - self._stamps[0]) for stamp in self._stamps)
-        self.info = ClipInfo(len(times), *self._turn.size(height, width), times)
+        # The first frame asked for is sought.
+        self._next = self.scan.info.frames
 
     def frame(self, index: int, size: tuple[int, int] | None) -> NDArray[np.uint8]:
-        if not 0 <= index < len(self._stamps):
-            raise self._broken(f"{len(self._stamps)} frames, so no frame {index}")
+        if not 0 <= index < self.scan.info.frames:
+            raise self._broken(f"{self.scan.info.frames} frames, so no frame {index}")
         try:
             if self._is_near(index):
                 try:
@@ -90,7 +98,7 @@ class Clip:
             return self._forward_to(index, size)
         except av.error.FFmpegError as error:
             # A decoder that has failed gives no more: the next frame asked for is sought anew.
-            self._next = len(self._stamps)
+            self._next = self.scan.info.frames
             raise self._broken(f"frame {index} does not decode ({error})") from error
 
     def close(self) -> None:
@@ -118,20 +126,33 @@ class Clip:
             raise self._broken(f"no video stream{audio}")
         self._stream = videos[0]
 
-    def _check_size(self, height: int, width: int) -> None:
-        most = images.MAX_PIXELS
-        if not 0 < height * width <= most:
+    def _checked_size(self) -> tuple[int, int]:
+        context, most = self._stream.codec_context, images.MAX_PIXELS
+        if not 0 < context.height * context.width <= most:
             raise InputError(
                 self._path,
-                f"frames of {height} x {width} pixels (height x width)",
+                f"frames of {context.height} x {context.width} pixels (height x width)",
                 f"a video file with frames of at most {most:,} pixels",
                 "scale the video down, or restore the file",
             )
+        return context.height, context.width
 
-    def _scan(self) -> tuple[list[int], list[int], bool]:
-        """The stamps of the frames in order, the places of key frames, and whether the stamps say
+    def _scanned(self) -> Scan:
+        size = self._checked_size()
+        stamps, keys, counted = self._packets()
+        if counted:
+            stamps, keys = self._counted_stamps(), [0]
+        if not len(stamps):
+            raise self._broken("no frames")
+        base = float(self._stream.time_base or 1)
+        turn = self._first_turn()
+        info = ClipInfo(len(stamps), *turn.size(*size), base * (stamps - stamps[0]))
+        return Scan(stamps, keys, counted, turn, info)
+
+    def _packets(self) -> tuple[NDArray[np.int64], list[int], bool]:
+        """The stamps of the frames, the indices of key frames, and whether the stamps say
         nothing."""
-        stamps, keys = [], []
+        found, keys = [], []
         lacking = False
         is_vp8 = self._stream.codec_context.name == "vp8"
         for packet in self._container.demux(self._stream):
@@ -142,31 +163,30 @@ class Clip:
             if packet.pts is None:
                 lacking = True
                 continue
-            stamps.append(packet.pts)
+            found.append(packet.pts)
             if packet.is_keyframe:
                 keys.append(packet.pts)
         reordered = bool(self._stream.codec_context.has_b_frames)
         counted = lacking or (reordered and self._container.format.name == "avi")
-        stamps = sorted(set(stamps))
-        return stamps, sorted({bisect_left(stamps, key) for key in keys}), counted
+        stamps = np.unique(np.array(found, np.int64))
+        return stamps, np.unique(np.searchsorted(stamps, keys)).tolist(), counted
 
-    def _counted_stamps(self) -> list[int]:
+    def _counted_stamps(self) -> NDArray[np.int64]:
         """Evenly spaced stamps for all frames that decode."""
-        self._container.close()
-        self._open()
+        self._reopen()
         frames = sum(1 for _ in self._container.decode(self._stream))
         rate, base = self._stream.average_rate, self._stream.time_base
         step = 1 / float(rate * base) if rate and base else 1.0
-        self._keys = [0]
-        return [round(place * step) for place in range(frames)]
+        return np.round(np.arange(frames) * step).astype(np.int64)
 
     def _is_near(self, index: int) -> bool:
         """Whether decoding on comes to a frame, and no key frame between is nearer to it."""
         return self._next <= index and self._key_before(index) <= self._next
 
     def _key_before(self, index: int) -> int:
-        place = bisect_right(self._keys, index) - 1
-        return self._keys[place] if place >= 0 else 0
+        keys = self.scan.keys
+        place = bisect_right(keys, index) - 1
+        return keys[place] if place >= 0 else 0
 
     def _forward_to(self, index: int, size: tuple[int, int] | None) -> NDArray[np.uint8]:
         """Decodes up to a frame. Raises InputError where it is not there, FFmpegError as it is."""
@@ -184,34 +204,41 @@ class Clip:
 
     def _image(self, frame: Any, size: tuple[int, int] | None) -> NDArray[np.uint8]:
         """The pixels, upright. Frames of a size of their own are scaled, as players do."""
-        height, width = self._turn.size(*(size or (self.info.height, self.info.width)))
+        height, width = self.scan.turn.size(
+            *(size or (self.scan.info.height, self.scan.info.width))
+        )
         same = (frame.height, frame.width) == (height, width)
         scaling = {} if same else {"height": height, "width": width, "interpolation": "AREA"}
         image: NDArray[np.uint8] = frame.to_ndarray(format="rgb24", **scaling)
-        return self._turn.of(image) if self._turn else image
+        return self.scan.turn.of(image) if self.scan.turn else image
 
     def _place_of(self, frame: Any) -> int:
         """The index of a frame that was decoded; -1 for one that is not shown."""
-        if self._counted:
+        if self.scan.counted:
             self._count += 1
             return self._count - 1
         if frame.pts is None:
             return -1
-        place = bisect_left(self._stamps, frame.pts)
-        there = place < len(self._stamps) and self._stamps[place] == frame.pts
-        return place if there else -1 if place <= self._next - 1 else place
+        stamps = self.scan.stamps
+        place = int(np.searchsorted(stamps, frame.pts))
+        if place < len(stamps) and stamps[place] == frame.pts:
+            return place
+        return -1 if place < self._next else place
 
     def _start_at(self, index: int) -> None:
         """Decodes from the key frame at or before a frame."""
-        if not self._counted:
-            key = self._stamps[self._key_before(index)]
+        if not self.scan.counted:
+            key = int(self.scan.stamps[self._key_before(index)])
             self._container.seek(key, stream=self._stream)
             self._restart(index)
             if not self._is_late(key, index):
                 return
+        self._reopen()
+        self._restart(index)
+
+    def _reopen(self) -> None:
         self._container.close()
         self._open()
-        self._restart(index)
 
     def _is_late(self, key: int, index: int) -> bool:
         """Whether a search for a key frame ended behind a frame, as in a file without an index."""
@@ -222,7 +249,7 @@ class Clip:
             self._container.seek(key, stream=self._stream)
             self._restart(index)
             return False
-        if frame is None or frame.pts is None or frame.pts > self._stamps[index]:
+        if frame is None or frame.pts is None or frame.pts > self.scan.stamps[index]:
             return True
         self._held = frame
         return False
@@ -235,7 +262,7 @@ class Clip:
     def _hold(self, frame: Any) -> None:
         """Keeps a frame to be the next one."""
         self._held = frame
-        self._count -= 1 if self._counted else 0
+        self._count -= 1 if self.scan.counted else 0
 
     def _decode(self) -> Any:
         """The next frame; None at the end."""
@@ -243,13 +270,14 @@ class Clip:
         return next(self._decoded, None) if frame is None else frame
 
     def _first_turn(self) -> Turn:
-        """How the first frame is to be turned, which stays the next to be had; no turn where it
-        does not decode, which is said when it is asked for."""
+        """How the first frame is to be turned; no turn where it does not decode, which is said when
+        it is asked for."""
+        self._reopen()
         try:
-            self._held = self._decode()
+            frame: Any = next(iter(self._container.decode(self._stream)), None)
         except av.error.FFmpegError:
-            self._start_at(0)
-        sides = () if self._held is None else self._held.side_data
+            frame = None
+        sides = () if frame is None else frame.side_data
         matrix = [bytes(item) for item in sides if item.type.name == "DISPLAYMATRIX"]
         return turn_of_matrix(matrix[0]) if matrix else Turn()
 

@@ -188,7 +188,7 @@ class Videos(MaskedReader):
 
     def _file(self, video_id: str, clip: VideoClip) -> VideoRef:
         info = self._cache.info(clip.path)
-        times = np.array(info.times)
+        times = info.times
         chosen = picked(times, clip.start or 0.0, clip.end, self._rate)
         wanted = [row for row in clip.rows if row.frame is not None]
         inside = np.flatnonzero(within(times, clip.start or 0.0, clip.end))
