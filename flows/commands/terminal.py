@@ -12,10 +12,12 @@ from rich.table import Table
 
 from flows.console import add_row, grid, say
 from flows.evaluation.metrics_table import FIGURES, SYSTEMS, figure
+from flows.outcome import RunOutcome, advice, outcome_lines
 from flows.planning.plan import Plan
 from flows.planning.run_paths import RunPaths
 from flows.planning.stages import STAGES
 from flows.timing import in_words
+from pipeline.config import RunConfig
 from pipeline.text import read_text
 
 
@@ -23,7 +25,7 @@ def show_plan(console: Console, plan: Plan, run_folder: Path) -> None:
     """Prints a row per stage (shards done and left, times), then the skipped videos."""
     table = grid(
         ("stage", "left"),
-        ("done", "right"),
+        ("shards done", "right"),
         ("left", "right"),
         ("frames", "right"),
         ("seconds", "right"),
@@ -55,6 +57,15 @@ def show_plan(console: Console, plan: Plan, run_folder: Path) -> None:
         if job.failure is not None:
             said = f"{job.failure.error} ({job.failure.attempts} attempts, {job.failure.time})"
             say(console, f"{job.stage} {job.shard.name}: {said}", "red", label="failed")
+
+
+def show_outcome(console: Console, outcome: RunOutcome, config: RunConfig) -> None:
+    """Prints what came of a run, and advice where little did."""
+    little = bool(advised := advice(outcome, config)) or outcome.is_nothing
+    first, *others = outcome_lines(outcome)
+    say(console, first, "bold red" if little else "bold green")
+    for line in (*others, *advised):
+        say(console, line, "yellow" if line in advised else "")
 
 
 def show_results(console: Console, run_folder: Path) -> None:
