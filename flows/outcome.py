@@ -23,6 +23,9 @@ from storage.tables import read_augmentations
 LITTLE = 0.1
 """Share of frames with a mask below which advice is given."""
 
+FEW = 8
+"""Expressions up to which each one without a mask is told; more are told where little came out."""
+
 _ADVISED = 3
 _SHOWN_SKIPPED = 5
 _SHOWN_REASONS = 4
@@ -77,6 +80,12 @@ class RunOutcome:
     def statuses(self) -> Counter[Status]:
         """Frames by status, counted once for each sentence."""
         return sum((item.statuses for item in self.samples.values()), Counter[Status]())
+
+    @property
+    def is_little(self) -> bool:
+        """Whether few frames have a mask."""
+        statuses = self.statuses
+        return statuses[Status.PRESENT] < LITTLE * statuses.total() or not statuses.total()
 
     @property
     def is_nothing(self) -> bool:
@@ -135,9 +144,7 @@ def outcome_lines(outcome: RunOutcome) -> list[str]:
 
 def advice(outcome: RunOutcome, config: RunConfig) -> list[str]:
     """Returns why sentences got no mask, and what to try; empty where enough came out."""
-    statuses = outcome.statuses
-    total = statuses.total()
-    if not total or statuses[Status.PRESENT] >= LITTLE * total:
+    if not outcome.is_little and len(outcome.samples) > FEW:
         return []
     empty = [key for key, item in outcome.samples.items() if not item.statuses[Status.PRESENT]]
     texts = _texts(config, {video for video, _ in empty[:_ADVISED]})
@@ -149,7 +156,7 @@ def advice(outcome: RunOutcome, config: RunConfig) -> list[str]:
         text = texts.get(key, key[1])
         lines.append(
             f"{key[0]}: 0 of {_counted(item.frames, 'frame')} have a mask for {text!r}:"
-            f" {why}; try {remedy}"
+            f" {why}. That is right if the target is not there; else try {remedy}"
         )
     if len(empty) > _ADVISED:
         lines.append(f"… and {len(empty) - _ADVISED} more expressions have no mask at all")

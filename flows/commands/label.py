@@ -18,7 +18,7 @@ from pipeline.config import RunConfig
 
 console = Output()
 
-_SETTING = re.compile(r"[a-z_]+(\.[a-z_]+)*=")
+_SETTING = re.compile(r"[a-z_]\w*(\.\w+)*=")
 
 
 def register(app: typer.Typer) -> None:
@@ -69,7 +69,7 @@ def label(
     request = Request(tuple(dict.fromkeys(videos)), tuple(dict.fromkeys(text or ())), start, end)
     resolved = _config(out, settings, config, device, frames_per_second, max_size)
     check_request(request, resolved.dataset.frames_per_second)
-    ids = write_request(request, resolved.out)
+    ids = write_request(request, resolved)
     check_outputs(resolved, ids)
     dataset = resolved.dataset.model_copy(update={"only_videos": ids})
     resolved = resolved.model_copy(update={"dataset": dataset})

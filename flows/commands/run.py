@@ -62,11 +62,13 @@ def run_all(
             _run_flow(context, console)
         else:
             say(console, f"Everything in {config.run_folder} is done.")
-    if "rank" in context.the_plan.stages:
+    is_labelled = "rank" in context.the_plan.stages
+    if is_labelled:
         outcome = read_outcome(config, config.dataset.only_videos or None)
         show_outcome(console, outcome, config)
         ended(outcome)
-    show_plan(console, context.make_plan() if pending else context.the_plan, config.run_folder)
+    plan = context.make_plan() if pending else context.the_plan
+    show_plan(console, plan, config.run_folder, skipped_too=not is_labelled)
     show_results(console, config.run_folder)
     return context.the_plan
 

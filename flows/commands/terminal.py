@@ -21,8 +21,12 @@ from pipeline.config import RunConfig
 from pipeline.text import read_text
 
 
-def show_plan(console: Console, plan: Plan, run_folder: Path) -> None:
-    """Prints a row per stage (shards done and left, times), then the skipped videos."""
+def show_plan(console: Console, plan: Plan, run_folder: Path, skipped_too: bool = True) -> None:
+    """Prints a row per stage (shards done and left, times), then failures.
+
+    Args:
+        skipped_too: print the skipped videos as well.
+    """
     table = grid(
         ("stage", "left"),
         ("shards done", "right"),
@@ -51,7 +55,7 @@ def show_plan(console: Console, plan: Plan, run_folder: Path) -> None:
             in_words(receipts),
         )
     console.print(table)
-    for video, reason in sorted(skipped.items()):
+    for video, reason in sorted(skipped.items()) if skipped_too else ():
         say(console, f"{video}: {reason}", "yellow", label="skipped")
     for job in (job for jobs in plan.jobs.values() for job in jobs):
         if job.failure is not None:
@@ -61,11 +65,12 @@ def show_plan(console: Console, plan: Plan, run_folder: Path) -> None:
 
 def show_outcome(console: Console, outcome: RunOutcome, config: RunConfig) -> None:
     """Prints what came of a run, and advice where little did."""
-    little = bool(advised := advice(outcome, config)) or outcome.is_nothing
     first, *others = outcome_lines(outcome)
-    say(console, first, "bold red" if little else "bold green")
-    for line in (*others, *advised):
-        say(console, line, "yellow" if line in advised else "")
+    say(console, first, "bold red" if outcome.is_little else "bold green")
+    for line in others:
+        say(console, line)
+    for line in advice(outcome, config):
+        say(console, line, "yellow")
 
 
 def show_results(console: Console, run_folder: Path) -> None:

@@ -123,32 +123,40 @@ def _check_video(path: Path, request: Request) -> None:
         times, unit = ClipCache().info(path).times, "seconds"
     if not within(times, request.start or 0.0, request.end).any():
         last = float(times[-1])
+        end = "the end" if request.end is None else f"{request.end:g}"
         raise InputError(
             path,
-            f"no frame from --start {request.start or 0:g} to --end {request.end or 'the end'}",
+            f"no frame from {request.start or 0:g} to {end}, as --start and --end ask",
             f"a part of the video, whose last frame is at {last:.2f} {unit}",
             "give other values",
         )
 
 
-def write_request(request: Request, out: Path) -> tuple[str, ...]:
+def write_request(request: Request, config: RunConfig) -> tuple[str, ...]:
     """Puts a request into the data set of a folder; returns the ids of its videos there.
 
     The sentences of an earlier request about the same part of a video go; other rows stay.
 
     Raises:
-        ConfigError: something else is in the way.
+        ConfigError: something else is in the way, or the videos of other rows were labelled with
+            other frames than these settings give.
         StoreError: no space is left, or the folder may not be written to.
     """
-    data = out / DATA
+    out, data = config.out, config.out / DATA
     _check_data(out, data)
-    with explain_disk_errors(out):
-        data.mkdir(parents=True, exist_ok=True)
-        names = [_link(data, path) for path in request.videos]
+    try:
+        with explain_disk_errors(out):
+            data.mkdir(parents=True, exist_ok=True)
+            names = [_link(data, path) for path in request.videos]
+    except OSError as error:
+        found = f"cannot be made ({error.strerror or error})"
+        expected = "a folder for the results"
+        raise ConfigError(f"{out}: {found}; expected {expected}; give another --out") from error
     asked = {(name, request.start, request.end) for name in names}
     table = data / TABLE
     known = read_rows(table) if table.is_file() else []
     rows = [row for row in known if (row.video, row.start, row.end) not in asked]
+    _check_sampling(config, rows)
     rows += [
         Row(0, name, text, str(place), request.start, request.end)
         for name in dict.fromkeys(names)
@@ -164,25 +172,9 @@ def write_request(request: Request, out: Path) -> tuple[str, ...]:
 
 
 def check_outputs(config: RunConfig, ids: Sequence[str]) -> None:
-    """Checks before the work what would only fail after it.
-
-    Raises:
-        ConfigError: a folder of something else is where masks go; or earlier videos of the same
-            folder have masks for other frames than these settings give.
-    """
+    """Raises ConfigError if a folder of something else is where masks go."""
     for video_id in ids:
         check_destination(config.out / video_id, as_folder=True, overwrite=True)
-    stored = RunPaths(config.run_folder).config
-    if not stored.is_file():
-        return
-    before = load_config(stored).dataset.sampling
-    others = set(clips_of(config.out / DATA, config.out / DATA / TABLE)) - set(ids)
-    if others and before != config.dataset.sampling:
-        raise ConfigError(
-            f"{config.out}: {len(others)} other videos there, such as {min(others)}, were labelled"
-            f" with {_in_words(before)}, now {_in_words(config.dataset.sampling)}; expected one"
-            " setting in a folder; give another --out"
-        )
 
 
 def write_results(config: RunConfig, ids: Sequence[str]) -> tuple[list[Path], ExportReport]:
@@ -219,6 +211,19 @@ def _check_data(out: Path, data: Path) -> None:
         )
 
 
+def _check_sampling(config: RunConfig, others: Sequence[Row]) -> None:
+    """A run has one setting of its frames: masks of the others would not fit theirs any more."""
+    stored = RunPaths(config.run_folder).config
+    if not others or not stored.is_file():
+        return
+    before, now = load_config(stored).dataset.sampling, config.dataset.sampling
+    if before != now:
+        raise ConfigError(
+            f"{config.out}: {others[0].video} was labelled there with {_in_words(before)}, now"
+            f" {_in_words(now)}; expected one setting in a folder; give another --out"
+        )
+
+
 def _link(data: Path, path: Path) -> str:
     """Links to a video in the data set; returns the name of the link, the same for each call."""
     target = Path(os.path.abspath(path))  # noqa: PTH100 - a link to the link that the user gave
@@ -244,4 +249,7 @@ def _csv_of(rows: Sequence[Row]) -> str:
 
 
 def _in_words(sampling: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:g}" for name, value in sampling.items()) or "all frames whole"
+    return (
+        ", ".join(f"{name} {value:g}" for name, value in sampling.items())
+        or "all frames in full size"
+    )
