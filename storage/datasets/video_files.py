@@ -12,7 +12,12 @@ from numpy.typing import NDArray
 
 from storage.datasets.video_clip import Clip, ClipInfo, Scan
 
-_OPEN_CLIPS = 4
+_OPEN_PIXELS = 33_000_000
+"""Pixels of a frame, summed over the clips that are open. A decoder holds some tens of frames: this
+is 16 clips in high definition, or one of 8K, and about a gigabyte."""
+
+_LEAST_PIXELS = 1_000_000
+"""That a clip counts, so that few files are open."""
 
 _KNOWN_FRAMES = 4_000_000
 """Frames of clips whose scans are kept, which makes it fast to open one again: 64 MB."""
@@ -25,10 +30,18 @@ _Place = tuple[Path, int, int]
 class _OpenClips(LRUCache[Path, Clip]):
     """Clips by their path; the one that was not used for longest is closed to make room."""
 
+    def __init__(self) -> None:
+        super().__init__(_OPEN_PIXELS, _pixels)
+
     def popitem(self) -> tuple[Path, Clip]:
         path, clip = super().popitem()
         clip.close()
         return path, clip
+
+
+def _pixels(clip: Clip) -> int:
+    pixels = clip.scan.info.height * clip.scan.info.width
+    return min(max(pixels, _LEAST_PIXELS), _OPEN_PIXELS)
 
 
 class ClipCache:
@@ -38,7 +51,7 @@ class ClipCache:
     """
 
     def __init__(self) -> None:
-        self._clips = _OpenClips(_OPEN_CLIPS)
+        self._clips = _OpenClips()
         self._scans: LRUCache[_Place, Scan] = LRUCache(_KNOWN_FRAMES, lambda scan: scan.info.frames)
         self._lock = threading.Lock()
 
