@@ -49,9 +49,11 @@ pseudolabels: $(STAMP) ## Labels a data set: DATASET=shapes ROOT= SPLIT= OUT= CO
 	@$(BIN)/pseudolabels run $(RUN_FLAGS) $(ARGS)
 
 # The shell reads VIDEO and TEXT from the environment, so that they may hold any character.
-label: export VIDEO := $(value VIDEO)
-label: export TEXT := $(value TEXT)
+label: override export VIDEO := $(value VIDEO)
+label: override export TEXT := $(value TEXT)
 label: $(STAMP) ## Labels a video of yours: VIDEO=dog.mp4 TEXT="the brown dog" OUT= CONFIG= ARGS=
+	@test -n "$$VIDEO" -a -n "$$TEXT" || { \
+		echo 'Give a video and a sentence: make label VIDEO=dog.mp4 TEXT="the brown dog"' >&2; exit 2; }
 	@$(BIN)/pseudolabels label "$$VIDEO" --text "$$TEXT" $(if $(OUT),--out "$(OUT)") \
 		$(if $(CONFIG),--config "$(CONFIG)") $(ARGS)
 
