@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from flows.planning.run_paths import RunPaths
 from flows.planning.stages import SHARD_STAGES
+from flows.planning.stand_ins import stand_in_warning
 from pipeline.config import RunConfig
 from pipeline.types import Status
 from stages.fuse import CLAIMED_BY_NEGATIVE, IN_DOUBT, NOTHING_FOUND, UNCLAIMED
@@ -38,12 +39,13 @@ class SampleOutcome:
     Attributes:
         statuses: frames by status.
         reasons: frames without a mask, by reason.
-        best_score: the highest score that the sentence gave a box.
+        best_scores: reason -> the highest score that the sentence gave the best box of such a
+            frame.
     """
 
     statuses: Counter[Status] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
-    best_score: float = 0.0
+    best_scores: dict[str, float] = field(default_factory=dict)
 
     @property
     def frames(self) -> int:
@@ -61,7 +63,8 @@ class SampleOutcome:
         self.statuses[Status(count.status)] += count.frames
         if count.status != Status.PRESENT:
             self.reasons[count.reason] += count.frames
-        self.best_score = max(self.best_score, count.best_score)
+        best = max(self.best_scores.get(count.reason, 0.0), count.best_score)
+        self.best_scores[count.reason] = best
 
 
 @dataclass
@@ -165,18 +168,19 @@ def advice(outcome: RunOutcome, config: RunConfig) -> list[str]:
 
 def _reason(reason: str, item: SampleOutcome, config: RunConfig) -> tuple[str, str]:
     """(why most frames have no mask, what to try)."""
-    fuse, best = config.fuse, f"its highest box score is {item.best_score:.2f}"
-    lower = max(0.0, round(item.best_score - 0.05, 2))
-    settings = f"fuse.absent_below={lower:g} fuse.uncertain_below={lower:g}"
-    words = "a simpler sentence, other weights"
+    fuse, score = config.fuse, item.best_scores.get(reason, 0.0)
+    best = f"its own best box there scores {score:.2f}"
+    weights = "published weights" if stand_in_warning(config) else "other weights"
+    words = f"a simpler sentence, {weights}"
     if reason == UNCLAIMED:
+        lower = max(0.0, round(min(score, fuse.absent_below) - 0.05, 2))
         why = f"no box has a support of {fuse.absent_below:g} (fuse.absent_below); {best}"
-        return why, f"{words}, or {settings}"
+        return why, f"{words}, or fuse.absent_below={lower:g} fuse.uncertain_below={lower:g}"
     if reason == IN_DOUBT:
-        why = f"no box is sure enough ({best}, fuse.uncertain_below is {fuse.uncertain_below:g})"
+        why = f"no box is sure enough (fuse.uncertain_below is {fuse.uncertain_below:g}); {best}"
         return why, f"{words}, or fuse.uncertain_below={fuse.absent_below:g}"
     if reason == CLAIMED_BY_NEGATIVE:
-        why = f"another sentence fits its best box better; {best}"
+        why = f"another sentence fits the best box better; {best}"
         return why, "a sentence that says what tells the target apart, or augment.negatives=0"
     if reason == NOTHING_FOUND:
         return "no box was found", words

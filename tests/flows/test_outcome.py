@@ -61,7 +61,7 @@ def test_nothing_came_out_without_a_mask_or_a_confirmed_absence(
 @pytest.mark.parametrize(
     ("status", "reason", "said", "remedy"),
     [
-        (ABSENT, UNCLAIMED, "highest box score is 0.11", "fuse.absent_below=0.06"),
+        (ABSENT, UNCLAIMED, "best box there scores 0.11", "fuse.absent_below=0.06"),
         (ABSENT, CLAIMED_BY_NEGATIVE, "another sentence fits", "augment.negatives=0"),
         (ABSENT, NOTHING_FOUND, "no box was found", "other weights"),
         (UNKNOWN, IN_DOUBT, "fuse.uncertain_below is 0.3", "fuse.uncertain_below=0.25"),
