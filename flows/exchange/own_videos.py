@@ -28,7 +28,9 @@ from flows.planning.run_paths import RunPaths
 from pipeline.config import RunConfig, load_config
 from pipeline.errors import ConfigError, InputError, PseudoLabelError
 from storage.datasets.expression_rows import Row, read_rows
+from storage.datasets.files import names_in
 from storage.datasets.frame_sampling import within
+from storage.datasets.frames import SUFFIXES as FRAME_SUFFIXES
 from storage.datasets.frames import video_from_folder
 from storage.datasets.sentences import checked_sentence
 from storage.datasets.video_clip import SUFFIXES
@@ -110,6 +112,7 @@ def check_request(request: Request, frames_per_second: float | None) -> None:
 def _check_video(path: Path, request: Request) -> None:
     """Raises InputError if a video cannot be read, or has no frame in the part."""
     if path.is_dir():
+        _check_folder(path)
         frames = len(video_from_folder(path.name, path, None))
         times, unit = np.arange(frames, dtype=np.float64), "frames"
     elif path.suffix.lower() not in SUFFIXES:
@@ -130,6 +133,20 @@ def _check_video(path: Path, request: Request) -> None:
             f"a part of the video, whose last frame is at {last:.2f} {unit}",
             "give other values",
         )
+
+
+def _check_folder(path: Path) -> None:
+    """Raises InputError if a folder holds videos, or no frames."""
+    names = names_in(path, "a folder of frames")
+    suffixes = {Path(name).suffix.lower() for name in names}
+    expected = "a video file, or a folder with a JPEG or PNG a frame"
+    if suffixes & FRAME_SUFFIXES:
+        return
+    videos = [name for name in names if Path(name).suffix.lower() in SUFFIXES]
+    if videos:
+        remedy = f"give them one by one, such as {path / videos[0]}"
+        raise InputError(path, f"a folder of {len(videos)} videos", expected, remedy)
+    raise InputError(path, "no frames in this folder", expected, "check the path")
 
 
 def write_request(request: Request, config: RunConfig) -> tuple[str, ...]:

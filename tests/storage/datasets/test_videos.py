@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
@@ -92,6 +93,25 @@ def test_sampled_frames_are_those_that_a_player_shows(
     write_video(tmp_path / "dog.mp4", milliseconds=milliseconds)
     reader = _reader(_table(tmp_path, "dog,a dog"), frames_per_second=rate)
     assert _shades(reader, "dog") == expected
+
+
+def test_a_turned_video_is_scaled_upright(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "dog.mp4"), "w") as file:
+        stream = file.add_stream("mpeg4", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 32, 64, "yuv420p"
+        stream.set_display_rotation(90)
+        image = np.full((32, 64, 3), 20, np.uint8)
+        image[:16, 48:] = 220
+        file.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        file.mux(stream.encode())
+    reader = _reader(_table(tmp_path, "dog,a dog"), max_size=32)
+    video = reader.video("dog")
+    assert (video.height, video.width) == (32, 16)
+    frame = reader.frame(video, FrameIndex(0))
+    assert frame.shape == (32, 16, 3)
+    # Counter-clockwise, the upper right corner becomes the upper left one.
+    assert frame[3, 3].min() > 150
+    assert frame[28, 3].max() < 80
 
 
 @pytest.mark.parametrize("folder", [False, True])
