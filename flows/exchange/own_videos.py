@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from flows.context import RunContext
-from flows.exchange.destination import check_destination
+from flows.exchange.destination import check_destination, claimed
 from flows.exchange.export import masks_of
 from flows.planning.run_paths import RunPaths
 from pipeline.config import RunConfig, load_config
@@ -209,7 +209,7 @@ def write_results(config: RunConfig, ids: Sequence[str]) -> tuple[list[Path], Ex
         if video_id not in source.store:
             continue
         place = check_destination(config.out / video_id, as_folder=True, overwrite=True)
-        with export_folder(place, "video") as folder:
+        with claimed(place), export_folder(place, "video") as folder:
             write_overlay(source, source.reader.video(video_id), folder, report)
         folders.append(config.out / video_id)
     return folders, report
