@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -86,10 +87,11 @@ def check_request(request: Request, frames_per_second: float | None) -> None:
             checked_sentence(text, Path("--text"), "the sentence")
         except InputError as error:
             raise ConfigError(f"{error}") from error
-    if (request.end is not None) and request.end <= (request.start or 0):
+    start, end = request.start or 0.0, math.inf if request.end is None else request.end
+    if not (0 <= start < end and math.isfinite(start) and request.end != math.inf):
         raise ConfigError(
-            f"--end {request.end:g} with --start {request.start or 0:g}; expected an end after the"
-            " start; give other times"
+            f"--start {start:g} with --end {end:g}; expected numbers, and an end after the start;"
+            " give other times"
         )
     problems: list[InputError] = []
     for path in request.videos:
@@ -114,7 +116,7 @@ def _check_video(path: Path, request: Request) -> None:
     if path.is_dir():
         _check_folder(path)
         frames = len(video_from_folder(path.name, path, None))
-        times, unit = np.arange(frames, dtype=np.float64), "frames"
+        times, last = np.arange(frames, dtype=np.float64), f"number {frames - 1}"
     elif path.suffix.lower() not in SUFFIXES:
         raise InputError(
             path,
@@ -123,14 +125,14 @@ def _check_video(path: Path, request: Request) -> None:
             "convert the video, for example with ffmpeg",
         )
     else:
-        times, unit = ClipCache().info(path).times, "seconds"
+        times = ClipCache().info(path).times
+        last = f"at {times[-1]:.2f} seconds"
     if not within(times, request.start or 0.0, request.end).any():
-        last = float(times[-1])
         end = "the end" if request.end is None else f"{request.end:g}"
         raise InputError(
             path,
             f"no frame from {request.start or 0:g} to {end}, as --start and --end ask",
-            f"a part of the video, whose last frame is at {last:.2f} {unit}",
+            f"a part of the video, whose last frame is {last}",
             "give other values",
         )
 
