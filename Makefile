@@ -13,6 +13,8 @@ ROOT ?=
 SPLIT ?=
 OUT ?=
 CONFIG ?=
+VIDEO ?=
+TEXT ?=
 ARGS ?=
 RUN ?= $(or $(OUT),runs)/$(DATASET)-$(or $(SPLIT),train)
 
@@ -23,7 +25,7 @@ RUN_FLAGS = $(if $(and $(CONFIG),$(filter file,$(origin DATASET))),,--dataset "$
 	$(if $(OUT),--out "$(OUT)") \
 	$(if $(CONFIG),--config "$(CONFIG)")
 
-.PHONY: help setup setup-ray pseudolabels status verify repair digest test test-slow coverage check format lock demo-models benchmarks ui clean
+.PHONY: help setup setup-ray pseudolabels label status verify repair digest test test-slow coverage check format lock demo-models benchmarks ui clean
 
 help: ## Prints this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -45,6 +47,15 @@ setup-ray: $(STAMP) ## Adds Ray to .venv
 
 pseudolabels: $(STAMP) ## Labels a data set: DATASET=shapes ROOT= SPLIT= OUT= CONFIG= ARGS=
 	@$(BIN)/pseudolabels run $(RUN_FLAGS) $(ARGS)
+
+# The shell reads VIDEO and TEXT from the environment, so that they may hold any character.
+label: override export VIDEO := $(value VIDEO)
+label: override export TEXT := $(value TEXT)
+label: $(STAMP) ## Labels a video of yours: VIDEO=dog.mp4 TEXT="the brown dog" OUT= CONFIG= ARGS=
+	@test -n "$$VIDEO" -a -n "$$TEXT" || { \
+		echo 'Give a video and a sentence: make label VIDEO=dog.mp4 TEXT="the brown dog"' >&2; exit 2; }
+	@$(BIN)/pseudolabels label "$$VIDEO" --text "$$TEXT" $(if $(OUT),--out "$(OUT)") \
+		$(if $(CONFIG),--config "$(CONFIG)") $(ARGS)
 
 status verify repair digest: $(STAMP)
 	@$(BIN)/pseudolabels $@ "$(RUN)" $(ARGS)

@@ -155,6 +155,7 @@ class RunContext:
                 dataset_root(self.config),
                 name,
                 self.config.dataset.links,
+                self.config.dataset.sampling,
             )
         return self._readers[name]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from types import TracebackType
 from typing import Protocol
@@ -162,13 +163,18 @@ class Lines:
             pace = (now - self._started) / max(self._done - self._before, 1e-9)
             # The parts of a video can add up to slightly more than 1.
             left = pace * max(0.0, self._total - self._done)
-            self._print(f"{self._done:.1f} of {self._total:g} {self._unit}", f"{left:.0f} s left")
+            self._print(self._amount(), f"{left:.0f} s left")
 
     def end(self, note: str = "") -> None:
         if self._stage:
             took = time.monotonic() - self._started
-            self._print(f"{self._done:g} of {self._total:g} {self._unit}", f"{took:.1f} s", note)
+            self._print(self._amount(), f"{took:.1f} s", note)
         self._stage = ""
+
+    def _amount(self) -> str:
+        """What is done; a video that is begun does not count."""
+        done = min(math.floor(self._done + 1e-6), self._total)
+        return f"{done:g} of {self._total:g} {self._unit}"
 
     def say(self, text: str, style: str = "") -> None:
         say(self._console, text, style)

@@ -60,6 +60,7 @@ class VideoRef:
         paths: image file of each frame, in the same order.
         height: height of every frame, pixels.
         width: width of every frame, pixels.
+        times: when each frame is shown, seconds after the first; empty if nothing says so.
     """
 
     id: str
@@ -67,6 +68,7 @@ class VideoRef:
     paths: tuple[Path, ...]
     height: int
     width: int
+    times: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.frames) != len(self.paths):

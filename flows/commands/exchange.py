@@ -39,7 +39,7 @@ def register(app: typer.Typer) -> None:
 def export(
     to: Annotated[str, typer.Option("--to", help=f"{', '.join([*FORMATS, 'wsrvos'])}.")],
     path: Annotated[
-        Path, typer.Option("--out", help="File to write; a folder for ytvos and fiftyone.")
+        Path, typer.Option("--out", help="File to write; a folder for fiftyone, video and ytvos.")
     ],
     arguments: RunArguments = None,
     config: ConfigOption = None,

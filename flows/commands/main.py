@@ -1,4 +1,4 @@
-"""The command line: ``pseudolabels run|status|report|evaluate|export|import-masks|dataset|…``.
+"""The command line: ``pseudolabels run|label|status|report|evaluate|export|dataset|…``.
 
 Exit codes: 0 success; 1 the work failed, an input is missing or broken, or a check found a problem;
 2 a wrong option or setting; 130 interrupted by Ctrl-C; 143 ended by SIGTERM. Errors of this project
@@ -10,10 +10,9 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from threading import Event
 from typing import Annotated
 
 import typer
@@ -22,7 +21,9 @@ from flows.commands import dataset as dataset_commands
 from flows.commands import evaluate as evaluate_commands
 from flows.commands import exchange as exchange_commands
 from flows.commands import integrity as integrity_commands
+from flows.commands import label as label_commands
 from flows.commands import student as student_commands
+from flows.commands.continued import do_continuable, say_error
 from flows.commands.dry_run import explain
 from flows.commands.options import (
     ConfigOption,
@@ -42,6 +43,7 @@ from flows.commands.options import (
 from flows.commands.terminal import show_results
 from flows.console import Output, make_printable, say
 from flows.orchestration import server, signals
+from flows.outcome import RunOutcome
 from flows.planning.stage_selection import scope_of, videos_asked_for
 from pipeline.config import MAX_SEED, load_config
 from pipeline.errors import ConfigError, PseudoLabelError
@@ -58,7 +60,6 @@ app.add_typer(evaluate_commands.app, name="evaluate")
 app.add_typer(dataset_commands.app, name="dataset")
 
 console = Output()
-errors = Output(stderr=True)
 
 
 @app.command(epilog=example("run --dataset refytvos --root DATA --config configs/published.toml"))
@@ -92,7 +93,8 @@ def run(
 ) -> None:
     """Make pseudo-masks, train a student, and write metrics and a report.
 
-    Finished work is kept, so an interrupted run continues when the command is given again.
+    Finished work is kept, so an interrupted run continues when the command is given again. Exits
+    with 1 if no frame has a mask.
     """
     words = list(overrides or ())
     if only_videos:
@@ -102,33 +104,24 @@ def run(
     if dry_run:
         explain(resolved, console, scope, retry_skipped)
         return
-    started = Event()
+    outcomes: list[RunOutcome] = []
 
-    def say_interrupted() -> None:
-        command = resume_command(started.is_set())
-        say(errors, f"\nInterrupted. Finished work is kept. Continue with:\n  {command}")
+    def work(begun: Callable[[], None]) -> None:
+        from flows.commands.run import run_all
 
-    try:
-        with signals.stoppable(say_interrupted):
-            from flows.commands.run import run_all
+        run_all(
+            resolved,
+            console,
+            retry_skipped,
+            scope=scope,
+            forget_missing=forget_missing,
+            committed=begun,
+            ended=outcomes.append,
+        )
 
-            run_all(
-                resolved,
-                console,
-                retry_skipped,
-                scope=scope,
-                forget_missing=forget_missing,
-                committed=started.set,
-            )
-    except KeyboardInterrupt as error:
-        say_interrupted()
-        raise typer.Exit(signals.exit_code(error)) from None
-    except PseudoLabelError as error:
-        _print_error(error)
-        # If the work could not begin, the same command would fail again.
-        if started.is_set() and not isinstance(error, ConfigError):
-            say(errors, f"Finished work is kept. Continue with:\n  {resume_command()}")
-        raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from None
+    do_continuable(work)
+    if any(outcome.is_nothing for outcome in outcomes):
+        raise typer.Exit(1)
 
 
 @app.command(epilog=example("status runs/shapes-train"))
@@ -247,25 +240,8 @@ def ui() -> None:
 
 exchange_commands.register(app)
 integrity_commands.register(app)
+label_commands.register(app)
 student_commands.register(app)
-
-
-def resume_command(started: bool = True) -> str:
-    """Returns the command that continues this one: the command as it was typed.
-
-    Args:
-        started: whether the work has begun. If so, ``--from-stage`` has removed the receipts, and
-            is left out, because it would start over.
-    """
-    words = sys.argv[1:]
-    if started:
-        words = [word for word in words if not word.startswith("--from-stage=")]
-        while "--from-stage" in words:
-            place = words.index("--from-stage")
-            words = words[:place] + words[place + 2 :]
-    name = Path(sys.argv[0]).name
-    started_as = ["python", "-m", "flows"] if name == "__main__.py" else [name]
-    return shlex.join([*started_as, *words])
 
 
 def main() -> None:
@@ -296,19 +272,15 @@ def _exit_code() -> int:
     try:
         app()
     except ConfigError as error:
-        _print_error(error)
+        say_error(error)
         return 2
     except (PseudoLabelError, OSError) as error:
         # The message of an OSError names the file.
-        _print_error(error)
+        say_error(error)
         return 1
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0
-
-
-def _print_error(error: Exception) -> None:
-    say(errors, error, "bold red", label="error:")
 
 
 if __name__ == "__main__":

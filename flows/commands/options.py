@@ -128,7 +128,7 @@ def given(name: str, value: object) -> str:
 
 
 def _toml(value: object) -> str:
-    if isinstance(value, int):
+    if isinstance(value, int | float):
         return str(value)
     text = str(value).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'

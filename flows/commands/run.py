@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 from rich.console import Console
 
-from flows.commands.terminal import show_plan, show_results
+from flows.commands.terminal import show_outcome, show_plan, show_results
 from flows.console import say
 from flows.context import Parts, RunContext
-from flows.labelling.opened_run import do_stage_again, opened_run
+from flows.labelling.opened_run import WARNING, do_stage_again, opened_run
 from flows.orchestration.observed import prefect_server
 from flows.orchestration.ray_cluster import check_runner
+from flows.outcome import RunOutcome, read_outcome
 from flows.planning.plan import Plan
 from flows.planning.stage_selection import Scope
 from flows.progress import reporter
@@ -27,6 +27,7 @@ def run_all(
     scope: Scope | None = None,
     forget_missing: bool = False,
     committed: Callable[[], None] = lambda: None,
+    ended: Callable[[RunOutcome], None] = lambda outcome: None,
 ) -> Plan:
     """Does everything of a run that is not done, and shows the results.
 
@@ -38,6 +39,7 @@ def run_all(
         scope: stages to do, and stages to do again; None for all.
         forget_missing: remove the results of videos that the data set no longer has.
         committed: called when the work begins. Stages to do again have lost their receipts then.
+        ended: called with what came of the run, if it has masks to look at.
 
     Returns:
         The plan at the start of the run.
@@ -48,7 +50,7 @@ def run_all(
     check_runner(config)
     with opened_run(
         config,
-        partial(say, console),
+        lambda line: say(console, line, "bold red" if line.startswith(WARNING) else ""),
         retry_skipped=retry_skipped,
         parts=parts,
         scope=scope,
@@ -60,7 +62,13 @@ def run_all(
             _run_flow(context, console)
         else:
             say(console, f"Everything in {config.run_folder} is done.")
-    show_plan(console, context.make_plan() if pending else context.the_plan, config.run_folder)
+    is_labelled = "rank" in context.the_plan.stages
+    if is_labelled:
+        outcome = read_outcome(config, config.dataset.only_videos or None)
+        show_outcome(console, outcome, config)
+        ended(outcome)
+    plan = context.make_plan() if pending else context.the_plan
+    show_plan(console, plan, config.run_folder, skipped_too=not is_labelled)
     show_results(console, config.run_folder)
     return context.the_plan
 

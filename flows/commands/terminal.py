@@ -12,18 +12,24 @@ from rich.table import Table
 
 from flows.console import add_row, grid, say
 from flows.evaluation.metrics_table import FIGURES, SYSTEMS, figure
+from flows.outcome import RunOutcome, advice, outcome_lines
 from flows.planning.plan import Plan
 from flows.planning.run_paths import RunPaths
 from flows.planning.stages import STAGES
 from flows.timing import in_words
+from pipeline.config import RunConfig
 from pipeline.text import read_text
 
 
-def show_plan(console: Console, plan: Plan, run_folder: Path) -> None:
-    """Prints a row per stage (shards done and left, times), then the skipped videos."""
+def show_plan(console: Console, plan: Plan, run_folder: Path, skipped_too: bool = True) -> None:
+    """Prints a row per stage (shards done and left, times), then failures.
+
+    Args:
+        skipped_too: print the skipped videos as well.
+    """
     table = grid(
         ("stage", "left"),
-        ("done", "right"),
+        ("shards done", "right"),
         ("left", "right"),
         ("frames", "right"),
         ("seconds", "right"),
@@ -49,12 +55,22 @@ def show_plan(console: Console, plan: Plan, run_folder: Path) -> None:
             in_words(receipts),
         )
     console.print(table)
-    for video, reason in sorted(skipped.items()):
+    for video, reason in sorted(skipped.items()) if skipped_too else ():
         say(console, f"{video}: {reason}", "yellow", label="skipped")
     for job in (job for jobs in plan.jobs.values() for job in jobs):
         if job.failure is not None:
             said = f"{job.failure.error} ({job.failure.attempts} attempts, {job.failure.time})"
             say(console, f"{job.stage} {job.shard.name}: {said}", "red", label="failed")
+
+
+def show_outcome(console: Console, outcome: RunOutcome, config: RunConfig) -> None:
+    """Prints what came of a run, and advice where little did."""
+    first, *others = outcome_lines(outcome)
+    say(console, first, "bold red" if outcome.is_little else "bold green")
+    for line in others:
+        say(console, line)
+    for line in advice(outcome, config):
+        say(console, line, "yellow")
 
 
 def show_results(console: Console, run_folder: Path) -> None:

@@ -13,6 +13,7 @@ from flows.context import RunContext
 from flows.exchange.destination import check_destination, claimed
 from flows.finished_results import own_masks, student_is_done
 from flows.planning.run_paths import RunPaths
+from flows.planning.stand_ins import stand_in_warning
 from flows.progress import reporter
 from pipeline.config import RunConfig
 from pipeline.errors import ConfigError, PseudoLabelError, StoreError
@@ -54,6 +55,8 @@ def export_run(
             report = ExportReport({"samples": write_augmentations_of(context, place)})
         else:
             report = exporter(to)(masks_of(context, source), place)
+    if warning := stand_in_warning(config) if source == "masks" else "":
+        report.notes.insert(0, warning)
     figures = ", ".join(f"{count} {name}" for name, count in report.counts.items())
     say(console, f"{path}: {figures}")
     for note in report.notes[:SHOWN_NOTES]:
@@ -132,6 +135,7 @@ def masks_of(context: RunContext, source: str) -> ExportSource:
     inside = place / paths.masks.name
     default = (inside, place / paths.quality.name) if inside.is_dir() else (place, None)
     path, quality = known.get(source, default)
+    warning = stand_in_warning(context.config) if source == "masks" else ""
     own = path.resolve() == paths.masks.resolve()
     store = own_masks(context) if own else MaskStore(path)
     if not store.videos():
@@ -144,8 +148,8 @@ def masks_of(context: RunContext, source: str) -> ExportSource:
         return ExportSource(store, context.reader(context.prediction_split()))
     # A folder without a ledger is no run's.
     if own and Ledger(paths.folder).folder.is_dir():
-        return RunSource(store, context.reader(), paths=paths)
-    return ExportSource(store, context.reader(), quality)
+        return RunSource(store, context.reader(), warning=warning, paths=paths)
+    return ExportSource(store, context.reader(), quality, warning)
 
 
 def _check_student(context: RunContext) -> None:

@@ -35,7 +35,8 @@ def run(job: Job, context: RunContext, outcome: Outcome) -> None:
     if predicted != labelled:
         asked[predicted] = list(context.reader(predicted).video_ids())
     passes = Counter([labelled, labelled, *([predicted] if student else [])])
-    context.progress.begin("evaluate", sum(map(len, asked.values())), "videos")
+    unit = "videos" if len(asked) == 1 else f"videos of {' and '.join(asked)}"
+    context.progress.begin("evaluate", sum(map(len, asked.values())), unit)
     told: set[str] = set()
     own = StoredMasks(paths.masks)
 

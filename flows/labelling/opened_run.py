@@ -15,6 +15,7 @@ from flows.planning.commit import commit_plan
 from flows.planning.plan import Plan
 from flows.planning.stage_selection import Scope
 from flows.planning.stages import ALL
+from flows.planning.stand_ins import REMEDY, stand_in_warning
 from flows.progress import Reporter
 from pipeline.config import RunConfig
 from pipeline.errors import ConfigError, PseudoLabelError
@@ -23,6 +24,9 @@ from storage.run.ledger import Ledger
 from storage.run.lock import RunLock
 
 Say = Callable[[str], None]
+
+WARNING = "Warning:"
+"""How a line begins that a terminal shows in red."""
 
 
 @contextmanager
@@ -62,7 +66,9 @@ def opened_run(
         if plan.gone and not forget_missing:
             raise ConfigError(_what_is_gone(config, plan))
         check_before_start(context, plan)
-        for line in (*_stand_ins(config), *selection_lines(plan)):
+        if warning := stand_in_warning(config):
+            say(f"{WARNING} {warning} {REMEDY}")
+        for line in selection_lines(plan):
             say(line)
         commit_plan(context.config, plan, scope.again)
         try:
@@ -117,18 +123,3 @@ def _what_is_gone(config: RunConfig, plan: Plan) -> str:
         " check --root and that the data set is complete, give another --out, or add"
         " --forget-missing, which removes their results"
     )
-
-
-def _stand_ins(config: RunConfig) -> list[str]:
-    """Returns a warning if demo models are used on another data set than ``shapes``."""
-    used = {"ground": config.ground.checkpoint, "segment": config.segment.checkpoint}
-    if config.ground.source == "annotation":
-        del used["ground"]
-    stages = [stage for stage, checkpoint in used.items() if checkpoint.startswith("demo:")]
-    if not stages or config.dataset.name == "shapes":
-        return []
-    return [
-        f"Warning: {' and '.join(stages)} use demo models, which were trained on rendered shapes"
-        f" only. Expect poor masks for {config.dataset.name}. For published weights see"
-        " configs/published.toml and `pseudolabels doctor`."
-    ]

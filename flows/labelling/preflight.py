@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+
 from flows.context import RunContext
 from flows.planning.plan import Plan
 from flows.training.build import masks_to_train_on
+from pipeline.config import AugmentConfig, GroundConfig, RunConfig, SegmentConfig
 from pipeline.errors import ConfigError, InputError
 from pipeline.ports import DatasetReader
 from pipeline.types import FrameIndex
+from stages.common.checkpoints import check_digest
 
 _WITH_MODELS = frozenset({"augment", "ground", "segment", "student"})
 
@@ -18,10 +22,12 @@ def check_before_start(context: RunContext, plan: Plan) -> None:
     Raises:
         ConfigError: the device, a student's masks, or ground truth to validate it on is missing.
         InputError: a split is missing.
+        CheckpointError: weights are not those of the configuration.
     """
     left = {stage for stage in plan.stages if any(not job.done for job in plan.jobs.get(stage, ()))}
     if left & _WITH_MODELS:
         check_device(context)
+    check_weights(context.config, left)
     if "student" in left:
         check_student(context)
 
@@ -31,6 +37,19 @@ def check_device(context: RunContext) -> None:
     config = context.config
     if config.device not in ("auto", "cpu") and config.runner.kind == "local":
         _ = context.device
+
+
+def check_weights(config: RunConfig, stages: Collection[str]) -> None:
+    """Raises CheckpointError if the weights of a stage have another digest than the configuration
+    says, which its model would only find when its turn comes."""
+    sections: Mapping[str, AugmentConfig | GroundConfig | SegmentConfig] = {
+        "augment": config.augment,
+        "ground": config.ground,
+        "segment": config.segment,
+    }
+    for stage, section in sections.items():
+        if stage in stages and getattr(section, "source", "model") == "model":
+            check_digest(section.checkpoint, section.sha256)
 
 
 def check_student(context: RunContext) -> None:

@@ -72,7 +72,8 @@ def augment_basis(config: RunConfig, weights: Weights) -> dict[str, Any]:
     basis: dict[str, Any] = {
         "config": settings(section),
         "seed": config.seed,
-        "dataset": {"name": config.dataset.name, "split": config.dataset.split},
+        "dataset": {"name": config.dataset.name, "split": config.dataset.split}
+        | config.dataset.sampling,
     }
     basis["config"].pop("timeout_seconds")
     if section.source == "model":

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from flows.context import RunContext
 from flows.evaluation.metrics_table import FIGURES, SYSTEMS, figure
 from flows.finished_results import FinishedMasks, student_is_done
+from flows.planning.stand_ins import stand_in_warning
 from flows.report.charts import BINS, histogram_bars, shares
 from flows.report.gather import cards, pick_samples, read_metrics, read_quality, read_work
 from flows.report.stage_table import SHARES
@@ -39,6 +40,7 @@ def write_report(context: RunContext) -> Counter[str]:
     work = read_work(context)
     values: dict[str, Any] = {
         "name": config.run_folder.name,
+        "warning": stand_in_warning(config),
         "config": config,
         "config_text": dump_config(config),
         "written": datetime.now(UTC),

@@ -11,12 +11,14 @@ BINS = 24
 
 @dataclass
 class Histogram:
-    """Counts of one quality value over [low, high], for kept and rejected frames.
+    """Counts of one quality value over [low, high], for frames with a mask and without.
 
     Attributes:
         name: of the field.
         label: for readers.
         help: what it means.
+        kept: frames with a mask, by bin.
+        dropped: frames without one.
     """
 
     name: str
@@ -58,7 +60,7 @@ class Bar:
 
 
 def histogram_bars(chart: Histogram, width: float, height: float) -> list[Bar]:
-    """Returns stacked bars: kept frames below, rejected ones on top, with gaps."""
+    """Returns stacked bars: frames with a mask below, others on top, with gaps."""
     most = max((a + b for a, b in zip(chart.kept, chart.dropped, strict=True)), default=0)
     if most == 0:
         return []
@@ -67,7 +69,7 @@ def histogram_bars(chart: Histogram, width: float, height: float) -> list[Bar]:
     bars = []
     for row, (kept, dropped) in enumerate(zip(chart.kept, chart.dropped, strict=True)):
         start = chart.low + row * span
-        words = f"{start:.2f} to {start + span:.2f}: {kept} kept, {dropped} not"
+        words = f"{start:.2f} to {start + span:.2f}: {kept} with a mask, {dropped} without"
         tall = height * kept / most
         more = height * dropped / most
         if kept:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pipeline.config import Links
@@ -13,6 +13,7 @@ from storage.datasets.jhmdb import JHMDBSentences
 from storage.datasets.mevis import MeViS
 from storage.datasets.refdavis import open_refdavis
 from storage.datasets.refytvos import RefYouTubeVOS
+from storage.datasets.videos import Videos
 from storage.datasets.visor import VISOR
 
 
@@ -27,12 +28,19 @@ READERS: dict[str, Callable[[Path, str, Links], DatasetReader]] = {
     "refdavis": open_refdavis,
     "refytvos": RefYouTubeVOS,
     "shapes": _open_shapes,
+    "videos": Videos,
     "visor": VISOR,
 }
 """Name -> what opens its root and split, with what to do about links."""
 
 
-def open_dataset(name: str, root: Path, split: str, links: Links = "follow") -> DatasetReader:
+def open_dataset(
+    name: str,
+    root: Path,
+    split: str,
+    links: Links = "follow",
+    sampling: Mapping[str, float] | None = None,
+) -> DatasetReader:
     """Returns the reader of a data set. Reads only its index.
 
     Args:
@@ -40,6 +48,7 @@ def open_dataset(name: str, root: Path, split: str, links: Links = "follow") -> 
         root: the data set's folder.
         split: such as ``train`` or ``valid``.
         links: ``follow`` links wherever they lead, or refuse those that do not stay ``inside``.
+        sampling: of the data set ``videos``: ``frames_per_second`` and ``max_size``, if any.
 
     Raises:
         UnknownDatasetError: no reader has that name.
@@ -49,4 +58,6 @@ def open_dataset(name: str, root: Path, split: str, links: Links = "follow") -> 
         raise UnknownDatasetError(
             name, "no such data set", f"one of {', '.join(sorted(READERS))}", "check --dataset"
         )
+    if name == "videos":
+        return Videos(Path(root), split, links, **(sampling or {}))
     return READERS[name](Path(root), split, links)

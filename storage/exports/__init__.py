@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from storage.exports.source import ExportReport, ExportSource
 
-FORMATS = ("coco", "fiftyone", "parquet", "submission", "ytvos")
+FORMATS = ("coco", "fiftyone", "parquet", "submission", "video", "ytvos")
 """The module ``storage.exports.NAME`` has the function ``export_NAME`` for each."""
 
-FOLDERS = frozenset({"fiftyone", "ytvos"})
+FOLDERS = frozenset({"fiftyone", "video", "ytvos"})
 """The formats that are folders; the others are files."""
 
 

@@ -61,11 +61,13 @@ class ExportSource:
         store: the masks; those of a run, of the student or of another method.
         reader: the data set and split that they are of.
         quality: the quality table that goes with them; None where there is none.
+        warning: what everybody who looks at the masks should know, one sentence; empty for nothing.
     """
 
     store: MaskStore
     reader: DatasetReader
     quality: Path | None = None
+    warning: str = ""
 
     def videos(self, report: ExportReport) -> Iterator[VideoRef]:
         """The videos of the store, sorted, opened in the data set.

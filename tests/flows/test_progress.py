@@ -34,8 +34,20 @@ def test_what_an_earlier_run_did_does_not_count_for_the_pace(clock: list[float])
         lines.done_before(90)
         clock[0] = 10.0
         lines.advance(1)
-    assert "91.0 of 100 videos" in file.getvalue()
+    assert "91 of 100 videos" in file.getvalue()
     assert "90 s left" in file.getvalue()
+
+
+def test_a_video_counts_once_it_is_done(clock: list[float]) -> None:
+    file = io.StringIO()
+    with Lines(Console(file=file, width=100), seconds=1) as lines:
+        lines.begin("ground", 3, "videos")
+        for part in (1, 1, 0.5, 0.5):
+            clock[0] += 10
+            lines.advance(part)
+        lines.end()
+    told = [line.split()[1] for line in file.getvalue().splitlines()]
+    assert told == ["1", "2", "2", "3", "3"]
 
 
 def test_a_bar_starts_where_an_earlier_run_left_off() -> None:

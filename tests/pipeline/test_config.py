@@ -168,3 +168,12 @@ def test_a_wrong_name_of_a_students_setting_is_told_with_the_right_one(
 def test_a_student_is_refused_what_it_cannot_learn_from(model: str, supervision: str) -> None:
     with pytest.raises(ConfigError, match=f"supervision '{supervision}' with model '{model}'"):
         load_config(None, [f"student.model={model}", f"student.supervision={supervision}"])
+
+
+def test_only_videos_are_sampled() -> None:
+    words = ["dataset.frames_per_second=2.5", "dataset.max_size=640"]
+    config = load_config(None, ["dataset.name=videos", *words])
+    assert config.dataset.sampling == {"frames_per_second": 2.5, "max_size": 640}
+    assert load_config(None).dataset.sampling == {}
+    with pytest.raises(ConfigError, match="frames_per_second and max_size with the data set"):
+        load_config(None, words)

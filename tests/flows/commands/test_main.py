@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.commands import main
+from flows.commands import continued, main
 from flows.commands.doctor import PUBLISHED, examine
 from flows.commands.options import resolve_run
 from flows.context import RunContext
@@ -323,10 +323,10 @@ def test_a_report_by_the_folder_is_written_anew(
 def test_going_on_does_not_start_over(monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["pseudolabels", "run", "--from-stage", "fuse", "--split", "train"]
     monkeypatch.setattr(sys, "argv", words)
-    assert main.resume_command() == "pseudolabels run --split train"
-    assert main.resume_command(started=False) == " ".join(words)
+    assert continued.resume_command() == "pseudolabels run --split train"
+    assert continued.resume_command(started=False) == " ".join(words)
     monkeypatch.setattr(sys, "argv", ["/place/flows/__main__.py", "run"])
-    assert main.resume_command() == "python -m flows run"
+    assert continued.resume_command() == "python -m flows run"
 
 
 def test_status_of_a_run(site: Site, capsys: pytest.CaptureFixture[str]) -> None:

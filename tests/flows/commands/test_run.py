@@ -51,6 +51,9 @@ def test_a_run_leaves_everything_behind(site: Site) -> None:
     assert len(rows) == 8 * 5
     assert {row.frame_name for row in rows} == {f"{5 * t:05d}" for t in range(5)}
     assert "evaluate  4 of 4 videos" in site.shown
+    outcome = "4 videos, 8 expressions: 36 of 40 frames have a mask; the target is absent from 4"
+    assert outcome in site.shown
+    assert site.shown.index(outcome) < site.shown.index("shards done")
     metrics = json.loads((site.folder / "metrics.json").read_text())
     assert metrics["pseudo_masks"]["overall"]["J"] > 95
     assert metrics["pseudo_masks"]["absent_frames_found"] == 100

@@ -391,3 +391,13 @@ def test_predictions_go_out_only_of_a_student_that_has_ended(cli, tmp_path: Path
     assert "make them with `pseudolabels run`" in shown
     code, shown = cli("evaluate", "run", *place, "--out", tmp_path, "--from", "student")
     assert code == 1 and "of another configuration" in shown
+
+
+def test_masks_of_demo_models_are_exported_with_a_warning(cli, data: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    reader = open_dataset("refytvos", data, "train")
+    store_truth(reader, tmp_path / "runs" / "refytvos-train" / "pseudomasks.zarr", weight=1.0)
+    place = ("--dataset", "refytvos", "--root", data, "--runs", tmp_path / "runs")
+    code, shown = cli("export", *place, "--to", "video", "--out", tmp_path / "seen")
+    assert code == 0, shown
+    assert "note Demo models (ground and segment) know rendered shapes alone" in shown
+    assert (tmp_path / "seen" / "clip" / "overlay.mp4").is_file()

@@ -242,3 +242,17 @@ def visor(root: Path, video: str = "P01_01") -> Path:
         "elsewhere,P02,P02_01,0,999,wash\n"
     )
     return root
+
+
+def videos(root: Path, folder: bool = False) -> Path:
+    """A data set of one video file, or of one folder of frames, with a box of the red object."""
+    if folder:
+        for frame, name in enumerate(FRAMES):
+            write_frame(root / "clip" / f"{name}.jpg", frame)
+    else:
+        write_clip(root / "clip.mp4")
+    x0, y0, x1, y1 = masks_to_boxes(object_mask(1, 1)).tolist()
+    frame = FRAMES[1] if folder else "1"
+    rows = f"clip,red,a red box,{frame},{x0:g} {y0:g} {x1:g} {y1:g}\nclip,blue,a blue box,,\n"
+    (root / "expressions.csv").write_text(f"video,expression_id,text,frame,box\n{rows}")
+    return root
