@@ -8,6 +8,9 @@ UV_VERSION := 0.13.8
 BIN := .venv/bin
 STAMP := .venv/.installed
 
+TORCH ?= cuda
+WHEELS ?=
+
 DATASET ?= shapes
 ROOT ?=
 SPLIT ?=
@@ -25,25 +28,40 @@ RUN_FLAGS = $(if $(and $(CONFIG),$(filter file,$(origin DATASET))),,--dataset "$
 	$(if $(OUT),--out "$(OUT)") \
 	$(if $(CONFIG),--config "$(CONFIG)")
 
-.PHONY: help setup setup-ray pseudolabels label status verify repair digest test test-slow coverage check format lock demo-models benchmarks ui clean
+.PHONY: help setup libraries setup-ray wheels pseudolabels label status verify repair digest test test-slow coverage check format lock demo-models benchmarks ui clean
 
 help: ## Prints this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  %-14s %s\n", $$1, $$2}'
 
-setup: $(STAMP) ## Installs the versions of requirements.lock into .venv; quick if nothing changed
+setup: $(STAMP) ## Installs the versions of requirements.lock into .venv: TORCH=cuda or cpu, WHEELS=
 
 $(STAMP): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-		echo "Python 3.11 or later is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make setup PYTHON=python3.11" >&2; exit 1; }
-	@echo "Installing the versions of requirements.lock into .venv (a download of 3 GB the first time)"
-	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)"
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --requirement requirements.lock
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@$(MAKE) --no-print-directory libraries
+	@$(INSTALL) --no-build-isolation --editable .
 	@touch $@
 
+# TORCH=cpu takes PyTorch's build for the CPU, and leaves out the libraries of the build for CUDA.
+ONLY_CUDA := ^(nvidia-|cuda-|triton=)
+LOCKED = grep -vE '$(if $(filter cpu,$(TORCH)),$(ONLY_CUDA),^$$)'
+FROM = $(if $(WHEELS),--no-index --find-links "$(WHEELS)")
+INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps $(FROM)
+INSTALL_LOCKED = $(INSTALL) $(if $(filter cpu,$(TORCH)),--torch-backend cpu) --requirement -
+
+libraries: # What setup installs, without the project itself
+	@test "$(TORCH)" = cuda -o "$(TORCH)" = cpu -a -z "$(WHEELS)" || { \
+		echo "TORCH is cuda, or cpu without WHEELS; found TORCH=$(TORCH) WHEELS=$(WHEELS)" >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python 3.11 or later is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make setup PYTHON=python3.11" >&2; exit 1; }
+	@echo "Installing the versions of requirements.lock into .venv$(if $(WHEELS),, (a download of 3 GB the first time))"
+	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(FROM) "uv==$(UV_VERSION)"
+	@$(LOCKED) requirements.lock | $(INSTALL_LOCKED)
+
 setup-ray: $(STAMP) ## Adds Ray to .venv
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --requirement requirements-ray.lock
+	@$(LOCKED) requirements-ray.lock | $(INSTALL_LOCKED)
+
+wheels: $(STAMP) ## Collects in wheels/ what setup installs, for a machine without a network
+	$(BIN)/python -m pip wheel --no-deps --wheel-dir wheels --requirement requirements.lock "uv==$(UV_VERSION)"
 
 pseudolabels: $(STAMP) ## Labels a data set: DATASET=shapes ROOT= SPLIT= OUT= CONFIG= ARGS=
 	@$(BIN)/pseudolabels run $(RUN_FLAGS) $(ARGS)
