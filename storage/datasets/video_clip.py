@@ -277,9 +277,9 @@ class Clip:
             frame: Any = next(iter(self._container.decode(self._stream)), None)
         except av.error.FFmpegError:
             frame = None
-        sides = () if frame is None else frame.side_data
-        matrix = [bytes(item) for item in sides if item.type.name == "DISPLAYMATRIX"]
-        return turn_of_matrix(matrix[0]) if matrix else Turn()
+        # By name: what iteration over the side data gives depends on the version of PyAV.
+        matrix = None if frame is None else frame.side_data.get("DISPLAYMATRIX")
+        return Turn() if matrix is None else turn_of_matrix(bytes(matrix))
 
     def _broken(self, found: str, missing: bool = False) -> InputError:
         expected = f"a video file ({', '.join(sorted(s[1:] for s in SUFFIXES))}) with a picture"
