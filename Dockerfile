@@ -2,7 +2,7 @@
 ARG BASE=debian:trixie-slim
 FROM ${BASE}
 
-# cuda: the libraries for NVIDIA GPUs, which also run without one (10 GB). cpu: without them (2 GB).
+# cuda: PyTorch for NVIDIA GPUs, which also runs without one. cpu: PyTorch without CUDA, smaller.
 ARG TORCH=cuda
 
 RUN apt-get update \
@@ -21,14 +21,17 @@ RUN UV_NO_CACHE=1 make setup TORCH=${TORCH} \
 
 # Any user may write here, so that `--user` can name the owner of what is written.
 RUN useradd --uid 1000 --create-home pseudolabels \
-    && install --directory --mode 1777 /home/pseudolabels /cache /work
+    && install --directory --mode 1777 /home/pseudolabels /home/pseudolabels/.prefect /cache /work
 
 ENV PATH=/opt/pseudolabels/.venv/bin:$PATH \
     HOME=/home/pseudolabels \
     USER=pseudolabels \
     XDG_CACHE_HOME=/cache \
     PSEUDOLABELS_CACHE=/cache/pseudolabels \
-    PREFECT_HOME=/home/pseudolabels/.prefect
+    PREFECT_HOME=/home/pseudolabels/.prefect \
+    PREFECT_SERVER_UI_STATIC_DIRECTORY=/home/pseudolabels/.prefect/ui \
+    PREFECT_SERVER_ANALYTICS_ENABLED=false \
+    DO_NOT_TRACK=1
 
 USER 1000
 WORKDIR /work
