@@ -13,17 +13,20 @@ ROOT ?=
 SPLIT ?=
 OUT ?=
 CONFIG ?=
+PRESET ?=
 ARGS ?=
 RUN ?= $(or $(OUT),runs)/$(DATASET)-$(or $(SPLIT),train)
+
+CONFIG_FLAGS = $(if $(CONFIG),--config "$(CONFIG)") $(if $(PRESET),--preset "$(PRESET)")
 
 # Without DATASET= the data set is that of CONFIG, or shapes.
 RUN_FLAGS = $(if $(and $(CONFIG),$(filter file,$(origin DATASET))),,--dataset "$(DATASET)") \
 	$(if $(ROOT),--root "$(ROOT)") \
 	$(if $(SPLIT),--split "$(SPLIT)") \
 	$(if $(OUT),--out "$(OUT)") \
-	$(if $(CONFIG),--config "$(CONFIG)")
+	$(CONFIG_FLAGS)
 
-.PHONY: help setup setup-ray pseudolabels status verify repair digest test test-slow coverage check format lock demo-models benchmarks ui clean
+.PHONY: help setup setup-ray pseudolabels weights status verify repair digest test test-slow coverage check format lock demo-models benchmarks ui clean
 
 help: ## Prints this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -43,8 +46,11 @@ $(STAMP): requirements.lock pyproject.toml
 setup-ray: $(STAMP) ## Adds Ray to .venv
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --requirement requirements-ray.lock
 
-pseudolabels: $(STAMP) ## Labels a data set: DATASET=shapes ROOT= SPLIT= OUT= CONFIG= ARGS=
+pseudolabels: $(STAMP) ## Labels a data set: DATASET=shapes ROOT= SPLIT= OUT= CONFIG= PRESET= ARGS=
 	@$(BIN)/pseudolabels run $(RUN_FLAGS) $(ARGS)
+
+weights: $(STAMP) ## Downloads the published weights of CONFIG= or PRESET=; ARGS=--yes does not ask
+	@$(BIN)/pseudolabels weights fetch $(CONFIG_FLAGS) $(ARGS)
 
 status verify repair digest: $(STAMP)
 	@$(BIN)/pseudolabels $@ "$(RUN)" $(ARGS)

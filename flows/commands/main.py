@@ -23,6 +23,7 @@ from flows.commands import evaluate as evaluate_commands
 from flows.commands import exchange as exchange_commands
 from flows.commands import integrity as integrity_commands
 from flows.commands import student as student_commands
+from flows.commands import weights as weight_commands
 from flows.commands.dry_run import explain
 from flows.commands.options import (
     ConfigOption,
@@ -30,11 +31,13 @@ from flows.commands.options import (
     DeviceOption,
     OutOption,
     Overrides,
+    PresetOption,
     RootOption,
     RunArguments,
     RunnerOption,
     SplitOption,
     WorkersOption,
+    config_file,
     example,
     resolve,
     resolve_run,
@@ -43,6 +46,7 @@ from flows.commands.terminal import show_results
 from flows.console import Output, make_printable, say
 from flows.orchestration import server, signals
 from flows.planning.stage_selection import scope_of, videos_asked_for
+from flows.weights.needs import check_weights, fetch_command
 from pipeline.config import MAX_SEED, load_config
 from pipeline.errors import ConfigError, PseudoLabelError
 
@@ -56,15 +60,17 @@ server_app = typer.Typer(no_args_is_help=True, help="Start or stop the local Pre
 app.add_typer(server_app, name="server")
 app.add_typer(evaluate_commands.app, name="evaluate")
 app.add_typer(dataset_commands.app, name="dataset")
+app.add_typer(weight_commands.app, name="weights")
 
 console = Output()
 errors = Output(stderr=True)
 
 
-@app.command(epilog=example("run --dataset refytvos --root DATA --config configs/published.toml"))
+@app.command(epilog=example("run --dataset refytvos --root DATA --preset base"))
 def run(
     overrides: Overrides = None,
     config: ConfigOption = None,
+    preset: PresetOption = None,
     dataset: DatasetOption = None,
     root: RootOption = None,
     split: SplitOption = None,
@@ -89,6 +95,9 @@ def run(
     ] = None,
     runner: RunnerOption = None,
     workers: WorkersOption = None,
+    fetch: Annotated[
+        bool, typer.Option("--fetch", help="Fetch missing published weights first.")
+    ] = False,
 ) -> None:
     """Make pseudo-masks, train a student, and write metrics and a report.
 
@@ -97,8 +106,18 @@ def run(
     words = list(overrides or ())
     if only_videos:
         words.append(f"dataset.only_videos={json.dumps(videos_asked_for(only_videos))}")
-    resolved = resolve(config, dataset, root, split, out, words, device, seed, runner, workers)
+    resolved = resolve(
+        config, dataset, root, split, out, words, device, seed, runner, workers, preset
+    )
     scope = scope_of(resolved, from_stage, to_stage)
+    command = fetch_command(config, preset, tuple(words))
+    if not dry_run:
+        from flows.commands.run import check_new_run
+
+        check_new_run(resolved)
+        if fetch:
+            weight_commands.fetch_missing(resolved, command, agreed=True)
+    check_weights(resolved, command, "--fetch")
     if dry_run:
         explain(resolved, console, scope, retry_skipped)
         return
@@ -200,18 +219,22 @@ def demo_models(
     train_demo_models(out, only or (), device, seed, console)
 
 
-@app.command(epilog=example("doctor --config configs/published.toml"))
+@app.command(epilog=example("doctor --preset base"))
 def doctor(
     config: ConfigOption = None,
+    preset: PresetOption = None,
     overrides: Overrides = None,
 ) -> None:
     """Check this machine: versions, devices, memory, weights, Prefect server.
 
-    Exits with 1 if something that a run needs is missing.
+    Says which preset fits it. Exits with 1 if something that a run of the configuration needs is
+    missing.
     """
     from flows.commands.doctor import examine, show
 
-    findings = examine(load_config(config, overrides or ()))
+    words = tuple(overrides or ())
+    resolved = load_config(config_file(config, preset), words)
+    findings = examine(resolved, fetch_command(config, preset, words))
     show(findings, console)
     if not all(finding.well for finding in findings if finding.needed):
         raise typer.Exit(1)

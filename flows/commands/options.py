@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from flows.planning.presets import PRESETS, config_of_preset
 from flows.planning.run_paths import RunPaths
 from pipeline.config import RunConfig, load_config
 from pipeline.errors import ConfigError
@@ -19,6 +20,10 @@ _SETTING = re.compile(r"\s*[\w.]+\s*=")
 ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", "-c", help="TOML file with settings. Default: the demo models."),
+]
+PresetOption = Annotated[
+    str | None,
+    typer.Option(help=f"{', '.join(PRESETS)}: the configuration of that name, for such a machine."),
 ]
 DatasetOption = Annotated[str | None, typer.Option(help="Name of the data set, such as refytvos.")]
 RootOption = Annotated[Path | None, typer.Option(help="Folder of the data set.")]
@@ -63,8 +68,9 @@ def resolve(
     seed: int | None = None,
     runner: str | None = None,
     workers: int | None = None,
+    preset: str | None = None,
 ) -> RunConfig:
-    """Returns the configuration of a file, options and overrides. Later ones win."""
+    """Returns the configuration of a file or preset, options and overrides. Later ones win."""
     options = {
         "dataset.name": dataset,
         "dataset.root": root,
@@ -76,7 +82,22 @@ def resolve(
         "runner.workers": workers,
     }
     chosen = [given(name, value) for name, value in options.items() if value is not None]
-    return load_config(config, [*chosen, *(overrides or ())])
+    return load_config(config_file(config, preset), [*chosen, *(overrides or ())])
+
+
+def config_file(config: Path | None, preset: str | None) -> Path | None:
+    """Returns the file that --config or --preset names; None without either.
+
+    Raises:
+        ConfigError: both are given, or there is no such preset.
+    """
+    if preset is None:
+        return config
+    if config is not None:
+        raise ConfigError(
+            f"--config {config} with --preset {preset}: both name a configuration; give one of them"
+        )
+    return config_of_preset(preset)
 
 
 def resolve_run(

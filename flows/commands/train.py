@@ -22,6 +22,7 @@ from flows.training.build import taught_by
 from flows.training.curves import curves_markdown
 from flows.training.torchrun import started_by_torchrun, world_of_torchrun
 from flows.training.train import CHECKPOINT, Trained, train_student
+from flows.weights.needs import check_weights
 from pipeline.config import RunConfig
 from pipeline.errors import ConfigError
 from stages.common.checkpoints import weight_files, weights_of_student
@@ -58,6 +59,11 @@ def train_run(config: RunConfig, name: str | None, console: Console) -> Path:
     if config.runner.kind == "ray" and not started_by_torchrun():
         # Ray's workers have no terminal, so say here which videos are left out.
         context.progress = reporter(console)
+    # The student's own weights, which a run without a student does not need.
+    student = config.student.model_copy(update={"enabled": True})
+    used = config.model_copy(update={"student": student})
+    command = "pseudolabels weights fetch --config CONFIG student.enabled=true"
+    check_weights(used, command)
     taught_by(context)
     if not started_by_torchrun():
         check_device(context)

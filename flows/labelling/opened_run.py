@@ -129,6 +129,6 @@ def _stand_ins(config: RunConfig) -> list[str]:
         return []
     return [
         f"Warning: {' and '.join(stages)} use demo models, which were trained on rendered shapes"
-        f" only. Expect poor masks for {config.dataset.name}. For published weights see"
-        " configs/published.toml and `pseudolabels doctor`."
+        f" only. Expect poor masks for {config.dataset.name}. For published weights use"
+        " --preset small, base or large; `pseudolabels doctor` says which fits."
     ]
