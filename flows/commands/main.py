@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+import platform
 import shlex
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from threading import Event
 from typing import Annotated
@@ -41,6 +43,7 @@ from flows.commands.options import (
     example,
     resolve,
     resolve_run,
+    unwrap_help,
 )
 from flows.commands.terminal import show_results
 from flows.console import Output, make_printable, say
@@ -52,10 +55,31 @@ from pipeline.errors import ConfigError, PseudoLabelError
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    help="Pseudo-masks for referring video segmentation, from videos and sentences alone.",
 )
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        say(console, f"pseudolabels {version('pseudolabels')}, Python {platform.python_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def start(
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_say_version,
+            is_eager=True,
+            help="Print the version, and that of Python.",
+        ),
+    ] = False,
+) -> None:
+    """Pseudo-masks for referring video segmentation, from videos and sentences alone."""
+
+
 server_app = typer.Typer(no_args_is_help=True, help="Start or stop the local Prefect server.")
 app.add_typer(server_app, name="server")
 app.add_typer(evaluate_commands.app, name="evaluate")
@@ -76,10 +100,16 @@ def run(
     split: SplitOption = None,
     out: OutOption = None,
     device: DeviceOption = None,
-    seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Random seed.")] = None,
-    retry_skipped: Annotated[bool, typer.Option(help="Try skipped videos again.")] = False,
+    seed: Annotated[int | None, typer.Option(min=0, help="Random seed.")] = None,
+    retry_skipped: Annotated[
+        bool, typer.Option("--retry-skipped", help="Try skipped videos again.")
+    ] = False,
     forget_missing: Annotated[
-        bool, typer.Option(help="Remove the results of videos that the data set no longer has.")
+        bool,
+        typer.Option(
+            "--forget-missing",
+            help="Remove the results of videos that the data set no longer has.",
+        ),
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would run, and why. Change nothing.")
@@ -271,6 +301,7 @@ def ui() -> None:
 exchange_commands.register(app)
 integrity_commands.register(app)
 student_commands.register(app)
+unwrap_help(app)
 
 
 def resume_command(started: bool = True) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,6 +56,17 @@ WorkersOption = Annotated[
 def example(words: str) -> str:
     """The line at the end of a command's help, given what follows ``pseudolabels``."""
     return f"Example: pseudolabels {words}"
+
+
+def unwrap_help(app: typer.Typer) -> None:
+    """Joins the lines of each paragraph of the commands' help: the terminal wraps them anew."""
+    for command in app.registered_commands:
+        if command.callback is not None and command.help is None:
+            paragraphs = inspect.getdoc(command.callback) or ""
+            command.help = "\n\n".join(" ".join(p.split()) for p in paragraphs.split("\n\n"))
+    for group in app.registered_groups:
+        if group.typer_instance is not None:
+            unwrap_help(group.typer_instance)
 
 
 def resolve(

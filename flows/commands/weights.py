@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,13 +18,15 @@ from flows.commands.options import (
 from flows.console import Output, say
 from flows.orchestration import signals
 from flows.progress import reporter
-from flows.weights.fetch import Planned, fetch, plan_fetch
 from flows.weights.needs import Need, fetch_command, needs_of
 from flows.weights.published import PUBLISHED
-from flows.weights.state import State, cached_needs, state_of, stored_digests
 from pipeline.cache import weights_folder
 from pipeline.config import RunConfig, load_config
 from pipeline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from flows.weights.fetch import Planned
+    from flows.weights.state import State
 
 app = typer.Typer(no_args_is_help=True, help="Fetch published weights, or list what is there.")
 console = Output()
@@ -64,6 +66,8 @@ def list_weights(
 
     Without options, lists what is in the cache folder.
     """
+    from flows.weights.state import cached_needs, state_of, stored_digests
+
     say(console, f"Cache folder: {weights_folder()}")
     if every:
         needs = [Need("", weights_folder() / item.file, tokenizer_only=True) for item in PUBLISHED]
@@ -91,6 +95,9 @@ def fetch_missing(config: RunConfig, command: str, agreed: bool) -> None:
         CheckpointError: a server refuses, cannot be reached, or sends another file.
         NoRoomError: the disk is too small.
     """
+    from flows.weights.fetch import plan_fetch
+    from flows.weights.state import state_of, stored_digests
+
     digest_of = stored_digests().of_file
     needs = [need for need in needs_of(config) if need.needed]
     absent = [need for need in needs if not state_of(need, digest_of).well]
@@ -108,6 +115,8 @@ def fetch_missing(config: RunConfig, command: str, agreed: bool) -> None:
 
 
 def _fetch(plan: Sequence[Planned]) -> None:
+    from flows.weights.fetch import fetch
+
     try:
         with signals.stoppable(_say_interrupted), reporter(console) as progress:
             fetch(plan, progress)

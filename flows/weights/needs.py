@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,10 @@ from stages.common.checkpoints import weights_of_student
 
 INDEX = "model.safetensors.index.json"
 """Of a folder whose weights are in several files: the names of all of them."""
+
+
+STAGES = ("augment", "ground", "segment", "student")
+"""The stages that use weights."""
 
 
 @dataclass(frozen=True)
@@ -87,14 +91,17 @@ def fetch_command(config: Path | None, preset: str | None, overrides: tuple[str,
     return shlex.join(words)
 
 
-def check_weights(config: RunConfig, command: str, option: str = "") -> None:
+def check_weights(
+    config: RunConfig, command: str, option: str = "", stages: Collection[str] = STAGES
+) -> None:
     """Raises CheckpointError, which names all weights that are missing and how to get them.
 
     Args:
         command: that fetches them.
         option: of the user's own command that fetches them too, if it has one.
+        stages: whose weights are checked.
     """
-    absent = missing(config)
+    absent = [need for need in missing(config) if need.stage in stages]
     if not absent:
         return
     folders = {need.path.parent for need in absent}
