@@ -73,7 +73,7 @@ def examine(config: RunConfig, command: str) -> list[Finding]:
         *_packages(),
         *_machine(config),
         *_devices(),
-        _preset(),
+        *_preset(),
         *_demo_weights(config),
         *_published_weights(config, command),
         _server(),
@@ -133,17 +133,6 @@ def _machine(config: RunConfig) -> Iterator[Finding]:
     )
 
 
-def gpu_memory() -> int | None:
-    """Returns the bytes of memory of the first GPU; None without a GPU."""
-    try:
-        import torch
-    except (ImportError, RuntimeError):
-        return None
-    if not torch.cuda.is_available():
-        return None
-    return int(torch.cuda.get_device_properties(0).total_memory)
-
-
 def _devices() -> Iterator[Finding]:
     try:
         import torch
@@ -163,7 +152,11 @@ def _devices() -> Iterator[Finding]:
     yield Finding("devices", "cpu", True, f"{torch.get_num_threads()} threads")
 
 
-def _preset() -> Finding:
+def _preset() -> Iterator[Finding]:
+    try:
+        from stages.common.weights import gpu_memory
+    except (ImportError, RuntimeError):
+        return
     memory = gpu_memory()
     name = fitting_preset(memory, weights_are_there)
     ready = weights_are_there(config_of_preset(name))
@@ -176,7 +169,7 @@ def _preset() -> Finding:
         )
     elif not ready:
         words += f": {fetch_command(None, name)}"
-    return Finding("devices", "preset", True, words)
+    yield Finding("devices", "preset", True, words)
 
 
 def _demo_weights(config: RunConfig) -> Iterator[Finding]:

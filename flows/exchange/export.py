@@ -89,17 +89,19 @@ def export_run(
 def described(context: RunContext, source: str) -> ExportSource:
     """The masks that go by a name, with what is known of them: models, metrics, a warning."""
     masks, config = masks_of(context, source), context.config
-    models = {"segment": config.segment.checkpoint}
-    if config.ground.source == "model":
-        models["ground"] = config.ground.checkpoint
-    if config.augment.source == "model":
-        models["augment"] = config.augment.checkpoint
+    ground, augment = config.ground, config.augment
+    captioners = {"model": augment.checkpoint, "endpoint": augment.endpoint_model or ""}
+    models = {
+        "augment": captioners.get(augment.source, augment.source),
+        "ground": ground.checkpoint if ground.source == "model" else ground.source,
+        "segment": config.segment.checkpoint,
+    }
     if source not in SYSTEM_OF_SOURCE:
         # Masks of another origin.
         return masks
     names = {
         stage: checkpoint if checkpoint.startswith("demo:") else Path(checkpoint).name
-        for stage, checkpoint in sorted(models.items())
+        for stage, checkpoint in models.items()
     }
     demo = [stage for stage, name in names.items() if name.startswith("demo:")]
     warning = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,8 +33,12 @@ class State:
 
 
 def stored_digests() -> WeightDigests:
-    """Returns the digests of files in the cache folder, stored so that each is read once."""
-    return WeightDigests(cache_folder() / "digests.json", lambda checkpoint: [Path(checkpoint)])
+    """Returns the digests of files, stored in the cache folder so that each file is read once. In a
+    folder that may not be written to, nothing is stored."""
+    place = cache_folder()
+    return WeightDigests(
+        place / "digests.json", lambda checkpoint: [Path(checkpoint)], os.access(place, os.W_OK)
+    )
 
 
 def state_of(need: Need, digest_of: Callable[[Path], str]) -> State:
