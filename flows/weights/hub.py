@@ -98,7 +98,7 @@ def fetch_folder(shared: Downloads, need: Need, folder: HubFolder) -> None:
     with explain_disk_errors(need.path):
         need.path.parent.mkdir(parents=True, exist_ok=True)
         with alone(shared, need.path):
-            if is_there(need):
+            if _is_intact(need):
                 shared.say(f"{need.path.name}: another process has fetched it")
                 return
             _check_replaceable(need)
@@ -153,8 +153,18 @@ def _repository(need: Need) -> str:
     return found
 
 
+def _is_intact(need: Need) -> bool:
+    """Returns whether a folder is complete, and its files are those that were fetched."""
+    return is_there(need) and all(
+        (need.path / name).is_file() and file_digest(need.path / name) == digest
+        for name, digest in read_manifest(need.path).items()
+    )
+
+
 def _check_replaceable(need: Need) -> None:
     place = need.path
+    if place.is_dir() and not any(place.iterdir()):
+        return
     if place.exists() and not (place / MANIFEST).is_file():
         raise CheckpointError(
             place,

@@ -56,6 +56,8 @@ def test_a_folder_comes_whole_with_only_the_files_that_are_used(
     assert state_of(need, stored_digests().of_file).words == "intact"
     (need.path / "model.safetensors").write_bytes(b"")
     assert "model.safetensors has sha256" in state_of(need, stored_digests().of_file).words
+    fetch(plan_fetch([need]), Silent())
+    assert state_of(need, stored_digests().of_file).words == "intact"
     (need.path / "model.safetensors").unlink()
     assert state_of(need, stored_digests().of_file).words == "incomplete"
 
@@ -113,3 +115,14 @@ def test_the_revision_is_kept(hub: WeightsServer, cache: Path) -> None:
     fetch(plan_fetch([need]), Silent())
     note = json.loads((need.path / MANIFEST).read_text())
     assert (note["repository"], len(note["revision"]), len(note["files"])) == (NAME, 40, 2)
+
+
+def test_digests_are_computed_in_a_cache_that_may_not_be_written_to(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.mkdir(parents=True)
+    (cache / "resnet50-0676ba61.pth").write_bytes(b"x")
+    monkeypatch.setattr("flows.weights.state.os.access", lambda place, mode: False)
+    state = state_of(Need("student", cache / "resnet50-0676ba61.pth"), stored_digests().of_file)
+    assert not state.well and "expected 0676ba61…" in state.words
+    assert not (cache.parent / "digests.json").exists()
