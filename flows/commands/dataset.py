@@ -15,7 +15,11 @@ from flows.console import Output, add_row, grid, plain, say, write
 if TYPE_CHECKING:
     from storage.datasets.check import DatasetCheck
 
-app = typer.Typer(no_args_is_help=True, help="Check a data set, or show what is in it.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Check a data set, or show what is in it.",
+    epilog=example("dataset check --dataset refytvos --root DATA"),
+)
 console = Output()
 
 SHOWN_FINDINGS = 50

@@ -65,7 +65,7 @@ def _say_version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(epilog=example("run --preset demo"))
 def start(
     show_version: Annotated[
         bool,
@@ -80,7 +80,11 @@ def start(
     """Pseudo-masks for referring video segmentation, from videos and sentences alone."""
 
 
-server_app = typer.Typer(no_args_is_help=True, help="Start or stop the local Prefect server.")
+server_app = typer.Typer(
+    no_args_is_help=True,
+    help="Start or stop the local Prefect server.",
+    epilog=example("server stop"),
+)
 app.add_typer(server_app, name="server")
 app.add_typer(evaluate_commands.app, name="evaluate")
 app.add_typer(dataset_commands.app, name="dataset")

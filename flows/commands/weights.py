@@ -28,7 +28,11 @@ if TYPE_CHECKING:
     from flows.weights.fetch import Planned
     from flows.weights.state import State
 
-app = typer.Typer(no_args_is_help=True, help="Fetch published weights, or list what is there.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Fetch published weights, or list what is there.",
+    epilog=example("weights fetch --preset base"),
+)
 console = Output()
 errors = Output(stderr=True)
 

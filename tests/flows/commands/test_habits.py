@@ -87,6 +87,12 @@ def test_every_help_fits_80_columns(
                 assert len(line) + len(following.split()[0]) >= 78, (words, line)
 
 
+@pytest.mark.parametrize("words", [(), ("server",), ("evaluate",), ("dataset",), ("weights",)])
+def test_every_group_has_an_example(cli: Cli, words: tuple[str, ...]) -> None:
+    code, shown = cli(*words, "--help")
+    assert code == 0 and f"Example: {' '.join(('pseudolabels', *words))}" in shown
+
+
 def test_show_writes_a_contact_sheet_only_where_it_is_asked_to(cli: Cli, tmp_path: Path) -> None:
     data = trees.refytvos(tmp_path / "data")
     code, shown = cli("dataset", "show", "--dataset", "refytvos", "--root", data)
