@@ -58,15 +58,7 @@ def export_run(
         RunLockedError: another process writes to the path.
         PseudoLabelError: there is nothing to export, or it does not fit the data set.
     """
-    if to not in FORMATS and to != "wsrvos":
-        names = ", ".join(sorted([*FORMATS, "wsrvos"]))
-        near = get_close_matches(to, [*FORMATS, "wsrvos"], 1)
-        raise ConfigError(
-            f"--to {to}: no such format; expected one of {names}"
-            + (f"; did you mean {near[0]}?" if near else "")
-        )
-    if link not in get_args(Link):
-        raise ConfigError(f"--link {link}: expected {' or '.join(get_args(Link))}")
+    _check_options(to, link)
     place = check_destination(path, to in FOLDERS, overwrite)
     context = RunContext(config, progress=reporter(console))
     with claimed(place):
@@ -84,6 +76,19 @@ def export_run(
     if len(report.notes) > SHOWN_NOTES:
         say(console, f"… and {len(report.notes) - SHOWN_NOTES} notes more")
     return report
+
+
+def _check_options(to: str, link: str) -> None:
+    """Raises ConfigError if there is no such format or link."""
+    if to not in FORMATS and to != "wsrvos":
+        names = ", ".join(sorted([*FORMATS, "wsrvos"]))
+        near = get_close_matches(to, [*FORMATS, "wsrvos"], 1)
+        raise ConfigError(
+            f"--to {to}: no such format; expected one of {names}"
+            + (f"; did you mean {near[0]}?" if near else "")
+        )
+    if link not in get_args(Link):
+        raise ConfigError(f"--link {link}: expected {' or '.join(get_args(Link))}")
 
 
 def described(context: RunContext, source: str) -> ExportSource:

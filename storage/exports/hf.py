@@ -93,18 +93,7 @@ def card(
         counts: status -> number of frames of a sentence.
         weights: sum of the weights of the masks.
     """
-    name = f"{source.reader.name} {source.reader.split}"
-    lines = [
-        "---",
-        f"pretty_name: {json.dumps(f'Pseudo-masks of {name}')}",
-        "task_categories:\n- image-segmentation",
-        "tags:\n- referring-video-segmentation\n- pseudo-labels",
-        f"configs:\n- config_name: default\n  data_files:\n  - split: {split}",
-        f"    path: data/{split}-*.parquet",
-        "---",
-        f"# Pseudo-masks of {name}\n",
-        "The masks were made by models from videos and sentences.",
-    ]
+    lines = _front(f"{source.reader.name} {source.reader.split}", split)
     if source.warning:
         lines.append(f"\n**{source.warning}**")
     lines += ["\n## Content\n", "| what | number |", "|---|---|"]
@@ -126,6 +115,21 @@ def card(
         "The masks were not measured: the data set has no ground truth, or the run no metrics."
     ]
     return "\n".join(lines) + "\n"
+
+
+def _front(name: str, split: str) -> list[str]:
+    """Returns the lines that `datasets` reads, and the title."""
+    return [
+        "---",
+        f"pretty_name: {json.dumps(f'Pseudo-masks of {name}')}",
+        "task_categories:\n- image-segmentation",
+        "tags:\n- referring-video-segmentation\n- pseudo-labels",
+        f"configs:\n- config_name: default\n  data_files:\n  - split: {split}",
+        f"    path: data/{split}-*.parquet",
+        "---",
+        f"# Pseudo-masks of {name}\n",
+        "The masks were made by models from videos and sentences.",
+    ]
 
 
 class _Files:
