@@ -169,6 +169,9 @@ def _preset() -> Iterator[Finding]:
         )
     elif not ready:
         words += f": {fetch_command(None, name)}"
+    larger = fitting_preset(memory, lambda config: False)
+    if ready and larger not in (DEMO, name):
+        words += f"; {larger} fits as well: {fetch_command(None, larger)}"
     yield Finding("devices", "preset", True, words)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.commands import main
+from flows.commands import doctor, main
 from flows.commands.doctor import examine
 from flows.commands.options import resolve_run
 from flows.context import RunContext
@@ -237,6 +237,14 @@ def test_doctor_names_what_is_missing_and_where_it_comes_from(
     assert "knows rendered shapes only" in findings["demo:ground"].words
     assert not {"sam_vit_h_4b8939.pth", "roberta-base", "demo:captioner"} & set(findings)
     assert findings["memory"].words.endswith(("GiB", "needed"))
+
+
+def test_doctor_names_a_larger_preset_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stages.common.weights.gpu_memory", lambda: 80 << 30)
+    monkeypatch.setattr(doctor, "weights_are_there", lambda config: config.stem == "base")
+    [finding] = doctor._preset()
+    assert finding.words.startswith("base, for a GPU of 80 GiB; its weights are there")
+    assert finding.words.endswith("large fits as well: pseudolabels weights fetch --preset large")
 
 
 def test_verify_repair_and_digest_of_a_run(
