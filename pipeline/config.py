@@ -26,6 +26,7 @@ from pydantic import (
     model_validator,
 )
 
+from pipeline.cache import PUBLISHED, resolve_published
 from pipeline.errors import ConfigError
 from pipeline.text import read_text
 
@@ -55,17 +56,18 @@ MAX_SEED = (1 << 32) - 1
 
 
 def _users_path(value: Path) -> Path:
-    """Returns a path with ``~`` replaced by the user's home folder."""
+    """Returns a path with ``~`` replaced by the user's home folder, and ``published:NAME`` by the
+    path of these weights in the cache folder."""
     if "\0" in str(value):
         raise ValueError("contains a null character; expected a path")
     try:
-        return value.expanduser()
+        return Path(resolve_published(str(value))).expanduser()
     except RuntimeError as error:
         raise ValueError(f"{value}: {error}; give the whole path, or set HOME") from error
 
 
 def _checkpoint(value: str) -> str:
-    return str(_users_path(Path(value))) if value.startswith("~") else value
+    return str(_users_path(Path(value))) if value.startswith(("~", PUBLISHED)) else value
 
 
 UsersPath = Annotated[Path, AfterValidator(_users_path)]
@@ -157,7 +159,9 @@ class AugmentConfig(Section):
             data set that gives object ids; its masks are never used.
         frames: frames of the video that the model sees, evenly spaced.
         minimum_similarity: positives less similar than this are dropped (the paper: 0.8).
-        checkpoint: folder of the model. ``demo:NAME`` is one that ships with the project.
+        checkpoint: folder of the model. ``demo:NAME`` is one that ships with the project;
+            ``published:NAME`` is one in the cache folder, where `pseudolabels weights fetch` puts
+            it. All settings that name weights accept this form.
         sha256: expected digest of the weights file; None skips the check.
         file: the augmentation file, for the source ``file``.
         endpoint: base URL of the server, up to and with ``/v1``.

@@ -79,7 +79,7 @@ def train(
         with signals.stoppable(_say_interrupted):
             from flows.commands.train import train_run
 
-            train_run(resolved, name, console)
+            train_run(resolved, name, console, measure=True)
     except KeyboardInterrupt as error:
         _say_interrupted()
         raise typer.Exit(signals.exit_code(error)) from None
