@@ -350,7 +350,7 @@ class FuseConfig(Section):
             positives.
         claim_margin: a negative that scores the box higher than the positives by this much makes
             the frame absent; by half as much, unknown.
-        negative_weight: how much of the strongest negative's score counts against a box.
+        negative_weight: how much of the strongest negative's score counts against a box or a track.
         hypotheses: instances per frame that are passed on to ``rank``, best first.
     """
 
@@ -362,7 +362,7 @@ class FuseConfig(Section):
     uncertain_below: float = Field(0.3, ge=0, le=1)
     telling_share: float = Field(0.5, ge=0, le=1)
     claim_margin: float = Field(0.1, ge=0, le=1)
-    negative_weight: float = Field(0.5, ge=0)
+    negative_weight: float = Field(1.0, ge=0)
     hypotheses: int = Field(3, ge=1)
 
 
@@ -377,7 +377,8 @@ class RankConfig(Section):
         window: frames on either side that a frame is compared with.
         maximum_violation: a frame is rejected if it breaks the order in a larger share of its
             triples.
-        swap: whether a runner-up may replace the best hypothesis of a frame to fix the order.
+        swap: whether a runner-up may replace the best hypothesis of a frame to fix the order. Votes
+            for tracks leave nothing to fix; it can help with ``fuse.level = "frame"``.
         continuity: weight of a perfect overlap of neighbouring frames against a hypothesis's score
             of 1, when runner-ups are compared.
     """
@@ -387,7 +388,7 @@ class RankConfig(Section):
     epsilon: float = Field(0.1, ge=0, le=1)
     window: int = Field(4, ge=2)
     maximum_violation: float = Field(0.5, ge=0, le=1)
-    swap: bool = True
+    swap: bool = False
     continuity: float = Field(0.6, ge=0)
 
 
@@ -805,6 +806,18 @@ class RunConfig(Section):
     @property
     def run_folder(self) -> Path:
         return self.out / f"{self.dataset.name}-{self.dataset.split}"
+
+
+def given(name: str, value: object) -> str:
+    """Returns the override that sets a setting to the value of an option."""
+    return f"{name}={_toml(value)}"
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, int | float):
+        return str(value)
+    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
 
 
 def load_config(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:

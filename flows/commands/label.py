@@ -17,8 +17,6 @@ from flows.commands.options import (
     PresetOption,
     config_file,
     example,
-    given,
-    resolve,
 )
 from flows.console import Output, say
 from flows.outcome import RunOutcome
@@ -77,24 +75,27 @@ def label(
     run like any other, OUT/videos-train. Nothing is written beside the videos. Without --config and
     --preset, the preset that fits this machine is used. Exits with 1 if no frame has a mask.
     """
-    from flows.exchange.own_videos import Request, check_outputs, check_request, write_request
+    from flows.exchange.own_videos import (
+        Request,
+        check_outputs,
+        check_request,
+        label_config,
+        with_request,
+    )
 
     settings = [word for word in arguments if _is_setting(word)]
     videos = [Path(word).expanduser() for word in arguments if not _is_setting(word)]
     request = Request(tuple(dict.fromkeys(videos)), tuple(dict.fromkeys(text or ())), start, end)
-    resolve_with = partial(
-        _config, out, settings, device=device, rate=frames_per_second, max_size=max_size
-    )
-    resolved = resolve_with(config_file(config, preset))
+    configured = partial(label_config, device=device, rate=frames_per_second, max_size=max_size)
+    resolved = configured(out, config_file(config, preset), settings)
     check_request(request, resolved.dataset.frames_per_second)
     if config is None and preset is None and not any(map(_names_a_model, settings)):
         preset = _fitting_preset()
-        resolved = resolve_with(config_file(None, preset))
+        resolved = configured(out, config_file(None, preset), settings)
     _check_models(resolved, fetch_command(config, preset, tuple(settings)), fetch)
-    ids = write_request(request, resolved)
+    resolved = with_request(request, resolved)
+    ids = resolved.dataset.only_videos
     check_outputs(resolved, ids)
-    dataset = resolved.dataset.model_copy(update={"only_videos": ids})
-    resolved = resolved.model_copy(update={"dataset": dataset})
     outcomes: list[RunOutcome] = []
 
     def work(begun: Callable[[], None]) -> None:
@@ -133,26 +134,6 @@ def _check_models(config: RunConfig, command: str, fetch: bool) -> None:
 
 def _names_a_model(setting: str) -> bool:
     return setting.partition("=")[0].endswith((".checkpoint", "augment.source"))
-
-
-def _config(
-    out: Path,
-    settings: list[str],
-    config: Path | None,
-    *,
-    device: str | None,
-    rate: float | None,
-    max_size: int | None,
-) -> RunConfig:
-    """The configuration: the file's, then settings, then what makes it a run over own videos."""
-    from flows.exchange.own_videos import DATA
-
-    words = ["student.enabled=false", "shard_videos=1", *settings]
-    if rate is not None:
-        words.append(given("dataset.frames_per_second", rate))
-    if max_size is not None:
-        words.append(given("dataset.max_size", max_size))
-    return resolve(config, "videos", out / DATA, "train", out, words, device)
 
 
 def _write_results(config: RunConfig, ids: tuple[str, ...]) -> None:

@@ -12,7 +12,7 @@ import typer
 
 from flows.planning.presets import PRESETS, config_of_preset
 from flows.planning.run_paths import RunPaths
-from pipeline.config import RunConfig, load_config
+from pipeline.config import RunConfig, given, load_config
 from pipeline.errors import ConfigError
 
 _SETTING = re.compile(r"\s*[\w.]+\s*=")
@@ -153,15 +153,3 @@ def resolve_run(
 
 def _is_folder(word: str) -> bool:
     return not _SETTING.match(word) or Path(word).is_dir()
-
-
-def given(name: str, value: object) -> str:
-    """Returns the override that sets a setting to the value of an option."""
-    return f"{name}={_toml(value)}"
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, int | float):
-        return str(value)
-    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{text}"'

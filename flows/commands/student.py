@@ -18,11 +18,11 @@ from flows.commands.options import (
     SplitOption,
     WorkersOption,
     example,
-    given,
     resolve_run,
 )
 from flows.console import Output, say
 from flows.orchestration import signals
+from pipeline.config import given
 
 console = Output()
 errors = Output(stderr=True)
