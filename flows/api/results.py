@@ -226,6 +226,11 @@ class LabelledRun(Sequence[LabelledExpression]):
         return content
 
     @property
+    def config(self) -> RunConfig:
+        """The configuration of the run."""
+        return self._context.config
+
+    @property
     def store(self) -> MaskStore:
         """The mask store, for reading single frames; it can be pickled."""
         return self._source.store
