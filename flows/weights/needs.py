@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.weights.published import Published, did_you_mean, published
+from pipeline.cache import cache_folder
 from pipeline.config import RunConfig, load_config
 from pipeline.errors import CheckpointError
 from stages.common.checkpoints import weights_of_student
@@ -72,7 +73,12 @@ def missing(config: RunConfig) -> list[Need]:
 
 
 def weights_are_there(config: Path) -> bool:
-    """Returns whether all weights of a configuration file are there."""
+    """Returns whether all weights of a preset's file are there."""
+    try:
+        cache_folder()
+    except ValueError:
+        # A user without a home folder has no cache, and so none of a preset's weights.
+        return False
     return not missing(load_config(config))
 
 

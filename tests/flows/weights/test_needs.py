@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from flows.weights.needs import INDEX, Need, check_weights, fetch_command, is_there, needs_of
+from flows.planning.presets import config_of_preset
+from flows.weights.needs import (
+    INDEX,
+    Need,
+    check_weights,
+    fetch_command,
+    is_there,
+    needs_of,
+    weights_are_there,
+)
 from pipeline.config import load_config
 from pipeline.errors import CheckpointError, ConfigError
 
@@ -99,3 +108,15 @@ def test_a_published_name_is_a_plain_one(value: str) -> None:
         load_config(None, [f'segment.checkpoint="{value}"'])
     with pytest.raises(ConfigError, match="expected published:NAME"):
         load_config(None, [f'ground.text_encoder="{value}"'])
+
+
+def test_a_user_without_a_home_folder_has_no_published_weights(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("PSEUDOLABELS_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "expanduser", lambda path: no_home())
+    assert not weights_are_there(config_of_preset("small"))
