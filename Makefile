@@ -18,17 +18,20 @@ OUT ?=
 CONFIG ?=
 VIDEO ?=
 TEXT ?=
+PRESET ?=
 ARGS ?=
 RUN ?= $(or $(OUT),runs)/$(DATASET)-$(or $(SPLIT),train)
+
+CONFIG_FLAGS = $(if $(CONFIG),--config "$(CONFIG)") $(if $(PRESET),--preset "$(PRESET)")
 
 # Without DATASET= the data set is that of CONFIG, or shapes.
 RUN_FLAGS = $(if $(and $(CONFIG),$(filter file,$(origin DATASET))),,--dataset "$(DATASET)") \
 	$(if $(ROOT),--root "$(ROOT)") \
 	$(if $(SPLIT),--split "$(SPLIT)") \
 	$(if $(OUT),--out "$(OUT)") \
-	$(if $(CONFIG),--config "$(CONFIG)")
+	$(CONFIG_FLAGS)
 
-.PHONY: help setup libraries setup-ray wheels pseudolabels label status verify repair digest test test-slow coverage check format lock demo-models benchmarks ui clean
+.PHONY: help setup libraries setup-ray wheels pseudolabels label weights status verify repair digest test test-slow coverage check format lock demo-models benchmarks ui clean
 
 help: ## Prints this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -63,17 +66,20 @@ setup-ray: $(STAMP) ## Adds Ray to .venv
 wheels: $(STAMP) ## Collects in wheels/ what setup installs, for a machine without a network
 	$(BIN)/python -m pip wheel --no-deps --wheel-dir wheels --requirement requirements.lock "uv==$(UV_VERSION)"
 
-pseudolabels: $(STAMP) ## Labels a data set: DATASET=shapes ROOT= SPLIT= OUT= CONFIG= ARGS=
+pseudolabels: $(STAMP) ## Labels a data set: DATASET=shapes ROOT= SPLIT= OUT= CONFIG= PRESET= ARGS=
 	@$(BIN)/pseudolabels run $(RUN_FLAGS) $(ARGS)
 
 # The shell reads VIDEO and TEXT from the environment, so that they may hold any character.
 label: override export VIDEO := $(value VIDEO)
 label: override export TEXT := $(value TEXT)
-label: $(STAMP) ## Labels a video of yours: VIDEO=dog.mp4 TEXT="the brown dog" OUT= CONFIG= ARGS=
+label: $(STAMP) ## Labels a video of yours: VIDEO=dog.mp4 TEXT="the brown dog" OUT= PRESET= ARGS=
 	@test -n "$$VIDEO" -a -n "$$TEXT" || { \
 		echo 'Give a video and a sentence: make label VIDEO=dog.mp4 TEXT="the brown dog"' >&2; exit 2; }
 	@$(BIN)/pseudolabels label "$$VIDEO" --text "$$TEXT" $(if $(OUT),--out "$(OUT)") \
-		$(if $(CONFIG),--config "$(CONFIG)") $(ARGS)
+		$(CONFIG_FLAGS) $(ARGS)
+
+weights: $(STAMP) ## Downloads the published weights of CONFIG= or PRESET=; ARGS=--yes does not ask
+	@$(BIN)/pseudolabels weights fetch $(CONFIG_FLAGS) $(ARGS)
 
 status verify repair digest: $(STAMP)
 	@$(BIN)/pseudolabels $@ "$(RUN)" $(ARGS)

@@ -4,8 +4,9 @@
 
     import pseudolabels
 
-    run = pseudolabels.load_run("runs/shapes-train")
-    run[0].text, run[0].masks, run[0].weight, run[0].status, run[0].boxes
+    result = pseudolabels.label("dog.mp4", "the brown dog on the left", preset="small")
+    result[0].masks, result[0].weight, result[0].status, result[0].boxes
+    result[0].save("overlay.mp4")
 
 What ``__all__`` lists is loaded when it is first used. :func:`main` starts the command line: it
 checks what must hold before a part of the project is imported, which takes seconds. An interrupt
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         LabelledExpression,
         LabelledRun,
         collate_clips,
+        label,
         load_run,
     )
 
@@ -43,6 +45,7 @@ __all__ = [
     "LabelledExpression",
     "LabelledRun",
     "collate_clips",
+    "label",
     "load_run",
 ]
 

@@ -26,6 +26,7 @@ from pydantic import (
     model_validator,
 )
 
+from pipeline.cache import PUBLISHED, resolve_published
 from pipeline.errors import ConfigError
 from pipeline.text import read_text
 
@@ -55,17 +56,18 @@ MAX_SEED = (1 << 32) - 1
 
 
 def _users_path(value: Path) -> Path:
-    """Returns a path with ``~`` replaced by the user's home folder."""
+    """Returns a path with ``~`` replaced by the user's home folder, and ``published:NAME`` by the
+    path of these weights in the cache folder."""
     if "\0" in str(value):
         raise ValueError("contains a null character; expected a path")
     try:
-        return value.expanduser()
+        return Path(resolve_published(str(value))).expanduser()
     except RuntimeError as error:
         raise ValueError(f"{value}: {error}; give the whole path, or set HOME") from error
 
 
 def _checkpoint(value: str) -> str:
-    return str(_users_path(Path(value))) if value.startswith("~") else value
+    return str(_users_path(Path(value))) if value.startswith(("~", PUBLISHED)) else value
 
 
 UsersPath = Annotated[Path, AfterValidator(_users_path)]
@@ -157,7 +159,9 @@ class AugmentConfig(Section):
             data set that gives object ids; its masks are never used.
         frames: frames of the video that the model sees, evenly spaced.
         minimum_similarity: positives less similar than this are dropped (the paper: 0.8).
-        checkpoint: folder of the model. ``demo:NAME`` is one that ships with the project.
+        checkpoint: folder of the model. ``demo:NAME`` is one that ships with the project;
+            ``published:NAME`` is one in the cache folder, where `pseudolabels weights fetch` puts
+            it. All settings that name weights accept this form.
         sha256: expected digest of the weights file; None skips the check.
         file: the augmentation file, for the source ``file``.
         endpoint: base URL of the server, up to and with ``/v1``.
@@ -346,7 +350,7 @@ class FuseConfig(Section):
             positives.
         claim_margin: a negative that scores the box higher than the positives by this much makes
             the frame absent; by half as much, unknown.
-        negative_weight: how much of the strongest negative's score counts against a box.
+        negative_weight: how much of the strongest negative's score counts against a box or a track.
         hypotheses: instances per frame that are passed on to ``rank``, best first.
     """
 
@@ -358,7 +362,7 @@ class FuseConfig(Section):
     uncertain_below: float = Field(0.3, ge=0, le=1)
     telling_share: float = Field(0.5, ge=0, le=1)
     claim_margin: float = Field(0.1, ge=0, le=1)
-    negative_weight: float = Field(0.5, ge=0)
+    negative_weight: float = Field(1.0, ge=0)
     hypotheses: int = Field(3, ge=1)
 
 
@@ -373,7 +377,8 @@ class RankConfig(Section):
         window: frames on either side that a frame is compared with.
         maximum_violation: a frame is rejected if it breaks the order in a larger share of its
             triples.
-        swap: whether a runner-up may replace the best hypothesis of a frame to fix the order.
+        swap: whether a runner-up may replace the best hypothesis of a frame to fix the order. Votes
+            for tracks leave nothing to fix; it can help with ``fuse.level = "frame"``.
         continuity: weight of a perfect overlap of neighbouring frames against a hypothesis's score
             of 1, when runner-ups are compared.
     """
@@ -383,7 +388,7 @@ class RankConfig(Section):
     epsilon: float = Field(0.1, ge=0, le=1)
     window: int = Field(4, ge=2)
     maximum_violation: float = Field(0.5, ge=0, le=1)
-    swap: bool = True
+    swap: bool = False
     continuity: float = Field(0.6, ge=0)
 
 
@@ -801,6 +806,18 @@ class RunConfig(Section):
     @property
     def run_folder(self) -> Path:
         return self.out / f"{self.dataset.name}-{self.dataset.split}"
+
+
+def given(name: str, value: object) -> str:
+    """Returns the override that sets a setting to the value of an option."""
+    return f"{name}={_toml(value)}"
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, int | float):
+        return str(value)
+    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
 
 
 def load_config(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:

@@ -154,7 +154,7 @@ def _pair(
 
 
 def _far_apart(mask: NDArray[np.bool_], target: NDArray[np.bool_]) -> bool:
-    """Whether J and F are 0 for sure: neither is empty, and their boxes lie beyond F's tolerance.
+    """Whether J and F must be 0: no mask is empty, and their boxes are beyond the tolerance.
 
     Neither fills the frame then, so both have a boundary. Not to be asked where there is void,
     which can empty both.

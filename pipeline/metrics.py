@@ -109,7 +109,7 @@ def mask_boundary(mask: Mask) -> Mask:
 
 @dataclass(frozen=True)
 class Statistics:
-    """What the DAVIS benchmark reports of per-frame values.
+    """What the DAVIS benchmark reports about per-frame values.
 
     Attributes:
         mean: over the values that are not NaN; NaN if there are none.
@@ -219,7 +219,7 @@ def _with_leading(values: NDArray[np.float64], leading: tuple[int, ...]) -> NDAr
 
 
 def _boundary_f(mask: Mask, target: Mask, radius: int) -> float:
-    """F of one frame, worked out on the part of the frame that holds the two masks."""
+    """F of one frame, computed on the part of the frame that contains both masks."""
     crop = _crop_around(mask, target)
     if crop is None:
         return 1.0

@@ -38,7 +38,7 @@ def unpack_mask(packed: bytes, size: tuple[int, int]) -> NDArray[np.bool_]:
 
 
 class PackedMasks:
-    """Masks [T, H, W] of which a frame at a time is put in or looked at.
+    """Masks [T, H, W], written and read one frame at a time.
 
     A frame that nothing was put in is empty. ``numpy.asarray`` gives all of them as an array.
 

@@ -1,4 +1,4 @@
-"""Text out of files: the one way in which the project opens it."""
+"""Opens text files; the whole project uses it."""
 
 from __future__ import annotations
 

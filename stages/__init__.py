@@ -1,1 +1,1 @@
-"""The work: augment, ground, segment, fuse, rank, student. torch lives here, no Prefect or zarr."""
+"""The work of each stage. torch is imported here; Prefect and zarr are not."""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from flows.api.clips import Clip, ClipBatch, ClipDataset, collate_clips
+from flows.api.label import label
 from flows.api.results import LabelledExpression, LabelledRun, load_run
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "LabelledExpression",
     "LabelledRun",
     "collate_clips",
+    "label",
     "load_run",
 ]

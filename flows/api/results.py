@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -20,6 +19,7 @@ from PIL import Image as Pillow
 from flows.context import RunContext
 from flows.finished_results import FinishedMasks
 from flows.planning.run_paths import RunPaths
+from flows.planning.stand_ins import stand_in_warning
 from flows.report.draw import jpeg_url, predicted_frame
 from pipeline.config import RunConfig, load_config
 from pipeline.errors import ConfigError
@@ -28,17 +28,11 @@ from pipeline.ports import DatasetReader, Image
 from pipeline.sampling import pick_frames
 from pipeline.types import FrameIndex, Status, VideoRef
 from storage.arrays.masks import MaskStore
+from storage.exports.source import ExportSource
+from storage.exports.video import save_overlay
 
 _THUMBNAIL = 240
 """Width of a frame in a preview, in pixels."""
-
-
-@dataclass(frozen=True)
-class _Source:
-    """What the results of a run are read from."""
-
-    store: MaskStore
-    reader: DatasetReader
 
 
 class LabelledExpression:
@@ -50,7 +44,7 @@ class LabelledExpression:
         text: the sentence.
     """
 
-    def __init__(self, source: _Source, video: str, expression: str, text: str) -> None:
+    def __init__(self, source: ExportSource, video: str, expression: str, text: str) -> None:
         self._source = source
         self.video, self.expression, self.text = video, expression, text
 
@@ -127,6 +121,18 @@ class LabelledExpression:
         else:
             display(picture)
 
+    def save(self, path: str | Path) -> None:
+        """Writes a video that shows the masks: H.264 in an ``.mp4`` file, over an earlier file.
+
+        Raises:
+            ValueError: the path does not end in ``.mp4``.
+            InputError: a frame is missing or broken.
+            StoreError: no space is left, or the folder may not be written to.
+        """
+        if Path(path).suffix.lower() != ".mp4":
+            raise ValueError(f"{path}: expected a path that ends in .mp4")
+        save_overlay(self._source, self._ref, self.expression, Path(path))
+
     @property
     def counts(self) -> dict[str, int]:
         """Number of frames that are present, absent and unknown."""
@@ -166,13 +172,15 @@ class LabelledRun(Sequence[LabelledExpression]):
 
     Args:
         config: of the run.
+        videos: ids of the videos to show; None for all.
 
     Attributes:
         path: the run's folder.
     """
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: RunConfig, videos: Sequence[str] | None = None) -> None:
         self._context = RunContext(config)
+        self._shown = None if videos is None else frozenset(videos)
         self._paths = RunPaths(config.run_folder)
         self.path = config.run_folder
 
@@ -205,8 +213,8 @@ class LabelledRun(Sequence[LabelledExpression]):
 
     @property
     def videos(self) -> tuple[str, ...]:
-        """Ids of the videos that have masks, sorted."""
-        return tuple(self._source.store.videos())
+        """Ids of the videos that have expressions with masks, sorted."""
+        return tuple(dict.fromkeys(video for video, _ in self._keys))
 
     @cached_property
     def metrics(self) -> dict[str, Any] | None:
@@ -216,6 +224,11 @@ class LabelledRun(Sequence[LabelledExpression]):
         except FileNotFoundError:
             return None
         return content
+
+    @property
+    def config(self) -> RunConfig:
+        """The configuration of the run."""
+        return self._context.config
 
     @property
     def store(self) -> MaskStore:
@@ -228,12 +241,14 @@ class LabelledRun(Sequence[LabelledExpression]):
         return self._source.reader
 
     @cached_property
-    def _source(self) -> _Source:
-        return _Source(FinishedMasks(self._paths), self._context.reader())
+    def _source(self) -> ExportSource:
+        warning = stand_in_warning(self._context.config)
+        return ExportSource(FinishedMasks(self._paths), self._context.reader(), warning=warning)
 
     @cached_property
     def _keys(self) -> list[tuple[str, str]]:
-        return list(self._source.store.samples())
+        shown = self._shown
+        return [key for key in self._source.store.samples() if shown is None or key[0] in shown]
 
     def _item(self, key: tuple[str, str]) -> LabelledExpression:
         video, expression = key

@@ -15,7 +15,11 @@ from flows.console import Output, add_row, grid, plain, say, write
 if TYPE_CHECKING:
     from storage.datasets.check import DatasetCheck
 
-app = typer.Typer(no_args_is_help=True, help="Check a data set, or show what is in it.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Check a data set, or show what is in it.",
+    epilog=example("dataset check --dataset refytvos --root DATA"),
+)
 console = Output()
 
 SHOWN_FINDINGS = 50
@@ -77,7 +81,7 @@ def show(
     sheet: Annotated[Path | None, typer.Option(help="PNG file for the contact sheet.")] = None,
     videos: Annotated[int, typer.Option(min=1, help="Number of videos on the contact sheet.")] = 12,
 ) -> None:
-    """Print statistics of a data set and write a contact sheet."""
+    """Print statistics of a data set; with --sheet, also write a contact sheet."""
     from flows.report.contact_sheet import write_contact_sheet
     from storage.datasets import open_dataset
     from storage.datasets.statistics import dataset_statistics
@@ -87,10 +91,12 @@ def show(
     for name, value in dataset_statistics(reader).rows():
         add_row(table, name, value)
     console.print(table)
-    path = sheet or Path(f"{dataset}-{split}.png")
-    count = write_contact_sheet(reader, path, videos)
+    if sheet is None:
+        say(console, "--sheet FILE.png writes a contact sheet: a frame and a sentence per video.")
+        return
+    count = write_contact_sheet(reader, sheet, videos)
     if count:
-        say(console, f"Contact sheet of {count} videos: {path}")
+        say(console, f"Contact sheet of {count} videos: {sheet}")
     else:
         say(console, "No video could be read, so there is no contact sheet; see `dataset check`.")
 

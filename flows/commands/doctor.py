@@ -19,10 +19,13 @@ from rich.console import Console
 
 from flows.console import say
 from flows.orchestration import server
-from flows.planning.plan import WeightDigests
+from flows.planning.presets import DEMO, ON_CPU, config_of_preset, fitting_preset
+from flows.weights.needs import fetch_command, needs_of, weights_are_there
+from flows.weights.published import did_you_mean
+from flows.weights.state import state_of, stored_digests
 from pipeline.config import RunConfig
 from pipeline.errors import CheckpointError
-from stages.common.checkpoints import DEMO_NAMES, weight_files, weights_of_student
+from stages.common.checkpoints import weight_files
 
 PACKAGES = (
     ("torch", "torch"),
@@ -38,93 +41,6 @@ PACKAGES = (
 
 ENOUGH_MEMORY = 4 << 30
 ENOUGH_DISK = 4 << 30
-
-
-@dataclass(frozen=True)
-class Published:
-    """Published weights.
-
-    Attributes:
-        file: published name of the file or folder.
-        source: address.
-        setting: settings that use it.
-        sha256: of the file; None for a folder.
-    """
-
-    file: str
-    source: str
-    setting: str
-    sha256: str | None = None
-
-
-_DINO = "https://github.com/IDEA-Research/GroundingDINO/releases/download"
-_SAM = "https://dl.fbaipublicfiles.com/segment_anything"
-_TORCHVISION = "https://download.pytorch.org/models"
-PUBLISHED = (
-    Published(
-        "groundingdino_swint_ogc.pth",
-        f"{_DINO}/v0.1.0-alpha/groundingdino_swint_ogc.pth",
-        "ground.checkpoint, ground.backbone=swin_T_224_1k, ground.text_encoder",
-        "3b3ca2563c77c69f651d7bd133e97139c186df06231157a64c507099c52bc799",
-    ),
-    Published(
-        "groundingdino_swinb_cogcoor.pth",
-        f"{_DINO}/v0.1.0-alpha2/groundingdino_swinb_cogcoor.pth",
-        "ground.checkpoint, ground.backbone=swin_B_384_22k, ground.text_encoder",
-        "46270f7a822e6906b655b729c90613e48929d0f2bb8b9b76fd10a856f3ac6ab7",
-    ),
-    Published(
-        "bert-base-uncased",
-        "https://huggingface.co/google-bert/bert-base-uncased",
-        "ground.text_encoder, the folder",
-    ),
-    Published(
-        "sam_vit_h_4b8939.pth",
-        f"{_SAM}/sam_vit_h_4b8939.pth",
-        "segment.checkpoint, segment.model=vit_h",
-        "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
-    ),
-    Published(
-        "sam_vit_l_0b3195.pth",
-        f"{_SAM}/sam_vit_l_0b3195.pth",
-        "segment.checkpoint, segment.model=vit_l",
-        "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
-    ),
-    Published(
-        "sam_vit_b_01ec64.pth",
-        f"{_SAM}/sam_vit_b_01ec64.pth",
-        "segment.checkpoint, segment.model=vit_b",
-        "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
-    ),
-    Published(
-        "Qwen2.5-VL-7B-Instruct",
-        "https://huggingface.co/Qwen/Qwen2.5-VL-7B-Instruct",
-        "augment.checkpoint, the folder; any image-text-to-text model of transformers works",
-    ),
-    Published(
-        "resnet50-0676ba61.pth",
-        f"{_TORCHVISION}/resnet50-0676ba61.pth",
-        "student.encoders.backbone_checkpoint, student.encoders.backbone=resnet50",
-    ),
-    Published(
-        "resnet101-63fe2227.pth",
-        f"{_TORCHVISION}/resnet101-63fe2227.pth",
-        "student.encoders.backbone_checkpoint, student.encoders.backbone=resnet101",
-    ),
-    Published(
-        "swin3d_t-7615ae03.pth",
-        f"{_TORCHVISION}/swin3d_t-7615ae03.pth",
-        "student.encoders.backbone_checkpoint, student.encoders.backbone=video-swin-t",
-    ),
-    Published(
-        "roberta-base",
-        "https://huggingface.co/FacebookAI/roberta-base",
-        "student.encoders.text_encoder, the folder; any text encoder of transformers works",
-    ),
-)
-
-WEIGHTS_FOLDER = Path("weights")
-"""Where doctor looks for published weights that the configuration does not name."""
 
 
 @dataclass(frozen=True)
@@ -146,15 +62,20 @@ class Finding:
     needed: bool = True
 
 
-def examine(config: RunConfig) -> list[Finding]:
-    """Does all checks. ``config`` says which weights are needed."""
+def examine(config: RunConfig, command: str) -> list[Finding]:
+    """Does all checks.
+
+    Args:
+        config: says which weights are needed.
+        command: that fetches them.
+    """
     return [
         *_packages(),
         *_machine(config),
         *_devices(),
+        *_preset(),
         *_demo_weights(config),
-        *_configured_weights(config),
-        *_published_weights(config),
+        *_published_weights(config, command),
         _server(),
     ]
 
@@ -231,71 +152,63 @@ def _devices() -> Iterator[Finding]:
     yield Finding("devices", "cpu", True, f"{torch.get_num_threads()} threads")
 
 
+def _preset() -> Iterator[Finding]:
+    try:
+        from stages.common.weights import gpu_memory
+    except (ImportError, RuntimeError):
+        return
+    memory = gpu_memory()
+    name = fitting_preset(memory, weights_are_there)
+    ready = weights_are_there(config_of_preset(name))
+    found = "no GPU" if memory is None else f"a GPU of {memory / 2**30:.0f} GiB"
+    words = f"{name}, for {found}; its weights are {'there' if ready else 'not there yet'}"
+    if name == DEMO:
+        words = (
+            f"{name}, for {found} and no fetched weights; it knows rendered shapes only; for real"
+            f" videos: {fetch_command(None, ON_CPU)}"
+        )
+    elif not ready:
+        words += f": {fetch_command(None, name)}"
+    larger = fitting_preset(memory, lambda config: False)
+    if ready and larger not in (DEMO, name):
+        words += f"; {larger} fits as well: {fetch_command(None, larger)}"
+    yield Finding("devices", "preset", True, words)
+
+
 def _demo_weights(config: RunConfig) -> Iterator[Finding]:
-    for name in DEMO_NAMES:
-        checkpoint = f"demo:{name}"
-        needed = checkpoint in _checkpoints(config).values()
-        yield _weights("demo weights", checkpoint, config, needed)
-
-
-def _configured_weights(config: RunConfig) -> Iterator[Finding]:
-    for stage, checkpoint in _checkpoints(config).items():
-        if not checkpoint.startswith("demo:"):
-            yield _weights(f"weights of {stage}", checkpoint, config, True)
-    encoders, needed = config.student.encoders, config.student.enabled
-    if config.student.start is not None:
-        start = weights_of_student(config.student.start)
-        yield _weights("weights of student", str(start), config, needed)
-    if encoders.backbone_checkpoint is not None:
-        yield _weights("weights of student", str(encoders.backbone_checkpoint), config, needed)
-    if encoders.text_encoder != "demo":
-        yield _weights("weights of student", str(encoders.text_encoder), config, needed)
-    if config.ground.adapter is not None:
-        yield _weights("weights of ground", str(config.ground.adapter), config, True)
-    folder = config.ground.text_encoder
-    if folder is not None:
-        there = (folder / "config.json").is_file()
-        words = str(folder) if there else f"no config.json in {folder}; get bert-base-uncased"
-        yield Finding("weights of ground", "text encoder", there, words)
-
-
-def _checkpoints(config: RunConfig) -> dict[str, str]:
+    """Yields the demo models that the configuration uses."""
     used = {"segment": config.segment.checkpoint}
     if config.augment.source == "model":
         used["augment"] = config.augment.checkpoint
     if config.ground.source == "model":
         used["ground"] = config.ground.checkpoint
-    return used
+    for stage, checkpoint in used.items():
+        if not checkpoint.startswith("demo:"):
+            continue
+        group = f"weights of {stage}"
+        try:
+            size = sum(path.stat().st_size for path in weight_files(checkpoint)) / 2**20
+            words = f"{size:.1f} MiB, a demo model: knows rendered shapes only"
+            yield Finding(group, checkpoint, True, words)
+        except CheckpointError as error:
+            yield Finding(group, checkpoint, False, f"{error.found}: {error.path}; {error.remedy}")
 
 
-def _weights(group: str, checkpoint: str, config: RunConfig, needed: bool) -> Finding:
-    digests = WeightDigests(config.run_folder / "ledger" / "weights.json", weight_files)
-    try:
-        files = weight_files(checkpoint)
-    except CheckpointError as error:
-        words = f"{error.found}: {error.path}; {error.remedy}"
-        return Finding(group, checkpoint, False, words, needed)
-    size = sum(path.stat().st_size for path in files) / 2**20
-    shown = ", ".join(f"{path.name} sha256 {digests.peek(path)[:12]}…" for path in files)
-    return Finding(group, checkpoint, True, f"{size:.1f} MiB, {shown}", needed)
-
-
-def _published_weights(config: RunConfig) -> Iterator[Finding]:
-    """Yields whether each published file is in ``weights/``. The demo models need none of them."""
-    digests = WeightDigests(config.run_folder / "ledger" / "weights.json", weight_files)
-    for item in PUBLISHED:
-        path = WEIGHTS_FOLDER / item.file
-        well = path.exists()
-        if not well:
-            words = f"not in {WEIGHTS_FOLDER}/; get it from {item.source}"
-        elif item.sha256 is None or digests.peek(path) == item.sha256:
-            words = f"{path}; name it in {item.setting}"
-        else:
-            well = False
-            words = (
-                f"{path}: sha256 {digests.peek(path)}; expected {item.sha256}; download it again"
-            )
-        yield Finding("published weights", item.file, well, words, needed=False)
+def _published_weights(config: RunConfig, command: str) -> Iterator[Finding]:
+    """Yields the weights that the configuration names, and the command that fetches them."""
+    absent = False
+    for need in needs_of(config):
+        state = state_of(need, stored_digests().peek)
+        words = f"{state.size / 1e6:,.1f} MB, {state.words}, at {need.path}"
+        if not state.well:
+            words = f"{state.words}: {need.path}"
+            source = f"; it comes from {need.item.source}" if need.item else ""
+            words += source or f"; it is not published{did_you_mean(need.path.name)}"
+            absent |= need.needed and need.item is not None
+        words += "" if need.needed else " (only with student.enabled=true)"
+        yield Finding(f"weights of {need.stage}", need.path.name, state.well, words, need.needed)
+    if absent:
+        yield Finding("missing weights", "fetch with", False, command)
 
 
 def _server() -> Finding:

@@ -21,7 +21,11 @@ from flows.commands.options import (
 from flows.console import Output
 from pipeline.errors import ConfigError
 
-app = typer.Typer(no_args_is_help=True, help="Measure masks against ground truth.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Measure masks against ground truth.",
+    epilog=example("evaluate run runs/shapes-train"),
+)
 console = Output()
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

@@ -21,7 +21,8 @@ from flows.commands.options import (
     resolve_run,
 )
 from flows.console import Output
-from storage.exports import FORMATS
+from pipeline.errors import ConfigError
+from storage.exports import FOLDERS, FORMATS
 
 console = Output()
 
@@ -39,7 +40,8 @@ def register(app: typer.Typer) -> None:
 def export(
     to: Annotated[str, typer.Option("--to", help=f"{', '.join([*FORMATS, 'wsrvos'])}.")],
     path: Annotated[
-        Path, typer.Option("--out", help="File to write; a folder for fiftyone, video and ytvos.")
+        Path,
+        typer.Option("--out", help=f"File to write; a folder for {', '.join(sorted(FOLDERS))}."),
     ],
     arguments: RunArguments = None,
     config: ConfigOption = None,
@@ -48,19 +50,29 @@ def export(
     split: SplitOption = None,
     runs: Annotated[Path | None, typer.Option(help="Folder of all runs.")] = None,
     source: FromOption = "masks",
-    overwrite: Annotated[bool, typer.Option(help="Replace an earlier export.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier export.")
+    ] = False,
+    link: Annotated[
+        str,
+        typer.Option(help="copy: copies frames. symlink: links to the files of the data set."),
+    ] = "copy",
 ) -> None:
     """Write the masks of a run in the format of another trainer, viewer or server."""
     from flows.exchange.export import export_run
 
     resolved = resolve_run(arguments, config, dataset, root, split, runs)
-    export_run(resolved, to, path, console, source, overwrite)
+    export_run(resolved, to, path, console, source, overwrite, link)
 
 
 def import_masks(
     folders: Annotated[
         list[Path],
-        typer.Argument(metavar="DIR...", help="Folders with the PNG masks of one method each."),
+        typer.Argument(
+            metavar="PATH...",
+            help="Folders with the PNG masks of one method each; or files that CVAT (XML, zip) or"
+            " Label Studio (JSON) exported.",
+        ),
     ],
     run: Annotated[
         Path | None, typer.Option(help="Run whose masks are fused too; or give --dataset.")
@@ -70,13 +82,28 @@ def import_masks(
     root: RootOption = None,
     split: SplitOption = None,
     out: OutOption = None,
+    source: Annotated[
+        str, typer.Option("--from", help="Of corrected masks: what was exported before.")
+    ] = "masks",
 ) -> None:
-    """Fuse the masks of other methods with each other and with those of a run.
+    """Take over corrected masks, or fuse the masks of other methods with those of a run.
 
-    The result is written to consensus/ in the folder of the run. Export and measure it with
-    --from consensus.
+    Corrected masks replace those of the run. Masks of other methods are fused with each other and
+    with those of the run. The result is written to consensus/ in the folder of the run. Export and
+    measure it with --from consensus.
     """
+    from flows.exchange.import_corrections import import_corrections
     from flows.exchange.import_masks import import_predictions
+    from storage.corrections import is_corrections
 
     resolved = resolve_run([str(run)] if run else None, config, dataset, root, split, out)
-    import_predictions(resolved, folders, console)
+    corrected = [path for path in folders if is_corrections(path)]
+    if corrected and len(corrected) < len(folders):
+        raise ConfigError(
+            f"{corrected[0]}: corrected masks together with folders of masks; expected one kind;"
+            " import the folders first, then the corrections with --from consensus"
+        )
+    if corrected:
+        import_corrections(resolved, corrected, source, console)
+    else:
+        import_predictions(resolved, folders, console)

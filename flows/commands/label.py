@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from flows.commands.continued import do_continuable
-from flows.commands.options import ConfigOption, DeviceOption, example, given, resolve
+from flows.commands.options import (
+    ConfigOption,
+    DeviceOption,
+    PresetOption,
+    config_file,
+    example,
+)
 from flows.console import Output, say
 from flows.outcome import RunOutcome
+from flows.planning.presets import DEMO, fitting_preset
 from flows.planning.stand_ins import stand_in_warning
+from flows.weights.needs import check_weights, fetch_command, weights_are_there
 from pipeline.config import RunConfig
 
 console = Output()
@@ -54,25 +63,39 @@ def label(
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("labels"),
     config: ConfigOption = None,
+    preset: PresetOption = None,
     device: DeviceOption = None,
+    fetch: Annotated[
+        bool, typer.Option("--fetch", help="Fetch missing published weights first.")
+    ] = False,
 ) -> None:
     """Make masks of what sentences describe in your own videos, and a video that shows them.
 
     Writes OUT/<video>/overlay.mp4 and OUT/<video>/masks/<expression>/<frame>.png, and beside them a
-    run like any other, OUT/videos-train. Nothing is written beside the videos. Exits with 1 if no
-    frame has a mask.
+    run like any other, OUT/videos-train. Nothing is written beside the videos. Without --config and
+    --preset, the preset that fits this machine is used. Exits with 1 if no frame has a mask.
     """
-    from flows.exchange.own_videos import Request, check_outputs, check_request, write_request
+    from flows.exchange.own_videos import (
+        Request,
+        check_outputs,
+        check_request,
+        label_config,
+        with_request,
+    )
 
     settings = [word for word in arguments if _is_setting(word)]
     videos = [Path(word).expanduser() for word in arguments if not _is_setting(word)]
     request = Request(tuple(dict.fromkeys(videos)), tuple(dict.fromkeys(text or ())), start, end)
-    resolved = _config(out, settings, config, device, frames_per_second, max_size)
+    configured = partial(label_config, device=device, rate=frames_per_second, max_size=max_size)
+    resolved = configured(out, config_file(config, preset), settings)
     check_request(request, resolved.dataset.frames_per_second)
-    ids = write_request(request, resolved)
+    if config is None and preset is None and not any(map(_names_a_model, settings)):
+        preset = _fitting_preset()
+        resolved = configured(out, config_file(None, preset), settings)
+    _check_models(resolved, fetch_command(config, preset, tuple(settings)), fetch)
+    resolved = with_request(request, resolved)
+    ids = resolved.dataset.only_videos
     check_outputs(resolved, ids)
-    dataset = resolved.dataset.model_copy(update={"only_videos": ids})
-    resolved = resolved.model_copy(update={"dataset": dataset})
     outcomes: list[RunOutcome] = []
 
     def work(begun: Callable[[], None]) -> None:
@@ -86,23 +109,31 @@ def label(
         raise typer.Exit(1)
 
 
-def _config(
-    out: Path,
-    settings: list[str],
-    config: Path | None,
-    device: str | None,
-    frames_per_second: float | None,
-    max_size: int | None,
-) -> RunConfig:
-    """The configuration: the file's, then settings, then what makes it a run over own videos."""
-    from flows.exchange.own_videos import DATA
+def _fitting_preset() -> str | None:
+    """Returns the preset that fits this machine, and says so; None for the demo models."""
+    from stages.common.weights import gpu_memory
 
-    words = ["student.enabled=false", "shard_videos=1", *settings]
-    if frames_per_second is not None:
-        words.append(given("dataset.frames_per_second", frames_per_second))
-    if max_size is not None:
-        words.append(given("dataset.max_size", max_size))
-    return resolve(config, "videos", out / DATA, "train", out, words, device)
+    name = fitting_preset(gpu_memory(), weights_are_there)
+    if name == DEMO:
+        return None
+    say(console, f"Preset {name}, which fits this machine; --preset names another one.")
+    return name
+
+
+def _check_models(config: RunConfig, command: str, fetch: bool) -> None:
+    """Raises ConfigError or CheckpointError if the device or weights are missing; fetches weights
+    if asked to."""
+    from flows.commands.run import check_new_run
+    from flows.commands.weights import fetch_missing
+
+    check_new_run(config)
+    if fetch:
+        fetch_missing(config, command, agreed=True)
+    check_weights(config, command, "--fetch")
+
+
+def _names_a_model(setting: str) -> bool:
+    return setting.partition("=")[0].endswith((".checkpoint", "augment.source"))
 
 
 def _write_results(config: RunConfig, ids: tuple[str, ...]) -> None:

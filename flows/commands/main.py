@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+import platform
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +25,7 @@ from flows.commands import exchange as exchange_commands
 from flows.commands import integrity as integrity_commands
 from flows.commands import label as label_commands
 from flows.commands import student as student_commands
+from flows.commands import weights as weight_commands
 from flows.commands.continued import do_continuable, say_error
 from flows.commands.dry_run import explain
 from flows.commands.options import (
@@ -31,50 +34,87 @@ from flows.commands.options import (
     DeviceOption,
     OutOption,
     Overrides,
+    PresetOption,
     RootOption,
     RunArguments,
     RunnerOption,
     SplitOption,
     WorkersOption,
+    config_file,
     example,
     resolve,
     resolve_run,
+    unwrap_help,
 )
 from flows.commands.terminal import show_results
 from flows.console import Output, make_printable, say
 from flows.orchestration import server, signals
 from flows.outcome import RunOutcome
 from flows.planning.stage_selection import scope_of, videos_asked_for
+from flows.weights.needs import check_weights, fetch_command
 from pipeline.config import MAX_SEED, load_config
 from pipeline.errors import ConfigError, PseudoLabelError
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    help="Pseudo-masks for referring video segmentation, from videos and sentences alone.",
 )
-server_app = typer.Typer(no_args_is_help=True, help="Start or stop the local Prefect server.")
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        say(console, f"pseudolabels {version('pseudolabels')}, Python {platform.python_version()}")
+        raise typer.Exit
+
+
+@app.callback(epilog=example("run --preset demo"))
+def start(
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_say_version,
+            is_eager=True,
+            help="Print the version, and that of Python.",
+        ),
+    ] = False,
+) -> None:
+    """Pseudo-masks for referring video segmentation, from videos and sentences alone."""
+
+
+server_app = typer.Typer(
+    no_args_is_help=True,
+    help="Start or stop the local Prefect server.",
+    epilog=example("server stop"),
+)
 app.add_typer(server_app, name="server")
 app.add_typer(evaluate_commands.app, name="evaluate")
 app.add_typer(dataset_commands.app, name="dataset")
+app.add_typer(weight_commands.app, name="weights")
 
 console = Output()
 
 
-@app.command(epilog=example("run --dataset refytvos --root DATA --config configs/published.toml"))
+@app.command(epilog=example("run --dataset refytvos --root DATA --preset base"))
 def run(
     overrides: Overrides = None,
     config: ConfigOption = None,
+    preset: PresetOption = None,
     dataset: DatasetOption = None,
     root: RootOption = None,
     split: SplitOption = None,
     out: OutOption = None,
     device: DeviceOption = None,
-    seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Random seed.")] = None,
-    retry_skipped: Annotated[bool, typer.Option(help="Try skipped videos again.")] = False,
+    seed: Annotated[int | None, typer.Option(min=0, help="Random seed.")] = None,
+    retry_skipped: Annotated[
+        bool, typer.Option("--retry-skipped", help="Try skipped videos again.")
+    ] = False,
     forget_missing: Annotated[
-        bool, typer.Option(help="Remove the results of videos that the data set no longer has.")
+        bool,
+        typer.Option(
+            "--forget-missing",
+            help="Remove the results of videos that the data set no longer has.",
+        ),
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would run, and why. Change nothing.")
@@ -90,6 +130,9 @@ def run(
     ] = None,
     runner: RunnerOption = None,
     workers: WorkersOption = None,
+    fetch: Annotated[
+        bool, typer.Option("--fetch", help="Fetch missing published weights first.")
+    ] = False,
 ) -> None:
     """Make pseudo-masks, train a student, and write metrics and a report.
 
@@ -99,8 +142,18 @@ def run(
     words = list(overrides or ())
     if only_videos:
         words.append(f"dataset.only_videos={json.dumps(videos_asked_for(only_videos))}")
-    resolved = resolve(config, dataset, root, split, out, words, device, seed, runner, workers)
+    resolved = resolve(
+        config, dataset, root, split, out, words, device, seed, runner, workers, preset
+    )
     scope = scope_of(resolved, from_stage, to_stage)
+    command = fetch_command(config, preset, tuple(words))
+    if not dry_run:
+        from flows.commands.run import check_new_run
+
+        check_new_run(resolved)
+        if fetch:
+            weight_commands.fetch_missing(resolved, command, agreed=True)
+    check_weights(resolved, command, "--fetch")
     if dry_run:
         explain(resolved, console, scope, retry_skipped)
         return
@@ -193,18 +246,22 @@ def demo_models(
     train_demo_models(out, only or (), device, seed, console)
 
 
-@app.command(epilog=example("doctor --config configs/published.toml"))
+@app.command(epilog=example("doctor --preset base"))
 def doctor(
     config: ConfigOption = None,
+    preset: PresetOption = None,
     overrides: Overrides = None,
 ) -> None:
     """Check this machine: versions, devices, memory, weights, Prefect server.
 
-    Exits with 1 if something that a run needs is missing.
+    Says which preset fits it. Exits with 1 if something that a run of the configuration needs is
+    missing.
     """
     from flows.commands.doctor import examine, show
 
-    findings = examine(load_config(config, overrides or ()))
+    words = tuple(overrides or ())
+    resolved = load_config(config_file(config, preset), words)
+    findings = examine(resolved, fetch_command(config, preset, words))
     show(findings, console)
     if not all(finding.well for finding in findings if finding.needed):
         raise typer.Exit(1)
@@ -242,6 +299,7 @@ exchange_commands.register(app)
 integrity_commands.register(app)
 label_commands.register(app)
 student_commands.register(app)
+unwrap_help(app)
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import Annotated
 
 import typer
 
+from flows.planning.presets import PRESETS, config_of_preset
 from flows.planning.run_paths import RunPaths
-from pipeline.config import RunConfig, load_config
+from pipeline.config import RunConfig, given, load_config
 from pipeline.errors import ConfigError
 
 _SETTING = re.compile(r"\s*[\w.]+\s*=")
@@ -19,6 +21,10 @@ _SETTING = re.compile(r"\s*[\w.]+\s*=")
 ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", "-c", help="TOML file with settings. Default: the demo models."),
+]
+PresetOption = Annotated[
+    str | None,
+    typer.Option(help=f"{', '.join(PRESETS)}: the configuration of that name, for such a machine."),
 ]
 DatasetOption = Annotated[str | None, typer.Option(help="Name of the data set, such as refytvos.")]
 RootOption = Annotated[Path | None, typer.Option(help="Folder of the data set.")]
@@ -52,6 +58,17 @@ def example(words: str) -> str:
     return f"Example: pseudolabels {words}"
 
 
+def unwrap_help(app: typer.Typer) -> None:
+    """Joins the lines of each paragraph of the commands' help: the terminal wraps them anew."""
+    for command in app.registered_commands:
+        if command.callback is not None and command.help is None:
+            paragraphs = inspect.getdoc(command.callback) or ""
+            command.help = "\n\n".join(" ".join(p.split()) for p in paragraphs.split("\n\n"))
+    for group in app.registered_groups:
+        if group.typer_instance is not None:
+            unwrap_help(group.typer_instance)
+
+
 def resolve(
     config: Path | None,
     dataset: str | None,
@@ -63,8 +80,9 @@ def resolve(
     seed: int | None = None,
     runner: str | None = None,
     workers: int | None = None,
+    preset: str | None = None,
 ) -> RunConfig:
-    """Returns the configuration of a file, options and overrides. Later ones win."""
+    """Returns the configuration of a file or preset, options and overrides. Later ones win."""
     options = {
         "dataset.name": dataset,
         "dataset.root": root,
@@ -76,7 +94,22 @@ def resolve(
         "runner.workers": workers,
     }
     chosen = [given(name, value) for name, value in options.items() if value is not None]
-    return load_config(config, [*chosen, *(overrides or ())])
+    return load_config(config_file(config, preset), [*chosen, *(overrides or ())])
+
+
+def config_file(config: Path | None, preset: str | None) -> Path | None:
+    """Returns the file that --config or --preset names; None without either.
+
+    Raises:
+        ConfigError: both are given, or there is no such preset.
+    """
+    if preset is None:
+        return config
+    if config is not None:
+        raise ConfigError(
+            f"--config {config} with --preset {preset}: both name a configuration; give one of them"
+        )
+    return config_of_preset(preset)
 
 
 def resolve_run(
@@ -120,15 +153,3 @@ def resolve_run(
 
 def _is_folder(word: str) -> bool:
     return not _SETTING.match(word) or Path(word).is_dir()
-
-
-def given(name: str, value: object) -> str:
-    """Returns the override that sets a setting to the value of an option."""
-    return f"{name}={_toml(value)}"
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, int | float):
-        return str(value)
-    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{text}"'

@@ -10,6 +10,7 @@ from flows.commands.terminal import show_outcome, show_plan, show_results
 from flows.console import say
 from flows.context import Parts, RunContext
 from flows.labelling.opened_run import WARNING, do_stage_again, opened_run
+from flows.labelling.preflight import check_device
 from flows.orchestration.observed import prefect_server
 from flows.orchestration.ray_cluster import check_runner
 from flows.outcome import RunOutcome, read_outcome
@@ -17,6 +18,7 @@ from flows.planning.plan import Plan
 from flows.planning.stage_selection import Scope
 from flows.progress import reporter
 from pipeline.config import RunConfig
+from storage.run.ledger import Ledger
 
 
 def run_all(
@@ -71,6 +73,16 @@ def run_all(
     show_plan(console, plan, config.run_folder, skipped_too=not is_labelled)
     show_results(console, config.run_folder)
     return context.the_plan
+
+
+def check_new_run(config: RunConfig) -> None:
+    """Checks the device of a run that has not begun, before anything is rendered or downloaded.
+
+    Raises:
+        ConfigError: the machine has no such device.
+    """
+    if not Ledger(config.run_folder).folder.is_dir():
+        check_device(RunContext(config))
 
 
 def write_report_again(config: RunConfig, console: Console) -> None:

@@ -18,11 +18,11 @@ from flows.commands.options import (
     SplitOption,
     WorkersOption,
     example,
-    given,
     resolve_run,
 )
 from flows.console import Output, say
 from flows.orchestration import signals
+from pipeline.config import given
 
 console = Output()
 errors = Output(stderr=True)
@@ -79,7 +79,7 @@ def train(
         with signals.stoppable(_say_interrupted):
             from flows.commands.train import train_run
 
-            train_run(resolved, name, console)
+            train_run(resolved, name, console, measure=True)
     except KeyboardInterrupt as error:
         _say_interrupted()
         raise typer.Exit(signals.exit_code(error)) from None

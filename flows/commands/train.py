@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shlex
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,17 +14,19 @@ from rich.console import Console
 from flows.console import say
 from flows.context import RunContext
 from flows.integrity.leftovers import partials_of_student
-from flows.labelling.preflight import check_device, check_student
+from flows.labelling.preflight import check_device, check_student, has_truth
 from flows.orchestration.observed import prefect_server
 from flows.orchestration.ray_cluster import check_runner
 from flows.planning.run_config import write_run_config
 from flows.progress import reporter
 from flows.training.build import taught_by
-from flows.training.curves import curves_markdown
+from flows.training.curves import curves_markdown, read_scores
+from flows.training.predict import load_student
 from flows.training.torchrun import started_by_torchrun, world_of_torchrun
-from flows.training.train import CHECKPOINT, Trained, train_student
+from flows.training.train import CHECKPOINT, Trained, measure_of, train_student
+from flows.weights.needs import check_weights, fetch_command
 from pipeline.config import RunConfig
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, InputError
 from stages.common.checkpoints import weight_files, weights_of_student
 from storage.files.atomic import remove_partials
 from storage.run.lock import RunLock
@@ -36,13 +39,14 @@ logger = logging.getLogger(__name__)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}")
 
 
-def train_run(config: RunConfig, name: str | None, console: Console) -> Path:
+def train_run(config: RunConfig, name: str | None, console: Console, measure: bool = False) -> Path:
     """Trains a student of a run, or continues its training. Returns the student's folder.
 
     Args:
         config: of the run; its ``student`` section says what is trained. The run needs masks, or,
             for supervision by text alone, sentences.
         name: of the student and of its folder in ``students``; None for the name of its model.
+        measure: measure J&F at the end if it was not measured during the training.
 
     Raises:
         ConfigError: the run has no masks or sentences yet, or the name is not valid.
@@ -58,6 +62,7 @@ def train_run(config: RunConfig, name: str | None, console: Console) -> Path:
     if config.runner.kind == "ray" and not started_by_torchrun():
         # Ray's workers have no terminal, so say here which videos are left out.
         context.progress = reporter(console)
+    _check_weights(context)
     taught_by(context)
     if not started_by_torchrun():
         check_device(context)
@@ -78,7 +83,7 @@ def train_run(config: RunConfig, name: str | None, console: Console) -> Path:
             train_on_ray(config, folder, console)
         else:
             _train_observed(context, folder, console)
-        _finish(folder, console)
+        _finish(context, folder, console, measure)
     return folder
 
 
@@ -92,12 +97,54 @@ def _train_with_torchrun(context: RunContext, folder: Path, console: Console) ->
             remove_partials(partials_of_student(folder))
             write_run_config(folder / "config.toml", context.config)
             train_student(context, folder, world=world, device=device)
-            _finish(folder, console)
+            _finish(context, folder, console, measure=False)
 
 
-def _finish(folder: Path, console: Console) -> None:
+def _check_weights(context: RunContext) -> None:
+    """Raises CheckpointError if weights that the training starts from are missing."""
+    config = context.config
+    # In a run, the student may be off.
+    enabled = config.student.model_copy(update={"enabled": True})
+    stages = {"student"} | ({"ground", "segment"} if config.student.model == "groprompt" else set())
+    command = fetch_command(context.paths.config, None, ("student.enabled=true",))
+    check_weights(config.model_copy(update={"student": enabled}), command, stages=stages)
+
+
+def _finish(context: RunContext, folder: Path, console: Console, measure: bool) -> None:
+    """Prints what the training came to, and what to do next.
+
+    Args:
+        measure: measure the student now if it was not measured during the training.
+    """
     (folder / CHECKPOINT).unlink(missing_ok=True)
+    training = context.config.student.training
     say(console, f"Student: {folder}")
+    scores = read_scores(folder) if training.validate_every else []
+    if scores:
+        steps, best = max(scores, key=lambda item: item[1])
+        words = f"after {steps} steps, the best of {len(scores)} measurements; its weights are kept"
+        say(console, f"J&F on {training.validate_split}: {best:.1f} %, {words}")
+    elif measure:
+        say(console, _measurement(context, folder, console))
+    run = shlex.quote(str(context.paths.folder))
+    command = f"pseudolabels predict {run} --student {folder.name} --to predictions.zip"
+    say(console, f"Next, predict a split:\n  {command}")
+
+
+def _measurement(context: RunContext, folder: Path, console: Console) -> str:
+    """Returns J&F of a trained student, in words, or why there is none."""
+    training = context.config.student.training
+    try:
+        reader = context.reader(training.validate_split)
+        if not has_truth(reader, training.validate_videos):
+            return f"J&F was not measured: {reader.split} has no ground truth"
+    except InputError as error:
+        return f"J&F was not measured: {error}"
+    with console.status("Measuring J&F"):
+        student = load_student(folder, context.config, context.device)
+        score = measure_of(context, context.device)(student)
+    count = min(training.validate_videos, len(reader.video_ids()))
+    return f"J&F on {count} videos of {reader.split}: {score:.1f} %"
 
 
 def _train_observed(context: RunContext, folder: Path, console: Console) -> None:

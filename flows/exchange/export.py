@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
+from typing import cast, get_args
 
 from rich.console import Console
 
@@ -18,18 +21,28 @@ from flows.progress import reporter
 from pipeline.config import RunConfig
 from pipeline.errors import ConfigError, PseudoLabelError, StoreError
 from pipeline.ports import DatasetReader
+from pipeline.text import read_text
 from pipeline.types import Augmentation, FrameIndex, SampleKey
 from storage.arrays.masks import MaskStore
 from storage.exports import FOLDERS, FORMATS, exporter
-from storage.exports.source import ExportReport, ExportSource, Quality, QualityByVideo
+from storage.exports.source import ExportReport, ExportSource, Link, Quality, QualityByVideo
 from storage.run.ledger import Ledger
 from storage.tables import read_augmentations
 
 SHOWN_NOTES = 20
 
+SYSTEM_OF_SOURCE = {"masks": "pseudo_masks", "student": "student", "consensus": ""}
+"""Source of an export -> name of its figures in ``metrics.json``."""
+
 
 def export_run(
-    config: RunConfig, to: str, path: Path, console: Console, source: str, overwrite: bool
+    config: RunConfig,
+    to: str,
+    path: Path,
+    console: Console,
+    source: str,
+    overwrite: bool,
+    link: str = "copy",
 ) -> ExportReport:
     """Exports the masks, or for ``wsrvos`` the sentences, of a run.
 
@@ -39,24 +52,24 @@ def export_run(
         console: says what was written.
         source: ``masks``, ``student``, ``consensus`` or the path of a mask store.
         overwrite: replace an earlier export.
+        link: how frames get into the export, ``copy`` or ``symlink``.
 
     Raises:
-        ConfigError: there is no such format, or the path may not be replaced.
+        ConfigError: there is no such format or link, or the path may not be replaced.
         RunLockedError: another process writes to the path.
         PseudoLabelError: there is nothing to export, or it does not fit the data set.
     """
-    if to not in FORMATS and to != "wsrvos":
-        names = ", ".join(sorted([*FORMATS, "wsrvos"]))
-        raise ConfigError(f"--to {to}: no such format; expected one of {names}")
+    _check_options(to, link)
     place = check_destination(path, to in FOLDERS, overwrite)
     context = RunContext(config, progress=reporter(console))
     with claimed(place):
         if to == "wsrvos":
             report = ExportReport({"samples": write_augmentations_of(context, place)})
         else:
-            report = exporter(to)(masks_of(context, source), place)
-    if warning := stand_in_warning(config) if source == "masks" else "":
-        report.notes.insert(0, warning)
+            masks = replace(described(context, source), link=cast(Link, link))
+            report = exporter(to)(masks, place)
+            if masks.warning:
+                report.notes.insert(0, masks.warning)
     figures = ", ".join(f"{count} {name}" for name, count in report.counts.items())
     say(console, f"{path}: {figures}")
     for note in report.notes[:SHOWN_NOTES]:
@@ -64,6 +77,53 @@ def export_run(
     if len(report.notes) > SHOWN_NOTES:
         say(console, f"… and {len(report.notes) - SHOWN_NOTES} notes more")
     return report
+
+
+def _check_options(to: str, link: str) -> None:
+    """Raises ConfigError if there is no such format or link."""
+    if to not in FORMATS and to != "wsrvos":
+        names = ", ".join(sorted([*FORMATS, "wsrvos"]))
+        near = get_close_matches(to, [*FORMATS, "wsrvos"], 1)
+        raise ConfigError(
+            f"--to {to}: no such format; expected one of {names}"
+            + (f"; did you mean {near[0]}?" if near else "")
+        )
+    if link not in get_args(Link):
+        raise ConfigError(f"--link {link}: expected {' or '.join(get_args(Link))}")
+
+
+def described(context: RunContext, source: str) -> ExportSource:
+    """The masks that go by a name, with what is known of them: models, metrics, a warning."""
+    masks, config = masks_of(context, source), context.config
+    ground, augment = config.ground, config.augment
+    captioners = {"model": augment.checkpoint, "endpoint": augment.endpoint_model or ""}
+    models = {
+        "augment": captioners.get(augment.source, augment.source),
+        "ground": ground.checkpoint if ground.source == "model" else ground.source,
+        "segment": config.segment.checkpoint,
+    }
+    if source not in SYSTEM_OF_SOURCE:
+        # Masks of another origin.
+        return masks
+    names = {
+        stage: checkpoint if checkpoint.startswith("demo:") else Path(checkpoint).name
+        for stage, checkpoint in models.items()
+    }
+    return replace(
+        masks,
+        models=names,
+        warning=stand_in_warning(config) if source == "masks" else "",
+        metrics=_metrics(context.paths, SYSTEM_OF_SOURCE[source]),
+    )
+
+
+def _metrics(paths: RunPaths, system: str) -> dict[str, float]:
+    """Figures of a system against ground truth, in percent; empty without any."""
+    try:
+        values = json.loads(read_text(paths.metrics))[system]["overall"]
+        return {str(name): float(value) for name, value in values.items() if value is not None}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 class FinishedQuality(QualityByVideo):

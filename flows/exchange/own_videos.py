@@ -26,7 +26,7 @@ from flows.context import RunContext
 from flows.exchange.destination import check_destination, claimed
 from flows.exchange.export import masks_of
 from flows.planning.run_paths import RunPaths
-from pipeline.config import RunConfig, load_config
+from pipeline.config import RunConfig, given, load_config
 from pipeline.errors import ConfigError, InputError, PseudoLabelError
 from storage.datasets.expression_rows import Row, read_rows
 from storage.datasets.files import names_in
@@ -65,6 +65,42 @@ class Request:
     texts: tuple[str, ...]
     start: float | None = None
     end: float | None = None
+
+
+def label_config(
+    out: Path,
+    config: Path | None,
+    settings: Sequence[str],
+    *,
+    device: str | None,
+    rate: float | None,
+    max_size: int | None,
+) -> RunConfig:
+    """Returns the configuration of a run over own videos.
+
+    Args:
+        out: folder for the results.
+        config: TOML file with settings; None for the demo models.
+        settings: further ones, which win.
+        device: None for the configuration's.
+        rate: frames that are taken of a second; None for the configuration's.
+        max_size: longest side of the frames, pixels; None for the configuration's.
+
+    Raises:
+        ConfigError: the file or a setting is wrong.
+    """
+    options = {
+        "dataset.name": "videos",
+        "dataset.root": out / DATA,
+        "dataset.split": "train",
+        "out": out,
+        "device": device,
+        "dataset.frames_per_second": rate,
+        "dataset.max_size": max_size,
+    }
+    words = ["student.enabled=false", "shard_videos=1", *settings]
+    words += [given(name, value) for name, value in options.items() if value is not None]
+    return load_config(config, words)
 
 
 def check_request(request: Request, frames_per_second: float | None) -> None:
@@ -188,6 +224,14 @@ def write_request(request: Request, config: RunConfig) -> tuple[str, ...]:
         for video_id, clip in clips_of(data, table).items()
         if (clip.path.name, clip.start, clip.end) in asked
     )
+
+
+def with_request(request: Request, config: RunConfig) -> RunConfig:
+    """Writes a request, and returns the configuration of a run over its videos alone. Raises as
+    :func:`write_request`."""
+    ids = write_request(request, config)
+    dataset = config.dataset.model_copy(update={"only_videos": ids})
+    return config.model_copy(update={"dataset": dataset})
 
 
 def check_outputs(config: RunConfig, ids: Sequence[str]) -> None:

@@ -61,7 +61,7 @@ def check_student(context: RunContext) -> None:
         context.reader(context.config.dataset.predict_split).video_ids()
     if config.training.validate_every:
         reader = context.reader(config.training.validate_split)
-        if not _has_truth(reader, config.training.validate_videos):
+        if not has_truth(reader, config.training.validate_videos):
             raise ConfigError(
                 f"student.training.validate_every with split {reader.split!r} of {reader.name}: no"
                 " frame of its first videos has ground truth; expected a split with"
@@ -69,7 +69,8 @@ def check_student(context: RunContext) -> None:
             )
 
 
-def _has_truth(reader: DatasetReader, videos: int) -> bool:
+def has_truth(reader: DatasetReader, videos: int) -> bool:
+    """Returns whether any frame of the first videos of a split has ground truth."""
     for video_id in list(reader.video_ids())[:videos]:
         try:
             video = reader.video(video_id)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pipeline.config import RunConfig
 
-REMEDY = "For published weights see configs/published.toml and `pseudolabels doctor`."
+REMEDY = (
+    "For published weights use --preset small, base or large; `pseudolabels doctor` says which"
+    " fits."
+)
 
 
 def stand_in_warning(config: RunConfig) -> str:

@@ -61,6 +61,16 @@ def write_curves(folder: Path, history: History) -> None:
         file.write(curves_png(history))
 
 
+def read_scores(folder: Path) -> list[tuple[int, float]]:
+    """Returns the measurements in a student's ``validation.csv``, (steps, J&F in percent) each;
+    none if there are none."""
+    try:
+        with (folder / "validation.csv").open(encoding="utf-8", newline="") as file:
+            return [(int(row["steps"]), float(row["J&F"])) for row in csv.DictReader(file)]
+    except FileNotFoundError:
+        return []
+
+
 def curves_markdown(history: History, title: str, rows: int = 20) -> str:
     """Returns the curves as Markdown for the Prefect UI: a picture, and a table of losses (means
     over equal stretches) and J&F."""

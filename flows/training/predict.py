@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -130,6 +131,7 @@ def predict(
         StoreError: an existing store cannot be read.
         PseudoLabelError: every video was skipped.
     """
+    _check_suffix(to)
     context = RunContext(config)
     reader = context.reader(how.split)
     if not reader.video_ids():
@@ -146,6 +148,17 @@ def predict(
     check_no_part_of_run(place, to)
     with claimed(place):
         return _predict_to(context, student, how, to, fingerprint, console)
+
+
+def _check_suffix(to: Path) -> None:
+    """Raises ConfigError for what looks like a file of another kind."""
+    kind = to.suffix.lower()
+    if kind in ("", ".zip", ".zarr") or not re.search("[a-z]", kind) or to.is_dir():
+        return
+    raise ConfigError(
+        f"--to {to}: a file that ends in {to.suffix}; expected a folder or a .zip for PNGs, or a"
+        " .zarr for a mask store; give another path"
+    )
 
 
 def _predict_to(

@@ -92,7 +92,7 @@ def view(scene: Scene, times: Iterable[int] | None = None) -> View:
 
 
 def appearance_texts(item: SceneObject, rng: Generator) -> str:
-    """One of the ways to name an object by size, colour and shape, all three said."""
+    """Names an object by size, colour and shape."""
     size, colour, shape = item.size, item.colour, item.shape
     forms = (
         f"{size} {colour} {shape}",
@@ -112,7 +112,7 @@ def open_sentence(phrase: str, rng: Generator) -> str:
 
 
 def partial_names(item: SceneObject) -> tuple[str, ...]:
-    """Shorter names, by one or two attributes, the shape always said."""
+    """Shorter names: the shape, with at most one other attribute."""
     size, colour, shape = item.size, item.colour, item.shape
     return (shape, f"{colour} {shape}", f"{size} {shape}")
 
@@ -187,7 +187,7 @@ def hard_negatives(seen: View, target: int, count: int, rng: Generator) -> list[
 
 
 def vocabulary() -> list[str]:
-    """Every word that any sentence of this module can hold, sorted."""
+    """Every word that sentences of this module can contain, sorted."""
     words = {"a", "an", "the", "seen", "in", "video", "scene", "that", "is", "and", "colour"}
     words |= {*SHAPES, *COLOURS, *SIZES}
     for group in (PLACES, RELATIONS, MOVEMENTS):
@@ -201,7 +201,7 @@ def _other(options: Iterable[str], but: str, rng: Generator) -> str:
 
 
 def _rivals(seen: View, target: int, name: str) -> list[int]:
-    """The other visible objects that a name also fits."""
+    """The other visible objects that the name fits too."""
     return [
         other
         for other, item in enumerate(seen.objects)
@@ -217,7 +217,7 @@ def _places(seen: View, target: int, rivals: Sequence[int]) -> list[tuple[str, .
 
 
 def _extreme(seen: View, target: int, side: str) -> bool | None:
-    """Whether the target is on that side of all others; None where it is now and then."""
+    """Whether the target is on that side of all others; None if only in some frames."""
     others = [i for i in range(len(seen.objects)) if i != target and seen.seen(i)]
     if _beyond(seen, target, others, side, 0.9):
         return True

@@ -1,4 +1,4 @@
-"""What a shapes video holds: objects of some shape, colour and size on straight, repeating paths.
+"""The content of a shapes video: objects of a shape, colour and size that move on straight paths.
 
 Coordinates are pixels, x to the right and y down, in a frame of ``HEIGHT`` x ``WIDTH``. An object
 that leaves on one side comes back on the other, so that its direction never changes and some
@@ -152,7 +152,7 @@ def _sample_object(rng: Generator, others: list[SceneObject], depth: int) -> Sce
 
 
 def _free_start(rng: Generator, radius: float, others: list[SceneObject]) -> tuple[float, float]:
-    """A start that overlaps the others little, the best of a few draws."""
+    """The start, of a few draws, that overlaps other objects least."""
 
     def draw() -> tuple[float, float]:
         return (

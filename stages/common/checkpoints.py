@@ -1,6 +1,7 @@
 """Finds the files of checkpoints and their digests. It imports no model library.
 
-``demo:NAME`` is a checkpoint that ships with the project. Anything else is a path.
+``demo:NAME`` is a checkpoint that ships with the project. Anything else is a path; the
+configuration has replaced ``published:NAME`` by one.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ DEMO_NAMES = ("ground", "segment", "captioner")
 WEIGHTS = "model.safetensors"
 """The file of a student's weights, in its folder."""
 
-REMEDY = "`pseudolabels doctor` lists the weights and where each comes from"
+REMEDY = "`pseudolabels doctor` says what is missing and how to fetch it"
 
 _BLOCK = 1 << 22
 _SETTINGS = (".json", ".jinja", ".model", ".txt")

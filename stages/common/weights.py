@@ -31,6 +31,7 @@ __all__ = [
     "DEMO_NAMES",
     "check_digest",
     "fill_model",
+    "gpu_memory",
     "read_weights",
     "resolve_checkpoint",
     "resolve_device",
@@ -134,3 +135,10 @@ def resolve_device(name: str) -> torch.device:
             " 'cpu', or one that `pseudolabels doctor` lists"
         ) from error
     return device
+
+
+def gpu_memory() -> int | None:
+    """Returns the bytes of memory of the first GPU; None without a GPU."""
+    if not torch.cuda.is_available():
+        return None
+    return int(torch.cuda.get_device_properties(0).total_memory)

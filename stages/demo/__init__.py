@@ -1,1 +1,1 @@
-"""Trains the demo models: tiny models of the published classes, on ``shapes`` alone."""
+"""Trains the demo models: small models of the published classes, which know ``shapes`` only."""

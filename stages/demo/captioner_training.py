@@ -93,7 +93,7 @@ def learn_to_write(
     whole_every: int | None,
     rate: float = 1.5e-3,
 ) -> None:
-    """Trains the language model, the image encoder frozen, to write the first positive and, every
+    """Trains the language model with a frozen image encoder to write the first positive and, every
     so many steps, the whole answer.
     """
     videos = _Videos(model, processor, np.random.default_rng(seed), device)

@@ -1,4 +1,4 @@
-"""One cycle of training: AdamW, a warm-up, a cosine down to a fiftieth."""
+"""Trains with AdamW, a warm-up, and a cosine schedule down to a fiftieth of the rate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the demo models reach on videos of ``shapes`` that none of them has seen."""
+"""Measures the demo models on videos of ``shapes`` that they were not trained on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trains the demo grounder: a small Grounding DINO, from nothing, on frames of ``shapes``.
+"""Trains the demo grounder, a small Grounding DINO, from scratch on frames of ``shapes``.
 
 First the backbone and the text encoder alone learn which words go with which object (``bind``);
 then the whole model learns to find it. The losses are DETR's set losses on the encoder's proposals
@@ -67,7 +67,7 @@ class Example:
 
 
 def draw_example(rng: Generator, sentences: int, *, names_only: bool = False) -> Example:
-    """Draws a frame of a new scene and ``sentences`` about it, of names alone if asked."""
+    """Draws a frame of a new scene and ``sentences`` about it; only names if asked."""
     scene: Scene = sample_scene(rng)
     moment = int(rng.integers(scene.frames))
     drawn: Rendered = render(scene, moment)

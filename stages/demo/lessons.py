@@ -32,7 +32,7 @@ _FULL = 0.3
 
 @dataclass(frozen=True)
 class Lesson:
-    """One thing to learn: frames and an expression in, an answer out.
+    """One training example: frames and an expression, and the answer to write.
 
     Attributes:
         images: T frames uint8 [H, W, 3].

@@ -92,7 +92,7 @@ def pack_lessons(
 
 @dataclass(frozen=True)
 class Seen:
-    """What comes of packs.
+    """The outputs of the language model for packs.
 
     Attributes:
         logits: float [B, L, vocabulary].
@@ -164,7 +164,7 @@ class _Frames:
 def _frame_tokens(
     model: Qwen2VLForConditionalGeneration, processor: Qwen2VLProcessor, count: int
 ) -> _Frames:
-    """What comes before an expression: ids [L] and rotary positions [3, L]."""
+    """The tokens before an expression: ids [L] and rotary positions [3, L]."""
     convert: Callable[[str], int] = processor.tokenizer.convert_tokens_to_ids
     image = [convert("<|vision_start|>"), *[convert("<|image_pad|>")] * (ROWS * COLUMNS)]
     ids = torch.tensor([[convert("<|user|>"), *[*image, convert("<|vision_end|>")] * count]])

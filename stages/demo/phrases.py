@@ -44,7 +44,7 @@ def frame_phrases(seen: View, visible: frozenset[int], count: int, rng: Generato
 
 
 def name_phrases(seen: View, visible: frozenset[int], count: int, rng: Generator) -> list[Phrase]:
-    """As ``frame_phrases``, but names alone: nothing of place, motion or relation."""
+    """As ``frame_phrases``, but only names: no place, motion or relation."""
     drawn: list[Phrase] = []
     while len(drawn) < count:
         if visible and rng.random() < 0.65:
@@ -121,6 +121,6 @@ def _tails(groups: dict[str, tuple[str, ...]]) -> list[str]:
 
 
 def visible_objects(seen_pixels: np.ndarray, whole_pixels: np.ndarray) -> frozenset[int]:
-    """Objects that show at least 24 pixels and a fifth of what they would show unhidden."""
+    """Objects of which at least 24 pixels, and a fifth of their area, are visible."""
     enough = (seen_pixels >= 24) & (seen_pixels >= 0.2 * whole_pixels)
     return frozenset(int(index) for index in np.flatnonzero(enough))

@@ -1,4 +1,4 @@
-"""Trains the demo segmenter: a small Segment Anything, from nothing, on frames of ``shapes``.
+"""Trains the demo segmenter, a small Segment Anything, from scratch on frames of ``shapes``.
 
 Box prompts only: the true box of what is seen of an object, shaken as a grounder's would be.
 """

@@ -17,15 +17,32 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from storage.exports.source import ExportReport, ExportSource
 
-FORMATS = ("coco", "fiftyone", "parquet", "submission", "video", "ytvos")
-"""The module ``storage.exports.NAME`` has the function ``export_NAME`` for each."""
+FORMATS = (
+    "coco",
+    "cvat",
+    "fiftyone",
+    "hf",
+    "label-studio",
+    "parquet",
+    "submission",
+    "video",
+    "webdataset",
+    "yolo",
+    "ytvis",
+    "ytvos",
+)
+"""The module ``storage.exports.NAME`` has the function ``export_NAME`` for each; dashes in a name
+are underscores there."""
 
-FOLDERS = frozenset({"fiftyone", "video", "ytvos"})
+FOLDERS = frozenset(
+    {"cvat", "fiftyone", "hf", "label-studio", "video", "webdataset", "yolo", "ytvos"}
+)
 """The formats that are folders; the others are files."""
 
 
 def exporter(name: str) -> Callable[[ExportSource, Path], ExportReport]:
     """Returns what writes one of :data:`FORMATS` to a path."""
-    module = import_module(f"{__name__}.{name}")
-    export: Callable[[ExportSource, Path], ExportReport] = getattr(module, f"export_{name}")
+    module_name = name.replace("-", "_")
+    module = import_module(f"{__name__}.{module_name}")
+    export: Callable[[ExportSource, Path], ExportReport] = getattr(module, f"export_{module_name}")
     return export

@@ -1,9 +1,9 @@
-"""Export to COCO's JSON as YouTube-VIS has it: an annotation a sample, an RLE a frame.
+"""Export to COCO's JSON of instances: an image a frame, an annotation a mask.
 
-``videos`` have ``file_names``; an annotation has ``segmentations``, ``bboxes`` (x, y, width, height
-in pixels) and ``areas``, a value a frame and null where the frame shows no mask. Beside them stand
-the sentence, its id, and each frame's ``weights`` and ``statuses`` (0 unknown, 1 present, 2
-absent).
+``pycocotools.COCO`` loads it, and trainers of instance segmentation read it. ``file_name`` is
+``<video>/<frame>.jpg``, as the frames lie in the data set. Beside COCO's keys, an annotation has
+the sentence, its id and the ``weight`` of the mask; an image has ``unknown``, the ids of the
+expressions whose target may be in it without a mask. All masks are of the category ``object``.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.coco import encode_rle
-from pipeline.geometry import masks_to_boxes
-from pipeline.types import VideoRef
+from pipeline.types import Status, VideoRef
 from storage.datasets.frames import SUFFIXES
 from storage.exports.json_stream import JsonStream
-from storage.exports.source import ExportReport, ExportSource
+from storage.exports.source import ExportReport, ExportSource, Target
 from storage.files.atomic import replace_file
 
 CATEGORIES = [{"id": 1, "name": "object", "supercategory": "object"}]
@@ -28,68 +27,69 @@ def export_coco(source: ExportSource, out: Path) -> ExportReport:
     Raises:
         StoreError: there are no masks, or the store does not fit the data set.
     """
-    report, reader = ExportReport(), source.reader
+    report = ExportReport()
     with replace_file(out, "w") as file, JsonStream(file) as stream:
-        stream.value("info", {"description": f"pseudo-masks of {reader.name} {reader.split}"})
+        stream.value("info", {"description": source.title})
         stream.value("licenses", [])
         stream.value("categories", CATEGORIES)
-        stream.begin("videos", "[")
-        videos = {}
-        for number, video in enumerate(source.videos(report), start=1):
-            stream.item(_video_entry(number, video))
-            videos[video.id] = number
+        stream.begin("images", "[")
+        first_image: dict[str, int] = {}
+        image = 1
+        for video in source.videos(report):
+            first_image[video.id] = image
+            for frame in range(len(video)):
+                stream.item(_image(source, video, frame, image))
+                image += 1
             report.add("videos")
+            report.add("images", len(video))
         stream.end()
-        stream.begin("annotations", "[")
-        annotation = 0
-        for video_id, number in videos.items():
-            texts = source.store.texts(video_id)
-            for row, expression in enumerate(source.store.expressions(video_id)):
-                annotation += 1
-                entry = _annotation(source, video_id, expression)
-                report.add("samples")
-                report.add("masks", sum(area is not None for area in entry["areas"]))
-                head = {"id": annotation, "video_id": number, "category_id": 1, "iscrowd": 0}
-                stream.item(head | {"expression": texts[row]} | entry)
-        stream.end()
+        _write_annotations(source, stream, first_image, report)
     return report
 
 
-def _video_entry(number: int, video: VideoRef) -> dict[str, Any]:
-    return {
+def _write_annotations(
+    source: ExportSource, stream: JsonStream, first_image: dict[str, int], report: ExportReport
+) -> None:
+    stream.begin("annotations", "[")
+    # pycocotools takes the id 0 for no match.
+    annotation = 1
+    for video_id, first in first_image.items():
+        for frame in range(len(source.store.frames(video_id))):
+            for target in source.targets(video_id, frame):
+                if target.shown:
+                    stream.item(_annotation(target, annotation, first + frame))
+                    annotation += 1
+    stream.end()
+    report.add("annotations", annotation - 1)
+
+
+def _image(source: ExportSource, video: VideoRef, frame: int, number: int) -> dict[str, Any]:
+    path, name = video.paths[frame], video.frames[frame]
+    suffix = path.suffix if path.suffix.lower() in SUFFIXES else ".jpg"
+    entry: dict[str, Any] = {
         "id": number,
-        "name": video.id,
+        "file_name": f"{video.id}/{name}{suffix}",
         "height": video.height,
         "width": video.width,
-        "length": len(video),
-        # Frames of a clip have the clip's one file; their names tell them apart.
-        "file_names": [
-            f"{video.id}/{name}{path.suffix if path.suffix.lower() in SUFFIXES else '.jpg'}"
-            for name, path in zip(video.frames, video.paths, strict=True)
-        ],
     }
+    unknown = [
+        expression
+        for expression in source.store.expressions(video.id)
+        if source.store.quality(video.id, expression)[1][frame] == Status.UNKNOWN
+    ]
+    return entry | {"unknown": unknown} if unknown else entry
 
 
-def _annotation(source: ExportSource, video_id: str, expression: str) -> dict[str, Any]:
-    height, width = source.store.size(video_id)
-    entry: dict[str, Any] = {
-        "expression_id": expression,
-        "height": height,
-        "width": width,
-        "length": len(source.store.frames(video_id)),
-        "segmentations": [],
-        "bboxes": [],
-        "areas": [],
-        "weights": [],
-        "statuses": [],
+def _annotation(target: Target, number: int, image: int) -> dict[str, Any]:
+    return {
+        "id": number,
+        "image_id": image,
+        "category_id": 1,
+        "iscrowd": 0,
+        "bbox": list(target.box),
+        "area": int(target.mask.sum()),
+        "segmentation": encode_rle(target.mask),
+        "expression": target.text,
+        "expression_id": target.expression,
+        "weight": round(target.weight, 6),
     }
-    for frame in range(entry["length"]):
-        mask, weight, status = source.mask(video_id, expression, frame)
-        shown = bool(mask.any())
-        x0, y0, x1, y1 = masks_to_boxes(mask).tolist()
-        entry["segmentations"].append(encode_rle(mask) if shown else None)
-        entry["bboxes"].append([x0, y0, x1 - x0, y1 - y0] if shown else None)
-        entry["areas"].append(int(mask.sum()) if shown else None)
-        entry["weights"].append(round(weight, 6))
-        entry["statuses"].append(status)
-    return entry

@@ -5,12 +5,14 @@ Letters: E expressions, T frames, H W pixels.
 
 from __future__ import annotations
 
-import os
+import errno
+import fcntl
+import io
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow.compute as pc
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.errors import InputError, StoreError
+from pipeline.geometry import masks_to_boxes
 from pipeline.ports import DatasetReader
 from pipeline.types import FrameIndex, FrameQuality, VideoRef
 from storage.arrays.masks import MaskStore
@@ -31,6 +34,10 @@ Quality = dict[tuple[str, int], FrameQuality]
 """(expression, frame) -> the row of the quality table, of one video."""
 
 _QUALITY_FIELDS = [item.name for item in fields(FrameQuality)]
+
+Link = Literal["copy", "symlink"]
+"""``copy`` copies frames, as references to the same blocks where the file system can. ``symlink``
+links to the data set's files."""
 
 _Place = tuple[int, int, int]
 """A row group of the table, and the first and the end of a video's rows in it."""
@@ -54,6 +61,35 @@ class ExportReport:
 
 
 @dataclass(frozen=True)
+class Target:
+    """What an expression refers to in one frame.
+
+    Attributes:
+        text: the sentence.
+        mask: [H, W]; empty unless the status is present.
+        weight: in [0, 1].
+        status: a value of :class:`pipeline.types.Status`.
+    """
+
+    expression: str
+    text: str
+    mask: NDArray[np.bool_]
+    weight: float
+    status: int
+
+    @property
+    def shown(self) -> bool:
+        """Whether the mask has a pixel."""
+        return bool(self.mask.any())
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """x, y, width and height in pixels; zeros for an empty mask."""
+        x0, y0, x1, y1 = (int(side) for side in masks_to_boxes(self.mask).tolist())
+        return x0, y0, x1 - x0, y1 - y0
+
+
+@dataclass(frozen=True)
 class ExportSource:
     """Masks to export.
 
@@ -62,12 +98,24 @@ class ExportSource:
         reader: the data set and split that they are of.
         quality: the quality table that goes with them; None where there is none.
         warning: what everybody who looks at the masks should know, one sentence; empty for nothing.
+        link: how frames get into an export.
+        models: what made the masks, such as ``ground`` -> name of its weights.
+        metrics: figures of the masks against ground truth, in percent; empty without any.
     """
 
     store: MaskStore
     reader: DatasetReader
     quality: Path | None = None
     warning: str = ""
+    link: Link = "copy"
+    models: Mapping[str, str] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """What the masks are of, with the warning."""
+        title = f"pseudo-masks of {self.reader.name} {self.reader.split}"
+        return f"{title}. {self.warning}" if self.warning else title
 
     def videos(self, report: ExportReport) -> Iterator[VideoRef]:
         """The videos of the store, sorted, opened in the data set.
@@ -108,6 +156,12 @@ class ExportSource:
         """mask [H, W], weight and status of one frame."""
         mask, weight, status = self.store.read(video_id, expression, [frame])
         return mask[0], float(weight[0]), int(status[0])
+
+    def targets(self, video_id: str, frame: int) -> Iterator[Target]:
+        """What each expression of a video refers to in one frame, in the order of the store."""
+        texts = self.store.texts(video_id)
+        for text, expression in zip(texts, self.store.expressions(video_id), strict=True):
+            yield Target(expression, text, *self.mask(video_id, expression, frame))
 
     def quality_by_video(self) -> QualityByVideo:
         """The quality rows, video by video."""
@@ -177,19 +231,49 @@ class QualityByVideo:
         return self._held[1]
 
 
-def place_frame(reader: DatasetReader, video: VideoRef, index: int, out: Path) -> None:
-    """A frame as a JPEG at a path: a hard link where that can be, else a copy.
+def place_frame(source: ExportSource, video: VideoRef, index: int, out: Path) -> None:
+    """Puts a frame at a path as a JPEG: a copy, or with ``symlink`` a link to the data set's file.
 
-    Frames that are no JPEG (PNG folders, clips), and those that a tag says to turn, are decoded and
-    saved as one without a tag: programs differ in whether they heed it.
+    An edit of a copy never changes the data set. Frames that are no JPEG (PNG folders, clips), and
+    those that a tag says to turn, are decoded and saved as one without a tag: programs differ in
+    whether they heed it.
     """
-    source = video.paths[index]
-    if source.suffix.lower() not in (".jpg", ".jpeg") or not is_upright_jpeg(source):
-        image = Image.fromarray(reader.frame(video, FrameIndex(index)))
-        image.save(out, format="JPEG", quality=JPEG_QUALITY, subsampling=0)
-        return
-    try:
-        os.link(source.resolve(), out)
-    except OSError:
-        # Another file system, or one without hard links.
-        shutil.copyfile(source, out)
+    path = video.paths[index]
+    if not _is_plain_jpeg(path):
+        out.write_bytes(frame_jpeg(source.reader, video, index))
+    elif source.link == "symlink":
+        out.symlink_to(path.resolve())
+    else:
+        copy_file(path, out)
+
+
+def frame_jpeg(reader: DatasetReader, video: VideoRef, index: int) -> bytes:
+    """Returns a frame as an upright JPEG: the data set's own bytes, if they are one."""
+    path = video.paths[index]
+    if _is_plain_jpeg(path):
+        return path.read_bytes()
+    buffer = io.BytesIO()
+    image = Image.fromarray(reader.frame(video, FrameIndex(index)))
+    image.save(buffer, format="JPEG", quality=JPEG_QUALITY, subsampling=0)
+    return buffer.getvalue()
+
+
+def copy_file(path: Path, out: Path) -> None:
+    """Copies a file. Where the file system can, the copy shares blocks until one changes."""
+    with path.open("rb") as old, out.open("wb") as new:
+        try:
+            fcntl.ioctl(new.fileno(), _FICLONE, old.fileno())
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            shutil.copyfileobj(old, new, _BLOCK)
+
+
+_FICLONE = 0x40049409
+"""Linux's request to share the blocks of another file."""
+
+_BLOCK = 1 << 20
+
+
+def _is_plain_jpeg(path: Path) -> bool:
+    return path.suffix.lower() in (".jpg", ".jpeg") and is_upright_jpeg(path)

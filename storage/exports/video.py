@@ -29,6 +29,7 @@ from pipeline.types import FrameIndex, VideoRef
 from storage.exports.marked_folder import export_folder
 from storage.exports.overlay import Painter
 from storage.exports.source import ExportReport, ExportSource
+from storage.files.atomic import explain_disk_errors, partial_beside, put_in_place
 from storage.files.images import png_of
 from storage.files.names import safe_name
 
@@ -91,6 +92,30 @@ def write_overlay(
     report.add("videos")
 
 
+def save_overlay(source: ExportSource, video: VideoRef, expression: str, path: Path) -> None:
+    """Writes the overlay of one expression into a file, whole or not at all.
+
+    Raises:
+        InputError: a frame is missing or broken.
+        StoreError: the store is damaged, no space is left, or the folder may not be written to.
+    """
+    store = source.store
+    text = store.texts(video.id)[store.expressions(video.id).index(expression)]
+    painter = Painter((video.height, video.width), [text], source.warning)
+    partial = partial_beside(path)
+    try:
+        with explain_disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with _encoder(partial, painter.size, _times(video)) as add:
+                for index in range(len(video)):
+                    mask, weight, status = source.mask(video.id, expression, index)
+                    image = source.reader.frame(video, FrameIndex(index))
+                    add(painter.paint(image, [mask], [weight], [status]))
+            put_in_place(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 class _Add(Protocol):
     """Adds the next frame."""
 
@@ -110,7 +135,7 @@ def _times(video: VideoRef) -> list[int]:
 def _encoder(path: Path, size: tuple[int, int], times: list[int]) -> Iterator[_Add]:
     """Gives what adds frames to an H.264 file that browsers and phones play while it loads."""
     rate = Fraction(_TICKS * max(1, len(times) - 1), max(1, times[-1] - times[0]))
-    with av.open(str(path), "w", options={"movflags": "+faststart"}) as file:
+    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as file:
         # Frames that refer to later ones would shift the times.
         options = {"crf": "20", "preset": "veryfast", "bf": "0"}
         stream: Any = file.add_stream("libx264", rate=rate.limit_denominator(1001), options=options)

@@ -4,7 +4,7 @@
 
     <out>/meta_expressions/<split>/meta_expressions.json
     <out>/<split>/meta.json
-    <out>/<split>/JPEGImages/<video>/<frame>.jpg       links to the data set's frames, or copies
+    <out>/<split>/JPEGImages/<video>/<frame>.jpg       copies of the data set's frames, or links
     <out>/<split>/Annotations/<video>/<frame>.png      palette, pixel value = object id
     <out>/export.json                                  says that this is an export
 
@@ -209,7 +209,7 @@ def _write_folder(
             if mask.any():
                 ids[mask] = number
                 shown[number].append(name)
-        place_frame(source.reader, video, frame, images / f"{name}.jpg")
+        place_frame(source, video, frame, images / f"{name}.jpg")
         write_index_mask(masks / f"{name}.png", ids)
     return shown
 

@@ -52,6 +52,14 @@ def replace_file(path: Path, mode: Literal["wb", "w"] = "wb") -> Iterator[IO[Any
             partial.unlink(missing_ok=True)
 
 
+def put_in_place(partial: Path, path: Path) -> None:
+    """Gives a whole file its final name, after its bytes are on the disk."""
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    partial.replace(path)
+    _sync_folder(path.parent)
+
+
 @contextmanager
 def fresh_folder(path: Path, flush: bool = False) -> Iterator[Path]:
     """Creates an empty folder that replaces ``path`` if the block ends without an error.

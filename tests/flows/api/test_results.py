@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 import pseudolabels
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, InputError
 from tests.fakes.dataset import FRAMES, HEIGHT, WIDTH
 
 
@@ -74,3 +75,30 @@ def test_the_interface_is_what_is_listed() -> None:
     assert set(pseudolabels.__all__) <= set(dir(pseudolabels))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         pseudolabels.nothing  # noqa: B018
+
+
+def test_an_overlay_is_saved_over_an_earlier_one(run_folder: Path, tmp_path: Path) -> None:
+    item = pseudolabels.load_run(run_folder)[0]
+    path = tmp_path / "new" / "overlay.mp4"
+    for _ in range(2):
+        item.save(path)
+    with av.open(str(path)) as file:
+        assert len(list(file.decode(video=0))) == FRAMES
+    assert [child.name for child in path.parent.iterdir()] == ["overlay.mp4"]
+    with pytest.raises(ValueError, match=r"expected a path that ends in \.mp4"):
+        item.save(tmp_path / "overlay.gif")
+
+
+def test_only_the_videos_that_were_asked_for(run_folder: Path) -> None:
+    whole = pseudolabels.load_run(run_folder)
+    part = pseudolabels.LabelledRun(whole.config, videos=["clip01"])
+    assert part.videos == ("clip01",)
+    assert [item.expression for item in part] == ["0", "1"]
+
+
+def test_label_checks_before_it_writes(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="expected one of them"):
+        pseudolabels.label("a.mp4", "the dog", preset="small", config="c.toml", out=tmp_path)
+    with pytest.raises(InputError, match=r"nothing\.mp4: no such file"):
+        pseudolabels.label(tmp_path / "nothing.mp4", "the dog", out=tmp_path / "labels")
+    assert list(tmp_path.iterdir()) == []

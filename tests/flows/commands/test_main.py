@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.commands import continued, main
-from flows.commands.doctor import PUBLISHED, examine
+from flows.commands import continued, doctor, main
+from flows.commands.doctor import examine
 from flows.commands.options import resolve_run
 from flows.context import RunContext
 from flows.planning.run_config import write_run_config
@@ -212,23 +212,39 @@ def test_help_needs_no_heavy_library() -> None:
     assert shown.strip() == "[]"
 
 
-def test_doctor_names_what_is_missing_and_where_it_comes_from(tmp_path: Path) -> None:
+def test_doctor_names_what_is_missing_and_where_it_comes_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PSEUDOLABELS_CACHE", str(tmp_path))
     config = load_config(
         None,
         [
             f'out="{tmp_path}"',
             'segment.checkpoint="nosuch.pth"',
+            "ground.text_encoder=published:bert-base-uncased",
             'student.start="gone.safetensors"',
         ],
     )
-    findings = {finding.name: finding for finding in examine(config)}
+    findings = {finding.name: finding for finding in examine(config, "FETCH")}
     assert findings["torch"].well
     assert not findings["gone.safetensors"].well
     assert not findings["nosuch.pth"].well
     assert findings["nosuch.pth"].needed
-    for item in PUBLISHED:
-        assert item.source in findings[item.file].words or findings[item.file].well
+    assert "not published" in findings["nosuch.pth"].words
+    assert "huggingface.co/google-bert" in findings["bert-base-uncased"].words
+    assert findings["fetch with"].words == "FETCH"
+    assert findings["preset"].words.startswith(("demo, for no GPU", "small", "base", "large"))
+    assert "knows rendered shapes only" in findings["demo:ground"].words
+    assert not {"sam_vit_h_4b8939.pth", "roberta-base", "demo:captioner"} & set(findings)
     assert findings["memory"].words.endswith(("GiB", "needed"))
+
+
+def test_doctor_names_a_larger_preset_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stages.common.weights.gpu_memory", lambda: 80 << 30)
+    monkeypatch.setattr(doctor, "weights_are_there", lambda config: config.stem == "base")
+    [finding] = doctor._preset()
+    assert finding.words.startswith("base, for a GPU of 80 GiB; its weights are there")
+    assert finding.words.endswith("large fits as well: pseudolabels weights fetch --preset large")
 
 
 def test_verify_repair_and_digest_of_a_run(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -126,8 +128,12 @@ def test_a_student_is_trained_into_a_folder_of_its_own(site: Path) -> None:
     config = config_of(
         site, "student.training.validate_every=2", "student.training.validate_videos=1"
     )
-    folder = train_run(config, None, QUIET)
+    console = Console(record=True, width=200, file=io.StringIO())
+    folder = train_run(config, None, console)
     assert folder == site / "shapes-train" / "students" / "simrvos"
+    shown = console.export_text()
+    assert "J&F on valid: " in shown and "the best of 2 measurements" in shown
+    assert f"predict {site}/shapes-train --student simrvos --to predictions.zip" in shown
     assert load_config(folder / "config.toml").student == config.student
     rows = (folder / "losses.csv").read_text().splitlines()
     assert rows[0] == "step,loss,segmentation" and len(rows) == 5
@@ -319,6 +325,22 @@ def test_validation_needs_truth(site: Path) -> None:
     student = build_student(config_of(site), CPU)
     with pytest.raises(ConfigError, match="validate_split"):
         Validation(Untold(), 1, CPU)(student.eval())
+
+
+@pytest.mark.usefixtures("unobserved")
+@pytest.mark.parametrize(
+    ("split", "words"),
+    [
+        ("valid", r"J&F on 1 videos of valid: \d+\.\d %"),
+        ("nosuch", "J&F was not measured: .*nosuch"),
+    ],
+)
+def test_a_student_is_measured_at_the_end(site: Path, split: str, words: str) -> None:
+    settings = (f"student.training.validate_split={split}", "student.training.validate_videos=1")
+    config = config_of(site, "student.steps=1", *settings)
+    console = Console(record=True, width=400, file=io.StringIO())
+    train_run(config, None, console, measure=True)
+    assert re.search(words, console.export_text())
 
 
 @pytest.mark.usefixtures("unobserved")

@@ -23,6 +23,7 @@ from pipeline.types import FrameQuality, PseudoMask, Receipt, SampleKey, Status
 from storage.arrays.masks import MaskStore
 from storage.datasets import open_dataset
 from storage.datasets.shapes import write_shapes
+from storage.exports import FORMATS
 from storage.files.atomic import partial_beside
 from storage.run.ledger import Ledger
 from storage.run.lock import HeldFile, RunLock
@@ -241,9 +242,18 @@ def test_a_run_goes_out_in_every_format_and_is_measured_by_its_folder(
     moved = tmp_path / "elsewhere" / site.folder.name
     moved.parent.mkdir()
     shutil.move(site.folder, moved)
-    for name in ("ytvos", "coco", "submission", "wsrvos", "fiftyone", "parquet"):
+    for name in (*FORMATS, "wsrvos"):
         code, shown = cli("export", moved, "--to", name, "--out", tmp_path / f"out-{name}")
         assert code == 0, shown
+        assert ("made by demo models (ground, segment)" in shown) == (name != "wsrvos")
+    card = (tmp_path / "out-hf" / "README.md").read_text()
+    assert (
+        "- ground: `demo:ground`" in card and "- J&F: " in card and "rendered shapes only" in card
+    )
+    code, shown = cli("export", moved, "--to", "yollo", "--out", tmp_path / "x")
+    assert code == 2 and "did you mean yolo?" in shown
+    code, shown = cli("export", moved, "--to", "yolo", "--out", tmp_path / "x", "--link", "hard")
+    assert code == 2 and "expected copy or symlink" in shown
     texts = json.loads((tmp_path / "out-wsrvos").read_text())
     assert texts["ytvos:clip00:0"]["positive_texts"][0] == "the red square"
     place = ("--root", site.data, "--split", "train")
@@ -303,7 +313,7 @@ def test_masks_that_the_run_has_not_finished_do_not_go_out(cli, site: Site, tmp_
     ledger.withdraw("rank", "00001")
     for number, source in enumerate(("masks", store)):
         out = tmp_path / f"{number}.json"
-        code, shown = cli("export", site.folder, "--to", "coco", "--out", out, "--from", source)
+        code, shown = cli("export", site.folder, "--to", "ytvis", "--out", out, "--from", source)
         assert code == 0, shown
         told = " ".join(shown.split())
         assert "2 of 4 videos are left out" in told and "`pseudolabels run` finishes them" in told
@@ -312,14 +322,14 @@ def test_masks_that_the_run_has_not_finished_do_not_go_out(cli, site: Site, tmp_
     shutil.copytree(store, tmp_path / "elsewhere.zarr")
     out, place = tmp_path / "all.json", ("--from", tmp_path / "elsewhere.zarr")
     with RunLock(site.folder):
-        code, shown = cli("export", site.folder, "--to", "coco", "--out", out, *place)
+        code, shown = cli("export", site.folder, "--to", "ytvis", "--out", out, *place)
         assert (code, len(json.loads(out.read_text())["videos"])) == (0, 4), shown
         assert "left out" not in shown and "a run writes here" not in shown
         code, shown = cli("export", site.folder, "--to", "ytvos", "--out", tmp_path / "ytvos")
         assert code == 0, shown
         assert "a run writes here (process" in " ".join(shown.split())
     ledger.withdraw("rank", "00000")
-    code, shown = cli("export", site.folder, "--to", "coco", "--out", tmp_path / "none.json")
+    code, shown = cli("export", site.folder, "--to", "ytvis", "--out", tmp_path / "none.json")
     assert code == 1
     assert "no masks; expected a mask store" in " ".join(shown.split())
     assert not (tmp_path / "none.json").exists()

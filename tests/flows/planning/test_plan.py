@@ -75,13 +75,14 @@ AFTER_FUSE = {"fuse", "rank", "merge", "student", "evaluate", "report"}
     [
         ("ground.batch_frames=1", set()),
         ("device=cpu", set()),
-        ("ground.runner_ups=1", {"ground", "segment"} | AFTER_FUSE),
+        ("ground.runner_ups=1", {"ground", "segment", "track"} | AFTER_FUSE),
+        ("track.gap=3", {"track"} | AFTER_FUSE),
         ("fuse.absent_below=0.2", AFTER_FUSE),
         ("rank.threshold=0.6", AFTER_FUSE - {"fuse"}),
         ("rank.epsilon=0.2", AFTER_FUSE - {"fuse"}),
         ("student.steps=7", {"student", "evaluate", "report"}),
         ("report.samples=1", {"report"}),
-        ("seed=7", {"augment", "ground", "segment"} | AFTER_FUSE),
+        ("seed=7", {"augment", "ground", "segment", "track"} | AFTER_FUSE),
     ],
 )
 def test_a_change_reaches_what_depends_on_it_alone(
@@ -163,7 +164,7 @@ def why(made: Plan, stage: str) -> set[str]:
         ("fuse.absent_below=0.2", "rank", "follows fuse"),
         ("fuse.absent_below=0.2", "merge", "follows rank"),
         ("seed=7", "augment", "seed 0 → 7"),
-        ("rank.swap=false", "rank", "swap true → false"),
+        ("rank.swap=true", "rank", "swap false → true"),
         ("augment.negatives=3", "ground", "follows augment"),
     ],
 )
@@ -203,9 +204,9 @@ def test_what_follows_a_product_made_again_waits_for_how_it_comes_out(tmp_path: 
     made = plan(tmp_path, book=book)
     assert states(made, of="due") == {"ground": {"00001"}}
     one = {"00001"}
-    assert states(made, of="waits") == {"segment": one, "fuse": one, "rank": one} | {
-        stage: {"all"} for stage in ("merge", "student", "evaluate", "report")
-    }
+    assert states(made, of="waits") == {
+        **dict.fromkeys(("segment", "track", "fuse", "rank"), one)
+    } | {stage: {"all"} for stage in ("merge", "student", "evaluate", "report")}
     job = made.job("segment", "00001")
     assert still_holds(job, {"ground": before.product})
     assert not still_holds(job, {"ground": "another"})
@@ -217,6 +218,7 @@ def test_what_follows_a_product_made_again_waits_for_how_it_comes_out(tmp_path: 
     made = plan(tmp_path, book=book)
     assert states(made, of="due") == {
         "segment": one,
+        "track": one,
         "fuse": one,
         # The plain baseline reads the boxes.
         "evaluate": {"all"},
@@ -255,7 +257,7 @@ def test_stages_asked_for_again_are_due_and_those_past_the_last_are_not_pending(
 ) -> None:
     book = Book()
     finish(book, tmp_path)
-    made = plan(tmp_path, book=book, again=("fuse", "rank"), stages=STAGES[:5])
+    made = plan(tmp_path, book=book, again=("fuse", "rank"), stages=STAGES[:6])
     assert {job.stage for job in made.pending()} == {"fuse", "rank"}
     assert why(made, "rank") == {"asked for with --from-stage fuse"}
 

@@ -28,3 +28,24 @@ def test_ids_come_as_words_and_from_files(tmp_path: Path) -> None:
     file.write_text("\n")
     with pytest.raises(ConfigError, match="empty"):
         videos_asked_for([f"@{file}"])
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (("fused", None), "--from-stage fused: no such stage; give one of augment, ground"),
+        ((None, "everything"), "--to-stage everything: no such stage"),
+        (("rank", "fuse"), "--from-stage rank comes after --to-stage fuse; the order is augment"),
+    ],
+)
+def test_stages_that_cannot_be_asked_for(
+    asked: tuple[str | None, str | None], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        scope_of(CONFIG, *asked)
+
+
+def test_one_stage_alone() -> None:
+    scope = scope_of(CONFIG, "fuse", "fuse")
+    assert scope.again == ("fuse",)
+    assert scope.stages[-1] == "fuse"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -143,7 +144,7 @@ def test_a_report_adds_up() -> None:
     assert report.counts == {"masks": 3}
 
 
-@pytest.mark.parametrize("name", ["fiftyone", "ytvos"])
+@pytest.mark.parametrize("name", ["yolo", "ytvos"])
 @pytest.mark.parametrize("kind", ["turned", "upright", "16 bits"])
 def test_exported_frames_are_seen_alike_whether_or_not_a_tag_is_heeded(
     tmp_path: Path, name: str, kind: str
@@ -172,4 +173,37 @@ def test_exported_frames_are_seen_alike_whether_or_not_a_tag_is_heeded(
             assert image.getexif().get(0x0112, 1) == 1
             seen = np.asarray(image.convert("RGB")).astype(int)
         assert np.abs(seen - reader.frame(video, FrameIndex(index))).mean() < 3
-        assert path.samefile(video.paths[index]) == (kind == "upright")
+        same = path.read_bytes() == video.paths[index].read_bytes()
+        assert same == (kind == "upright") and not path.samefile(video.paths[index])
+
+
+@pytest.mark.parametrize("name", ["ytvos", "yolo", "cvat", "label-studio"])
+def test_an_edit_of_an_exported_frame_leaves_the_data_set_alone(
+    source: ExportSource, tmp_path: Path, name: str
+) -> None:
+    before = [path.read_bytes() for path in source.reader.video("clip").paths]
+    exporter(name)(source, tmp_path / "out")
+    for path in (tmp_path / "out").rglob("*.jpg"):
+        with path.open("r+b") as file:
+            file.write(b"edited")
+    assert [path.read_bytes() for path in source.reader.video("clip").paths] == before
+    exporter(name)(replace(source, link="symlink"), tmp_path / "linked")
+    links = list((tmp_path / "linked").rglob("*.jpg"))
+    assert links and all(path.is_symlink() and path.read_bytes() in before for path in links)
+
+
+def test_a_warning_is_in_what_an_export_says_of_itself(
+    source: ExportSource, tmp_path: Path
+) -> None:
+    warned = replace(source, warning="Made by demo models.")
+    for name, file in (
+        ("coco", ""),
+        ("ytvis", ""),
+        ("yolo", "data.yaml"),
+        ("hf", "README.md"),
+        ("fiftyone", "manifest.json"),
+        ("label-studio", "tasks.json"),
+        ("cvat", "clip/annotations.xml"),
+    ):
+        exporter(name)(warned, tmp_path / name)
+        assert "Made by demo models." in (tmp_path / name / file).read_text(), name

@@ -1,0 +1,1 @@
+"""Published weights: what there is, what a configuration needs, and how it is downloaded."""
