@@ -111,7 +111,7 @@ def check_weights(
     if not absent:
         return
     folders = {need.path.parent for need in absent}
-    within = folders.pop() if len(folders) == 1 else None
+    within = folders.pop() if len(absent) > 1 and len(folders) == 1 else None
     names = ", ".join(need.path.name if within else str(need.path) for need in absent)
     strange = [need for need in absent if need.item is None]
     if strange:

@@ -245,10 +245,10 @@ def test_a_run_goes_out_in_every_format_and_is_measured_by_its_folder(
     for name in (*FORMATS, "wsrvos"):
         code, shown = cli("export", moved, "--to", name, "--out", tmp_path / f"out-{name}")
         assert code == 0, shown
-        assert ("made by demo models (ground, segment)" in shown) == (name != "wsrvos")
+        assert ("Demo models (ground and segment)" in shown) == (name != "wsrvos")
     card = (tmp_path / "out-hf" / "README.md").read_text()
     assert (
-        "- ground: `demo:ground`" in card and "- J&F: " in card and "rendered shapes only" in card
+        "- ground: `demo:ground`" in card and "- J&F: " in card and "rendered shapes alone" in card
     )
     code, shown = cli("export", moved, "--to", "yollo", "--out", tmp_path / "x")
     assert code == 2 and "did you mean yolo?" in shown
