@@ -1,8 +1,6 @@
 """What came of a run: frames with a mask, absent and unknown ones, skipped videos, and advice.
 
-A run has come to nothing if no frame has a mask, unless a sentence is confirmed to be absent: all
-its frames are absent, and in most of them a negative claims the box, so that another object was
-seen in its place.
+A run has come to nothing if no frame of any sentence has a mask.
 """
 
 from __future__ import annotations
@@ -57,13 +55,6 @@ class SampleOutcome:
     def frames(self) -> int:
         return self.statuses.total()
 
-    @property
-    def confirmed_absent(self) -> bool:
-        """Whether all frames are absent, most of them because a negative claims the box."""
-        absent = self.statuses[Status.ABSENT]
-        claimed = self.reasons[CLAIMED_BY_NEGATIVE]
-        return 0 < absent == self.frames and 2 * claimed > absent
-
     def add(self, count: FrameCount) -> None:
         """Adds frames."""
         self.statuses[Status(count.status)] += count.frames
@@ -98,9 +89,8 @@ class RunOutcome:
 
     @property
     def is_nothing(self) -> bool:
-        """Whether no frame has a mask, and no sentence is confirmed to be absent."""
-        confirmed = any(item.confirmed_absent for item in self.samples.values())
-        return not self.statuses[Status.PRESENT] and not confirmed
+        """Whether no frame has a mask."""
+        return not self.statuses[Status.PRESENT]
 
 
 def read_outcome(config: RunConfig, videos: Collection[str] | None = None) -> RunOutcome:

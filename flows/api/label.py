@@ -10,7 +10,7 @@ from flows.commands.run import check_new_run, run_all
 from flows.console import Output
 from flows.exchange.own_videos import Request, check_request, label_config, with_request
 from flows.planning.presets import config_of_preset
-from flows.weights.needs import check_weights, fetch_command
+from flows.weights.needs import check_weights, fetch_command, preset_of_this_machine
 from pipeline.errors import ConfigError
 
 
@@ -31,8 +31,8 @@ def label(
 ) -> LabelledRun:
     """Makes masks of what sentences describe in videos.
 
-    Without ``config`` and ``preset`` the demo models are used, which know rendered shapes only.
-    Finished work is kept: a second call with the same arguments only reads the results.
+    Without ``config`` and ``preset``, the preset that fits this machine is used, as on the command
+    line. Finished work is kept: a second call with the same arguments only reads the results.
 
     Args:
         videos: video files, or folders of frames.
@@ -62,6 +62,8 @@ def label(
     sentences = [texts] if isinstance(texts, str) else texts
     unique = tuple(dict.fromkeys(Path(path).expanduser() for path in paths))
     request = Request(unique, tuple(dict.fromkeys(sentences)), start, end)
+    if config is None and preset is None:
+        preset = preset_of_this_machine(settings)
     file = Path(config) if config is not None else config_of_preset(preset) if preset else None
     resolved = label_config(
         Path(out), file, settings, device=device, rate=frames_per_second, max_size=max_size

@@ -20,9 +20,8 @@ from flows.commands.options import (
 )
 from flows.console import Output, say
 from flows.outcome import RunOutcome
-from flows.planning.presets import DEMO, fitting_preset
 from flows.planning.stand_ins import stand_in_warning
-from flows.weights.needs import check_weights, fetch_command, weights_are_there
+from flows.weights.needs import check_weights, fetch_command, preset_of_this_machine
 from pipeline.config import RunConfig
 
 console = Output()
@@ -89,8 +88,8 @@ def label(
     configured = partial(label_config, device=device, rate=frames_per_second, max_size=max_size)
     resolved = configured(out, config_file(config, preset), settings)
     check_request(request, resolved.dataset.frames_per_second)
-    if config is None and preset is None and not any(map(_names_a_model, settings)):
-        preset = _fitting_preset()
+    if config is None and preset is None and (preset := preset_of_this_machine(settings)):
+        say(console, f"Preset {preset}, which fits this machine; --preset names another one.")
         resolved = configured(out, config_file(None, preset), settings)
     _check_models(resolved, fetch_command(config, preset, tuple(settings)), fetch)
     resolved = with_request(request, resolved)
@@ -109,17 +108,6 @@ def label(
         raise typer.Exit(1)
 
 
-def _fitting_preset() -> str | None:
-    """Returns the preset that fits this machine, and says so; None for the demo models."""
-    from stages.common.weights import gpu_memory
-
-    name = fitting_preset(gpu_memory(), weights_are_there)
-    if name == DEMO:
-        return None
-    say(console, f"Preset {name}, which fits this machine; --preset names another one.")
-    return name
-
-
 def _check_models(config: RunConfig, command: str, fetch: bool) -> None:
     """Raises ConfigError or CheckpointError if the device or weights are missing; fetches weights
     if asked to."""
@@ -130,10 +118,6 @@ def _check_models(config: RunConfig, command: str, fetch: bool) -> None:
     if fetch:
         fetch_missing(config, command, agreed=True)
     check_weights(config, command, "--fetch")
-
-
-def _names_a_model(setting: str) -> bool:
-    return setting.partition("=")[0].endswith((".checkpoint", "augment.source"))
 
 
 def _write_results(config: RunConfig, ids: tuple[str, ...]) -> None:

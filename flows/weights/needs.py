@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows.planning.presets import DEMO, fitting_preset
 from flows.weights.published import Published, did_you_mean, published
 from pipeline.cache import cache_folder
 from pipeline.config import RunConfig, load_config
@@ -80,6 +81,21 @@ def weights_are_there(config: Path) -> bool:
         # A user without a home folder has no cache, and so none of a preset's weights.
         return False
     return not missing(load_config(config))
+
+
+def preset_of_this_machine(settings: Sequence[str] = ()) -> str | None:
+    """Returns the preset to use where the user names none; None for the demo models.
+
+    Args:
+        settings: of the user. If they name a model, no preset is taken.
+    """
+    if any(word.partition("=")[0].endswith((".checkpoint", "augment.source")) for word in settings):
+        return None
+    # Import it here, because it imports torch.
+    from stages.common.weights import gpu_memory
+
+    name = fitting_preset(gpu_memory(), weights_are_there)
+    return None if name == DEMO else name
 
 
 def fetch_command(config: Path | None, preset: str | None, overrides: tuple[str, ...] = ()) -> str:
