@@ -242,8 +242,14 @@ class GroundConfig(Section):
         adapter: ``model.safetensors`` of a GroPrompt student, whose decoder replaces the
             checkpoint's; None for the checkpoint as it is.
         runner_ups: boxes that are kept per sentence beside its best one (R - 1).
-        score: a box's similarity to a sentence is the ``mean`` or the ``max`` of its similarities
-            to the sentence's tokens.
+        score: how a box's similarities to a sentence's tokens make its similarity to the sentence.
+            ``best`` is the mean of the ``best_words`` highest, and does not depend on the length
+            of the sentence: published models score one or two words of it high, and the rest near
+            0. ``mean`` is over all tokens; the demo model was trained for it. ``max`` is the
+            highest, and sees no attribute beside the noun. The default is ``mean`` for the demo
+            model, and ``best`` for the others. Thresholds of ``fuse`` belong to a score.
+        best_words: tokens that count with ``best``. A sentence with fewer of them is not scored
+            higher for it: a missing one counts 0.
         joint: sentences that share a pass of the transformer. Each attends to its own words only
             (the sub-sentence mask of Grounding DINO). 1 is exact, more is faster. Published models
             find fewer objects with many; the demo model was trained with up to ten.
@@ -268,7 +274,8 @@ class GroundConfig(Section):
     text_encoder: UsersPath | None = None
     adapter: UsersPath | None = None
     runner_ups: int = Field(2, ge=0)
-    score: Literal["mean", "max"] = "mean"
+    score: Literal["best", "mean", "max"] = "mean"
+    best_words: int = Field(2, ge=1)
     joint: int = Field(8, ge=1, le=32)
     every: int = Field(1, ge=1)
     short_side: int = Field(96, ge=32)
@@ -278,6 +285,13 @@ class GroundConfig(Section):
     compile: bool = False
     batch_frames: int = Field(8, ge=1)
     batch_pairs: int = Field(32, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _score_of_the_model(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and values.get("backbone", "demo") != "demo":
+            return {"score": "best"} | dict(values)
+        return values
 
 
 class SegmentConfig(Section):

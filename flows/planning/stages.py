@@ -93,7 +93,7 @@ _STAGES = (
     ),
     Stage(
         "ground",
-        version=1,
+        version=2,
         reads=("augment",),
         suffix=".parquet",
         depends_on=fingerprints.ground_basis,
