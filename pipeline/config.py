@@ -174,6 +174,14 @@ class AugmentConfig(Section):
         max_new_tokens: largest number of tokens in an answer, which holds all positives and
             negatives.
         temperature: of the sampling; 0 takes the most likely words.
+        chat_template_kwargs: what else the chat template gets. `{enable_thinking = false}` switches
+            the thoughts of a Qwen3 model off. A model of transformers gets this one by itself if
+            its template knows it; an endpoint gets what is given here (vLLM and SGLang take it,
+            others may refuse).
+        json_schema: whether an endpoint gets the JSON schema of the answer. One that refuses it is
+            asked without it, with a warning.
+        max_pixels: frames with more pixels are scaled down to so many before the model sees them;
+            None for the size that they have. Pixels are tokens: Qwen2.5-VL makes one of 28 x 28.
         dtype: of the model's weights.
         batch_texts: expressions in one pass of a model of transformers.
     """
@@ -195,6 +203,9 @@ class AugmentConfig(Section):
     retries: int = Field(2, ge=0)
     max_new_tokens: int = Field(1024, ge=16)
     temperature: float = Field(0.0, ge=0)
+    chat_template_kwargs: dict[str, bool | int | float | str] = {}
+    json_schema: bool = True
+    max_pixels: int | None = Field(None, ge=28 * 28)
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     batch_texts: int = Field(8, ge=1)
 

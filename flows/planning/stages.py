@@ -84,7 +84,7 @@ def _taught_by(config: RunConfig) -> tuple[Kind, ...]:
 _STAGES = (
     Stage(
         "augment",
-        version=2,
+        version=3,
         reads=(),
         suffix=".parquet",
         depends_on=fingerprints.augment_basis,
