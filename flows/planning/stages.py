@@ -125,7 +125,7 @@ _STAGES = (
     ),
     Stage(
         "rank",
-        version=4,
+        version=5,
         reads=("segment", "fuse"),
         suffix=".parquet",
         depends_on=lambda config, weights: {"config": fingerprints.settings(config.rank)},
