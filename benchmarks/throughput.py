@@ -40,8 +40,9 @@ from stages.common.mask_resolution import enlarge
 from stages.common.weights import fill_model, resolve_checkpoint
 from stages.demo.tokenizer import build_tokenizer
 from stages.ground.architecture import build_published as build_dino
-from stages.ground.grounder import GroundingDinoGrounder, as_caption, load_model
+from stages.ground.grounder import GroundingDinoGrounder, load_model
 from stages.ground.grounder import prepare as prepare_dino
+from stages.ground.sentences import as_caption
 from stages.segment.architecture import build_demo
 from stages.segment.architecture import build_published as build_sam
 from stages.segment.segmenter import SamSegmenter, prepare

@@ -174,6 +174,14 @@ class AugmentConfig(Section):
         max_new_tokens: largest number of tokens in an answer, which holds all positives and
             negatives.
         temperature: of the sampling; 0 takes the most likely words.
+        chat_template_kwargs: what else the chat template gets. `{enable_thinking = false}` switches
+            the thoughts of a Qwen3 model off. A model of transformers gets this one by itself if
+            its template knows it; an endpoint gets what is given here (vLLM and SGLang take it,
+            others may refuse).
+        json_schema: whether an endpoint gets the JSON schema of the answer. One that refuses it is
+            asked without it, with a warning.
+        max_pixels: frames with more pixels are scaled down to so many before the model sees them;
+            None for the size that they have. Pixels are tokens: Qwen2.5-VL makes one of 28 x 28.
         dtype: of the model's weights.
         batch_texts: expressions in one pass of a model of transformers.
     """
@@ -195,6 +203,9 @@ class AugmentConfig(Section):
     retries: int = Field(2, ge=0)
     max_new_tokens: int = Field(1024, ge=16)
     temperature: float = Field(0.0, ge=0)
+    chat_template_kwargs: dict[str, bool | int | float | str] = {}
+    json_schema: bool = True
+    max_pixels: int | None = Field(None, ge=28 * 28)
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     batch_texts: int = Field(8, ge=1)
 
@@ -242,8 +253,14 @@ class GroundConfig(Section):
         adapter: ``model.safetensors`` of a GroPrompt student, whose decoder replaces the
             checkpoint's; None for the checkpoint as it is.
         runner_ups: boxes that are kept per sentence beside its best one (R - 1).
-        score: a box's similarity to a sentence is the ``mean`` or the ``max`` of its similarities
-            to the sentence's tokens.
+        score: how a box's similarities to a sentence's tokens make its similarity to the sentence.
+            ``best`` is the mean of the ``best_words`` highest, and does not depend on the length
+            of the sentence: published models score one or two words of it high, and the rest near
+            0. ``mean`` is over all tokens; the demo model was trained for it. ``max`` is the
+            highest, and sees no attribute beside the noun. The default is ``mean`` for the demo
+            model, and ``best`` for the others. Thresholds of ``fuse`` belong to a score.
+        best_words: tokens that count with ``best``. A sentence with fewer of them is not scored
+            higher for it: a missing one counts 0.
         joint: sentences that share a pass of the transformer. Each attends to its own words only
             (the sub-sentence mask of Grounding DINO). 1 is exact, more is faster. Published models
             find fewer objects with many; the demo model was trained with up to ten.
@@ -268,7 +285,8 @@ class GroundConfig(Section):
     text_encoder: UsersPath | None = None
     adapter: UsersPath | None = None
     runner_ups: int = Field(2, ge=0)
-    score: Literal["mean", "max"] = "mean"
+    score: Literal["best", "mean", "max"] = "mean"
+    best_words: int = Field(2, ge=1)
     joint: int = Field(8, ge=1, le=32)
     every: int = Field(1, ge=1)
     short_side: int = Field(96, ge=32)
@@ -278,6 +296,13 @@ class GroundConfig(Section):
     compile: bool = False
     batch_frames: int = Field(8, ge=1)
     batch_pairs: int = Field(32, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _score_of_the_model(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and values.get("backbone", "demo") != "demo":
+            return {"score": "best"} | dict(values)
+        return values
 
 
 class SegmentConfig(Section):

@@ -26,6 +26,13 @@ from pipeline.packed_masks import PackedMasks
 from pipeline.types import Candidates, FrameQuality, Hypotheses, PseudoMask, Status, VideoRef
 from stages.common.mask_resolution import mask_above
 
+CLEAR_LEAD = 0.6
+"""A lead of this share or more leaves no doubt which object is meant. `benchmarks/weights.py`
+measures what a weight tells of the true overlap."""
+
+LEAST_LEAD = 0.05
+"""A frame that is present keeps some weight, however close its rival is."""
+
 OUT_OF_ORDER = "breaks the temporal order"
 EMPTY_MASK = "the mask is empty"
 
@@ -209,20 +216,42 @@ def _weights(
 ) -> NDArray[np.float32]:
     """Returns the weight of each frame: float32 [T] in [0, 1].
 
-    A present frame has the geometric mean of predicted IoU, stability and agreement, times the
-    share of its triples that keep the order. An absent frame has more weight the lower the margin
-    of its best box is, and at least 0.25. An unknown frame has 0.
+    A present frame has the geometric mean of predicted IoU, stability and lead, times the share of
+    its triples that keep the order. Predicted IoU and stability say how well the mask fits some
+    object; the lead says that it is the right one. An absent frame has more weight the lower the
+    margin of its best box is, and at least 0.25. An unknown frame has 0.
     """
     weight = np.zeros(len(status), np.float32)
     rows = np.flatnonzero(status == Status.PRESENT)
     at = ranking.chosen[rows]
-    figures = (hypotheses.predicted_iou, hypotheses.stability, hypotheses.agreement)
-    product = np.prod([figure[rows, at] for figure in figures], axis=0)
+    lead = np.clip(leads(hypotheses.score[rows], at) / CLEAR_LEAD, LEAST_LEAD, 1)
+    product = hypotheses.predicted_iou[rows, at] * hypotheses.stability[rows, at] * lead
     weight[rows] = np.cbrt(np.clip(product, 0, 1)) * (1 - ranking.violation[rows])
     absent = status == Status.ABSENT
     best = np.where(hypotheses.count > 0, hypotheses.negative_margin[:, 0], -1.0)
     weight[absent] = np.clip(0.5 - best[absent], 0.25, 1.0)
     return weight
+
+
+def leads(score: NDArray[np.float32], chosen: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Returns how far the chosen hypotheses are ahead of the best others, as shares of their score.
+
+    A score is the support by the positives less what the negatives claim. As a share, a lead does
+    not depend on how high a grounder's scores are.
+
+    Args:
+        score: [n, P], of the hypotheses of n frames; 0 past the last.
+        chosen: [n], the hypothesis that was chosen.
+
+    Returns:
+        [n], at most 1, which is for one without a rival; below 0 if another scores higher.
+    """
+    rows = np.arange(len(score))
+    own = score[rows, chosen].astype(np.float64)
+    others = score.astype(np.float64)
+    others[rows, chosen] = 0
+    lead: NDArray[np.float64] = (own - np.maximum(others.max(1), 0)) / np.maximum(own, 1e-6)
+    return lead
 
 
 def _quality(

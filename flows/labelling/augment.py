@@ -13,6 +13,7 @@ from flows.timing import BUSY, FRAMES, Meter
 from pipeline.ports import CaptionRequest
 from pipeline.sampling import pick_frames
 from pipeline.types import Augmentation, VideoRef
+from stages.augment.frames import fitted
 from stages.augment.siblings import others_of, with_siblings
 from storage.tables import write_augmentations
 
@@ -27,7 +28,7 @@ def run(job: Job, context: RunContext, outcome: Outcome) -> None:
         expressions = reader.expressions(video.id)
         with meter.measure(FRAMES):
             picked = pick_frames(len(video), config.frames) if config.needs_frames else []
-            images = [reader.frame(video, index) for index in picked]
+            images = [fitted(reader.frame(video, index), config.max_pixels) for index in picked]
         requests = [
             CaptionRequest(video, images, item, others_of(item, expressions))
             for item in expressions

@@ -20,9 +20,9 @@ from pipeline.fingerprint import digest, file_digest
 from pipeline.ports import DatasetReader
 from stages.common.checkpoints import REMEDY, settings_files, weights_of_student
 
-ENDPOINT_READING = 3
+ENDPOINT_READING = 4
 """Raised when an endpoint's answers are read otherwise; 2 reads them as a model's own, 3 puts the
-tokens of a letter together."""
+tokens of a letter together, 4 sends the JSON schema of the answer."""
 
 _PARTS_OF_SIMRVOS: Mapping[str, tuple[str, ...]] = {
     "lgcfs": ("lgcfs_weight",),

@@ -84,7 +84,7 @@ def _taught_by(config: RunConfig) -> tuple[Kind, ...]:
 _STAGES = (
     Stage(
         "augment",
-        version=2,
+        version=3,
         reads=(),
         suffix=".parquet",
         depends_on=fingerprints.augment_basis,
@@ -93,7 +93,7 @@ _STAGES = (
     ),
     Stage(
         "ground",
-        version=1,
+        version=2,
         reads=("augment",),
         suffix=".parquet",
         depends_on=fingerprints.ground_basis,
@@ -125,7 +125,7 @@ _STAGES = (
     ),
     Stage(
         "rank",
-        version=4,
+        version=5,
         reads=("segment", "fuse"),
         suffix=".parquet",
         depends_on=lambda config, weights: {"config": fingerprints.settings(config.rank)},

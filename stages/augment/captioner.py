@@ -19,16 +19,13 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image as Pillow
-from transformers import (
-    GenerationConfig,
-    LogitsProcessor,
-    LogitsProcessorList,
-)
+from transformers import GenerationConfig, LogitsProcessorList
 
 from pipeline.config import AugmentConfig
 from pipeline.errors import UnusableAnswerError
 from pipeline.ports import CaptionAnswer, CaptionRequest
 from pipeline.types import Expression, Provenance
+from stages.augment.chooser import Chooser
 from stages.augment.parse import parse_answer
 from stages.augment.prefix import SharedFrames
 from stages.augment.prompt import Prompt
@@ -53,36 +50,6 @@ class Answer:
     text: str
     tokens: tuple[int, ...]
     log_probability: np.ndarray[Any, np.dtype[np.float64]]
-
-
-class _Chooser(LogitsProcessor):
-    """Makes greedy decoding sample, and records the log probability of each choice.
-
-    It adds seeded Gumbel noise. Every row has its own generator, so that a sample does not depend
-    on the other rows of its batch.
-    """
-
-    supports_continuous_batching = False
-
-    def __init__(self, temperature: float, seeds: Sequence[int]) -> None:
-        self._temperature = temperature
-        self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        self.log_probability: list[torch.Tensor] = []
-
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.Tensor) -> torch.Tensor:
-        scores = scores.float()
-        chosen = scores
-        if self._temperature > 0:
-            noise = torch.stack(
-                [
-                    -torch.empty(scores.shape[-1]).exponential_(generator=generator).log()
-                    for generator in self._generators
-                ]
-            )
-            chosen = scores / self._temperature + noise.to(scores.device)
-        best = chosen.argmax(-1, keepdim=True)
-        self.log_probability.append(scores.log_softmax(-1).gather(-1, best)[:, 0].cpu())
-        return chosen
 
 
 class ModelCaptioner:
@@ -124,6 +91,11 @@ class ModelCaptioner:
         tokenizer.padding_side = "left"
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
+        self._ends = _end_tokens(model, tokenizer)
+        # What is not set in a call is inherited from generation_config.json: penalties, which
+        # change the probabilities, and settings of the sampling, which is the chooser's here.
+        model.generation_config = GenerationConfig(eos_token_id=sorted(self._ends))
+        self._template_kwargs = _without_thoughts(processor) | config.chat_template_kwargs
 
     def augment(self, requests: Sequence[CaptionRequest]) -> list[CaptionAnswer]:
         """Returns one answer per request, in their order.
@@ -193,16 +165,17 @@ class ModelCaptioner:
             frames: frames that batches share; None reads them for every request.
         """
         inputs = self._inputs(batch, frames)
-        chooser = _Chooser(
+        chooser = Chooser(
             temperature_of(self._config, attempt),
             [_seed(self._seed, str(item.expression.key), attempt) for item in batch],
         )
         tokenizer = self._processor.tokenizer
-        ends = _end_tokens(self._model, tokenizer)
+        ends = self._ends
         settings = GenerationConfig(
             max_new_tokens=self._config.max_new_tokens,
             do_sample=False,
             num_beams=1,
+            repetition_penalty=1.0,
             eos_token_id=sorted(ends),
             pad_token_id=tokenizer.pad_token_id,
         )
@@ -247,6 +220,7 @@ class ModelCaptioner:
                     [{"role": "user", "content": content}],
                     add_generation_prompt=True,
                     tokenize=False,
+                    **self._template_kwargs,
                 )
             )
         return texts
@@ -269,7 +243,7 @@ class ModelCaptioner:
         return read_answer(
             expression,
             parsed,
-            lambda text: likelihood(text, answer.text, ends, answer.log_probability),
+            lambda span: likelihood(span, ends, answer.log_probability),
             self._config,
             self._provenance,
         )
@@ -287,6 +261,13 @@ class _Prefixes(Sequence[int]):
 
     def __getitem__(self, index: Any) -> Any:
         return len(self._captioner._decode(self._tokens[: index + 1]))
+
+
+def _without_thoughts(processor: Any) -> dict[str, Any]:
+    """Returns what switches thinking off in the chat template, if the template knows it."""
+    owners = (processor, processor.tokenizer)
+    known = any("enable_thinking" in str(getattr(owner, "chat_template", "")) for owner in owners)
+    return {"enable_thinking": False} if known else {}
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> set[int]:

@@ -7,23 +7,19 @@ repeated after growing pauses.
 
 from __future__ import annotations
 
-import codecs
 import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import accumulate
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
-import numpy as np
 from tenacity import (
     Retrying,
     retry_if_exception,
     stop_after_attempt,
-    wait_random_exponential,
 )
 
 from pipeline.config import AugmentConfig
@@ -35,9 +31,11 @@ from pipeline.errors import (
 )
 from pipeline.ports import CaptionAnswer, CaptionRequest
 from pipeline.types import Expression, Provenance
+from stages.augment.completion import similarity_of, without_content
 from stages.augment.parse import parse_answer
-from stages.augment.prompt import DEFAULT_PROMPT, Prompt
-from stages.augment.reading import likelihood, read_answer, temperature_of
+from stages.augment.pauses import pause
+from stages.augment.prompt import ANSWER_SCHEMA, DEFAULT_PROMPT, Prompt
+from stages.augment.reading import read_answer, temperature_of
 from stages.augment.unanswered import given_up, settled
 from stages.common.data_urls import jpeg_data_url
 
@@ -48,6 +46,12 @@ PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 
 REFUSING = frozenset({401, 402, 403, 404, 405})
 """Status codes that another request would get too."""
+
+ANSWER_FORMAT = {
+    "type": "json_schema",
+    "json_schema": {"name": "augmentation", "strict": True, "schema": ANSWER_SCHEMA},
+}
+"""How a server is asked to write nothing but the object that the prompt describes."""
 
 _HERE = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -89,7 +93,8 @@ class EndpointCaptioner:
         self._seed = seed
         self._model = config.endpoint_model
         self._provenance = Provenance(self._model, config.endpoint, prompt.version, seed)
-        self._wait = wait or wait_random_exponential(multiplier=1, max=60)
+        self._wait = wait or pause
+        self._with_schema = config.json_schema
         key = (os.environ if environment is None else environment).get(config.api_key_env)
         try:
             self._client = httpx.Client(
@@ -144,7 +149,7 @@ class EndpointCaptioner:
             {"type": "image_url", "image_url": {"url": jpeg_data_url(image, _JPEG_QUALITY)}}
             for image in request.images
         ]
-        return {
+        body: dict[str, Any] = {
             "model": self._model,
             "messages": [{"role": "user", "content": [*pictures, {"type": "text", "text": text}]}],
             "max_tokens": self._config.max_new_tokens,
@@ -152,8 +157,30 @@ class EndpointCaptioner:
             "seed": self._seed + attempt,
             "logprobs": True,
         }
+        if self._config.chat_template_kwargs:
+            body["chat_template_kwargs"] = self._config.chat_template_kwargs
+        return body
 
     def _call(self, body: dict[str, Any], expression: Expression) -> Any:
+        """Returns the server's JSON. A server that refuses the JSON schema is asked without it."""
+        if not self._with_schema:
+            return self._called(body, expression)
+        try:
+            return self._called(body | {"response_format": ANSWER_FORMAT}, expression)
+        except AugmentationError as error:
+            if not _names_the_schema(error.__cause__):
+                raise
+        found = self._called(body, expression)
+        if self._with_schema:
+            self._with_schema = False
+            logger.warning(
+                "%s does not take a JSON schema (response_format); the form of answers is asked for"
+                " in words alone; augment.json_schema=false leaves it out from the start",
+                self._config.endpoint,
+            )
+        return found
+
+    def _called(self, body: dict[str, Any], expression: Expression) -> Any:
         """Returns the server's JSON.
 
         Raises:
@@ -202,8 +229,11 @@ class EndpointCaptioner:
                         f"no whole answer within {self._config.timeout_seconds:g} s",
                         request=response.request,
                     )
+        kept = {
+            name: response.headers[name] for name in ("retry-after",) if name in response.headers
+        }
         whole = httpx.Response(
-            response.status_code, content=b"".join(parts), request=response.request
+            response.status_code, headers=kept, content=b"".join(parts), request=response.request
         )
         return whole.raise_for_status()
 
@@ -219,7 +249,7 @@ class EndpointCaptioner:
     def _choice(self, answer: Any, expression: Expression) -> dict[str, Any]:
         try:
             choice = answer["choices"][0]
-            if isinstance(choice["message"]["content"], str):
+            if isinstance(choice["message"]["content"], str | None):
                 return dict(choice)
         except (KeyError, IndexError, TypeError):
             pass
@@ -230,40 +260,26 @@ class EndpointCaptioner:
 
     def _read(self, expression: Expression, choice: dict[str, Any]) -> CaptionAnswer:
         answer = choice["message"]["content"]
+        if answer is None:
+            raise UnusableAnswerError(without_content(choice))
         parsed = parse_answer(
             answer, expression.text, self._config.positives - 1, self._config.negatives
         )
         return read_answer(
-            expression, parsed, _similarity_of(choice), self._config, self._provenance
+            expression, parsed, similarity_of(choice, answer), self._config, self._provenance
         )
-
-
-def _similarity_of(choice: dict[str, Any]) -> Callable[[str], float | None]:
-    """Returns a function from a text to its similarity: the likelihood that the model gave it.
-
-    It uses the token probabilities that the server reports. If there are none that can be read, the
-    function returns None for every text.
-    """
-    # A letter may be of several tokens, none of which is text by itself.
-    letters = codecs.getincrementaldecoder("utf-8")("replace")
-    try:
-        content = choice["logprobs"]["content"]
-        pieces = [letters.decode(_bytes_of(item)) for item in content]
-        chances = np.array([float(item["logprob"]) for item in content])
-    except (AttributeError, LookupError, TypeError, ValueError):
-        return lambda text: None
-    if not pieces:
-        return lambda text: None
-    written, ends = "".join(pieces), list(accumulate(map(len, pieces)))
-    return lambda text: likelihood(text, written, ends, chances)
-
-
-def _bytes_of(token: Mapping[str, Any]) -> bytes:
-    raw = token.get("bytes")
-    return str(token["token"]).encode("utf-8", "replace") if raw is None else bytes(raw)
 
 
 def _can_pass(error: BaseException) -> bool:
     if isinstance(error, httpx.HTTPStatusError):
         return error.response.status_code in PASSING
     return isinstance(error, httpx.TransportError)
+
+
+def _names_the_schema(error: BaseException | None) -> bool:
+    """Whether a server rejected a request for its ``response_format``."""
+    if not isinstance(error, httpx.HTTPStatusError):
+        return False
+    text = error.response.text.lower()
+    named = any(word in text for word in ("response_format", "json_schema", "guided", "structured"))
+    return error.response.status_code in (400, 422, 501) and named

@@ -1,37 +1,45 @@
 """From a model's answer to checked positives and negatives.
 
 The answer is one JSON object, ``{"positives": [{"text", "confidence"}], "negatives": [{"text",
-"kind"}]}``. Code fences, text around it, trailing commas and a truncated end are fixed
-within limits. Any other structure is an error, so that the model is asked again. Texts that parse
-but cannot be used (too long, duplicates, a negative that says the same as a positive) are left out
-and counted.
+"kind"}]}``. It is read leniently (:mod:`stages.augment.items`): an item that cannot be read or used
+is left out and counted. An answer without any positive that can be read is an error, so that the
+model is asked again.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, cast
 
 from pipeline.errors import UnusableAnswerError
 from pipeline.types import NEGATIVE_KINDS, Negative, NegativeKind
 from pipeline.words import words_of
+from stages.augment.items import Item, Lists, Written, read_lists, value_of
 
 MAXIMUM_WORDS = 40
 MAXIMUM_CHARACTERS = 300
-MAXIMUM_ANSWER = 65_536
-"""Characters of an answer that are looked at."""
+UNSTATED_CONFIDENCE = 0.5
+"""Confidence of a positive whose item states none."""
 
-_REPAIRS = 16
-"""Places at which a truncated answer is cut and closed before it is given up."""
+_TEXT = ("text", "expression", "sentence", "phrase", "caption")
+_CONFIDENCE = ("confidence", "score", "probability")
+_KIND = ("kind", "type")
+
+_SYNONYMS: Mapping[NegativeKind, str] = {
+    "category": "object class noun entity identity species",
+    "attribute": "color colour size shape appearance look clothing material texture pattern age",
+    "action": "motion movement activity pose verb behavior behaviour state",
+    "relation": "spatial position location place direction relationship relational orientation",
+}
+_KINDS: Mapping[str, NegativeKind] = {
+    word: kind for kind in NEGATIVE_KINDS for word in (kind, *_SYNONYMS[kind].split())
+}
 
 _ARTICLES = frozenset({"a", "an", "the"})
-_FENCE = re.compile(r"```[A-Za-z]*\s*\n?(.*?)(?:```|\Z)", re.DOTALL)
-_THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+_NUMBER = re.compile(r"([+-]?[0-9]*\.?[0-9]+)\s*(%?)")
 
 
 @dataclass(frozen=True)
@@ -42,11 +50,13 @@ class ParsedAnswer:
         positives: (text, confidence in [0, 1]) in the model's order, without the original.
         negatives: with their kinds, in the model's order.
         left_out: reason -> how many texts.
+        spans: text of a positive -> the characters of the answer between its quotes.
     """
 
     positives: tuple[tuple[str, float], ...]
     negatives: tuple[Negative, ...]
     left_out: dict[str, int] = field(default_factory=dict)
+    spans: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 def normalise(text: str) -> tuple[str, ...]:
@@ -77,16 +87,27 @@ def parse_answer(answer: str, original: str, positives: int, negatives: int) -> 
         negatives: at most this many are kept.
 
     Raises:
-        UnusableAnswerError: no JSON object, or one of another structure; the message says where.
+        UnusableAnswerError: no list of positives, or none of its items can be read.
     """
-    values = _load(answer)
-    left_out: dict[str, int] = {}
-    pairs = [_positive(item, place) for place, item in _items(values, "positives")]
-    typed = [_negative(item, place) for place, item in _items(values, "negatives")]
-    kept = _select_positives(pairs, original, positives, left_out)
+    lists = _load(answer)
+    left_out = Counter(lists.lost)
+    typed = _negatives(lists.items.get("negative", ()), left_out)
+    pairs = _positives(lists.items["positive"], left_out)
+    if not pairs and left_out:
+        reasons = ", ".join(f"{count} x {reason}" for reason, count in left_out.items())
+        raise UnusableAnswerError(
+            f"no positive can be read ({reasons}); expected objects with text and confidence; the"
+            f" answer begins {answer[:80]!r}"
+        )
+    kept = _select_positives(
+        [(item.text, confidence) for item, confidence in pairs], original, positives, left_out
+    )
     true_texts = [original, *(text for text, _ in kept)]
     return ParsedAnswer(
-        tuple(kept), tuple(select_negatives(typed, true_texts, negatives, left_out)), left_out
+        tuple(kept),
+        tuple(select_negatives(typed, true_texts, negatives, left_out)),
+        dict(left_out),
+        {item.text: item.span for item, _ in reversed(pairs)},
     )
 
 
@@ -125,22 +146,6 @@ def select_negatives(
     return kept
 
 
-def string_spans(answer: str) -> list[tuple[str, int, int]]:
-    """Yields (text, start, end) for every JSON string in an answer.
-
-    ``text`` is cleaned; ``start`` and ``end`` are the characters between its quotes, which lead to
-    its tokens.
-    """
-    spans = []
-    for match in _STRING.finditer(answer):
-        try:
-            value = json.loads(match.group(), strict=False)
-        except json.JSONDecodeError:
-            continue
-        spans.append((clean(value), match.start() + 1, match.end() - 1))
-    return spans
-
-
 def _select_positives(
     pairs: Sequence[tuple[str, float]], original: str, limit: int, left_out: dict[str, int]
 ) -> list[tuple[str, float]]:
@@ -169,119 +174,75 @@ def _unfit(text: str) -> str | None:
     return None
 
 
-def _load(answer: str) -> dict[str, Any]:
-    text = _THOUGHT.sub(" ", answer[:MAXIMUM_ANSWER])
-    fenced = _FENCE.search(text)
-    if fenced is not None and "{" in fenced.group(1):
-        text = fenced.group(1)
-    start = text.find("{")
-    if start < 0:
+def _load(answer: str) -> Lists:
+    lists = read_lists(answer)
+    expected = "expected one JSON object with the lists positives and negatives"
+    if lists is None:
         raise UnusableAnswerError(
-            f"the answer holds no JSON object; expected one with the lists positives and"
-            f" negatives; it begins {answer[:80]!r}"
+            f"the answer names no list of positives; {expected}; it begins {answer[:80]!r}"
         )
-    text = text[start:]
-    value = _decode(text)
-    if value is None:
-        value = next((v for v in map(_decode, _mended(text)) if v is not None), None)
-    if value is None:
-        raise UnusableAnswerError(
-            f"the answer is not JSON and cannot be fixed; expected an object with the lists"
-            f" positives and negatives; it begins {text[:80]!r}"
-        )
-    return {key.strip(): item for key, item in value.items()}
+    if "positive" not in lists.items:
+        found = lists.not_lists.get("positive", "missing")
+        raise UnusableAnswerError(f"positives is {found!r}; {expected}")
+    return lists
 
 
-def _decode(text: str) -> dict[str, Any] | None:
-    """Returns the JSON object that a text starts with; None if there is none."""
-    decoder = json.JSONDecoder(parse_constant=_refuse_constant, strict=False)
-    try:
-        value, _ = decoder.raw_decode(text)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
+def _positives(items: Iterable[Item], left_out: Counter[str]) -> list[tuple[Written, float]]:
+    found = []
+    for item in items:
+        text, stated = _text(item), value_of(item, _CONFIDENCE)
+        confidence = UNSTATED_CONFIDENCE if stated is None else _confidence(stated)
+        if text is None:
+            left_out["positive without a text"] += 1
+        elif confidence is None:
+            left_out["positive whose confidence is not in 0 to 1"] += 1
+        else:
+            found.append((text, confidence))
+    return found
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
+def _negatives(items: Iterable[Item], left_out: Counter[str]) -> list[Negative]:
+    found = []
+    for item in items:
+        text, kind = _text(item), _kind(value_of(item, _KIND))
+        if text is None:
+            left_out["negative without a text"] += 1
+        elif kind is None:
+            left_out["negative without a known kind"] += 1
+        else:
+            found.append(Negative(text.text, kind))
+    return found
 
 
-def _mended(text: str) -> Iterable[str]:
-    """Yields possible readings of a broken text, most likely first.
+def _text(item: Item) -> Written | None:
+    value = value_of(item, _TEXT)
+    return Written(clean(value.text), value.span) if isinstance(value, Written) else None
 
-    The first leaves out trailing commas. The others, of limited number, cut the text after one of
-    the last whole values and close its brackets.
+
+def _confidence(value: Written | str) -> float | None:
+    """Returns a confidence in [0, 1]; None if it is none.
+
+    A number over 10 is in percent. One over 1 and up to 10 may be of ten or in percent.
     """
-    closers: list[str] = []
-    cuts: list[tuple[int, str]] = []
-    pieces: list[str] = []
-    length = 0
-    position = 0
-    while position < len(text):
-        character = text[position]
-        piece = character
-        if character == '"':
-            match = _STRING.match(text, position)
-            if match is None:
-                break
-            piece = match.group()
-        elif character in "{[":
-            closers.append("}" if character == "{" else "]")
-        elif character in "}]":
-            if not closers or closers.pop() != character:
-                break
-        elif character == "," and re.match(r"\s*[}\]]", text[position + 1 : position + 64]):
-            piece = " "
-        pieces.append(piece)
-        length += len(piece)
-        position += len(character if piece == " " else piece)
-        if character in "}]":
-            cuts.append((length, "".join(reversed(closers))))
-            if not closers:
-                break
-    fixed = "".join(pieces)
-    for end, tail in list(reversed(cuts))[:_REPAIRS]:
-        yield fixed[:end] + tail
+    written = value.text.strip() if isinstance(value, Written) else value
+    if written.lower() in ("null", "none"):
+        return UNSTATED_CONFIDENCE
+    match = _NUMBER.fullmatch(written)
+    if match is None:
+        return None
+    number, percent = float(match.group(1)), bool(match.group(2))
+    if percent or 10 < number <= 100:
+        number /= 100
+    return number if 0 <= number <= 1 else None
 
 
-def _items(values: dict[str, Any], name: str) -> list[tuple[str, dict[str, Any]]]:
-    """The list of that name as (place, object); a truncated answer may lack the second list."""
-    items = values.get(name, [] if name == "negatives" else None)
-    if not isinstance(items, list):
-        raise UnusableAnswerError(f"{name} is {_shown(items)}; expected a list of objects")
-    result = []
-    for index, item in enumerate(items):
-        place = f"{name}[{index}]"
-        if not isinstance(item, dict):
-            raise UnusableAnswerError(f"{place} is {_shown(item)}; expected an object")
-        result.append((place, {key.strip(): value for key, value in item.items()}))
-    return result
+def _kind(value: Written | str | None) -> NegativeKind | None:
+    """Returns the kind that a word, or the first known word of a phrase, stands for."""
+    written = value.text if isinstance(value, Written) else ""
+    words = re.findall(r"[a-z]+", written.lower())
+    return next((kind for word in words if (kind := _kind_of(word)) is not None), None)
 
 
-def _text(item: dict[str, Any], place: str) -> str:
-    text = item.get("text")
-    if not isinstance(text, str):
-        raise UnusableAnswerError(f"{place}.text is {_shown(text)}; expected a string")
-    return clean(text)
-
-
-def _positive(item: dict[str, Any], place: str) -> tuple[str, float]:
-    confidence = item.get("confidence")
-    if isinstance(confidence, bool) or not isinstance(confidence, int | float):
-        raise UnusableAnswerError(f"{place}.confidence is {_shown(confidence)}; expected a number")
-    if not 0 <= confidence <= 1:
-        raise UnusableAnswerError(f"{place}.confidence is {confidence}; expected 0 to 1")
-    return _text(item, place), float(confidence)
-
-
-def _negative(item: dict[str, Any], place: str) -> Negative:
-    kind = item.get("kind")
-    word = kind.strip().lower() if isinstance(kind, str) else kind
-    if word not in NEGATIVE_KINDS:
-        expected = ", ".join(NEGATIVE_KINDS)
-        raise UnusableAnswerError(f"{place}.kind is {_shown(kind)}; expected one of {expected}")
-    return Negative(_text(item, place), cast(NegativeKind, word))
-
-
-def _shown(value: object) -> str:
-    return "missing" if value is None else repr(value)[:60]
+def _kind_of(word: str) -> NegativeKind | None:
+    singular = word.removesuffix("s") if word != "class" else word
+    return _KINDS.get(word) or _KINDS.get(singular) or _KINDS.get(word.removesuffix("ies") + "y")

@@ -9,11 +9,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline.config import AugmentConfig
 from pipeline.errors import CheckpointError
 from pipeline.ports import CaptionRequest
 from pipeline.text import read_text
+from pipeline.types import NEGATIVE_KINDS
 
 PROMPT_FILE = "prompt.json"
 """The file of a checkpoint's own prompt, if it was trained on one."""
@@ -37,6 +39,28 @@ relation to others). Prefer what is true of another object in the video.
 Every expression is one line of at most 30 words. Answer with one JSON object and nothing else:
 {{"positives": [{{"text": "...", "confidence": 0.9}}], \
 "negatives": [{{"text": "...", "kind": "attribute"}}]}}"""
+
+
+def _list_of(**properties: Any) -> dict[str, Any]:
+    item = {
+        "type": "object",
+        "properties": {"text": {"type": "string"}, **properties},
+        "required": ["text", *properties],
+        "additionalProperties": False,
+    }
+    return {"type": "array", "items": item}
+
+
+ANSWER_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "positives": _list_of(confidence={"type": "number"}),
+        "negatives": _list_of(kind={"type": "string", "enum": list(NEGATIVE_KINDS)}),
+    },
+    "required": ["positives", "negatives"],
+    "additionalProperties": False,
+}
+"""JSON schema of the answer that the prompt asks for."""
 
 
 @dataclass(frozen=True)

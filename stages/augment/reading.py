@@ -13,7 +13,7 @@ import numpy as np
 from pipeline.config import AugmentConfig
 from pipeline.ports import CaptionAnswer
 from pipeline.types import Augmentation, Expression, Positive, Provenance
-from stages.augment.parse import ParsedAnswer, string_spans
+from stages.augment.parse import ParsedAnswer
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ def temperature_of(config: AugmentConfig, attempt: int) -> float:
 def read_answer(
     expression: Expression,
     parsed: ParsedAnswer,
-    similarity_of: Callable[[str], float | None],
+    similarity_of: Callable[[tuple[int, int]], float | None],
     config: AugmentConfig,
     provenance: Provenance,
 ) -> CaptionAnswer:
@@ -39,8 +39,9 @@ def read_answer(
     likely it is after them. So no positive gets a larger similarity than one before it.
 
     Args:
-        similarity_of: likelihood that the model gave a text, in [0, 1]. If it is None, the
-            confidence stated in the answer is used for this text.
+        similarity_of: likelihood that the model gave the text between two characters of its
+            answer, in [0, 1]. If it is None, the confidence stated in the answer is used for this
+            text.
         config: gives the minimum similarity.
         provenance: stored with the texts.
     """
@@ -48,7 +49,7 @@ def read_answer(
     positives = [Positive(expression.text, 1.0)]
     least = 1.0
     for text, confidence in parsed.positives:
-        found = similarity_of(text)
+        found = similarity_of(parsed.spans[text])
         least = least if found is None else min(least, found)
         similarity = confidence if found is None else least
         if similarity < config.minimum_similarity:
@@ -67,26 +68,22 @@ def read_answer(
 
 
 def likelihood(
-    text: str,
-    written: str,
+    span: tuple[int, int],
     ends: Sequence[int],
     log_probability: np.ndarray[Any, np.dtype[np.float64]],
 ) -> float:
     """Returns the likelihood that a model gave a text of its answer, in [0, 1].
 
     It is the geometric mean of the probabilities of the text's tokens, given the frames, the
-    expression and what was written before. It is 0 if the text is not in the answer.
+    expression and what was written before.
 
     Args:
-        text: as it was parsed.
-        written: the whole answer.
+        span: the first character of the text, and the one after its last.
         ends: the character at which each of the L tokens ends; it is searched by bisection.
         log_probability: natural log of each token's probability [L].
     """
-    for value, start, end in string_spans(written):
-        if value == text:
-            first = bisect_right(ends, start)
-            last = max(first + 1, bisect_left(ends, end) + 1)
-            chances = log_probability[first:last]
-            return float(np.exp(chances.mean())) if chances.size else 0.0
-    return 0.0
+    start, end = span
+    first = bisect_right(ends, start)
+    last = max(first + 1, bisect_left(ends, end) + 1)
+    chances = log_probability[first:last]
+    return float(np.exp(chances.mean())) if chances.size else 0.0

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from stages.common.text_cache import KnownTexts
 from stages.ground.architecture import build_demo_swin, encode_texts
-from stages.ground.grounder import as_caption
+from stages.ground.sentences import as_caption
 
 _CACHED_TEXTS = 4096
 

@@ -6,7 +6,6 @@ tokens.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import cast
 
@@ -40,6 +39,7 @@ from stages.ground.architecture import (
 )
 from stages.ground.deformable import fuse_deformable
 from stages.ground.fusion import fold_fusion
+from stages.ground.sentences import as_caption, sentence_scores
 
 _TOKENIZER = "a folder with config.json and tokenizer.json of BERT's kind"
 _TOKENIZER_REMEDY = "check ground.text_encoder; `pseudolabels doctor` says where it comes from"
@@ -123,7 +123,7 @@ class GroundingDinoGrounder:
             asked = joined.take(of, length=owner.shape[1])
             with self._precision():
                 last = run_transformer(self._model, frames.take(frame_of[mine]), asked)[-1]
-            scores = sentence_scores(last.logits.float(), owner[of], most, self._config.score)
+            scores = sentence_scores(last.logits.float(), owner[of], most, self._config)
             corners = box_convert(last.boxes.float(), "cxcywh", "xyxy").clamp(0, 1)
             corners[..., 0::2] *= width
             corners[..., 1::2] *= height
@@ -185,15 +185,6 @@ class GroundingDinoGrounder:
         return groups
 
 
-def as_caption(text: str) -> str:
-    """Returns a sentence as the one sub-sentence that Grounding DINO was trained on.
-
-    It is lower case, with one full stop at its end and no other full stop or question mark.
-    """
-    words = re.sub(r"[.?]+(\s|$)", " ", text.lower()).split()
-    return " ".join(words) + "."
-
-
 def join_captions(groups: Sequence[Sequence[TextFeatures]]) -> tuple[TextFeatures, Tensor]:
     """Joins the sentences of each group, which were encoded alone, into one caption.
 
@@ -222,26 +213,6 @@ def join_captions(groups: Sequence[Sequence[TextFeatures]]) -> tuple[TextFeature
             owner[row, own] = torch.where(item.content[0, body], place, -1)
             start = own.stop
     return TextFeatures(encoded, used, attends, positions, owner >= 0), owner
-
-
-def sentence_scores(logits: Tensor, owner: Tensor, sentences: int, how: str) -> Tensor:
-    """Returns the similarity of each box to each whole sentence.
-
-    Args:
-        logits: [P, Q, L].
-        owner: int64 [P, L], the sentence of each token; -1 for a token that is not a word.
-        sentences: S, the largest number of sentences in a caption.
-        how: ``mean`` or ``max`` over a sentence's words.
-
-    Returns:
-        [P, S, Q] in [0, 1]; 0 for a sentence without words.
-    """
-    words = owner[:, None] == torch.arange(sentences, device=owner.device)[:, None]
-    chance = logits.sigmoid()
-    if how == "max":
-        return (chance[:, None] * words[:, :, None]).amax(-1)
-    total = torch.einsum("pql,psl->psq", chance, words.to(chance.dtype))
-    return total / words.sum(-1).clamp(min=1)[..., None]
 
 
 def load_grounder(config: GroundConfig, device: torch.device) -> GroundingDinoGrounder:

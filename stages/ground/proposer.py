@@ -20,7 +20,7 @@ from stages.ground.architecture import (
     encode_texts,
     run_transformer,
 )
-from stages.ground.grounder import as_caption, sentence_scores
+from stages.ground.sentences import as_caption, sentence_scores
 
 
 class DecoderProposer:
@@ -70,7 +70,7 @@ class DecoderProposer:
             captions = said.take(sentence[part])
             last = run_transformer(self._model, frames.take(frame[part]), captions)[-1]
             owner = torch.where(captions.content, 0, -1)
-            score = sentence_scores(last.logits.float(), owner, 1, self._config.score)[:, 0]
+            score = sentence_scores(last.logits.float(), owner, 1, self._config)[:, 0]
             found.append((last.boxes.float(), score))
         return torch.cat([boxes for boxes, _ in found]), torch.cat([score for _, score in found])
 

@@ -35,8 +35,11 @@ class FakeProcessor:
         self.tokenizer = FakeTokenizer()
         self.prompts: list[list[str]] = []
         self.images: list[Any] = []
+        self.chat_template = ""
+        self.template_settings: list[dict[str, Any]] = []
 
-    def apply_chat_template(self, messages: Any, **_: Any) -> str:
+    def apply_chat_template(self, messages: Any, **settings: Any) -> str:
+        self.template_settings.append(settings)
         [message] = messages
         return "".join(
             "<image>" if part["type"] == "image" else part["text"] for part in message["content"]

@@ -19,7 +19,15 @@ from numpy.typing import NDArray
 from pipeline.config import RankConfig
 from pipeline.types import Candidates, Hypotheses, SampleKey, Status, VideoRef
 from stages.common.mask_resolution import enlarge
-from stages.rank import EMPTY_MASK, OUT_OF_ORDER, order_violations, rank, smoothest_path
+from stages.rank import (
+    EMPTY_MASK,
+    LEAST_LEAD,
+    OUT_OF_ORDER,
+    leads,
+    order_violations,
+    rank,
+    smoothest_path,
+)
 
 KEY = SampleKey("shapes", "train", "v", "0")
 CELLS = 32
@@ -140,7 +148,7 @@ def test_masks_that_part_with_time_keep_the_order() -> None:
     assert (found.status == Status.PRESENT).all()
     assert np.any(found.mask, (1, 2)).all()
     assert all(row.reason == "" for row in rows)
-    expected = np.cbrt(0.8 * 0.7 * 0.9)
+    expected = np.cbrt(0.8 * 0.7)
     np.testing.assert_allclose(found.weight, expected, rtol=1e-6)
 
 
@@ -162,7 +170,7 @@ def test_what_breaks_the_order_in_part_is_kept_and_weighs_less() -> None:
     found, _ = run(made(frames), swap=False)
     # 16 pairs lie around the fifth frame; the 8 with the sixth and seventh overlap across it.
     assert found.status[4] == Status.PRESENT
-    assert found.weight[4] == pytest.approx(np.cbrt(0.8 * 0.7 * 0.9) * 0.5)
+    assert found.weight[4] == pytest.approx(np.cbrt(0.8 * 0.7) * 0.5)
     kept, _ = run(made(frames), swap=False, maximum_violation=0.49)
     assert kept.status[4] == Status.UNKNOWN
 
@@ -236,10 +244,29 @@ def test_an_empty_mask_is_unknown() -> None:
     assert found.weight[1] == 0
 
 
+def test_a_rival_of_like_score_takes_weight_from_a_frame() -> None:
+    """The segmenter is as sure of the wrong object as of the right one."""
+    rivals = (None, 0.1, 0.36, 0.6, 0.8, 0.89, 0.9, 1.2)
+    frames = [[(HERE, 0.9), *([] if rival is None else [(THERE, rival)])] for rival in rivals]
+    found, _ = run(made(frames), swap=False)
+    full = np.cbrt(0.8 * 0.7)
+    assert found.weight[:3] == pytest.approx([full] * 3), "a clear lead"
+    assert (np.diff(found.weight[2:6]) < 0).all()
+    assert found.weight[5:] == pytest.approx([full * np.cbrt(LEAST_LEAD)] * 3), "kept, barely"
+
+
+def test_a_lead_is_a_share_of_the_score() -> None:
+    score = np.array([[0.8, 0.2, 0], [0.4, 0.1, 0], [0.5, -0.9, 0], [0.2, 0.4, 0]], np.float32)
+    chosen = np.zeros(4, np.int64)
+    assert leads(score, chosen) == pytest.approx([0.75, 0.75, 1.0, -1.0])
+    assert leads(score[3:], np.ones(1, np.int64)) == pytest.approx([0.5])
+    assert leads(score[:1, :1], chosen[:1]) == pytest.approx([1.0])
+
+
 def test_one_frame() -> None:
     found, [row] = run(made([[(HERE, 0.9)]]))
     assert found.status.tolist() == [Status.PRESENT]
-    assert found.weight[0] == pytest.approx(np.cbrt(0.8 * 0.7 * 0.9))
+    assert found.weight[0] == pytest.approx(np.cbrt(0.8 * 0.7))
     assert math.isnan(row.temporal_iou)
 
 

@@ -33,9 +33,10 @@ def request(text: str, row: int = 0, frames: int = 2) -> CaptionRequest:
 
 
 def captioner(
-    script: object = None, prompt: Prompt = DEFAULT_PROMPT, **changes: object
+    script: object = None, prompt: Prompt = DEFAULT_PROMPT, template: str = "", **changes: object
 ) -> tuple[ModelCaptioner, FakeProcessor, FakeModel]:
     processor = FakeProcessor()
+    processor.chat_template = template
     model = FakeModel(
         processor,
         script or (lambda text, attempt: ANSWER),  # type: ignore[arg-type]
@@ -104,7 +105,7 @@ def test_only_what_failed_is_asked_again() -> None:
 
 def test_no_usable_answer_is_an_error_with_sample_and_reason() -> None:
     stage, _, _ = captioner(lambda text, attempt: "no", retries=1)
-    with pytest.raises(AugmentationError, match=r"shapes:train:v:0.*2 attempts.*no JSON object"):
+    with pytest.raises(AugmentationError, match=r"shapes:train:v:0.*2 attempts.*names no list"):
         stage.augment([request("the red star")])
 
 
@@ -183,3 +184,17 @@ def test_a_model_that_answers_nothing_is_an_error() -> None:
     stage, _, _ = captioner(lambda text, attempt: "no", retries=0)
     with pytest.raises(UnusableAnswerError, match="shapes:train:v:0: no usable answer"):
         stage.augment([request("the red star"), request("the big square", 1)])
+
+
+def test_thinking_is_off_where_the_chat_template_knows_it() -> None:
+    def asked(**changes: object) -> dict[str, object]:
+        stage, processor, _ = captioner(**changes)  # type: ignore[arg-type]
+        stage.augment([request("a")])
+        [settings] = processor.template_settings
+        return {k: v for k, v in settings.items() if k not in ("add_generation_prompt", "tokenize")}
+
+    knows = "{% if enable_thinking is false %}<think></think>{% endif %}"
+    assert asked() == {}
+    assert asked(template=knows) == {"enable_thinking": False}
+    given = {"enable_thinking": True}
+    assert asked(template=knows, chat_template_kwargs=given) == given

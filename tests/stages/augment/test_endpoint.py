@@ -70,7 +70,9 @@ def make() -> Iterator[Callable[..., EndpointCaptioner]]:
     opened = []
 
     def build(
-        handler: Callable[[httpx.Request], httpx.Response], **changes: Any
+        handler: Callable[[httpx.Request], httpx.Response],
+        wait: Callable[[Any], float] | None = lambda _: 0.0,
+        **changes: Any,
     ) -> EndpointCaptioner:
         config = AugmentConfig.model_validate(
             {"source": "endpoint", "endpoint": "http://host/v1", "endpoint_model": "m"} | changes
@@ -80,7 +82,7 @@ def make() -> Iterator[Callable[..., EndpointCaptioner]]:
             5,
             transport=httpx.MockTransport(handler),
             environment={"OPENAI_API_KEY": "secret"},
-            wait=lambda _: 0.0,
+            wait=wait,
         )
         opened.append(stage)
         return stage
@@ -280,3 +282,71 @@ def test_calls_at_a_time_are_bounded_and_order_is_kept(
     results = augmented(make(handler, concurrency=2), *requests)
     assert [result.original for result in results] == [f"star {row}" for row in range(6)]
     assert most == 2
+
+
+def test_a_message_without_content_is_asked_for_again(
+    make: Callable[..., EndpointCaptioner],
+) -> None:
+    """As servers with a reasoning parser answer when the thoughts use up all tokens."""
+    replies = [completion(None), completion(ANSWER)]
+    [result] = augmented(make(lambda _: replies.pop(0), retries=1), request())
+    assert [item.text for item in result.negatives] == ["the blue star"]
+    with pytest.raises(UnusableAnswerError, match="enable_thinking=false"):
+        make(lambda _: completion(None), retries=0).augment([request()])
+
+
+def test_probabilities_of_thoughts_are_not_the_answers(
+    make: Callable[..., EndpointCaptioner],
+) -> None:
+    thought = '"the crimson star"?'
+    written = [(letter, 0.1) for letter in thought] + [(letter, 0.9) for letter in ANSWER]
+    tokens = [{"token": letter, "logprob": float(np.log(chance))} for letter, chance in written]
+    stage = make(lambda _: completion(ANSWER, {"content": tokens}))
+    [result] = augmented(stage, request())
+    assert result.positives[1].similarity == pytest.approx(0.9)
+
+
+def test_answers_are_asked_for_by_a_schema_and_a_server_that_refuses_is_asked_without(
+    make: Callable[..., EndpointCaptioner], caplog: pytest.LogCaptureFixture
+) -> None:
+    bodies: list[dict[str, Any]] = []
+
+    def handler(call: httpx.Request) -> httpx.Response:
+        bodies.append(json.loads(call.content))
+        if "response_format" in bodies[-1]:
+            return httpx.Response(400, text="response_format is not supported")
+        return completion(ANSWER)
+
+    stage = make(handler, concurrency=1)
+    answers = stage.augment([request(), request(row=1)])
+    assert all(answer.augmentation.negatives for answer in answers)
+    assert ["response_format" in body for body in bodies] == [True, False, False]
+    schema = bodies[0]["response_format"]["json_schema"]["schema"]
+    assert schema["required"] == ["positives", "negatives"]
+    assert caplog.text.count("does not take a JSON schema") == 1
+    bodies.clear()
+    make(handler, json_schema=False).augment([request()])
+    assert len(bodies) == 1
+
+
+def test_settings_of_the_chat_template_are_sent(make: Callable[..., EndpointCaptioner]) -> None:
+    bodies: list[dict[str, Any]] = []
+
+    def handler(call: httpx.Request) -> httpx.Response:
+        bodies.append(json.loads(call.content))
+        return completion(ANSWER)
+
+    make(handler).augment([request()])
+    make(handler, chat_template_kwargs={"enable_thinking": False}).augment([request()])
+    assert "chat_template_kwargs" not in bodies[0], "other servers may refuse it"
+    assert bodies[1]["chat_template_kwargs"] == {"enable_thinking": False}
+
+
+def test_a_call_is_repeated_when_the_server_asks_for_it(
+    make: Callable[..., EndpointCaptioner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("tenacity.nap.time.sleep", slept.append)
+    replies = [httpx.Response(429, headers={"Retry-After": "123"}), completion(ANSWER)]
+    make(lambda _: replies.pop(0), wait=None).augment([request()])
+    assert slept == [123.0]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import GenerationConfig
 
 from pipeline.config import AugmentConfig
 from pipeline.errors import UnusableAnswerError
@@ -71,6 +72,26 @@ def test_frames_are_read_once_and_answers_are_those_of_each_alone(
     for found, expected in zip(together, alone, strict=True):
         assert found.tokens == expected.tokens and len(found.tokens) > 10
         np.testing.assert_allclose(found.log_probability, expected.log_probability, atol=1e-4)
+
+
+def test_nothing_is_inherited_from_the_checkpoints_generation_config(
+    demo: ModelCaptioner,
+) -> None:
+    [expected] = demo.answers(requests(0)[:1])
+    kept = demo._model.generation_config
+    demo._model.generation_config = GenerationConfig(
+        eos_token_id=kept.eos_token_id,
+        repetition_penalty=5.0,
+        no_repeat_ngram_size=2,
+        do_sample=True,
+        temperature=0.01,
+        top_k=1,
+        top_p=0.1,
+    )
+    again = ModelCaptioner(demo._model, demo._processor, demo._prompt, demo._config, "m", "r", 0)
+    [found] = again.answers(requests(0)[:1])
+    assert found.tokens == expected.tokens
+    np.testing.assert_allclose(found.log_probability, expected.log_probability, atol=1e-6)
 
 
 def test_what_is_not_shared_is_asked_in_one_pass(demo: ModelCaptioner, seen: list[int]) -> None:

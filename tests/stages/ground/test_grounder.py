@@ -6,7 +6,7 @@ import logging
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -34,12 +34,11 @@ from stages.ground.encoders import GroundingText, SwinPyramid
 from stages.ground.grounder import (
     SAME_BOX_IOU,
     GroundingDinoGrounder,
-    as_caption,
     best_boxes,
     join_captions,
     load_grounder,
-    sentence_scores,
 )
+from stages.ground.sentences import as_caption, sentence_scores
 
 SHORT = "the red circle"
 LONG = "a small blue star that is to the left of the green square"
@@ -297,39 +296,25 @@ def test_no_texts_give_no_boxes(small_dino: Any) -> None:
         assert boxes.text.dtype == np.int32
 
 
-@pytest.mark.parametrize(
-    ("text", "caption"),
-    [
-        ("The Red Circle", "the red circle."),
-        ("a man. he runs.", "a man he runs."),
-        ("which one is red?", "which one is red."),
-        ("  spaces   between\twords ", "spaces between words."),
-        ("wait... there?!", "wait there?!."),
-        ("...", "."),
-    ],
-)
-def test_a_caption_is_one_sub_sentence(text: str, caption: str) -> None:
-    assert as_caption(text) == caption
-
-
 def test_scores_are_means_or_maxima_over_a_sentences_own_words() -> None:
     inf = float("inf")
     logits = torch.tensor([[[9.0, 0.0, 2.0, -1.0, 9.0, -inf], [9.0, 1.0, 1.0, 3.0, 9.0, -inf]]])
     owner = torch.tensor([[-1, 0, 0, 1, -1, -1]])
     chance = logits[0].sigmoid()
-    mean = sentence_scores(logits, owner, 2, "mean")
+    mean = sentence_scores(logits, owner, 2, GroundConfig(score="mean"))
     assert mean.shape == (1, 2, 2)
     torch.testing.assert_close(mean[0, 0], chance[:, 1:3].mean(1))
     torch.testing.assert_close(mean[0, 1], chance[:, 3])
-    most = sentence_scores(logits, owner, 2, "max")
+    most = sentence_scores(logits, owner, 2, GroundConfig(score="max"))
     torch.testing.assert_close(most[0, 0], chance[:, 1:3].amax(1))
     torch.testing.assert_close(most[0, 1], chance[:, 3])
 
 
-@pytest.mark.parametrize("how", ["mean", "max"])
-def test_a_sentence_without_words_scores_nothing(how: str) -> None:
+@pytest.mark.parametrize("how", ["best", "mean", "max"])
+def test_a_sentence_without_words_scores_nothing(how: Literal["best", "mean", "max"]) -> None:
     logits, owner = torch.full((1, 3, 4), 5.0), torch.full((1, 4), -1)
-    assert torch.equal(sentence_scores(logits, owner, 1, how)[:, 0], torch.zeros(1, 3))
+    found = sentence_scores(logits, owner, 1, GroundConfig(score=how))
+    assert torch.equal(found[:, 0], torch.zeros(1, 3))
 
 
 def test_numbers_that_overflow_are_an_error_and_not_an_absent_target(

@@ -1,0 +1,54 @@
+"""What a chat completion of an OpenAI-compatible server says beside its text."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable, Mapping
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+
+from stages.augment.reading import likelihood
+
+
+def without_content(choice: dict[str, Any]) -> str:
+    """Returns why a message may have no content."""
+    refusal = choice["message"].get("refusal")
+    if refusal:
+        return f"the model refuses ({str(refusal)[:80]!r}); expected JSON"
+    ends = choice.get("finish_reason")
+    return (
+        f"the answer has no content (finish_reason {ends!r}); a thinking model may have used all of"
+        " augment.max_new_tokens for its thoughts; raise it, or switch thinking off with"
+        " augment.chat_template_kwargs.enable_thinking=false"
+    )
+
+
+def similarity_of(choice: dict[str, Any], answer: str) -> Callable[[tuple[int, int]], float | None]:
+    """Returns a function from a part of the answer to the likelihood that the model gave it.
+
+    It uses the token probabilities that the server reports. If there are none that can be read, the
+    function returns None for every part; if they are of other words, 0.
+    """
+    # A letter may be of several tokens, none of which is text by itself.
+    letters = codecs.getincrementaldecoder("utf-8")("replace")
+    try:
+        content = choice["logprobs"]["content"]
+        pieces = [letters.decode(_bytes_of(item)) for item in content]
+        chances = np.array([float(item["logprob"]) for item in content])
+    except (AttributeError, LookupError, TypeError, ValueError):
+        return lambda span: None
+    # Tokens of thoughts may stand before those of the answer.
+    offset = "".join(pieces).rfind(answer)
+    if not pieces:
+        return lambda span: None
+    if offset < 0:
+        return lambda span: 0.0
+    ends = [end - offset for end in accumulate(map(len, pieces))]
+    return lambda span: likelihood(span, ends, chances)
+
+
+def _bytes_of(token: Mapping[str, Any]) -> bytes:
+    raw = token.get("bytes")
+    return str(token["token"]).encode("utf-8", "replace") if raw is None else bytes(raw)
