@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
+from typing import cast
 
 from pipeline.config import Links
 from pipeline.errors import UnknownDatasetError
 from pipeline.ports import DatasetReader
-from storage.datasets.a2d import A2DSentences
-from storage.datasets.jhmdb import JHMDBSentences
-from storage.datasets.mevis import MeViS
-from storage.datasets.refdavis import open_refdavis
-from storage.datasets.refytvos import RefYouTubeVOS
-from storage.datasets.videos import Videos
-from storage.datasets.visor import VISOR
 
-
-def _open_shapes(root: Path, split: str, links: Links = "follow") -> DatasetReader:
-    return RefYouTubeVOS(root, split, links, name="shapes")
-
-
-READERS: dict[str, Callable[[Path, str, Links], DatasetReader]] = {
-    "a2d": A2DSentences,
-    "jhmdb": JHMDBSentences,
-    "mevis": MeViS,
-    "refdavis": open_refdavis,
-    "refytvos": RefYouTubeVOS,
-    "shapes": _open_shapes,
-    "videos": Videos,
-    "visor": VISOR,
+READERS = {
+    "a2d": ("a2d", "A2DSentences"),
+    "jhmdb": ("jhmdb", "JHMDBSentences"),
+    "mevis": ("mevis", "MeViS"),
+    "refdavis": ("refdavis", "open_refdavis"),
+    "refytvos": ("refytvos", "RefYouTubeVOS"),
+    "shapes": ("refytvos", "open_shapes"),
+    "videos": ("videos", "Videos"),
+    "visor": ("visor", "VISOR"),
 }
-"""Name -> what opens its root and split, with what to do about links."""
+"""Name -> module here and what in it opens a root and a split. Modules are imported when they are
+needed, because each loads the libraries of its own files."""
 
 
 def open_dataset(
@@ -58,6 +49,7 @@ def open_dataset(
         raise UnknownDatasetError(
             name, "no such data set", f"one of {', '.join(sorted(READERS))}", "check --dataset"
         )
-    if name == "videos":
-        return Videos(Path(root), split, links, **(sampling or {}))
-    return READERS[name](Path(root), split, links)
+    module, opener = READERS[name]
+    found = getattr(import_module(f"storage.datasets.{module}"), opener)
+    chosen = sampling if name == "videos" else None
+    return cast(Callable[..., DatasetReader], found)(Path(root), split, links, **(chosen or {}))

@@ -142,3 +142,8 @@ class RefYouTubeVOS(IndexedReader):
                 "%s: %d videos are not of split valid", self.index_path, len(self._ids) - len(ids)
             )
         self._ids = tuple(sorted(ids))
+
+
+def open_shapes(root: Path, split: str, links: Links = "follow") -> RefYouTubeVOS:
+    """Returns a reader of ``shapes``, which is kept in this layout."""
+    return RefYouTubeVOS(root, split, links, name="shapes")

@@ -29,14 +29,15 @@ def test_every_second_is_accounted_for_once() -> None:
             "augment": [receipt("augment", 1, 0.5)],
             "ground": [receipt("ground", 50, 48, frames=1), receipt("ground", 10, 9)],
             "segment": [receipt("segment", 30, 27, writes=2)],
+            "track": [receipt("track", 1, 1)],
             "fuse": [receipt("fuse", 2, 1)],
             "rank": [receipt("rank", 2, 1.5)],
         },
     )
     assert found["parts"]["models"] == 84
     assert found["share_around_the_models"] == pytest.approx(0.16)
-    assert found["parts"]["augment, fuse and rank"] == 3
-    assert found["parts"]["planning and Prefect"] == 5
+    assert found["parts"]["augment, track, fuse and rank"] == 4
+    assert found["parts"]["planning and Prefect"] == 4
     assert sum(found["parts"].values()) == pytest.approx(100)
 
 

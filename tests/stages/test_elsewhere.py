@@ -79,6 +79,7 @@ def resizes_bytes() -> str:
     return str(raised.value)
 
 
+@pytest.mark.slow
 def test_the_device_of_these_tests_has_a_gpus_rules(there: Call) -> None:
     assert "'Byte'" in there(resizes_bytes)
     assert "[3] on elsewhere:0, [3] on cpu" in there(forgets_to_move)
@@ -151,6 +152,7 @@ def grounded_in_passes() -> list[dict[str, tuple[list[Boxes], int]]]:
     return [grounded(joint=3, batch_pairs=pairs) for pairs in (len(TEXTS), 1)]
 
 
+@pytest.mark.slow
 def test_boxes_are_those_of_the_cpu_and_of_all_passes_come_back_together(there: Call) -> None:
     """What is left is one copy that the package's transformer makes a pass, of the sizes of its
     maps, and the two of boxes and scores."""

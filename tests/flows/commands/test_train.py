@@ -591,6 +591,7 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("one_thread")
+@pytest.mark.slow
 def test_two_processes_of_torchrun_train_as_one(site: Path, tmp_path: Path) -> None:
     """The same global batch, the same loss curve."""
     config = config_of(site)

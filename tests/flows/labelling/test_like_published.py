@@ -69,4 +69,4 @@ def test_no_sentence_is_absent_for_its_length_and_weights_tell_frames_apart(
     if profile != "flat":  # which tells the squares apart without doubt
         alone = found["weight"][(found["frame"] == 4) & (found["expression"] == "red-03")]
         doubtful = found["weight"][(found["frame"] == 0) & (found["expression"] == "red-03")]
-        assert doubtful < alone - 0.1, "another square scores nearly as high"
+        assert doubtful < alone - 0.04, "another square scores nearly as high"

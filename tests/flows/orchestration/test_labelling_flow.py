@@ -15,6 +15,8 @@ ROOT = Path(__file__).resolve().parents[3]
 
 CALL = """
 import sys
+import pytest
+
 from flows.orchestration.labelling_flow import pseudolabels
 from tests.fakes.stages import fake_parts
 from pathlib import Path
@@ -30,6 +32,7 @@ print(pseudolabels(
 """
 
 
+@pytest.mark.slow
 def test_the_flow_works_in_a_fresh_process_by_what_describes_a_run(site: Site) -> None:
     words = [str(site.data), str(site.out), str(site.weights)]
     done = subprocess.run(

@@ -247,6 +247,7 @@ def test_processes_share_a_step_and_leave_nothing_out() -> None:
         numbers_of_step(0, 6, World(0, 4))
 
 
+@pytest.mark.slow
 def test_workers_read_what_one_process_reads(videos: Videos) -> None:
     clips = Clips(videos, PseudoMasks(videos), Shape(2, 2))
 
