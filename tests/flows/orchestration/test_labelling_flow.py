@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from storage.arrays.masks import MaskStore
 from storage.run.ledger import Ledger
 from tests.flows.conftest import Site
@@ -15,7 +17,6 @@ ROOT = Path(__file__).resolve().parents[3]
 
 CALL = """
 import sys
-import pytest
 
 from flows.orchestration.labelling_flow import pseudolabels
 from tests.fakes.stages import fake_parts
