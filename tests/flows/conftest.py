@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from rich.console import Console
 
 from flows.commands.run import run_all
+from flows.context import RunContext
+from flows.labelling.executor import InProcess, Summary, execute
 from flows.planning.plan import Plan
 from flows.planning.stage_selection import scope_of
 from pipeline.config import RunConfig, load_config
 from tests.fakes.dataset import write_dataset
 from tests.fakes.stages import Loaded, fake_parts
+
+
+def _in_process(context: RunContext, api: str) -> Summary:
+    return execute(context, InProcess(context))
 
 
 class Site:
@@ -59,19 +67,24 @@ class Site:
         from_stage: str | None = None,
         to_stage: str | None = None,
         forget_missing: bool = False,
+        prefect: bool = False,
         **parts: Any,
     ) -> Plan:
+        """Does a run as the command does; without Prefect unless it is asked for, which is slow."""
         config = self.config(*overrides)
+        name = "flows.orchestration.labelling_flow.run_with_prefect"
+        flow = nullcontext() if prefect else mock.patch(name, _in_process)
         console = Console(record=True, width=160, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
         try:
-            return run_all(
-                config,
-                console,
-                retry_skipped,
-                fake_parts(self.weights, self.loaded, **parts),
-                scope_of(config, from_stage, to_stage),
-                forget_missing,
-            )
+            with flow:
+                return run_all(
+                    config,
+                    console,
+                    retry_skipped,
+                    fake_parts(self.weights, self.loaded, **parts),
+                    scope_of(config, from_stage, to_stage),
+                    forget_missing,
+                )
         finally:
             self.shown = console.export_text()
             console.file.close()

@@ -44,7 +44,7 @@ def pending(plan: Plan) -> set[str]:
 
 
 def test_a_run_leaves_everything_behind(site: Site) -> None:
-    site.run()
+    site.run(prefect=True)
     store = MaskStore(site.folder / "pseudomasks.zarr")
     assert len(list(store.samples())) == 8
     rows = list(iter_quality(site.folder / "quality.parquet"))
@@ -169,10 +169,10 @@ def no_truth(site: Site) -> None:
 @pytest.mark.parametrize(
     ("change", "first", "reason"),
     [
-        pytest.param(listed_frame, "augment", "frames changed", marks=pytest.mark.slow),
+        (listed_frame, "augment", "frames changed"),
         (other_object, "augment", "sentences or their objects changed"),
         (other_picture, "augment", "frames changed"),
-        pytest.param(other_size, "augment", "frames changed", marks=pytest.mark.slow),
+        (other_size, "augment", "frames changed"),
         (no_truth, "evaluate", "ground truth changed"),
     ],
 )
@@ -204,7 +204,7 @@ def test_a_run_goes_on_where_the_server_that_is_named_does_not_answer(
 ) -> None:
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
     site = Site(tmp_path)
-    site.run()
+    site.run(prefect=True)
     assert "continues without it" in site.shown
     assert "Prefect UI" not in site.shown
     assert not site.run().pending()

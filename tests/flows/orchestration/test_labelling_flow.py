@@ -7,8 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from storage.arrays.masks import MaskStore
 from storage.run.ledger import Ledger
 from tests.flows.conftest import Site
@@ -33,7 +31,6 @@ print(pseudolabels(
 """
 
 
-@pytest.mark.slow
 def test_the_flow_works_in_a_fresh_process_by_what_describes_a_run(site: Site) -> None:
     words = [str(site.data), str(site.out), str(site.weights)]
     done = subprocess.run(
