@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -29,9 +30,10 @@ from flows.planning.run_paths import RunPaths
 from flows.planning.sources import digest_of_sources
 from flows.planning.stages import ALL, SHARD_STAGES, STAGE
 from pipeline.config import RunConfig, load_config
-from pipeline.types import Receipt
+from pipeline.types import QUALITY_FIGURES, FrameQuality, Receipt
 from storage.files.checksums import product_digest
 from storage.run.ledger import Ledger
+from storage.tables import write_quality
 
 HELD_TO_SECONDS, HELD_TO_MB = 5.0, 500.0
 FRAMES, EXPRESSIONS = 27, 4
@@ -101,6 +103,7 @@ def write_run(config: RunConfig) -> None:
             _write_product(product, videos if product.suffix == ".zarr" else ())
             if stage == "rank":
                 _write_product(paths.masks, videos)
+                write_quality(product, _quality(videos))
             files = _files(stage, name, videos)
             made = product_digest(files)
             products.setdefault(stage, {})[name] = made
@@ -137,6 +140,17 @@ def _write_product(path: Path, videos: tuple[str, ...]) -> None:
         path.touch()
     for video in videos:
         (path / video / "logits").mkdir(parents=True)
+
+
+def _quality(videos: tuple[str, ...]) -> Iterator[FrameQuality]:
+    """A row for every frame of every expression, all with a mask."""
+    for video in videos:
+        for expression in range(EXPRESSIONS):
+            for frame in range(FRAMES):
+                values = dict.fromkeys(QUALITY_FIGURES, 0.5)
+                yield FrameQuality(
+                    video, str(expression), frame, f"{5 * frame:05d}", **values, status=1, reason=""
+                )
 
 
 def _files(stage: str, shard: str, videos: tuple[str, ...]) -> dict[str, str]:

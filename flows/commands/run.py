@@ -64,13 +64,14 @@ def run_all(
             _run_flow(context, console)
         else:
             say(console, f"Everything in {config.run_folder} is done.")
-    is_labelled = "rank" in context.the_plan.stages
-    if is_labelled:
+    # Reading every quality table takes seconds. A run with nothing to do has said it before.
+    is_told = "rank" in context.the_plan.stages and bool(pending or config.dataset.only_videos)
+    if is_told:
         outcome = read_outcome(config, config.dataset.only_videos or None)
         show_outcome(console, outcome, config)
         ended(outcome)
     plan = context.make_plan() if pending else context.the_plan
-    show_plan(console, plan, config.run_folder, skipped_too=not is_labelled)
+    show_plan(console, plan, config.run_folder, skipped_too=not is_told)
     show_results(console, config.run_folder)
     return context.the_plan
 
