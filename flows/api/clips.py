@@ -12,12 +12,16 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from cachetools import LRUCache
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from flows.api.results import LabelledExpression, LabelledRun, load_run
 from pipeline.errors import PseudoLabelError
-from pipeline.types import FrameIndex, Status
+from pipeline.types import FrameIndex, Status, VideoRef
+
+_VIDEOS_KEPT = 4096
+"""Names of frames, no pixels: some 2 KB a video."""
 
 
 class Clip(NamedTuple):
@@ -100,6 +104,7 @@ class ClipDataset(Dataset[Clip]):
         self._store, self._reader = opened.store, opened.reader
         self._frames, self._seed, self._minimum = frames, seed, minimum_weight
         self._epoch = 0
+        self._opened: LRUCache[str, VideoRef] = LRUCache(_VIDEOS_KEPT)
         self._samples = [
             (item.video, item.expression, item.text) for item in opened if self._teaches(item)
         ]
@@ -127,7 +132,7 @@ class ClipDataset(Dataset[Clip]):
         count = len(self._store.frames(video_id))
         positions = self._drawn(count, range(len(self))[index])
         masks, weight, status = self._store.read(video_id, expression, positions)
-        video = self._reader.video(video_id)
+        video = self._open(video_id)
         images = [self._reader.frame(video, FrameIndex(place)) for place in positions]
         weight = np.where(status == Status.UNKNOWN, 0, weight).astype(np.float32)
         unknown = weight < self._minimum
@@ -145,6 +150,12 @@ class ClipDataset(Dataset[Clip]):
             expression,
             torch.tensor(positions),
         )
+
+    def _open(self, video_id: str) -> VideoRef:
+        """Returns a video. Recent ones are kept, because opening one reads every frame's header."""
+        if video_id not in self._opened:
+            self._opened[video_id] = self._reader.video(video_id)
+        return self._opened[video_id]
 
     def _drawn(self, count: int, index: int) -> list[int]:
         """Returns T positions in order, one from each of T equal parts of ``count`` frames."""

@@ -21,7 +21,7 @@ from flows.finished_results import FinishedMasks
 from flows.planning.run_paths import RunPaths
 from flows.planning.stand_ins import stand_in_warning
 from flows.report.draw import jpeg_url, predicted_frame
-from pipeline.config import RunConfig, load_config
+from pipeline.config import RunConfig, given, load_config
 from pipeline.errors import ConfigError
 from pipeline.geometry import masks_to_boxes
 from pipeline.ports import DatasetReader, Image
@@ -200,7 +200,7 @@ class LabelledRun(Sequence[LabelledExpression]):
         if isinstance(place, slice):
             return [self._item(key) for key in self._keys[place]]
         if isinstance(place, tuple):
-            if place not in self._keys:
+            if place not in self._texts:
                 raise KeyError(f"{self.path}: no expression {place[1]} of video {place[0]}")
             return self._item(place)
         return self._item(self._keys[place])
@@ -246,15 +246,22 @@ class LabelledRun(Sequence[LabelledExpression]):
         return ExportSource(FinishedMasks(self._paths), self._context.reader(), warning=warning)
 
     @cached_property
+    def _texts(self) -> dict[tuple[str, str], str]:
+        """(video, expression id) -> the sentence, in the order of the store."""
+        store = self._source.store
+        return {
+            (video, expression): text
+            for video in store.videos()
+            if self._shown is None or video in self._shown
+            for expression, text in zip(store.expressions(video), store.texts(video), strict=True)
+        }
+
+    @cached_property
     def _keys(self) -> list[tuple[str, str]]:
-        shown = self._shown
-        return [key for key in self._source.store.samples() if shown is None or key[0] in shown]
+        return list(self._texts)
 
     def _item(self, key: tuple[str, str]) -> LabelledExpression:
-        video, expression = key
-        store = self._source.store
-        row = store.expressions(video).index(expression)
-        return LabelledExpression(self._source, video, expression, store.texts(video)[row])
+        return LabelledExpression(self._source, *key, self._texts[key])
 
     def __repr__(self) -> str:
         return f"<run {self.path}: {len(self.videos)} videos, {len(self)} expressions>"
@@ -280,5 +287,4 @@ def load_run(path: str | Path) -> LabelledRun:
             f"{folder}: no config.toml; expected the folder of a run, such as runs/shapes-train;"
             " give its path"
         )
-    out = json.dumps(str(folder.resolve().parent))
-    return LabelledRun(load_config(stored, [f"out={out}"]))
+    return LabelledRun(load_config(stored, [given("out", folder.resolve().parent)]))
