@@ -18,12 +18,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torchvision.ops import generalized_box_iou
 
 from pipeline.config import RankConfig
 from pipeline.geometry import mean_of_neighbours, pairwise_mask_iou
 from pipeline.packed_masks import PackedMasks
 from pipeline.types import Candidates, FrameQuality, Hypotheses, PseudoMask, Status, VideoRef
+from stages.common.boxes import pairwise_giou
 from stages.common.mask_resolution import mask_above
 
 CLEAR_LEAD = 0.6
@@ -182,7 +182,8 @@ def smoothest_path(
     back = []
     for before, now in itertools.pairwise(present):
         near = 1.0 / (now - before)
-        link = continuity * near * _box_giou(hypotheses.box[before], hypotheses.box[now])
+        # Rows past a frame's hypotheses are boxes without any area.
+        link = continuity * near * pairwise_giou(hypotheses.box[before], hypotheses.box[now])
         paths = total[:, None] + link
         back.append(paths.argmax(axis=0))
         own = np.where(_exists(hypotheses, now), hypotheses.score[now], -np.inf)
@@ -201,14 +202,6 @@ def _exists(hypotheses: Hypotheses, frame: int) -> NDArray[np.bool_]:
     rows = np.arange(hypotheses.score.shape[1])
     exists: NDArray[np.bool_] = rows < hypotheses.count[frame]
     return exists
-
-
-def _box_giou(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Returns the generalised IoU of every box of a [n, 4] with every box of b [m, 4]: [n, m]."""
-    found = generalized_box_iou(torch.from_numpy(a).double(), torch.from_numpy(b).double())
-    # Two boxes without any area have no union; rows past a frame's hypotheses are such boxes.
-    giou: NDArray[np.float64] = found.nan_to_num(0.0).numpy()
-    return giou
 
 
 def _weights(

@@ -15,14 +15,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
-from torchvision.ops import generalized_box_iou
 
 from pipeline.config import TrackConfig
 from pipeline.geometry import pairwise_mask_iou
 from pipeline.types import Boxes, Candidates, Tracks
+from stages.common.boxes import pairwise_giou
 
 
 @dataclass(frozen=True)
@@ -156,7 +155,7 @@ def _linked(
             seen = np.stack([track.total for track in near])
             expected = np.stack([track.predicted(frame) for track in near])
             alike = config.profile_weight * (1 + _cosine(seen, profile)) / 2
-            alike += (1 - config.profile_weight) * (1 + _giou(expected, item.box)) / 2
+            alike += (1 - config.profile_weight) * (1 + pairwise_giou(expected, item.box)) / 2
             for row, column in zip(*linear_sum_assignment(-alike), strict=True):
                 if alike[row, column] >= config.link_above:
                     near[row].add(frame, int(column), item.box[column], profile[column])
@@ -207,10 +206,3 @@ def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float6
         a @ b.T, sizes, out=np.zeros_like(sizes), where=sizes > 0
     )
     return found
-
-
-def _giou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Generalised IoU of every box of a with every box of b; 0 for two boxes without an area."""
-    found = generalized_box_iou(torch.from_numpy(a), torch.from_numpy(b))
-    giou: NDArray[np.float64] = found.nan_to_num(0.0).numpy()
-    return giou
