@@ -13,7 +13,6 @@ P hypotheses kept of them, h w low-resolution cells.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,30 +25,12 @@ from stages.fuse.votes import (
     IN_DOUBT,
     NOTHING_FOUND,
     UNCLAIMED,
+    Instances,
     Sentences,
+    fill,
     no_hypotheses,
-    shares,
     with_votes,
 )
-
-
-@dataclass(frozen=True)
-class _Frame:
-    """The instances of one frame.
-
-    Attributes:
-        row: int [I], the box that stands for each instance: its best supported.
-        score: float [K + N, I], each sentence's best score for each instance, 0 without a box.
-        first: bool [K + N, I], whether a sentence's best box is of the instance.
-        candidate: int [K + N, I], the sentence's candidate in the instance, -1 without one.
-        found: bool [K + N], whether a sentence has any box in the frame.
-    """
-
-    row: NDArray[np.intp]
-    score: NDArray[np.float64]
-    first: NDArray[np.bool_]
-    candidate: NDArray[np.intp]
-    found: NDArray[np.bool_]
 
 
 def fuse_frames(
@@ -130,7 +111,7 @@ def telling_negatives(
 def _fuse_frame(
     found: Hypotheses,
     index: int,
-    frame: _Frame,
+    frame: Instances,
     boxes: Boxes,
     candidates: CandidateScores,
     weight: NDArray[np.float64],
@@ -138,27 +119,10 @@ def _fuse_frame(
     config: FuseConfig,
 ) -> str:
     """Fills one frame of ``found``; returns the reason, empty where the target is present."""
-    positives = len(weight)
-    support = weight @ frame.score[:positives]
-    agreement = weight @ frame.first[:positives]
-    claims = (frame.score * frame.first)[positives:][telling]
-    claim = claims.max(axis=0, initial=0.0)
-    margin = support - claim
-    score = support - config.negative_weight * np.maximum(claim - support, 0)
+    support, margin = frame.margin(weight, telling)
+    score = support - config.negative_weight * np.maximum(-margin, 0)
     best = np.argsort(-score, kind="stable")[: config.hypotheses]
-    found.count[index] = len(best)
-    for place, instance in enumerate(best):
-        member = frame.candidate[:positives, instance]
-        rows, share = shares(member, weight)
-        found.candidate[index, place, : len(rows)] = rows
-        found.share[index, place, : len(rows)] = share
-        found.predicted_iou[index, place] = share @ candidates.predicted_iou[rows]
-        found.stability[index, place] = share @ candidates.stability[rows]
-        found.box[index, place] = boxes.xyxy[frame.row[instance]]
-        found.score[index, place] = score[instance]
-        found.box_score[index, place] = frame.score[0, instance]
-        found.agreement[index, place] = agreement[instance]
-        found.negative_margin[index, place] = margin[instance]
+    fill(found, index, frame, best, score, margin, boxes, candidates, weight)
     status, reason = _gate(float(support[best[0]]), float(margin[best[0]]), config)
     found.status[index] = status
     return reason
@@ -180,7 +144,7 @@ def _instances(
     sentence_of: Sentences,
     positives: int,
     same_box_iou: float,
-) -> _Frame | None:
+) -> Instances | None:
     """Groups the boxes of the sample's sentences; None where no positive has a box.
 
     The best box that is near no leader leads an instance of its own, the positives' boxes before
@@ -198,17 +162,9 @@ def _instances(
     place[distinct] = np.arange(len(distinct))
     own = instance[place[rows]]
     shape = (sentence_of.count, len(leaders))
-    score, first = np.zeros(shape), np.zeros(shape, np.bool_)
-    candidate = np.full(shape, -1, np.intp)
-    best = boxes.rank[rows] == 0
-    first[sentence[best], own[best]] = True
-    # A sentence's boxes come best first: the first of each (sentence, instance) counts.
-    _, at = np.unique(sentence * len(leaders) + own, return_index=True)
-    score[sentence[at], own[at]] = boxes.score[rows[at]]
-    candidate[sentence[at], own[at]] = box_row[rows[at]]
-    led = (candidate[:positives] >= 0).any(axis=0)  # instances that only negatives see are theirs
-    seen: NDArray[np.bool_] = np.asarray(first.any(axis=1))
-    return _Frame(distinct[leaders][led], score[:, led], first[:, led], candidate[:, led], seen)
+    all_of = Instances.of(boxes, box_row, rows, sentence, own, shape, distinct[leaders])
+    # Instances that only negatives see are theirs.
+    return all_of.only(np.asarray((all_of.candidate[:positives] >= 0).any(axis=0)))
 
 
 def _led(

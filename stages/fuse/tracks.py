@@ -23,9 +23,10 @@ from stages.fuse.votes import (
     NOT_SEEN,
     NOTHING_FOUND,
     UNCLAIMED,
+    Instances,
     Sentences,
+    fill,
     no_hypotheses,
-    shares,
     with_votes,
 )
 
@@ -36,17 +37,11 @@ class _Frame:
 
     Attributes:
         track: int [I], ascending.
-        score: float64 [K + N, I], each sentence's best score for each track, 0 without a box.
-        first: bool [K + N, I], whether a sentence's best box of the frame is of the track.
-        candidate: int [K + N, I], the sentence's candidate of the track, -1 without one.
-        box: int [I], the best scored box of each track, of the positives if they have one.
+        instances: what the sentences say of each of them.
     """
 
     track: NDArray[np.intp]
-    score: NDArray[np.float64]
-    first: NDArray[np.bool_]
-    candidate: NDArray[np.intp]
-    box: NDArray[np.intp]
+    instances: Instances
 
 
 @dataclass(frozen=True)
@@ -112,15 +107,8 @@ def _frame(
     rows, sentence, track = rows[order], sentence[order], track[order]
     present, at, place = np.unique(track, return_index=True, return_inverse=True)
     shape = (sentence_of.count, len(present))
-    score, first = np.zeros(shape), np.zeros(shape, np.bool_)
-    candidate = np.full(shape, -1, np.intp)
-    best = boxes.rank[rows] == 0
-    first[sentence[best], place[best]] = True
-    # Pairs come best first, the first of each (sentence, track) counts.
-    _, one = np.unique(sentence * max(1, len(present)) + place, return_index=True)
-    score[sentence[one], place[one]] = boxes.score[rows[one]]
-    candidate[sentence[one], place[one]] = box_row[rows[one]]
-    return _Frame(present, score, first, candidate, rows[at])
+    found = Instances.of(boxes, box_row, rows, sentence, place, shape, rows[at])
+    return _Frame(present, found)
 
 
 def _votes(
@@ -134,7 +122,7 @@ def _votes(
     count, positives = len(tracks), len(weight)
     total, lasts = np.zeros((sentences, count)), np.zeros(count)
     for frame, of_candidate in zip(frames, tracks.of_candidate, strict=True):
-        total[:, frame.track] += frame.score
+        total[:, frame.track] += frame.instances.score
         lasts[np.unique(of_candidate[of_candidate >= 0])] += 1
     mean = total / np.maximum(lasts, 1)
     support = weight @ mean[:positives]
@@ -160,26 +148,12 @@ def _fill(
     config: FuseConfig,
 ) -> str:
     """Fills one frame of ``found``; returns the reason, empty where the target is present."""
-    positives = len(weight)
-    support = weight @ frame.score[:positives]
-    agreement = weight @ frame.first[:positives]
-    claims = (frame.score * frame.first)[positives:][votes.against]
-    margin = support - claims.max(axis=0, initial=0.0)
-    seen = (frame.candidate[:positives] >= 0).any(axis=0)
-    rows = np.flatnonzero(seen)
-    rows = rows[np.argsort(-votes.score[frame.track[rows]], kind="stable")][: config.hypotheses]
-    found.count[index] = len(rows)
-    for place, row in enumerate(rows):
-        member, share = shares(frame.candidate[:positives, row], weight)
-        found.candidate[index, place, : len(member)] = member
-        found.share[index, place, : len(member)] = share
-        found.predicted_iou[index, place] = share @ candidates.predicted_iou[member]
-        found.stability[index, place] = share @ candidates.stability[member]
-        found.box[index, place] = boxes.xyxy[frame.box[row]]
-        found.score[index, place] = votes.score[frame.track[row]]
-        found.box_score[index, place] = frame.score[0, row]
-        found.agreement[index, place] = agreement[row]
-        found.negative_margin[index, place] = margin[row]
+    instances = frame.instances
+    support, margin = instances.margin(weight, votes.against)
+    score = votes.score[frame.track]
+    rows = np.flatnonzero((instances.candidate[: len(weight)] >= 0).any(axis=0))
+    rows = rows[np.argsort(-score[rows], kind="stable")][: config.hypotheses]
+    fill(found, index, instances, rows, score, margin, boxes, candidates, weight)
     if not len(rows):
         return NOTHING_FOUND
     status, reason = _status(int(frame.track[rows[0]]), float(support[rows[0]]), votes, config)
