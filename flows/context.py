@@ -128,6 +128,7 @@ class RunContext:
         progress: is told about every video.
         plan: the jobs of the run; None in a process that only does single shards.
         publish: shows a page beside the run, given its name and its Markdown text.
+        preset: name of the preset that the configuration started from, if there is one.
     """
 
     config: RunConfig
@@ -135,6 +136,7 @@ class RunContext:
     progress: Reporter = field(default_factory=Silent)
     plan: Plan | None = None
     publish: Callable[[str, str], None] = lambda name, markdown: None
+    preset: str | None = None
     _readers: dict[str, DatasetReader] = field(default_factory=dict)
     _loaded: tuple[str, Any] | None = None
     _device: Any = None

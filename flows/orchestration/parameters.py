@@ -1,0 +1,63 @@
+"""The typed parameters of the flows, which are the fields of the forms in the Prefect UI."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from flows.planning.presets import config_of_preset
+from pipeline.config import RunConfig, given, load_config
+from pipeline.errors import ConfigError
+
+Dataset = Literal["shapes", "refytvos", "refdavis", "a2d", "jhmdb", "mevis", "visor", "videos"]
+"""Names of data sets."""
+
+Preset = Literal["demo", "small", "base", "large"]
+"""Names of presets."""
+
+StageName = Literal[
+    "augment",
+    "ground",
+    "segment",
+    "track",
+    "fuse",
+    "rank",
+    "merge",
+    "student",
+    "baseline",
+    "evaluate",
+    "report",
+]
+"""Names of stages."""
+
+Student = Literal["simrvos", "wsrvos", "groprompt"]
+"""Names of students."""
+
+
+def config_of_form(
+    dataset: str | None,
+    root: str,
+    split: str,
+    out: str,
+    preset: str | None,
+    config: str,
+    only_videos: Sequence[str],
+    overrides: Sequence[str],
+) -> RunConfig:
+    """Returns the configuration of what a form says, as the options of `run` do.
+
+    Raises:
+        ConfigError: a setting is wrong, or both a preset and a file are named.
+    """
+    if preset and config:
+        raise ConfigError(
+            f"config {config} with preset {preset}: both name a configuration; give one of them"
+        )
+    file = Path(config).expanduser() if config else config_of_preset(preset) if preset else None
+    said = {"dataset.name": dataset, "dataset.root": root, "dataset.split": split, "out": out}
+    words = [given(name, value) for name, value in said.items() if value]
+    if only_videos:
+        listed = ", ".join(given("", video).removeprefix("=") for video in only_videos)
+        words.append(f"dataset.only_videos=[{listed}]")
+    return load_config(file, [*words, *overrides])

@@ -1,0 +1,71 @@
+"""Writes what a terminal says to the log of the flow run as well."""
+
+from __future__ import annotations
+
+import io
+import logging
+import math
+import time
+
+from flows.planning.time_estimate import in_words
+from flows.progress import Reporter
+
+logger = logging.getLogger(__name__)
+
+_LEVELS = {"red": logging.ERROR, "bold red": logging.ERROR, "yellow": logging.WARNING}
+
+
+class Logged:
+    """A reporter that also writes lines, and a line at the end of each stage, to the log.
+
+    Args:
+        shown: shows the same.
+    """
+
+    def __init__(self, shown: Reporter) -> None:
+        self._shown = shown
+        self._stage, self._unit, self._total = "", "", 0.0
+        self._done, self._frames, self._started = 0.0, 0, 0.0
+
+    def begin(self, stage: str, total: float, unit: str) -> None:
+        self._stage, self._unit, self._total = stage, unit, total
+        self._done, self._frames, self._started = 0.0, 0, time.monotonic()
+        self._shown.begin(stage, total, unit)
+
+    def done_before(self, amount: float) -> None:
+        self._done += amount
+        self._shown.done_before(amount)
+
+    def advance(self, amount: float, frames: int = 0) -> None:
+        self._done += amount
+        self._frames += frames
+        self._shown.advance(amount, frames)
+
+    def end(self, note: str = "") -> None:
+        if self._stage:
+            seconds = time.monotonic() - self._started
+            done = min(math.floor(self._done + 1e-6), self._total)
+            parts = [f"{done:g} of {self._total:g} {self._unit}", in_words(seconds)]
+            if self._frames and seconds > 0:
+                parts.append(f"{self._frames / seconds:.1f} frames/s")
+            logger.info("%s: %s", self._stage, ", ".join([*parts, note] if note else parts))
+        self._stage = ""
+        self._shown.end(note)
+
+    def say(self, text: str, style: str = "") -> None:
+        logger.log(_LEVELS.get(style, logging.INFO), "%s", text)
+        self._shown.say(text, style)
+
+
+class LogFile(io.TextIOBase):
+    """A file whose lines go to the log, for a console without a terminal."""
+
+    def __init__(self) -> None:
+        self._line = ""
+
+    def write(self, text: str) -> int:
+        *lines, self._line = (self._line + text).split("\n")
+        for line in lines:
+            if line.strip():
+                logger.info("%s", line.rstrip())
+        return len(text)
