@@ -111,8 +111,9 @@ class Background:
 
     def remembered(self) -> Server | None:
         """Returns the server of the record, whether it answers or not."""
+        record = self.record
         try:
-            values = json.loads(self.record.read_text(encoding="utf-8"))
+            values = json.loads(record.read_text(encoding="utf-8"))
             server = Server(int(values["pid"]), str(values["url"]))
             return server if server.port is not None else None
         except (OSError, ValueError, KeyError, TypeError):

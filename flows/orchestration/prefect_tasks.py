@@ -20,14 +20,13 @@ from flows.labelling.jobs import attempt, do_job
 from flows.orchestration import artifacts, events, flow_runs, known_runs, reports
 from flows.orchestration.connection import Connection
 from flows.orchestration.limits import Limits
+from flows.orchestration.run_log import log
 from flows.outcome import RunOutcome, advice, outcome_lines, read_outcome
 from flows.planning.plan import Job
 from flows.planning.stages import SHARD_STAGES, STAGES
 from flows.report.outcome_page import outcome_page
 from pipeline.text import read_text
 from storage.run.ledger import Ledger
-
-logger = logging.getLogger(__name__)
 
 UNCACHED: dict[str, Any] = {"persist_result": False, "cache_policy": NO_CACHE}
 """The ledger decides what is done, so Prefect keeps no results."""
@@ -89,9 +88,9 @@ class PrefectTasks:
         config = self._context.config
         summary.outcome = outcome = read_outcome(config, config.dataset.only_videos or None)
         for line in outcome_lines(outcome):
-            logger.info("%s", line)
+            log(logging.INFO, line)
         for line in advice(outcome, config):
-            logger.warning("%s", line)
+            log(logging.WARNING, line)
         text = outcome_page(outcome, self._metrics(), summary.failed)
         tell, description = self._connection.tell, f"What came of {self._name}"
         tell(lambda: artifacts.page(text, self._key, "outcome", description))
@@ -174,5 +173,5 @@ def failed_state(error: Exception, what: str, traceback_too: bool = True) -> Sta
     """Returns the state of what has failed. Logs the reason, with the traceback below."""
     reason = " ".join(in_words(error).split())
     trace = "\n\n" + "".join(traceback.format_exception(error)) if traceback_too else ""
-    logger.error("%s failed: %s%s", what, reason, trace)
+    log(logging.ERROR, f"{what} failed: {reason}{trace}")
     return Failed(message=reason, data=error)

@@ -7,12 +7,23 @@ import logging
 import math
 import time
 
+from prefect.exceptions import MissingContextError
+from prefect.logging import get_run_logger
+
 from flows.planning.time_estimate import in_words
 from flows.progress import Reporter
 
-logger = logging.getLogger(__name__)
-
 _LEVELS = {"red": logging.ERROR, "bold red": logging.ERROR, "yellow": logging.WARNING}
+
+
+def log(level: int, text: str) -> None:
+    """Writes a line to the log of the current task run or flow run; outside of both, to that of
+    this module.
+    """
+    try:
+        get_run_logger().log(level, "%s", text)
+    except MissingContextError:
+        logging.getLogger(__name__).log(level, "%s", text)
 
 
 class Logged:
@@ -48,12 +59,12 @@ class Logged:
             parts = [f"{done:g} of {self._total:g} {self._unit}", in_words(seconds)]
             if self._frames and seconds > 0:
                 parts.append(f"{self._frames / seconds:.1f} frames/s")
-            logger.info("%s: %s", self._stage, ", ".join([*parts, note] if note else parts))
+            log(logging.INFO, f"{self._stage}: {', '.join([*parts, note] if note else parts)}")
         self._stage = ""
         self._shown.end(note)
 
     def say(self, text: str, style: str = "") -> None:
-        logger.log(_LEVELS.get(style, logging.INFO), "%s", text)
+        log(_LEVELS.get(style, logging.INFO), text)
         self._shown.say(text, style)
 
 
@@ -67,5 +78,5 @@ class LogFile(io.TextIOBase):
         *lines, self._line = (self._line + text).split("\n")
         for line in lines:
             if line.strip():
-                logger.info("%s", line.rstrip())
+                log(logging.INFO, line.rstrip())
         return len(text)

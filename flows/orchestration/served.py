@@ -23,15 +23,13 @@ from flows.orchestration.final_states import final_state
 from flows.orchestration.launching import execute_observed
 from flows.orchestration.prefect_tasks import failed_state
 from flows.orchestration.ray_cluster import check_runner
-from flows.orchestration.run_log import Logged
+from flows.orchestration.run_log import Logged, log
 from flows.planning.stage_selection import scope_of
 from flows.planning.time_estimate import forecast
 from flows.progress import Silent
 from flows.weights.needs import check_weights, fetch_command
 from pipeline.config import RunConfig
 from pipeline.errors import PseudoLabelError
-
-logger = logging.getLogger(__name__)
 
 HOW_TO_GO_ON = (
     "Interrupted. Finished work is kept. To go on, retry this flow run, run the flow resume with"
@@ -44,14 +42,14 @@ def told_how_to_go_on(words: str) -> Iterator[None]:
     """Ends the process in time after a cancellation in the block, and logs how to go on."""
 
     def last_words() -> None:
-        logger.warning("%s", words)
+        log(logging.WARNING, words)
         APILogHandler().flush()
 
     try:
         with signals.watched(last_words):
             yield
     except (KeyboardInterrupt, TerminationSignal):
-        logger.warning("%s", words)
+        log(logging.WARNING, words)
         raise
 
 
@@ -121,4 +119,4 @@ def begun(flow_run: FlowRun) -> bool:
 def say(line: str) -> None:
     """Writes a line to the log of the flow run."""
     level = logging.WARNING if line.startswith(WARNING) else logging.INFO
-    logger.log(level, "%s", line)
+    log(level, line)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
@@ -20,14 +19,12 @@ from flows.orchestration.connection import Connection
 from flows.orchestration.parameters import Student
 from flows.orchestration.prefect_tasks import UNCACHED, failed_state
 from flows.orchestration.run_log import LogFile
-from flows.orchestration.served import done_or_failed, observe, told_how_to_go_on
+from flows.orchestration.served import done_or_failed, observe, say, told_how_to_go_on
 from flows.planning.run_config import config_of_run
 from pipeline.config import given
 
 if TYPE_CHECKING:
     from flows.training.train import Trained
-
-logger = logging.getLogger(__name__)
 
 HOW_TO_GO_ON = (
     "Interrupted. The training of {folder} continues from its last checkpoint: retry this flow run,"
@@ -119,7 +116,7 @@ def _train_served(run: Path, name: str, words: list[str], config: str) -> State[
 
     resolved = config_of_run(run, words, Path(config) if config else None)
     folder = student_folder(resolved, name or None)
-    connection = Connection.of_settings(logger.info)
+    connection = Connection.of_settings(say)
     tags = [*flow_runs.tags_of(resolved), f"student:{resolved.student.model}"]
     with told_how_to_go_on(HOW_TO_GO_ON.format(folder=folder)):
         observe(connection, folder, tags)
