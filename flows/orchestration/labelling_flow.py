@@ -23,10 +23,19 @@ from flows.orchestration import flow_runs, signals
 from flows.orchestration.connection import LOST, Connection, is_lost
 from flows.orchestration.final_states import final_state
 from flows.orchestration.launching import execute_observed
-from flows.orchestration.parameters import Dataset, Preset, StageName, config_of_form
+from flows.orchestration.parameters import (
+    Dataset,
+    FirstStage,
+    LastStage,
+    Preset,
+    config_of_form,
+    preset_or_none,
+    stage_or_none,
+)
 from flows.orchestration.run_log import Logged
 from flows.orchestration.served import done_or_failed, label_served, observe_run
 from flows.planning.run_paths import RunPaths
+from flows.planning.stages import STAGES
 
 logger = logging.getLogger(__name__)
 
@@ -42,11 +51,11 @@ def label(
     root: str = "",
     split: str = "train",
     out: str = "runs",
-    preset: Preset | None = None,
+    preset: Preset = "default",
     overrides: tuple[str, ...] = (),
     only_videos: tuple[str, ...] = (),
-    from_stage: StageName | None = None,
-    to_stage: StageName | None = None,
+    from_stage: FirstStage = "what is due",
+    to_stage: LastStage = "the last",
     retry_skipped: bool = False,
     forget_missing: bool = False,
     config: str = "",
@@ -60,9 +69,9 @@ def label(
         root: Folder of the data set, on the machine that does the run.
         split: Split to label.
         out: Folder that holds runs. The run's own folder in it is named after data set and split.
-        preset: Configuration for a kind of machine. None stands for the demo models.
+        preset: Configuration for a kind of machine. The default uses the demo models.
         overrides: Settings, such as `rank.threshold=0.6`.
-        only_videos: Ids of the videos to label. None stands for all.
+        only_videos: Ids of the videos to label. An empty list stands for all.
         from_stage: Run this stage and the following ones again, even if they are done.
         to_stage: Stop after this stage.
         retry_skipped: Try skipped videos again.
@@ -73,13 +82,14 @@ def label(
         *Completed*, a name that says what was lost, or *Failed* with the reason.
     """
     # Prefect sends a flow's function by value to Ray's workers, so it holds nothing but this call.
+    chosen = preset_or_none(preset)
     return _label(
-        preset,
-        from_stage,
-        to_stage,
+        chosen,
+        stage_or_none(from_stage),
+        stage_or_none(to_stage),
         retry_skipped,
         forget_missing,
-        form=(dataset, root, split, out, preset, config, only_videos, overrides),
+        form=(dataset, root, split, out, chosen, config, only_videos, overrides),
     )
 
 
@@ -179,5 +189,5 @@ def _parameters(context: RunContext) -> dict[str, Any]:
         "out": str(config.out.absolute()),
         "config": str(paths.config.absolute()),
         "only_videos": dataset.only_videos,
-        "to_stage": context.the_plan.stages[-1],
+        "to_stage": "the last" if (last := context.the_plan.stages[-1]) == STAGES[-1] else last,
     }

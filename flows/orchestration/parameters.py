@@ -13,10 +13,11 @@ from pipeline.errors import ConfigError
 Dataset = Literal["shapes", "refytvos", "refdavis", "a2d", "jhmdb", "mevis", "visor", "videos"]
 """Names of data sets."""
 
-Preset = Literal["demo", "small", "base", "large"]
-"""Names of presets."""
+Preset = Literal["default", "demo", "small", "base", "large"]
+"""Names of presets; ``default`` for none."""
 
-StageName = Literal[
+FirstStage = Literal[
+    "what is due",
     "augment",
     "ground",
     "segment",
@@ -25,14 +26,38 @@ StageName = Literal[
     "rank",
     "merge",
     "student",
-    "baseline",
     "evaluate",
     "report",
 ]
-"""Names of stages."""
+"""Names of stages to begin with; ``what is due`` for none."""
+
+LastStage = Literal[
+    "the last",
+    "augment",
+    "ground",
+    "segment",
+    "track",
+    "fuse",
+    "rank",
+    "merge",
+    "student",
+    "evaluate",
+    "report",
+]
+"""Names of stages to end with; ``the last`` for none."""
 
 Student = Literal["simrvos", "wsrvos", "groprompt"]
 """Names of students."""
+
+
+def stage_or_none(choice: FirstStage | LastStage) -> str | None:
+    """Returns the name of a stage; None for the choice that names none."""
+    return None if choice in ("what is due", "the last") else choice
+
+
+def preset_or_none(choice: Preset) -> str | None:
+    """Returns the name of a preset; None for the choice that names none."""
+    return None if choice == "default" else choice
 
 
 def config_of_form(

@@ -10,7 +10,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows.orchestration import artifacts
-from flows.orchestration.parameters import StageName
+from flows.orchestration.parameters import LastStage, stage_or_none
 from flows.orchestration.resumable import resumable
 from flows.orchestration.served import done_or_failed, label_served, say
 from flows.planning.run_config import config_of_run
@@ -20,7 +20,7 @@ from flows.report.outcome_page import table
 @flow(name="resume", flow_run_name="resume {run}", persist_result=False)
 def resume(
     run: str = "",
-    to_stage: StageName | None = None,
+    to_stage: LastStage = "the last",
     retry_skipped: bool = False,
     overrides: tuple[str, ...] = (),
 ) -> State[Any]:
@@ -40,7 +40,7 @@ def resume(
 
     def work() -> State[Any]:
         config = config_of_run(Path(run).expanduser(), overrides)
-        return label_served(config, None, None, to_stage, retry_skipped)
+        return label_served(config, None, None, stage_or_none(to_stage), retry_skipped)
 
     return done_or_failed(work, f"The run {run}")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -16,22 +18,25 @@ from prefect.types.entrypoint import EntrypointType
 from flows.orchestration import flow_runs
 from flows.orchestration.limits import gpu_limit
 
-NAME = "pseudolabels"
-"""Name of each flow's deployment."""
-
 SERVED = {
-    "label": "flows.orchestration.labelling_flow",
-    "train": "flows.orchestration.training_flow",
-    "resume": "flows.orchestration.resume_flow",
+    "label-videos": ("flows.orchestration.labelling_flow", "label"),
+    "train-student": ("flows.orchestration.training_flow", "train"),
+    "resume-run": ("flows.orchestration.resume_flow", "resume"),
 }
-"""Flow -> the module that has it."""
+"""Name of a deployment -> the module of its flow, and the flow."""
 
 HEARTBEAT_SECONDS = 30
+
+QUERY_SECONDS = 3
+"""Time between two looks for flow runs to start."""
 
 
 def deployments() -> list[RunnerDeployment]:
     """Returns the deployments of the flows. A flow run imports the flow from its module."""
-    return [_deployment(getattr(import_module(module), name)) for name, module in SERVED.items()]
+    return [
+        _deployment(name, getattr(import_module(module), flow))
+        for name, (module, flow) in SERVED.items()
+    ]
 
 
 def serve_flows(limit: int, say: Callable[[str], None]) -> None:
@@ -55,14 +60,13 @@ def serve_flows(limit: int, say: Callable[[str], None]) -> None:
         print_starting_message=False,
         limit=limit,
         heartbeat_seconds=HEARTBEAT_SECONDS,
+        query_seconds=QUERY_SECONDS,
     )
 
 
 def limit_gpus(say: Callable[[str], None]) -> None:
     """Makes a global concurrency limit of this machine's GPUs, if it has some and no limit yet."""
-    import torch
-
-    count = torch.cuda.device_count()
+    count = _gpus()
     if not count:
         return
     with get_client(sync_client=True) as client:
@@ -72,9 +76,17 @@ def limit_gpus(say: Callable[[str], None]) -> None:
             say(f"Limit: {gpu_limit()}, {count}")
 
 
-def _deployment(flow: Flow[..., Any]) -> RunnerDeployment:
+def _gpus() -> int:
+    """Returns the number of GPUs. Asks another process, because PyTorch would stay in this one."""
+    code = "import torch; print(torch.cuda.device_count())"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return int(done.stdout) if done.returncode == 0 else 0
+
+
+def _deployment(name: str, flow: Flow[..., Any]) -> RunnerDeployment:
     made: Any = flow.to_deployment(
-        name=NAME,
+        name=name,
         tags=[flow_runs.TAG],
         description=flow.description,
         entrypoint_type=EntrypointType.MODULE_PATH,

@@ -48,7 +48,7 @@ def train(
     Args:
         run: Folder of the run, such as `runs/shapes-train`.
         student: Model of the student.
-        name: Name of its folder in `students` of the run. None stands for the model's name.
+        name: Name of its folder in `students` of the run. By default the model's name.
         masks: Mask store to train on, in place of the run's masks.
         start: Folder of a student whose weights the training starts from.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
