@@ -36,14 +36,16 @@ class Logged:
     def __init__(self, shown: Reporter) -> None:
         self._shown = shown
         self._stage, self._unit, self._total = "", "", 0.0
-        self._done, self._frames, self._started = 0.0, 0, 0.0
+        self._done, self._before, self._frames, self._started = 0.0, 0.0, 0, 0.0
 
     def begin(self, stage: str, total: float, unit: str) -> None:
         self._stage, self._unit, self._total = stage, unit, total
-        self._done, self._frames, self._started = 0.0, 0, time.monotonic()
+        self._done, self._before, self._frames = 0.0, 0.0, 0
+        self._started = time.monotonic()
         self._shown.begin(stage, total, unit)
 
     def done_before(self, amount: float) -> None:
+        self._before += amount
         self._done += amount
         self._shown.done_before(amount)
 
@@ -54,14 +56,21 @@ class Logged:
 
     def end(self, note: str = "") -> None:
         if self._stage:
-            seconds = time.monotonic() - self._started
-            done = min(math.floor(self._done + 1e-6), self._total)
-            parts = [f"{done:g} of {self._total:g} {self._unit}", in_words(seconds)]
-            if self._frames and seconds > 0:
-                parts.append(f"{self._frames / seconds:.1f} frames/s")
-            log(logging.INFO, f"{self._stage}: {', '.join([*parts, note] if note else parts)}")
+            log(logging.INFO, f"{self._stage}: {', '.join(filter(None, [*self._work(), note]))}")
         self._stage = ""
         self._shown.end(note)
+
+    def _work(self) -> list[str]:
+        """What was done now, how long it took, and the pace."""
+        done = min(math.floor(self._done + 1e-6), self._total)
+        words, seconds = f"{done:g} of {self._total:g} {self._unit}", self._seconds()
+        if self._done <= self._before:
+            return [words]
+        pace = f"{self._frames / seconds:.1f} frames/s" if self._frames and seconds > 0 else ""
+        return [words, in_words(seconds), pace]
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self._started
 
     def say(self, text: str, style: str = "") -> None:
         log(_LEVELS.get(style, logging.INFO), text)

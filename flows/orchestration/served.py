@@ -37,6 +37,11 @@ HOW_TO_GO_ON = (
 )
 
 
+GRACE_SECONDS = 5.0
+"""From a cancellation to the end of the process, at most. Prefect looks every three seconds whether
+it has ended."""
+
+
 @contextmanager
 def told_how_to_go_on(words: str) -> Iterator[None]:
     """Ends the process in time after a cancellation in the block, and logs how to go on."""
@@ -46,7 +51,7 @@ def told_how_to_go_on(words: str) -> Iterator[None]:
         APILogHandler().flush()
 
     try:
-        with signals.watched(last_words):
+        with signals.watched(last_words, GRACE_SECONDS):
             yield
     except (KeyboardInterrupt, TerminationSignal):
         log(logging.WARNING, words)

@@ -219,6 +219,11 @@ def lock_holder(run_folder: Path) -> str | None:
     return "a process that is not known" if owner is None else str(owner)
 
 
+def was_left(run_folder: Path) -> bool:
+    """Whether a process that wrote to a run was killed, and nobody has worked on the run since."""
+    return (run_folder / HELD).exists() and lock_holder(run_folder) is None
+
+
 def has_ended(owner: Owner, folder: Path) -> bool:
     """Whether a process that worked on a folder has ended, as far as this machine can know.
 
