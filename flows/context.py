@@ -292,6 +292,10 @@ class RunContext:
         if torch is not None and torch.cuda.is_available():
             torch.cuda.empty_cache()
 
+    def abandon(self) -> None:
+        """Forgets the model that is loaded without freeing it: a thread that hangs may use it."""
+        self._loaded = None
+
     def _held(self, stage: str, load: Callable[[], Any]) -> Any:
         if self._loaded is None or self._loaded[0] != stage:
             self.release()
