@@ -9,21 +9,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from flows.integrity.content_digest import content_digest
-from flows.orchestration import reports, server
+from flows.orchestration import reports
 from flows.orchestration.flow_runs import PROCESS, TAG
 from flows.orchestration.serving import SERVED, deployments
 from storage.run.ledger import Ledger
 from tests.flows.conftest import Site
 
 ROOT = Path(__file__).resolve().parents[3]
-SECONDS = 60.0
+SECONDS = 180.0
 
 
 def test_every_flow_has_a_form_with_help_defaults_and_drop_downs() -> None:
@@ -42,20 +44,34 @@ def test_every_flow_has_a_form_with_help_defaults_and_drop_downs() -> None:
     assert fields["out"]["default"] == "runs"
 
 
-class Served:
-    """A process that serves the flows, and its Prefect server, which is of this test alone."""
+def test_the_deployments_to_work_pools_name_flows_and_parameters_that_exist() -> None:
+    content = yaml.safe_load((ROOT / "configs" / "prefect.yaml").read_text())
+    kinds = set()
+    for item in content["deployments"]:
+        module, _, name = item["entrypoint"].rpartition(".")
+        flow = getattr(import_module(module), name)
+        assert (module, name) in SERVED.values()
+        assert set(item.get("parameters", {})) <= set(flow.parameters.properties)
+        assert item["tags"] == [TAG]
+        kinds.add(item["work_pool"]["name"].removeprefix("pseudolabels-"))
+    assert kinds == {"process", "docker", "kubernetes"}
 
-    def __init__(self, site: Site, folder: Path) -> None:
+
+class Served:
+    """A process that serves the flows to the Prefect server of the test session."""
+
+    def __init__(self, site: Site, folder: Path, url: str) -> None:
+        self.url = url
         self.site, self.hold, self.broken = site, folder / "hold", folder / "broken"
         self.environment = {
             **os.environ,
+            "PREFECT_API_URL": url,
             "PREFECT_HOME": str(folder / "prefect"),
             "FAKE_WEIGHTS": str(site.weights),
             "FAKE_HOLD": str(self.hold),
             "FAKE_BROKEN": str(self.broken),
             "OMP_NUM_THREADS": "1",
         }
-        self.environment.pop("PREFECT_API_URL", None)
         self.process = self.start()
 
     def start(self) -> subprocess.Popen[bytes]:
@@ -71,20 +87,15 @@ class Served:
         self.process.wait()
 
     def api(self, path: str, **content: Any) -> Any:
-        record = Path(self.environment["PREFECT_HOME"]) / "pseudolabels-server.json"
-        url = json.loads(record.read_text())["url"]
-        reply = httpx.post(f"{url}{path}", json=content, timeout=30)
+        reply = httpx.post(f"{self.url}{path}", json=content, timeout=30)
         reply.raise_for_status()
         return reply.json() if reply.content else None
 
     def deployment(self, name: str) -> str:
         def find() -> Any:
-            try:
-                return [x for x in self.api("/deployments/filter") if x["name"] == name]
-            except (OSError, ValueError, httpx.HTTPError):
-                return []
+            return [x for x in self.api("/deployments/filter") if x["name"] == name]
 
-        return str(until(find, 2 * SECONDS)[0]["id"])
+        return str(until(find)[0]["id"])
 
     def begin(self, name: str, **parameters: Any) -> str:
         place = f"/deployments/{self.deployment(name)}/create_flow_run"
@@ -120,8 +131,8 @@ class Served:
         return "\n".join(line["message"] for line in logs)
 
 
-def until(look: Callable[[], Any], seconds: float = SECONDS) -> Any:
-    deadline = time.monotonic() + seconds
+def until(look: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline:
         if found := look():
             return found
@@ -130,16 +141,14 @@ def until(look: Callable[[], Any], seconds: float = SECONDS) -> Any:
 
 
 @pytest.fixture
-def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
-    site = Site(tmp_path)
-    item = Served(site, tmp_path)
+def served(site: Site, prefect_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    item = Served(site, site.out.parent, prefect_server)
     yield item
     if item.process.poll() is None:
         item.process.send_signal(signal.SIGINT)
         item.process.wait(60)
     monkeypatch.setenv("PREFECT_HOME", item.environment["PREFECT_HOME"])
     reports.stop()
-    server.stop()
 
 
 def form(served: Served) -> dict[str, Any]:
@@ -156,7 +165,7 @@ def form(served: Served) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_a_run_from_the_form_is_cancelled_fails_and_is_retried_to_the_same_digest(
-    served: Served, tmp_path: Path, prefect_server: str
+    served: Served, tmp_path: Path
 ) -> None:
     undisturbed = Site(tmp_path / "undisturbed")
     undisturbed.run()
