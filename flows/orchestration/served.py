@@ -6,6 +6,7 @@ A flow run that is retried has the same parameters, and does only what has no re
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,9 +38,11 @@ HOW_TO_GO_ON = (
 )
 
 
-GRACE_SECONDS = 5.0
-"""From a cancellation to the end of the process, at most. Prefect looks every three seconds whether
-it has ended."""
+GRACE_SECONDS = 4.0
+"""From a cancellation to the end of the process, at most, but for the last words. Prefect looks
+every three seconds whether it has ended."""
+
+LAST_WORDS_SECONDS = 1.0
 
 
 @contextmanager
@@ -48,7 +51,9 @@ def told_how_to_go_on(words: str) -> Iterator[None]:
 
     def last_words() -> None:
         log(logging.WARNING, words)
-        APILogHandler().flush()
+        sending = threading.Thread(target=APILogHandler().flush, daemon=True)
+        sending.start()
+        sending.join(LAST_WORDS_SECONDS)
 
     try:
         with signals.watched(last_words, GRACE_SECONDS):

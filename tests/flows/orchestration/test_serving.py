@@ -25,7 +25,7 @@ from storage.run.ledger import Ledger
 from tests.flows.conftest import Site
 
 ROOT = Path(__file__).resolve().parents[3]
-SECONDS = 180.0
+SECONDS = 90.0
 
 
 def test_every_flow_has_a_form_with_help_defaults_and_drop_downs() -> None:
@@ -116,7 +116,12 @@ class Served:
             run = self.read(flow_run)
             return run if run["state_name"] == state else None
 
-        return until(found)
+        try:
+            return until(found)
+        except AssertionError as error:
+            run = self.read(flow_run)
+            lines = self.lines(flow_run)
+            raise AssertionError(f"{run['state_name']} is not {state}:\n{lines}") from error
 
     def wait_for_stage(self, flow_run: str, stage: str) -> None:
         def running() -> Any:
