@@ -51,6 +51,7 @@ def told_how_to_go_on(words: str) -> Iterator[None]:
 
     def last_words() -> None:
         log(logging.WARNING, words)
+        # The log is sent in batches, and the process may be ended before the next one.
         sending = threading.Thread(target=APILogHandler().flush, daemon=True)
         sending.start()
         sending.join(LAST_WORDS_SECONDS)
@@ -59,7 +60,7 @@ def told_how_to_go_on(words: str) -> Iterator[None]:
         with signals.watched(last_words, GRACE_SECONDS):
             yield
     except (KeyboardInterrupt, TerminationSignal):
-        log(logging.WARNING, words)
+        last_words()
         raise
 
 
