@@ -34,7 +34,7 @@ QUERY_SECONDS = 3
 def deployments() -> list[RunnerDeployment]:
     """Returns the deployments of the flows. A flow run imports the flow from its module."""
     return [
-        _deployment(name, getattr(import_module(module), flow))
+        _deployment(name, getattr(import_module(module), flow), f"{module}.{flow}")
         for name, (module, flow) in SERVED.items()
     ]
 
@@ -84,7 +84,7 @@ def _gpus() -> int:
     return int(done.stdout) if done.returncode == 0 else 0
 
 
-def _deployment(name: str, flow: Flow[..., Any]) -> RunnerDeployment:
+def _deployment(name: str, flow: Flow[..., Any], entrypoint: str) -> RunnerDeployment:
     made: Any = flow.to_deployment(
         name=name,
         tags=[flow_runs.TAG],
@@ -92,4 +92,5 @@ def _deployment(name: str, flow: Flow[..., Any]) -> RunnerDeployment:
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
     assert isinstance(made, RunnerDeployment), "outside of an event loop"
+    made.entrypoint = entrypoint
     return made
