@@ -93,4 +93,6 @@ def _deployment(name: str, flow: Flow[..., Any], entrypoint: str) -> RunnerDeplo
     )
     assert isinstance(made, RunnerDeployment), "outside of an event loop"
     made.entrypoint = entrypoint
+    # An empty list would remove the schedules that were made in the UI.
+    made.schedules = None
     return made

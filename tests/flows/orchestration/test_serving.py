@@ -35,6 +35,7 @@ def test_every_flow_has_a_form_with_help_defaults_and_drop_downs() -> None:
         module, flow = SERVED[name]
         assert item.entrypoint == f"{module}.{flow}"
         assert item.tags == [TAG]
+        assert item.schedules is None  # those made in the UI stay
         fields = item._parameter_openapi_schema.properties
         assert all(field["description"] for field in fields.values())
         assert item._parameter_openapi_schema.required == (["run"] if flow == "train" else [])
