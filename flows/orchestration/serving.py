@@ -25,6 +25,9 @@ SERVED = {
 }
 """Name of a deployment -> the module of its flow, and the flow."""
 
+_OF_THE_UI = ("schedules", "paused", "concurrency_limit", "concurrency_options")
+"""Fields of a deployment that are set in the UI. Values that are sent would replace them."""
+
 HEARTBEAT_SECONDS = 30
 
 QUERY_SECONDS = 3
@@ -93,6 +96,5 @@ def _deployment(name: str, flow: Flow[..., Any], entrypoint: str) -> RunnerDeplo
     )
     assert isinstance(made, RunnerDeployment), "outside of an event loop"
     made.entrypoint = entrypoint
-    # An empty list would remove the schedules that were made in the UI.
-    made.schedules = None
+    made.model_fields_set.difference_update(_OF_THE_UI)
     return made

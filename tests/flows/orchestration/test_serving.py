@@ -35,7 +35,8 @@ def test_every_flow_has_a_form_with_help_defaults_and_drop_downs() -> None:
         module, flow = SERVED[name]
         assert item.entrypoint == f"{module}.{flow}"
         assert item.tags == [TAG]
-        assert item.schedules is None  # those made in the UI stay
+        # What was set in the UI stays.
+        assert not {"schedules", "paused", "concurrency_limit"} & item.model_fields_set
         fields = item._parameter_openapi_schema.properties
         assert all(field["description"] for field in fields.values())
         assert item._parameter_openapi_schema.required == (["run"] if flow == "train" else [])
