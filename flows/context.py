@@ -22,7 +22,7 @@ from flows.planning.weight_digests import WeightDigests
 from flows.progress import Reporter, Silent
 from pipeline.config import RunConfig
 from pipeline.errors import InputError, ModelError, PseudoLabelError
-from pipeline.ports import Captioner, DatasetReader, Grounder, Segmenter
+from pipeline.ports import Captioner, DatasetReader, Grounder, Segmenter, Tracker
 from pipeline.types import (
     Augmentation,
     Boxes,
@@ -77,6 +77,12 @@ def _track(
     return associate(sentences, boxes, candidates, config.track)
 
 
+def _tracker(config: RunConfig, device: torch.device) -> Tracker:
+    from stages.track.video_model import load_tracker
+
+    return load_tracker(config.track, device)
+
+
 def _fuse(
     augmentation: Augmentation,
     texts: Sequence[str],
@@ -112,6 +118,7 @@ class Parts:
     grounder: Callable[[RunConfig, Any], Grounder] = _grounder
     segmenter: Callable[[RunConfig, Any], Segmenter] = _segmenter
     track: Callable[..., Tracks] = _track
+    tracker: Callable[[RunConfig, Any], Tracker] = _tracker
     fuse: Callable[..., Hypotheses] = _fuse
     rank: Callable[..., tuple[PseudoMask, list[FrameQuality]]] = _rank
     checkpoint_files: Callable[[str], Sequence[Path]] = checkpoint_files
@@ -276,6 +283,11 @@ class RunContext:
             "segment", lambda: self.parts.segmenter(self.config, self.device)
         )
         return segmenter
+
+    def tracker(self) -> Tracker:
+        """Returns the tracker; loads it if necessary."""
+        tracker: Tracker = self._held("track", lambda: self.parts.tracker(self.config, self.device))
+        return tracker
 
     def release(self) -> None:
         """Frees the model that is loaded."""
