@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from transformers import AutoModel, EdgeTamVideoConfig, Sam2VideoConfig, Sam2VideoProcessor
+from transformers.models.sam2 import Sam2ImageProcessor
+from transformers.models.sam2_video import Sam2VideoVideoProcessor
 
 from pipeline.config import TrackConfig
 from pipeline.errors import CheckpointError
@@ -141,3 +144,20 @@ def test_a_folder_of_another_model_is_refused(folder: Path, tmp_path: Path) -> N
 def test_a_model_needs_a_checkpoint() -> None:
     with pytest.raises(ValueError, match="needs checkpoint, such as"):
         TrackConfig(source="model")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", [Sam2VideoConfig, EdgeTamVideoConfig])
+def test_models_of_full_size_are_loaded_and_followed(config: Any, tmp_path: Path) -> None:
+    """Random weights in the layout and the sizes of the published ones."""
+    model: Any = AutoModel.from_config(config())
+    model.save_pretrained(tmp_path)
+    Sam2VideoProcessor(Sam2ImageProcessor(), Sam2VideoVideoProcessor()).save_pretrained(tmp_path)
+    del model
+    tracker = load_tracker(TrackConfig(source="model", checkpoint=str(tmp_path)), CPU)
+    cells = low_resolution_size(480, 854, 1024)
+    images = (np.full((480, 854, 3), 40 * place, np.uint8) for place in range(2))
+    boxes = {0: {7: np.array([100, 100, 400, 300], np.float32)}}
+    found = list(tracker.follow(images, boxes, cells))
+    assert [item.objects.tolist() for item in found] == [[7], [7]]
+    assert found[1].logits.shape == (1, 145, 256)
