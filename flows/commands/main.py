@@ -251,17 +251,34 @@ def doctor(
     config: ConfigOption = None,
     preset: PresetOption = None,
     overrides: Overrides = None,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Also run each model on a picture. Loads the weights.")
+    ] = False,
+    image: Annotated[
+        list[Path] | None, typer.Option(help="Picture for --probe; may be repeated.")
+    ] = None,
+    text: Annotated[
+        str | None, typer.Option(help="Sentence about something in the pictures of --image.")
+    ] = None,
 ) -> None:
     """Check this machine: versions, devices, memory, weights, Prefect server.
 
     Says which preset fits it. Exits with 1 if something that a run of the configuration needs is
-    missing.
+    missing, or, with --probe, if a model does not do what it must.
     """
     from flows.commands.doctor import examine, show
 
+    if (image or text) and not probe:
+        raise ConfigError("--image and --text: expected --probe with them")
     words = tuple(overrides or ())
     resolved = load_config(config_file(config, preset), words)
     findings = examine(resolved, fetch_command(config, preset, words))
+    if probe:
+        from flows.commands.probe import pictures_for
+        from flows.commands.probe import probe as probed
+
+        with console.status("Running the models"):
+            findings += probed(resolved, pictures_for(resolved, image or [], text))
     show(findings, console)
     if not all(finding.well for finding in findings if finding.needed):
         raise typer.Exit(1)

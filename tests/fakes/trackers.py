@@ -30,8 +30,11 @@ class ColourTracker:
         colours: dict[int, NDArray[np.int64]] = {}
         for place, image in enumerate(frames):
             self.passes[-1] += 1
-            step = image.shape[0] // cells[0]
-            small = image[step // 2 :: step, step // 2 :: step].astype(np.int64)
+            rows, columns = (
+                ((np.arange(count) + 0.5) * extent / count).astype(int)
+                for count, extent in zip(cells, image.shape, strict=False)
+            )
+            small = image[np.ix_(rows, columns)].astype(np.int64)
             for number, box in prompts.get(place, {}).items():
                 x, y = ((box[:2] + box[2:]) / 2).astype(int)
                 colours[number] = image[y, x].astype(np.int64)
