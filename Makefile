@@ -31,7 +31,7 @@ RUN_FLAGS = $(if $(and $(CONFIG),$(filter file,$(origin DATASET))),,--dataset "$
 	$(if $(OUT),--out "$(OUT)") \
 	$(CONFIG_FLAGS)
 
-.PHONY: help setup libraries setup-ray wheels pseudolabels label weights status verify repair digest test test-slow coverage check format lock demo-models benchmarks ui clean
+.PHONY: help setup libraries setup-ray wheels pseudolabels label weights status verify repair digest test test-slow coverage check format lock demo-models benchmarks ui serve clean
 
 help: ## Prints this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -125,8 +125,11 @@ benchmarks: $(STAMP) ## Runs every benchmark (hours), after `make pseudolabels`;
 		$(BIN)/python -m "benchmarks.$$name" $(ARGS) || failed="$$failed $$name"; done; \
 		test -z "$$failed" || { echo "Out of bounds or failed:$$failed" >&2; exit 1; }
 
-ui: $(STAMP) ## Starts the Prefect UI on this machine
+ui: $(STAMP) ## Starts the Prefect UI and the server of reports on this machine
 	$(BIN)/pseudolabels ui $(ARGS)
+
+serve: $(STAMP) ## Lets the Prefect UI start, schedule, cancel and retry runs on this machine
+	@$(BIN)/pseudolabels serve
 
 clean: ## Removes caches; keeps .venv and runs
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* *.egg-info build

@@ -135,6 +135,7 @@ class RunContext:
         progress: is told about every video.
         plan: the jobs of the run; None in a process that only does single shards.
         publish: shows a page beside the run, given its name and its Markdown text.
+        preset: name of the preset that the configuration started from, if there is one.
     """
 
     config: RunConfig
@@ -142,6 +143,7 @@ class RunContext:
     progress: Reporter = field(default_factory=Silent)
     plan: Plan | None = None
     publish: Callable[[str, str], None] = lambda name, markdown: None
+    preset: str | None = None
     _readers: dict[str, DatasetReader] = field(default_factory=dict)
     _loaded: tuple[str, Any] | None = None
     _device: Any = None
@@ -301,6 +303,10 @@ class RunContext:
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+    def abandon(self) -> None:
+        """Forgets the model that is loaded without freeing it: a thread that hangs may use it."""
+        self._loaded = None
 
     def _held(self, stage: str, load: Callable[[], Any]) -> Any:
         if self._loaded is None or self._loaded[0] != stage:

@@ -800,6 +800,8 @@ class RunnerConfig(Section):
         decode_workers: threads that decode frames ahead of the model; 0 decodes in the main thread.
         batches_ahead: largest number of frame batches that wait for the model.
         writes_behind: largest number of results that wait to be written; 0 writes at once.
+        shard_timeout: seconds that a stage may take for one shard, as where a device hangs. The
+            shard fails then, and the run goes on with the others. None waits for ever.
     """
 
     kind: Literal["local", "ray"] = "local"
@@ -808,6 +810,7 @@ class RunnerConfig(Section):
     decode_workers: int = Field(2, ge=0, le=64)
     batches_ahead: int = Field(2, ge=1)
     writes_behind: int = Field(1, ge=0)
+    shard_timeout: float | None = Field(None, gt=0)
 
 
 class RunConfig(Section):

@@ -100,7 +100,7 @@ def label(
     def work(begun: Callable[[], None]) -> None:
         from flows.commands.run import run_all
 
-        run_all(resolved, console, committed=begun, ended=outcomes.append)
+        run_all(resolved, console, committed=begun, ended=outcomes.append, preset=preset)
         _write_results(resolved, ids)
 
     do_continuable(work)

@@ -24,6 +24,7 @@ from flows.commands import evaluate as evaluate_commands
 from flows.commands import exchange as exchange_commands
 from flows.commands import integrity as integrity_commands
 from flows.commands import label as label_commands
+from flows.commands import server as server_commands
 from flows.commands import student as student_commands
 from flows.commands import weights as weight_commands
 from flows.commands.continued import do_continuable, say_error
@@ -82,12 +83,6 @@ def start(
     """Pseudo-masks for referring video segmentation, from videos and sentences alone."""
 
 
-server_app = typer.Typer(
-    no_args_is_help=True,
-    help="Start or stop the local Prefect server.",
-    epilog=example("server stop"),
-)
-app.add_typer(server_app, name="server")
 app.add_typer(evaluate_commands.app, name="evaluate")
 app.add_typer(dataset_commands.app, name="dataset")
 app.add_typer(weight_commands.app, name="weights")
@@ -170,6 +165,7 @@ def run(
             forget_missing=forget_missing,
             committed=begun,
             ended=outcomes.append,
+            preset=preset,
         )
 
     do_continuable(work)
@@ -284,37 +280,10 @@ def doctor(
         raise typer.Exit(1)
 
 
-@server_app.command("start", epilog=example("server start"))
-def server_start() -> None:
-    """Start the local Prefect server, or print the address of the one that runs."""
-    configured = os.environ.get("PREFECT_API_URL")
-    if configured:
-        say(console, f"PREFECT_API_URL is set: {configured}")
-        return
-    with console.status("Starting the Prefect server"):
-        url = server.ensure()
-    say(console, f"Prefect UI: {url.removesuffix('/api')}")
-
-
-@server_app.command("stop", epilog=example("server stop"))
-def server_stop() -> None:
-    """Stop the local Prefect server."""
-    ended = server.stop()
-    say(
-        console,
-        "No local server is running." if ended is None else f"Stopped the server at {ended.ui}.",
-    )
-
-
-@app.command(epilog=example("ui"))
-def ui() -> None:
-    """Start the local Prefect server if necessary, and print the address of its UI."""
-    server_start()
-
-
 exchange_commands.register(app)
 integrity_commands.register(app)
 label_commands.register(app)
+server_commands.register(app)
 student_commands.register(app)
 unwrap_help(app)
 

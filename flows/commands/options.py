@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from flows.planning.presets import PRESETS, config_of_preset
-from flows.planning.run_paths import RunPaths
+from flows.planning.run_config import config_of_run
 from pipeline.config import RunConfig, given, load_config
 from pipeline.errors import ConfigError
 
@@ -132,23 +132,9 @@ def resolve_run(
     words = list(arguments or ())
     if not words or not _is_folder(words[0]):
         return resolve(config, dataset, root, split, out, words)
-    folder, overrides = Path(words[0]), words[1:]
-    stored = RunPaths(folder).config
-    if not stored.is_file():
-        raise ConfigError(
-            f"{folder}: no config.toml; expected the folder of a run, <out>/<dataset>-<split>;"
-            " give it, or --dataset, --split and --out"
-        )
-    # The folder may have been moved since it was written, and its data set with it.
-    found = resolve(
-        config or stored, dataset, root, split, out or folder.resolve().parent, overrides
-    )
-    if found.run_folder.name != folder.resolve().name:
-        raise ConfigError(
-            f"{folder}: its config.toml is of {found.run_folder.name}; expected a folder of that"
-            " name; name it so again"
-        )
-    return found
+    options = {"dataset.name": dataset, "dataset.root": root, "dataset.split": split}
+    chosen = [given(name, value) for name, value in options.items() if value is not None]
+    return config_of_run(Path(words[0]), [*chosen, *words[1:]], config, out)
 
 
 def _is_folder(word: str) -> bool:

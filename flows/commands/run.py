@@ -30,6 +30,7 @@ def run_all(
     forget_missing: bool = False,
     committed: Callable[[], None] = lambda: None,
     ended: Callable[[RunOutcome], None] = lambda outcome: None,
+    preset: str | None = None,
 ) -> Plan:
     """Does everything of a run that is not done, and shows the results.
 
@@ -42,6 +43,7 @@ def run_all(
         forget_missing: remove the results of videos that the data set no longer has.
         committed: called when the work begins. Stages to do again have lost their receipts then.
         ended: called with what came of the run, if it has masks to look at.
+        preset: name of the preset that the configuration started from, if there is one.
 
     Returns:
         The plan at the start of the run.
@@ -59,15 +61,17 @@ def run_all(
         forget_missing=forget_missing,
     ) as context:
         committed()
+        context.preset = preset
         pending = context.the_plan.pending()
+        outcome = None
         if pending:
-            _run_flow(context, console)
+            outcome = _run_flow(context, console)
         else:
             say(console, f"Everything in {config.run_folder} is done.")
     # Reading every quality table takes seconds. A run with nothing to do has said it before.
     is_told = "rank" in context.the_plan.stages and bool(pending or config.dataset.only_videos)
     if is_told:
-        outcome = read_outcome(config, config.dataset.only_videos or None)
+        outcome = outcome or read_outcome(config, config.dataset.only_videos or None)
         show_outcome(console, outcome, config)
         ended(outcome)
     plan = context.make_plan() if pending else context.the_plan
@@ -92,7 +96,8 @@ def write_report_again(config: RunConfig, console: Console) -> None:
         do_stage_again(config, "report", progress)
 
 
-def _run_flow(context: RunContext, console: Console) -> None:
+def _run_flow(context: RunContext, console: Console) -> RunOutcome | None:
+    """Does what is pending. Returns what came of it, if it was read to be shown in Prefect."""
     plan = context.the_plan
 
     def load_libraries() -> None:
@@ -106,3 +111,4 @@ def _run_flow(context: RunContext, console: Console) -> None:
         summary = run_with_prefect(context, api)
     for (stage, shard), error in summary.failed.items():
         say(console, f"{stage} {shard}: {error}", "red", label="failed")
+    return summary.outcome

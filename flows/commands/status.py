@@ -9,12 +9,15 @@ from rich.console import Console
 from flows.commands.dry_run import plan_lines
 from flows.commands.terminal import show_plan, show_results
 from flows.console import say
+from flows.orchestration.observed import mark_crashed
 from flows.planning.plan import Plan
-from storage.run.lock import lock_holder
+from storage.run.lock import lock_holder, was_left
 
 
 def show_status(console: Console, plan: Plan, folder: Path) -> None:
-    """Prints the state of a run. Writes nothing."""
+    """Prints the state of a run. Writes nothing to it. If its process was killed, its flow run is
+    marked as crashed.
+    """
     show_plan(console, plan, folder)
     if plan.finished_others:
         say(
@@ -25,6 +28,10 @@ def show_status(console: Console, plan: Plan, folder: Path) -> None:
     if holder is not None:
         at_work = next((job.stage for stage in plan.stages for job in plan.pending(stage)), None)
         say(console, f"Running: {holder}" + (f", at {at_work}." if at_work else "."))
+    elif was_left(folder):
+        say(console, "The last process that worked on it was killed.", "yellow")
+        for name in mark_crashed():
+            say(console, f"Marked as crashed in the Prefect UI: {name}")
     left = plan_lines(plan) if plan.pending() else []
     if left:
         say(console, "Left to do:")

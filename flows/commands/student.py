@@ -77,7 +77,7 @@ def train(
     resolved = resolve_run(words, config, dataset, root, split, out)
     try:
         with signals.stoppable(_say_interrupted):
-            from flows.commands.train import train_run
+            from flows.orchestration.training import train_run
 
             train_run(resolved, name, console, measure=True)
     except KeyboardInterrupt as error:

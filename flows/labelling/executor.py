@@ -12,6 +12,7 @@ from typing import Protocol
 
 from flows.context import RunContext
 from flows.labelling.jobs import attempt
+from flows.outcome import RunOutcome
 from flows.planning.plan import Job, Plan, still_holds
 from flows.planning.products import inputs_now
 from flows.planning.stages import ALL, RUN_STAGES, SHARD_STAGES, STAGE, STAGES
@@ -49,9 +50,11 @@ class Summary:
 
     Attributes:
         failed: (stage, shard) -> the error, in words.
+        outcome: what came of it, if a launcher has read it.
     """
 
     failed: dict[tuple[str, str], str] = field(default_factory=dict)
+    outcome: RunOutcome | None = None
 
 
 class Launcher(Protocol):
@@ -69,8 +72,8 @@ class Launcher(Protocol):
         """More videos of the stage are done."""
         ...
 
-    def run_ends(self) -> None:
-        """All stages have been processed."""
+    def run_ends(self, summary: Summary) -> None:
+        """All stages have been processed. Failures are in the summary."""
         ...
 
 
@@ -88,7 +91,7 @@ class InProcess:
 
     def videos_done(self, count: int) -> None: ...
 
-    def run_ends(self) -> None: ...
+    def run_ends(self, summary: Summary) -> None: ...
 
 
 def execute(context: RunContext, launcher: Launcher) -> Summary:
@@ -106,7 +109,7 @@ def execute(context: RunContext, launcher: Launcher) -> Summary:
     for stage in RUN_STAGES:
         if stage in context.the_plan.stages:
             run.run_stage(stage)
-    launcher.run_ends()
+    launcher.run_ends(run.summary)
     run.check_run_stages()
     return run.summary
 

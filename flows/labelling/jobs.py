@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextvars
 import errno
 import logging
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, wait
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flows.context import RunContext
 from flows.planning.plan import Job
 from flows.planning.reasons import SOURCES
-from flows.planning.receipts import Outcome, receipted
+from flows.planning.receipts import Outcome, note_failure, receipted
 from flows.planning.sources import digest_of_sources
 from flows.planning.stages import ALL, SHARD_STAGES, STAGE, STAGES
 from pipeline.errors import PseudoLabelError, StoreError
@@ -23,12 +26,18 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 RETRY_SECONDS = (2, 20)
 """Waits before the second and the third attempt."""
 
 _PASSING = frozenset(
     {errno.EIO, errno.EAGAIN, errno.EBUSY, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR}
 )
+
+
+class JobTimeoutError(PseudoLabelError):
+    """A stage took longer for a shard than it may."""
 
 
 def can_pass(error: BaseException) -> bool:
@@ -59,7 +68,44 @@ def do_job(job: Job, context: RunContext) -> Receipt:
         before_sleep=lambda state: _log_retry(job, state),
         reraise=True,
     )
-    return attempts(_do_once, job, context)
+    seconds = context.config.runner.shard_timeout
+    if seconds is None or job.shard.name == ALL:
+        return attempts(_do_once, job, context)
+    abandoned = threading.Event()
+    try:
+        return done_within(seconds, lambda: attempts(_do_once, job, context, abandoned), job.name)
+    except JobTimeoutError as error:
+        abandoned.set()
+        context.abandon()
+        note_failure(Ledger(context.config.run_folder), job, error, seconds)
+        raise
+
+
+def done_within(seconds: float, work: Callable[[], T], name: str) -> T:
+    """Does work in a thread, and returns its result.
+
+    A call that hangs, as one of a device, cannot be ended; its thread is left alone.
+
+    Raises:
+        JobTimeoutError: the work takes longer.
+    """
+    ended: Future[T] = Future()
+    here = contextvars.copy_context()
+
+    def run() -> None:
+        try:
+            ended.set_result(here.run(work))
+        except BaseException as error:  # noqa: BLE001 - it is raised in the thread that waits
+            ended.set_exception(error)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    if not wait([ended], seconds).done:
+        raise JobTimeoutError(
+            f"{name}: not done after {seconds:g} s; expected less (runner.shard_timeout); see that"
+            " the device and the disk answer, or set a larger runner.shard_timeout, and run the"
+            " same command again"
+        )
+    return ended.result()
 
 
 def attempt(job: Job, context: RunContext) -> Exception | None:
@@ -71,7 +117,7 @@ def attempt(job: Job, context: RunContext) -> Exception | None:
     return None
 
 
-def _do_once(job: Job, context: RunContext) -> Receipt:
+def _do_once(job: Job, context: RunContext, abandoned: threading.Event | None = None) -> Receipt:
     outcome = Outcome(skipped_before=_skipped_before(job, context))
     stages, shards = list(SHARD_STAGES), list[str]()
     if job.shard.name == ALL:
@@ -87,6 +133,8 @@ def _do_once(job: Job, context: RunContext) -> Receipt:
         finally:
             if job.shard.name == ALL:
                 context.release()
+        if abandoned is not None and abandoned.is_set():
+            raise JobTimeoutError(f"{job.name}: it was given up before it ended")
         if job.shard.name == ALL:
             outcome.counts["videos"] = len(job.shard.videos) - len(outcome.skipped_before)
     assert outcome.receipt is not None, "committed at the end of the block"

@@ -1,4 +1,4 @@
-"""The Prefect flow ``pseudolabels``: one task run per (stage, shard).
+"""The Prefect flow ``label``: one task run per (stage, shard).
 
 The ledger decides what is done; Prefect shows it. A task run calls the same function as a run
 without Prefect, and retries are in that function. If the server is lost, the run continues without
@@ -9,174 +9,107 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from prefect import flow, task
-from prefect.cache_policies import NO_CACHE
+from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.exceptions import TerminationSignal
 
 from flows.context import RunContext
 from flows.labelling.executor import InProcess, Summary, execute
-from flows.labelling.jobs import attempt, do_job
-from flows.labelling.opened_run import opened_run
-from flows.orchestration import artifacts, signals
+from flows.orchestration import flow_runs, signals
 from flows.orchestration.connection import LOST, Connection, is_lost
-from flows.planning.plan import Job
+from flows.orchestration.final_states import final_state
+from flows.orchestration.launching import execute_observed
+from flows.orchestration.parameters import (
+    Dataset,
+    FirstStage,
+    LastStage,
+    Preset,
+    config_of_form,
+    preset_or_none,
+    stage_or_none,
+)
+from flows.orchestration.run_log import Logged
+from flows.orchestration.served import done_or_failed, label_served, observe_run
 from flows.planning.run_paths import RunPaths
-from flows.planning.stage_selection import scope_of
-from flows.planning.stages import SHARD_STAGES, STAGES
-from pipeline.config import load_config
-from storage.run.ledger import Ledger
+from flows.planning.stages import STAGES
 
 logger = logging.getLogger(__name__)
 
-UNCACHED: dict[str, Any] = {"persist_result": False, "cache_policy": NO_CACHE}
-"""The ledger decides what is done, so Prefect keeps no results."""
 
-
-class PrefectTasks:
-    """A launcher that runs each job in this process, as a task run of the current flow.
-
-    Args:
-        context: of the run.
-        connection: to the Prefect server.
-    """
-
-    def __init__(self, context: RunContext, connection: Connection) -> None:
-        self._context, self._connection = context, connection
-        self._name = context.config.run_folder.name
-        self._states: dict[tuple[str, str], State[Any]] = {}
-        self._shown: artifacts.StageProgress | None = None
-        context.publish = self._publish
-
-    def ended(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Exception | None]]:
-        for job in jobs:
-            yield job, self._done_here(job)
-
-    def stage_begins(self, stage: str, videos: int, done: int) -> None:
-        self._shown = self._connection.tell(
-            lambda: artifacts.StageProgress(self._name, stage, videos, done)
-        )
-
-    def videos_done(self, count: int) -> None:
-        shown = self._shown
-        if shown is not None:
-            self._connection.tell(lambda: shown.advance(count))
-
-    def run_ends(self) -> None:
-        """Shows the stage table, samples and the report's address."""
-        from flows.report.samples import markdown_page
-
-        tell, paths = self._connection.tell, self._context.paths
-        ledger, jobs = Ledger(paths.folder), self._context.the_plan.jobs
-        receipts = [
-            receipt
-            for stage in STAGES
-            for job in jobs.get(stage, ())
-            if (receipt := ledger.receipt(stage, job.shard.name)) is not None
-        ]
-        tell(lambda: artifacts.stage_table(receipts, self._name))
-        if page := markdown_page(self._context):
-            tell(lambda: artifacts.samples_page(page, self._name))
-        if paths.report.exists():
-            tell(lambda: artifacts.report_link(paths.report, self._name))
-
-    def _publish(self, name: str, markdown: str) -> None:
-        self._connection.tell(lambda: artifacts.curves_page(markdown, name))
-
-    def _done_here(self, job: Job) -> Exception | None:
-        if not self._connection.present():
-            return attempt(job, self._context)
-
-        @task(name=job.stage, task_run_name=job.name, **UNCACHED)
-        def work() -> None:
-            do_job(job, self._context)
-
-        return self._noted(job, work(return_state=True, wait_for=self._before(job)))
-
-    def _noted(self, job: Job, state: State[Any]) -> Exception | None:
-        """None for a job that completed, else its error."""
-        if state.is_completed():
-            self._states[job.stage, job.shard.name] = state
-            return None
-        error = state.result(raise_on_failure=False)
-        return error if isinstance(error, Exception) else RuntimeError(state.message)
-
-    def _before(self, job: Job) -> list[State[Any]]:
-        """States that the job follows. They make the edges of the run graph."""
-        place = STAGES.index(job.stage)
-        if job.stage in SHARD_STAGES:
-            earlier = [self._states.get((stage, job.shard.name)) for stage in STAGES[:place]]
-            return [state for state in earlier if state is not None][-1:]
-        for stage in reversed(STAGES[:place]):
-            found = [state for (name, _), state in self._states.items() if name == stage]
-            if found:
-                return found
-        return []
-
-
-@flow(name="pseudolabels", persist_result=False, log_prints=False)
-def pseudolabels(
-    dataset: str = "shapes",
-    root: str | None = None,
+@flow(
+    name="label",
+    flow_run_name="{dataset} {split} in {out}/{dataset}-{split}",
+    persist_result=False,
+    log_prints=False,
+)
+def label(
+    dataset: Dataset = "shapes",
+    root: str = "",
     split: str = "train",
     out: str = "runs",
-    config: str | None = None,
-    overrides: list[str] | None = None,
-    from_stage: str | None = None,
-    to_stage: str | None = None,
-) -> dict[str, str]:
-    """Makes the pseudo-masks of a data set. Finished work is kept.
+    preset: Preset = "default",
+    overrides: tuple[str, ...] = (),
+    only_videos: tuple[str, ...] = (),
+    from_stage: FirstStage = "what is due",
+    to_stage: LastStage = "the last",
+    retry_skipped: bool = False,
+    forget_missing: bool = False,
+    config: str = "",
+) -> State[Any]:
+    """Makes the pseudo-masks of a data set, trains a student, and writes metrics and a report.
+
+    Finished work is kept: a second run of the same folder does only what is not done.
 
     Args:
-        dataset: name of the data set, such as ``refytvos``.
-        root: folder of the data set.
-        split: split to label.
-        out: folder of all runs.
-        config: TOML file with settings; None for the demo models.
-        overrides: settings, such as ``rank.threshold=0.4``.
-        from_stage: run this stage and the following ones again.
-        to_stage: stop after this stage.
+        dataset: Name of the data set. `shapes` is rendered; the others need their folder.
+        root: Folder of the data set, on the machine that does the run.
+        split: Split to label.
+        out: Folder that holds runs. The run's own folder in it is named after data set and split.
+        preset: Configuration for a kind of machine. The default uses the demo models.
+        overrides: Settings, such as `rank.threshold=0.6`.
+        only_videos: Ids of the videos to label. An empty list stands for all.
+        from_stage: Run this stage and the following ones again, even if they are done.
+        to_stage: Stop after this stage.
+        retry_skipped: Try skipped videos again.
+        forget_missing: Remove the results of videos that the data set no longer has.
+        config: TOML file with settings, in place of a preset.
 
     Returns:
-        ``<stage> <shard>`` -> error, for failures that ``maximum_failed_share`` allows.
-
-    Raises:
-        PseudoLabelError: the run cannot start, or too many shards failed.
+        *Completed*, a name that says what was lost, or *Failed* with the reason.
     """
     # Prefect sends a flow's function by value to Ray's workers, so it holds nothing but this call.
-    return _label(dataset, root, split, out, config, overrides or (), from_stage, to_stage)
+    chosen = preset_or_none(preset)
+    return _label(
+        chosen,
+        stage_or_none(from_stage),
+        stage_or_none(to_stage),
+        retry_skipped,
+        forget_missing,
+        form=(dataset, root, split, out, chosen, config, only_videos, overrides),
+    )
 
 
 def _label(
-    dataset: str,
-    root: str | None,
-    split: str,
-    out: str,
-    config: str | None,
-    overrides: Sequence[str],
+    preset: str | None,
     from_stage: str | None,
     to_stage: str | None,
-) -> dict[str, str]:
+    retry_skipped: bool,
+    forget_missing: bool,
+    form: tuple[Any, ...],
+) -> State[Any]:
     given = _given.get()
     if given is not None:
-        return _failures(given.run())
-    described = {"dataset.name": dataset, "dataset.split": split, "out": out}
-    if root is not None:
-        described["dataset.root"] = root
-    words = [f"{name}={_quoted(value)}" for name, value in described.items()]
-    resolved = load_config(Path(config) if config else None, [*words, *overrides])
-    say = logger.info
-    with opened_run(resolved, say, scope=scope_of(resolved, from_stage, to_stage)) as context:
-        if not context.the_plan.pending():
-            return {}
-        return _failures(_execute(context, Connection.of_settings(say)))
+        return done_or_failed(given.run, f"The run {given.context.config.run_folder}")
+
+    def work() -> State[Any]:
+        resolved = config_of_form(*form)
+        return label_served(resolved, preset, from_stage, to_stage, retry_skipped, forget_missing)
+
+    return done_or_failed(work, "The run")
 
 
 @dataclass
@@ -190,16 +123,18 @@ class _Given:
     connection: Connection
     ended: Summary | BaseException | None = None
 
-    def run(self) -> Summary:
+    def run(self) -> State[Any]:
         # Prefect's own handler of SIGTERM takes the flow for cancelled and tells nobody how to
         # go on.
         signals.install_handlers()
+        self.context.progress = Logged(self.context.progress)
+        observe_run(self.connection, self.context.config, self.context.preset)
         try:
-            self.ended = _execute(self.context, self.connection)
+            self.ended = execute_observed(self.context, self.connection)
         except BaseException as error:
             self.ended = error
             raise
-        return self.ended
+        return final_state(self.ended)
 
 
 _given: ContextVar[_Given | None] = ContextVar("_given", default=None)
@@ -207,7 +142,7 @@ _given: ContextVar[_Given | None] = ContextVar("_given", default=None)
 
 
 def run_with_prefect(context: RunContext, api: str) -> Summary:
-    """Runs the pending jobs as a run of the flow :func:`pseudolabels`.
+    """Runs the pending jobs as a run of the flow :func:`label`.
 
     If the server cannot be reached at the start or the end, the work is done without it.
 
@@ -219,19 +154,13 @@ def run_with_prefect(context: RunContext, api: str) -> Summary:
         RunFailedError: as :func:`flows.labelling.executor.execute`.
     """
     given = _Given(context, Connection(api, context.progress.say))
-    dataset, paths = context.config.dataset, RunPaths(context.config.run_folder)
     if not given.connection.present():
         return execute(context, InProcess(context))
     token = _given.set(given)
     try:
-        pseudolabels.with_options(flow_run_name=paths.folder.name)(
-            dataset=dataset.name,
-            root=None if dataset.root is None else str(dataset.root),
-            split=dataset.split,
-            out=str(context.config.out),
-            config=str(paths.config),
-            to_stage=context.the_plan.stages[-1],
-        )
+        # Prefect fills in what is in braces.
+        name = flow_runs.name_of(context.config).replace("{", "{{").replace("}", "}}")
+        label.with_options(flow_run_name=name)(**_parameters(context))
     except TerminationSignal as error:
         raise signals.Stopped(signal.SIGTERM) from error
     except (*LOST, RuntimeError) as error:
@@ -249,33 +178,16 @@ def run_with_prefect(context: RunContext, api: str) -> Summary:
     return given.ended
 
 
-def _execute(context: RunContext, connection: Connection) -> Summary:
-    with _launcher(context, connection) as launcher:
-        return execute(context, launcher)
-
-
-@contextmanager
-def _launcher(context: RunContext, connection: Connection) -> Iterator[PrefectTasks]:
-    """What does the jobs: this process, or a Ray cluster for as long as the block lasts."""
-    if context.config.runner.kind == "local":
-        yield PrefectTasks(context, connection)
-        return
-    from flows.orchestration.ray_cluster import ray_cluster
-
-    with ray_cluster(context.config):
-        # Ray may be imported only now.
-        from prefect_ray import RayTaskRunner
-
-        from flows.orchestration.ray_tasks import RayTasks
-
-        with RayTaskRunner() as runner:
-            yield RayTasks(context, connection, runner)
-
-
-def _failures(summary: Summary) -> dict[str, str]:
-    return {f"{stage} {shard}": error for (stage, shard), error in summary.failed.items()}
-
-
-def _quoted(value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+def _parameters(context: RunContext) -> dict[str, Any]:
+    """Returns the parameters that describe an open run: another process does the same by them."""
+    config, paths = context.config, RunPaths(context.config.run_folder)
+    dataset = config.dataset
+    return {
+        "dataset": dataset.name,
+        "root": "" if dataset.root is None else str(dataset.root.absolute()),
+        "split": dataset.split,
+        "out": str(config.out.absolute()),
+        "config": str(paths.config.absolute()),
+        "only_videos": dataset.only_videos,
+        "to_stage": "the last" if (last := context.the_plan.stages[-1]) == STAGES[-1] else last,
+    }

@@ -14,6 +14,24 @@ from flows.console import say
 from flows.orchestration import server
 
 
+def mark_crashed() -> list[str]:
+    """Marks flow runs as *Crashed* whose process is gone, if a Prefect server answers. Starts none.
+    Returns their names.
+    """
+    server.quiet(os.environ)
+    server.make_reachable(os.environ)
+    local = server.running()
+    api = os.environ.get("PREFECT_API_URL") or ("" if local is None else local.url)
+    if not api or not server.is_healthy(api):
+        return []
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from flows.orchestration.flow_runs import mark_crashed as mark
+
+    with temporary_settings({PREFECT_API_URL: api}):
+        return mark()
+
+
 @contextmanager
 def prefect_server(console: Console, meanwhile: Callable[[], None] = lambda: None) -> Iterator[str]:
     """Gives the address of the API of the server that Prefect uses in the block.

@@ -57,9 +57,36 @@ def stoppable(last_words: Callable[[], None], grace: float = GRACE_SECONDS) -> I
         grace: seconds from the first signal to the end of the process.
     """
     global _installed
+    before = [signal.getsignal(number) for number in SIGNALS]
+    with watched(last_words, grace) as let_go:
+        _installed = True
+        install_handlers()
+        try:
+            yield
+        finally:
+            if _installed:
+                _installed = False
+                for number, handler in zip(SIGNALS, before, strict=True):
+                    signal.signal(number, handler)
+                let_go()
+
+
+@contextmanager
+def watched(
+    last_words: Callable[[], None], grace: float = GRACE_SECONDS
+) -> Iterator[Callable[[], None]]:
+    """Makes SIGINT and SIGTERM end the process in time, whatever their handlers do. Does nothing
+    outside the main thread. Yields a function that ends the watch.
+
+    Args:
+        last_words: called before the watcher ends the process inside the block.
+        grace: seconds from the first signal to the end of the process.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
-    before = [signal.getsignal(number) for number in SIGNALS]
     woken = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     in_block = threading.Event()
     in_block.set()
@@ -72,21 +99,20 @@ def stoppable(last_words: Callable[[], None], grace: float = GRACE_SECONDS) -> I
         target=_watch, args=(reading, farewell, grace), name="stopping", daemon=True
     )
     watcher.start()
-    _installed = True
-    install_handlers()
+
+    def let_go() -> None:
+        signal.set_wakeup_fd(woken)
+
     try:
-        yield
-    except KeyboardInterrupt:
-        # The process is ending, under the watcher's eyes.
-        in_block.clear()
+        yield let_go
+    except (Exception, SystemExit, GeneratorExit):
+        let_go()
         raise
+    else:
+        let_go()
     finally:
-        if _installed:
-            _installed = False
-            in_block.clear()
-            for number, handler in zip(SIGNALS, before, strict=True):
-                signal.signal(number, handler)
-            signal.set_wakeup_fd(woken)
+        # After an interruption the process is ending, under the watcher's eyes.
+        in_block.clear()
 
 
 def install_handlers() -> None:

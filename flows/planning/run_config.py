@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.config import RunConfig, dump_config
+from flows.planning.run_paths import RunPaths
+from pipeline.config import RunConfig, dump_config, given, load_config
+from pipeline.errors import ConfigError
 from storage.files.atomic import replace_file
 from storage.files.checksums import bytes_digest
 
@@ -32,3 +35,33 @@ def run_config_problem(path: Path) -> str | None:
     if not seal:
         return "not as it was written; the line with its checksum is gone"
     return "not as it was written; its checksum does not fit"
+
+
+def config_of_run(
+    folder: Path, words: Sequence[str] = (), config: Path | None = None, out: Path | None = None
+) -> RunConfig:
+    """Returns the configuration that a run was last made with.
+
+    Args:
+        folder: of the run.
+        words: overrides, such as ``rank.threshold=0.6``.
+        config: a file to use in place of the run's own.
+        out: folder that holds runs; None for the one that holds this run now: it may have been
+            moved since its configuration was written.
+
+    Raises:
+        ConfigError: the folder is not a run, or is not the run that its configuration names.
+    """
+    stored = RunPaths(folder).config
+    if not stored.is_file():
+        raise ConfigError(
+            f"{folder}: no config.toml; expected the folder of a run, <out>/<dataset>-<split>;"
+            " give it, or --dataset, --split and --out"
+        )
+    found = load_config(config or stored, [given("out", out or folder.resolve().parent), *words])
+    if found.run_folder.name != folder.resolve().name:
+        raise ConfigError(
+            f"{folder}: its config.toml is of {found.run_folder.name}; expected a folder of that"
+            " name; name it so again"
+        )
+    return found

@@ -15,12 +15,9 @@ import errno
 import json
 import logging
 import os
-import socket
 import threading
 import time
-import uuid
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -28,6 +25,7 @@ from filelock import FileLock, Timeout
 
 from pipeline.errors import LockLostError, RunLockedError
 from storage.files.atomic import explain_disk_errors, partial_beside
+from storage.run.owner import Owner
 
 logger = logging.getLogger(__name__)
 
@@ -48,71 +46,8 @@ _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTS
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK})
 """Errors of file systems without hard links."""
 
-_OUTSIDE_CONTAINERS = "pid:[4026531836]"
-"""Linux's first namespace of process ids, which has this number on every machine."""
-
 _tokens: dict[str, str] = {}
 """Folder -> token of the lock that this process holds there."""
-
-
-@dataclass(frozen=True)
-class Owner:
-    """Who holds a lock.
-
-    Attributes:
-        process: its id.
-        machine: its host name.
-        identity: of the installation, where the system has one; host names may be equal.
-        boot: of the machine's last start; "" where it is not known.
-        started: when the process started, in the system's ticks; 0 where it is not known.
-        token: of this very lock.
-        container: the namespace that the process's id belongs to; "" where it is not known. Two
-            containers of one machine may have equal names and ids.
-        locked: whether it holds the system's lock too.
-    """
-
-    process: int
-    machine: str
-    identity: str
-    boot: str
-    started: int
-    token: str
-    container: str = ""
-    locked: bool = False
-
-    @classmethod
-    def here(cls, locked: bool = False) -> Owner:
-        """This process."""
-        return cls(
-            os.getpid(),
-            socket.gethostname(),
-            _text("/etc/machine-id"),
-            _text("/proc/sys/kernel/random/boot_id"),
-            _started(os.getpid()),
-            uuid.uuid4().hex,
-            _container(),
-            locked,
-        )
-
-    def is_gone(self) -> bool | None:
-        """Whether the process has ended; None if it is in another machine or container."""
-        here = Owner.here()
-        if (self.machine, self.identity, self.container) != (
-            here.machine,
-            here.identity,
-            here.container,
-        ):
-            return None
-        if self.boot != here.boot:
-            # Containers on two machines can have equal names, and equal identities too.
-            certain = self.identity and self.container == _OUTSIDE_CONTAINERS
-            return True if certain else None
-        if not _is_alive(self.process):
-            return True
-        return bool(self.started) and _started(self.process) != self.started
-
-    def __str__(self) -> str:
-        return f"process {self.process} on {self.machine}"
 
 
 class RunLock:
@@ -207,7 +142,7 @@ class HeldFile:
                 continue
             try:
                 with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                    json.dump(asdict(self._me), file)
+                    file.write(self._me.as_text())
             except OSError:
                 # A file without a name in it, as on a full disk, would keep everyone out.
                 self._path.unlink(missing_ok=True)
@@ -284,6 +219,32 @@ def lock_holder(run_folder: Path) -> str | None:
     return "a process that is not known" if owner is None else str(owner)
 
 
+def was_left(run_folder: Path) -> bool:
+    """Whether a process that wrote to a run was killed, and nobody has worked on the run since."""
+    return (run_folder / HELD).exists() and lock_holder(run_folder) is None
+
+
+def has_ended(owner: Owner, folder: Path) -> bool:
+    """Whether a process that worked on a folder has ended, as far as this machine can know.
+
+    A process of this machine is looked up. One of another machine has ended if the folder's lock
+    names another process by now, or has had no heartbeat for :data:`STALE_SECONDS`.
+    """
+    gone = owner.is_gone()
+    if gone is not None:
+        return gone
+    path = folder / HELD
+    holder = _read_owner(path)
+    if holder is None:
+        return False
+    if not owner.is_same_process(holder):
+        return True
+    try:
+        return time.time() - path.stat().st_mtime > STALE_SECONDS
+    except OSError:
+        return False
+
+
 def check_held(folder: Path) -> None:
     """Does nothing where this process, or the run that it works for, still holds the lock of a
     folder, or never took it.
@@ -355,8 +316,8 @@ def _owner_in(path: Path) -> Owner | None:
         OSError: it cannot be read for a reason that may pass.
     """
     try:
-        return Owner(**json.loads(path.read_text(encoding="utf-8")))
-    except (FileNotFoundError, ValueError, TypeError):
+        return Owner.of_text(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
         return None
 
 
@@ -365,33 +326,3 @@ def _read_owner(path: Path) -> Owner | None:
         return _owner_in(path)
     except OSError:
         return None
-
-
-def _container() -> str:
-    try:
-        return str(Path("/proc/self/ns/pid").readlink())
-    except OSError:
-        return ""
-
-
-def _text(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
-        return ""
-
-
-def _started(process: int) -> int:
-    """When a process started, in clock ticks since the machine's start; 0 where it is unknown."""
-    fields = _text(f"/proc/{process}/stat").rpartition(")")[2].split()
-    return int(fields[19]) if len(fields) > 19 else 0
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True

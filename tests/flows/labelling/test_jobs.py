@@ -1,4 +1,5 @@
 import json
+import threading
 import weakref
 from pathlib import Path
 from typing import Any
@@ -8,14 +9,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows.context import RunContext
+from flows.labelling.executor import RunFailedError
 from flows.labelling.jobs import do_job
 from flows.planning.stages import SHARD_STAGES
 from pipeline.config import load_config
 from pipeline.errors import StoreError, TooLargeError
 from storage.arrays.masks import MaskStore
+from storage.run.ledger import Ledger
 from storage.tables import read_ground
 from tests.fakes.dataset import write_dataset
 from tests.fakes.stages import FakeGrounder, FakeSegmenter, fake_fuse, fake_parts, fake_rank
+from tests.flows.conftest import Site
 
 
 def test_a_video_that_does_not_fit_into_memory_is_skipped(tmp_path: Path) -> None:
@@ -129,3 +133,29 @@ def test_masks_of_other_frames_than_the_index_names_are_not_ranked(tmp_path: Pat
     with pytest.raises(StoreError, match=r"segment/00000.zarr: its frames changed.*same command"):
         do_job(plan.job("rank", "00000"), later)
     assert not MaskStore(context.paths.masks).videos()
+
+
+def test_a_device_that_hangs_ends_the_shard_and_not_the_run(site: Site) -> None:
+    let_go = threading.Event()
+
+    class Hanging(FakeSegmenter):
+        calls = 0
+
+        def embed(self, images: Any) -> object:
+            Hanging.calls += 1
+            if Hanging.calls == 1:
+                let_go.wait(60)
+            return super().embed(images)
+
+    site.run(to_stage="ground")
+    with pytest.raises(RunFailedError, match=r"segment 00000.*not done after 3 s"):
+        site.run("runner.shard_timeout=3", segmenter=lambda config, device: Hanging())
+    let_go.set()
+    for thread in threading.enumerate():
+        if thread.name == "segment 00000":
+            thread.join(60)
+    ledger = Ledger(site.folder)
+    # What ends too late commits nothing.
+    assert ledger.receipt("segment", "00000") is None
+    assert ledger.receipt("rank", "00001") is not None
+    assert not [job for job in site.run().pending("segment") if job.shard.name != "00000"]

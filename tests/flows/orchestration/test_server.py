@@ -11,7 +11,8 @@ from threading import Thread
 
 import pytest
 
-from flows.orchestration import server
+from flows.orchestration import background, processes, server
+from flows.orchestration.background import Background, PortTakenError, free_port
 
 
 @pytest.fixture(autouse=True)
@@ -58,10 +59,13 @@ def record(home: Path, pid: int, url: str) -> Path:
 
 
 class Healthy(BaseHTTPRequestHandler):
+    home = "/here"
+
     def do_GET(self) -> None:
         self.send_response(200)
         self.end_headers()
-        self.wfile.write(b"true")
+        settings = self.path.endswith("settings")
+        self.wfile.write(json.dumps({"home": self.home}).encode() if settings else b"true")
 
     def log_message(self, *_: object) -> None: ...
 
@@ -97,8 +101,11 @@ def test_the_server_that_was_started_here_is_ended(
     process: Callable[..., subprocess.Popen[bytes]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ours = process("-m", "prefect", "server", "start", "--port", "4711", "--no-late-runs")
-    monkeypatch.setattr(server, "_started", [ours])
+    ours = process(
+        *("-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", "4711"),
+        "--no-late-runs",
+    )
+    monkeypatch.setattr(processes, "started", [ours])
     path = record(home, ours.pid, "http://127.0.0.1:4711/api")
     assert server.stop() == server.Server(ours.pid, "http://127.0.0.1:4711/api")
     assert ours.poll() is not None
@@ -113,7 +120,7 @@ def test_a_server_that_ends_by_itself_meanwhile_is_no_error(
     gone = process()
     gone.kill()
     gone.wait()
-    monkeypatch.setattr(server, "_is_server", lambda known: True)
+    monkeypatch.setattr(Background, "is_server", lambda self, known: True)
     record(home, gone.pid, "http://127.0.0.1:4711/api")
     assert server.stop() is None
 
@@ -121,12 +128,12 @@ def test_a_server_that_ends_by_itself_meanwhile_is_no_error(
 def test_the_command_line_starts_a_server_as_a_run_does(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from flows.commands import main
+    from flows.commands.server import server_start
 
     taken: list[str] = []
 
     @contextmanager
-    def lock(seconds: float) -> Iterator[None]:
+    def lock(self: Background, seconds: float) -> Iterator[None]:
         taken.append("locked")
         yield
         taken.append("free")
@@ -135,9 +142,9 @@ def test_the_command_line_starts_a_server_as_a_run_does(
         taken.append("started")
         return server.Server(1, "http://127.0.0.1:4711/api")
 
-    monkeypatch.setattr(server, "_one_at_a_time", lock)
+    monkeypatch.setattr(Background, "one_at_a_time", lock)
     monkeypatch.setattr(server, "start", start)
-    main.ui()
+    server_start()
     assert taken == ["locked", "started", "free"]
     assert "http://127.0.0.1:4711" in capsys.readouterr().out
 
@@ -167,12 +174,28 @@ def test_a_home_that_cannot_be_written_to_is_named(
         server.start(5)
 
 
-def test_a_taken_port_gives_way_to_a_free_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_taken_port_gives_way_to_a_free_one() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        monkeypatch.setattr(server, "PORT", taken.getsockname()[1])
-        assert server._free_port() != taken.getsockname()[1]
+        port = taken.getsockname()[1]
+        assert free_port(port) != port
+        with pytest.raises(server.ServerError, match=f"port {port} is taken"):
+            free_port(port, or_any=False)
+
+
+def test_a_server_of_another_folder_that_took_the_port_is_not_taken_for_ours(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where two users start a server at the same moment, and this one looks first."""
+    with healthy() as url:
+        port = int(url.split(":")[2].removesuffix("/api"))
+        monkeypatch.setattr(Healthy, "home", "/another")
+        monkeypatch.setattr(background, "free_port", lambda wanted, or_any: port)
+        monkeypatch.setattr(server.sys, "executable", "/bin/false")
+        with pytest.raises(PortTakenError, match=f"port {port}"):
+            server.start(5)
+    assert not (home / "pseudolabels-server.json").exists()
 
 
 def test_quiet_leaves_what_the_user_set() -> None:

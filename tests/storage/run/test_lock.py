@@ -13,18 +13,20 @@ import pytest
 from pipeline.errors import LockLostError, NoRoomError, RunLockedError
 from pipeline.types import Failure, Receipt
 from storage.run import lock as lock_module
+from storage.run import owner as owner_module
 from storage.run.ledger import Ledger
 from storage.run.lock import (
     HELD,
     STALE_SECONDS,
     TOKENS,
     HeldFile,
-    Owner,
     RunLock,
     check_held,
+    has_ended,
     held_tokens,
     lock_holder,
 )
+from storage.run.owner import Owner
 
 
 def test_a_second_run_is_kept_out_and_told_who_holds_the_lock(tmp_path: Path) -> None:
@@ -111,8 +113,8 @@ def test_without_locks_a_file_keeps_the_second_run_out_and_says_so(tmp_path: Pat
 def test_only_a_holder_that_is_gone_gives_way(
     tmp_path: Path, changes: dict[str, Any], age: float, free: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lock_module, "_text", _with_identity(lock_module._text))
-    monkeypatch.setattr(lock_module, "_container", lambda: "pid:[4026531836]")
+    monkeypatch.setattr(owner_module, "_text", _with_identity(owner_module._text))
+    monkeypatch.setattr(owner_module, "_container", lambda: "pid:[4026531836]")
     hold(tmp_path, age, **changes)
     if free:
         with RunLock(tmp_path):
@@ -281,7 +283,7 @@ def test_a_lock_that_could_not_be_written_whole_keeps_nobody_out(
         raise OSError(errno.ENOSPC, "no space")
 
     with monkeypatch.context() as patched:
-        patched.setattr(lock_module.json, "dump", full)
+        patched.setattr(Owner, "as_text", full)
         with pytest.raises(NoRoomError), RunLock(tmp_path):
             pass
     with RunLock(tmp_path):
@@ -312,3 +314,31 @@ def test_the_lock_of_one_who_was_quicker_to_clear_a_stale_file_is_given_back(
         pass
     assert real(tmp_path / HELD) == quicker[0]
     assert [path.name for path in tmp_path.iterdir()] == [HELD]
+
+
+def test_a_process_of_this_machine_is_looked_up(tmp_path: Path) -> None:
+    me = Owner.here()
+    assert not has_ended(me, tmp_path)
+    assert has_ended(replace(me, process=2**22 + 1), tmp_path)
+    assert has_ended(replace(me, started=me.started + 1), tmp_path)
+    assert Owner.of_text(me.as_text()) == me
+    with pytest.raises(ValueError, match="not the owner"):
+        Owner.of_text("{}")
+
+
+@pytest.mark.parametrize(
+    ("holder", "age", "ended"),
+    [
+        (None, 0, False),  # nothing is known
+        ({}, STALE_SECONDS / 2, False),
+        ({}, STALE_SECONDS + 60, True),
+        ({"process": 7, "machine": "a third"}, 0, True),  # another took over
+    ],
+)
+def test_a_process_of_another_machine_has_the_locks_heartbeat_as_its_lease(
+    tmp_path: Path, holder: dict[str, Any] | None, age: float, ended: bool
+) -> None:
+    elsewhere = replace(Owner.here(), machine="other")
+    if holder is not None:
+        hold(tmp_path, age, **{"machine": "other", **holder})
+    assert has_ended(elsewhere, tmp_path) is ended

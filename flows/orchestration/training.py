@@ -1,4 +1,4 @@
-"""``pseudolabels train``: train a student in this process, under torchrun, or on a Ray cluster."""
+"""Trains a student of a run: in this process, under torchrun, or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from flows.console import say
 from flows.context import RunContext
 from flows.integrity.leftovers import partials_of_student
 from flows.labelling.preflight import check_device, check_student, has_truth
+from flows.orchestration.known_runs import key_of
 from flows.orchestration.observed import prefect_server
 from flows.orchestration.ray_cluster import check_runner
 from flows.planning.run_config import write_run_config
+from flows.planning.run_paths import RunPaths
 from flows.progress import reporter
 from flows.training.build import taught_by
 from flows.training.curves import curves_markdown, read_scores
@@ -53,12 +55,7 @@ def train_run(config: RunConfig, name: str | None, console: Console, measure: bo
         CheckpointError: the weights to start from are missing.
         PseudoLabelError: there is nothing to train on, or a checkpoint is damaged.
     """
-    called = name or config.student.model
-    if not _NAME.fullmatch(called):
-        raise ConfigError(
-            f"--name {called!r}; expected letters, digits, dots, dashes and underscores"
-        )
-    context = RunContext(config)
+    folder, context = student_folder(config, name), RunContext(config)
     if config.runner.kind == "ray" and not started_by_torchrun():
         # Ray's workers have no terminal, so say here which videos are left out.
         context.progress = reporter(console)
@@ -70,7 +67,6 @@ def train_run(config: RunConfig, name: str | None, console: Console, measure: bo
     if config.student.start is not None:
         weight_files(str(weights_of_student(config.student.start)))
     check_runner(config)
-    folder = context.paths.student_named(called)
     if started_by_torchrun():
         _train_with_torchrun(context, folder, console)
         return folder
@@ -85,6 +81,20 @@ def train_run(config: RunConfig, name: str | None, console: Console, measure: bo
             _train_observed(context, folder, console)
         _finish(context, folder, console, measure)
     return folder
+
+
+def student_folder(config: RunConfig, name: str | None) -> Path:
+    """Returns the folder of a student; None names it after its model.
+
+    Raises:
+        ConfigError: the name is not valid.
+    """
+    called = name or config.student.model
+    if not _NAME.fullmatch(called):
+        raise ConfigError(
+            f"--name {called!r}; expected letters, digits, dots, dashes and underscores"
+        )
+    return RunPaths(config.run_folder).student_named(called)
 
 
 def _train_with_torchrun(context: RunContext, folder: Path, console: Console) -> None:
@@ -151,7 +161,7 @@ def _train_observed(context: RunContext, folder: Path, console: Console) -> None
     """Trains as a Prefect flow run whose artifact shows the curves. If Prefect's server is lost,
     continues without it.
     """
-    title = f"{context.paths.folder.name} {folder.name}"
+    title, key = f"{folder.name} of {context.paths.folder}", key_of(context.paths.folder)
     with prefect_server(console) as api, reporter(console) as progress:
         from flows.orchestration.connection import LOST, Connection, is_lost
         from flows.orchestration.training_flow import training_flow
@@ -163,7 +173,8 @@ def _train_observed(context: RunContext, folder: Path, console: Console) -> None
             from flows.orchestration import artifacts
 
             page = curves_markdown(history, f"Training of {title}")
-            connection.tell(lambda: artifacts.curves_page(page, title))
+            what, description = f"{folder.name}-training", f"Training of {title}"
+            connection.tell(lambda: artifacts.page(page, key, what, description))
 
         def work() -> Trained:
             return train_student(context, folder, publish=publish)
@@ -172,7 +183,7 @@ def _train_observed(context: RunContext, folder: Path, console: Console) -> None
             work()
             return
         try:
-            training_flow(title, work)
+            training_flow(context, folder, connection, work)
         except (*LOST, RuntimeError) as error:
             if not is_lost(error):
                 raise
