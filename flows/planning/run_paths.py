@@ -11,6 +11,7 @@ from storage.run.lock import LOCK_FILES
 
 OWN_NAMES = frozenset(
     {"config.toml", "pseudomasks.zarr", "quality.parquet", "metrics.json", "ledger"}
+    | {"review.jsonl", "guarantee.parquet"}
     | {*SHARD_STAGES, "report", "student", "students", "consensus"}
     | LOCK_FILES
 )
@@ -66,6 +67,16 @@ class RunPaths:
     def consensus(self) -> Path:
         """Folder of the masks that `pseudolabels import-masks` fused."""
         return self.folder / "consensus"
+
+    @property
+    def decisions(self) -> Path:
+        """What people decided about the masks."""
+        return self.folder / "review.jsonl"
+
+    @property
+    def guarantee(self) -> Path:
+        """What is promised of the masks, of `pseudolabels guarantee`."""
+        return self.folder / "guarantee.parquet"
 
     @property
     def metrics(self) -> Path:
