@@ -38,7 +38,7 @@ def decided(verdict: Verdict, hypotheses: Made, tracks: Tracks) -> tuple[Any, An
 def sample() -> tuple[Made, Tracks]:
     """Four frames with the same two objects, tracks 5 and 2; the second is gone in the last."""
     hypotheses = made([[(HERE, 0.9), (THERE, 0.4)]] * 3 + [[(HERE, 0.9)]])
-    tracks = Tracks(tuple(np.array([5, 2], np.int32) for _ in range(3)) + (np.array([5, -1]),))
+    tracks = Tracks((*[np.array([5, 2], np.int32)] * 3, np.array([5, -1], np.int32)))
     return hypotheses, tracks
 
 
