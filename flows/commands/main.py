@@ -24,6 +24,7 @@ from flows.commands import evaluate as evaluate_commands
 from flows.commands import exchange as exchange_commands
 from flows.commands import integrity as integrity_commands
 from flows.commands import label as label_commands
+from flows.commands import review as review_commands
 from flows.commands import student as student_commands
 from flows.commands import weights as weight_commands
 from flows.commands.continued import do_continuable, say_error
@@ -298,6 +299,7 @@ def ui() -> None:
 exchange_commands.register(app)
 integrity_commands.register(app)
 label_commands.register(app)
+review_commands.register(app)
 student_commands.register(app)
 unwrap_help(app)
 

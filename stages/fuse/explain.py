@@ -62,7 +62,7 @@ class Comparison:
         setting: the threshold's name in the configuration.
         value: what was compared with it.
         limit: the threshold.
-        needed: by how much the value is above the limit; below 0 if it fails.
+        margin: by how much the value is above the limit; below 0 if it fails.
         fails_as: the status of a frame that fails, in words.
     """
 
@@ -72,7 +72,7 @@ class Comparison:
     fails_as: str
 
     @property
-    def needed(self) -> float:
+    def margin(self) -> float:
         return self.value - self.limit
 
     @property
@@ -106,7 +106,7 @@ class Explanation:
         failing = [test for test in self.tests if not test.passes]
         if failing:
             return failing[0]
-        return min(self.tests, key=lambda test: test.needed, default=None)
+        return min(self.tests, key=lambda test: test.margin, default=None)
 
 
 def explain_tracks(

@@ -9,6 +9,7 @@ import numpy as np
 
 from pipeline.config import RankConfig
 from pipeline.decisions import Span, Verdict
+from pipeline.tracks import order_of_tracks
 from pipeline.types import Status, Tracks, VideoRef
 from stages.decided import (
     CHOSEN,
@@ -17,7 +18,6 @@ from stages.decided import (
     REJECTED,
     SAID_ABSENT,
     apply_verdict,
-    order_of_tracks,
 )
 from stages.rank import rank
 from tests.stages.test_rank import HEIGHT, HERE, THERE, WIDTH, Made, made
