@@ -70,6 +70,12 @@ class FrameExplanation:
             lines.append(f"  {item.setting}: {item.value:.3f} {sign} {item.limit:.3f}")
         if (test := found.decisive) is not None:
             lines.append(f"  {_moved(test)}")
+        if len(found.tracks) > 1:
+            first, second = found.tracks[:2]
+            lines.append(
+                f"  Track {first.track} leads track {second.track} by"
+                f" {first.score - second.score:.3f}: a shift of that much turns the choice"
+            )
         if self.row is not None and self.row.status != int(found.status):
             status = STATUS_WORDS[Status(self.row.status)]
             lines.append(f"rank made it {status} ({self.row.reason}).")

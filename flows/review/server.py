@@ -89,6 +89,10 @@ def build_app(session: Session, token: str, port: int) -> FastAPI:
             return answer
         return page["index.html"]()
 
+    @app.get("/favicon.ico")
+    def icon() -> Response:
+        return Response(status_code=204)
+
     @app.get("/page/{name}")
     def part_of_page(name: str) -> Response:
         make = page.get(name)

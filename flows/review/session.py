@@ -43,7 +43,7 @@ Show = Literal["mask", "plain", "truth", "track"]
 
 _QUALITY = 85
 _HELD = 6
-MOST_TRACKS = 8
+MOST_TRACKS = 5
 """Tracks of a video that are offered for a sample."""
 
 
@@ -76,12 +76,7 @@ class Session:
         self._log = read_decisions(self._paths.decisions)
         self.problems = list(self._log.problems)
         verdicts = verdicts_of(self._log.decisions)
-        # What the stored masks were made with; of other shards nobody knows, sample by sample.
-        self._applied = {
-            item.shard: {key: said for key, said in verdicts.items() if key[0] in item.videos}
-            for item in receipts
-            if item.basis.get("decisions", "") == digest_of_verdicts(verdicts, item.videos)
-        }
+        self._applied: dict[str, tuple[str, dict[Sample, Verdict]]] = {}
         table = read_samples(self._paths.part("rank", item.shard) for item in receipts)
         texts = {
             (video, expression): text
@@ -92,6 +87,8 @@ class Session:
         self.queue = Queue.of(table, texts, dict(self._kinds(receipts)))
         self.queue.decide(verdicts)
         self._verdicts = verdicts
+        for item in receipts:
+            self._is_applied(("", ""), item.shard, Verdict())
         self._held: LRUCache[Sample, Opened] = LRUCache(_HELD)
 
     def _kinds(self, receipts: Sequence[Any]) -> Iterator[tuple[Sample, str | None]]:
@@ -227,10 +224,25 @@ class Session:
         if sample not in self._held:
             shard = self._shard_of[sample[0]]
             verdict = self._verdicts.get(sample, Verdict())
-            applied = self._applied.get(shard)
-            done = applied is not None and applied.get(sample, Verdict()) == verdict
+            done = self._is_applied(sample, shard, verdict)
             self._held[sample] = open_sample(self._context, shard, sample, verdict, done)
         return self._held[sample]
+
+    def _is_applied(self, sample: Sample, shard: str, verdict: Verdict) -> bool:
+        """Whether the run's masks of a sample were made with a verdict.
+
+        A receipt says only whether all decisions about its shard were done. What they were is
+        remembered for as long as the receipt stays the same.
+        """
+        receipt = Ledger(self._paths.folder).receipt("rank", shard)
+        if receipt is None:
+            return False
+        now_said = digest_of_verdicts(self._verdicts, receipt.videos)
+        if receipt.basis.get("decisions", "") == now_said:
+            mine = {key: said for key, said in self._verdicts.items() if key[0] in receipt.videos}
+            self._applied[shard] = receipt.fingerprint, mine
+        fingerprint, done = self._applied.get(shard, ("", {}))
+        return fingerprint == receipt.fingerprint and done.get(sample, Verdict()) == verdict
 
     def _drawn(
         self,

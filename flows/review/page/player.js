@@ -60,7 +60,7 @@ export class Player {
   #reload() {
     this.stop.abort();
     this.stop = new AbortController();
-    for (const frame of this.frames.values()) frame.close?.();
+    for (const frame of this.frames.values()) frame?.close?.();
     this.frames = new Map();
     this.go(this.index);
     this.#loadAll(this.stop.signal);
