@@ -19,8 +19,7 @@ from pipeline.errors import PseudoLabelError
 from storage.arrays.masks import MaskStore
 from storage.decisions import read_decisions
 from tests.fakes.stages import fake_parts
-from tests.flows.conftest import Site
-from tests.flows.review.conftest import HOSTILE, finish
+from tests.flows.conftest import HOSTILE, Site, finish
 
 PORT = 4711
 TOKEN = "a-secret-of-this-test"
