@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ import typer
 
 from flows.commands.options import example, resolve_run
 from flows.console import Output, add_row, grid, say
+from flows.planning.run_paths import RunPaths
 from pipeline.decisions import Decision, conflicts_of
 from pipeline.errors import ConfigError
 from storage.decisions import (
@@ -36,6 +38,7 @@ def register(app: typer.Typer) -> None:
     """Adds the commands to the command line."""
     app.command(epilog=example("review runs/shapes-train"))(review)
     app.command(epilog=example("explain runs/shapes-train train00003 0"))(explain)
+    app.command(epilog=example("guarantee runs/shapes-train --labels truth"))(guarantee)
 
 
 def review(
@@ -115,6 +118,45 @@ def explain(
     found = explain_frame(context, shard_of(context, video), (video, expression), frame)
     for line in found.lines():
         say(console, line)
+
+
+def guarantee(
+    folder: RunFolder,
+    labels: Annotated[
+        str,
+        typer.Option(
+            help="truth: ground truth of the data set. decisions: what people accepted and"
+            " rejected. Or the folder of another run whose data set has ground truth."
+        ),
+    ] = "truth",
+    keep: Annotated[float, typer.Option(help="J that masks must have to be kept.")] = 0.8,
+    confidence: Annotated[
+        float, typer.Option(min=0.5, max=0.99, help="Share of the kept masks that have it.")
+    ] = 0.9,
+    root: RootOption = None,
+) -> None:
+    """Predict J of every mask, with a lower bound that holds, and write guarantee.parquet.
+
+    Labelled videos and the others must be alike: the promise is about videos drawn at random.
+    """
+    from flows.review.guarantee import make_guarantee
+
+    config = resolve_run([str(folder)], None, None, root, None, None)
+    with console.status("Measuring labelled masks"):
+        made = make_guarantee(config, labels, keep, confidence)
+    say(
+        console,
+        f"{made.labels} labelled masks in {made.guarantee.videos} videos."
+        f" Keep what has J >= {keep:g} with {confidence:.0%} confidence: {made.kept:.1%} of"
+        f" {made.samples} masks",
+    )
+    if made.held_out is not None:
+        tested = made.held_out
+        wrong = "none is kept" if math.isnan(tested.wrong) else f"{tested.wrong:.1%} are below"
+        say(console, f"Held-out videos: {tested.kept:.1%} are kept; of these {wrong}")
+    for warning in made.warnings:
+        say(console, warning, "yellow")
+    say(console, f"{RunPaths(config.run_folder).guarantee}; `pseudolabels report` shows it")
 
 
 def _import(path: Path, files: list[Path]) -> None:
