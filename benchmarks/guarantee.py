@@ -18,6 +18,7 @@ import numpy as np
 import typer
 
 from benchmarks.review import RUNS, samples, table_of
+from flows.evaluation.expected_gain import quality_of
 from flows.evaluation.guarantee import Labels, fit
 
 SPLITS = 20
@@ -31,7 +32,7 @@ def labels_of(runs: Sequence[Path], root: Path | None) -> Labels:
         found = list(samples(folder, root))
         table = table_of(found)
         videos += [f"{number}/{item.video}" for item in found]
-        signals.append(np.where(table.present > 0, table.present_weight, table.weight))
+        signals.append(quality_of(table))
         js.append([item.own[0] for item in found])
     return Labels(videos, np.concatenate(signals), np.concatenate(js))
 

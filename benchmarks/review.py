@@ -20,8 +20,9 @@ import typer
 from numpy.typing import NDArray
 
 from flows.context import RunContext
+from flows.evaluation.expected_gain import expected_gain
 from flows.evaluation.scores import SampleScore, score_sample
-from flows.review.queue import SAME_VIDEO, expected_gain
+from flows.review.queue import SAME_VIDEO
 from pipeline.config import load_config
 from pipeline.decisions import Span, Verdict
 from pipeline.tracks import order_of_tracks

@@ -159,7 +159,7 @@ _STAGES = (
     ),
     Stage(
         "report",
-        version=2,
+        version=3,
         reads=("augment", "rank", "merge", "student", "evaluate"),
         over="run",
         depends_on=lambda config, weights: {"config": fingerprints.settings(config.report)},

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.context import RunContext
+from flows.evaluation.expected_gain import quality_of
 from flows.evaluation.guarantee import (
     DRIFT_BELOW,
     LEVELS,
@@ -115,9 +116,8 @@ def run_signals(context: RunContext) -> dict[Sample, float]:
     paths = context.paths
     receipts = list(Ledger(paths.folder).receipts("rank"))
     table = read_samples(paths.part("rank", item.shard) for item in receipts)
-    weight = np.where(table.present > 0, table.present_weight, table.weight)
     samples = zip(table.video, table.expression, strict=True)
-    signals = dict(zip(samples, weight.tolist(), strict=True))
+    signals = dict(zip(samples, quality_of(table).tolist(), strict=True))
     shard_of = {video: item.shard for item in receipts for video in item.videos}
     for sample in context.verdicts:
         if sample in signals:

@@ -11,33 +11,15 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from flows.evaluation.expected_gain import expected_gain, quality_of
 from pipeline.decisions import Sample, Verdict
 from storage.sample_table import SampleTable, Texts
-
-LEAST_DOUBT = 1 / 3
-"""Doubt about a sample whose positives all take the same object."""
 
 SAME_VIDEO = 0.85
 """What a further proposal of a video counts for: a budget is spread over the videos."""
 
 UNDECIDED = "undecided"
 DECISIONS = (UNDECIDED, "accept", "reject", "corrected")
-
-
-def expected_gain(table: SampleTable) -> NDArray[np.float64]:
-    """Returns what a look at each sample is worth: probability wrong x frames x doubt, float64 [S].
-
-    The probability that the masks are wrong is 1 minus the mean weight of the frames with a mask
-    (of all frames, if no frame has one). Doubt is 1 minus two thirds of the mean agreement: where
-    sentences disagree about the object, a person can tell which one it is; where they agree, a
-    wrong mask is rather a poor one, which choosing another object does not improve.
-    `benchmarks/review.py` measures what this order is worth.
-    """
-    weight = np.where(table.present > 0, table.present_weight, table.weight)
-    wrong = 1 - np.clip(weight, 0, 1)
-    doubt = 1 - (1 - LEAST_DOUBT) * np.clip(table.agreement, 0, 1)
-    gain: NDArray[np.float64] = wrong * table.frames * doubt
-    return gain
 
 
 @dataclass(frozen=True)
@@ -91,6 +73,7 @@ class Queue:
     kinds: Texts
     gain: NDArray[np.float64]
     _order: NDArray[np.intp] = field(init=False)
+    _quality: NDArray[np.float64] = field(init=False)
     _decided: dict[int, Verdict] = field(default_factory=dict)
     _row_of: dict[Sample, int] = field(init=False)
 
@@ -112,6 +95,7 @@ class Queue:
 
     def __post_init__(self) -> None:
         self._order = np.argsort(-self.gain, kind="stable")
+        self._quality = quality_of(self.table)
         samples = zip(self.table.video, self.table.expression, strict=True)
         self._row_of = {sample: row for row, sample in enumerate(samples)}
 
@@ -154,7 +138,7 @@ class Queue:
             int(table.frames[row]),
             int(table.present[row]),
             int(table.absent[row]),
-            round(float(self._quality()[row]), 4),
+            round(float(self._quality[row]), 4),
             round(float(self.gain[row]), 4),
             decision_of(verdict),
             verdict.words(),
@@ -182,14 +166,8 @@ class Queue:
         worth = self.gain[rows] * SAME_VIDEO**earlier
         return [self.row(int(rows[at])) for at in np.argsort(-worth, kind="stable")[:budget]]
 
-    def _quality(self) -> NDArray[np.float64]:
-        quality: NDArray[np.float64] = np.where(
-            self.table.present > 0, self.table.present_weight, self.table.weight
-        )
-        return quality
-
     def _fitting(self, filters: Filters) -> NDArray[np.bool_]:
-        quality = self._quality()
+        quality = self._quality
         fits = (quality >= filters.low) & (quality <= filters.high + 1e-9)
         fits &= self.texts.having(filters.text)
         if filters.kind:

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from flows.review.queue import Filters, Queue, decision_of, expected_gain
+from flows.evaluation.expected_gain import expected_gain
+from flows.review.queue import Filters, Queue, decision_of
 from pipeline.decisions import Span, Verdict
 from storage.sample_table import SampleTable, Texts, read_samples, read_texts
 from storage.tables import QUALITY_SCHEMA, WRITING, footer, write_quality
