@@ -20,6 +20,7 @@ from typing import Annotated
 import typer
 
 from flows.commands import dataset as dataset_commands
+from flows.commands import diff as diff_commands
 from flows.commands import evaluate as evaluate_commands
 from flows.commands import exchange as exchange_commands
 from flows.commands import integrity as integrity_commands
@@ -300,6 +301,7 @@ exchange_commands.register(app)
 integrity_commands.register(app)
 label_commands.register(app)
 review_commands.register(app)
+diff_commands.register(app)
 student_commands.register(app)
 unwrap_help(app)
 
