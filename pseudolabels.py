@@ -74,7 +74,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _stopped)
     _settle_warnings()
     _keep_docstrings()
-    problem = _shadowed()
+    problem = _removed_folder() or _shadowed()
     if problem is not None:
         sys.exit(f"error: {problem}")
     try:
@@ -119,6 +119,15 @@ def _keep_docstrings() -> None:
     if os.environ.pop("PYTHONOPTIMIZE", None) is None:
         sys.exit("error: Python runs with -OO, without docstrings, which libraries read; drop -OO")
     os.execv(sys.executable, sys.orig_argv)
+
+
+def _removed_folder() -> str | None:
+    """What is wrong with the working folder, in words; None if it is there."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return "the working folder has been removed; change to one that exists"
+    return None
 
 
 def _shadowed() -> str | None:

@@ -4,7 +4,7 @@
 
 Both sides are the reader of ``videos`` in this process, over the same frames, in turns: clips of
 consecutive frames at random places, as a student reads them, and all frames in order, as the stages
-do. The files are H.264 with a key frame every ``--keys`` frames.
+do. The files are H.264 with a key frame every ``--keys`` frames. Rates count CPU time.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Row:
     """One way of reading.
 
     Attributes:
-        files, jpegs: frames a second.
+        files, jpegs: frames a second of CPU time.
         ratio: median of files divided by jpegs, of one pass each.
         lowest, highest: of that ratio over the passes.
     """
@@ -110,8 +110,8 @@ def measure(root: Path, passes: int, clips: int, length: int) -> list[Row]:
         rates: dict[str, list[float]] = {"files": [], "jpegs": []}
         for turn in range(passes):
             for name in rates:
-                start = time.perf_counter()
-                rates[name].append(read(name, turn) / (time.perf_counter() - start))
+                start = time.process_time()
+                rates[name].append(read(name, turn) / (time.process_time() - start))
         ratios = [file / jpeg for file, jpeg in zip(rates["files"], rates["jpegs"], strict=True)]
         files, jpegs, middle = map(statistics.median, (rates["files"], rates["jpegs"], ratios))
         rows.append(Row(what, files, jpegs, middle, min(ratios), max(ratios)))

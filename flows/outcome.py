@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from flows.planning.run_paths import RunPaths
 from flows.planning.stages import SHARD_STAGES
@@ -21,9 +22,10 @@ from stages.fuse.votes import (
     NOTHING_FOUND,
     UNCLAIMED,
 )
-from storage.quality_counts import FrameCount, count_frames
 from storage.run.ledger import Ledger
-from storage.tables import read_augmentations
+
+if TYPE_CHECKING:
+    from storage.quality_counts import FrameCount
 
 LITTLE = 0.1
 """Share of frames with a mask below which advice is given."""
@@ -103,6 +105,8 @@ def read_outcome(config: RunConfig, videos: Collection[str] | None = None) -> Ru
     Raises:
         StoreError: a quality table is damaged.
     """
+    from storage.quality_counts import count_frames
+
     ledger, paths, found = Ledger(config.run_folder), RunPaths(config.run_folder), RunOutcome()
     for stage in SHARD_STAGES:
         for receipt in ledger.receipts(stage):
@@ -191,6 +195,8 @@ def _reason(reason: str, item: SampleOutcome, config: RunConfig) -> tuple[str, s
 
 def _texts(config: RunConfig, videos: Collection[str]) -> Mapping[tuple[str, str], str]:
     """(video, expression) -> its sentence."""
+    from storage.tables import read_augmentations
+
     paths = RunPaths(config.run_folder)
     return {
         (video, item.key.expression): item.original

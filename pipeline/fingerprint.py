@@ -20,6 +20,8 @@ from pydantic import BaseModel
 
 _CHUNK_BYTES = 1 << 20
 
+_PLAIN = frozenset({str, int, bool, type(None)})
+
 
 def canonical_json(value: object) -> str:
     """One JSON text a value: keys sorted, no spaces, ASCII, floats as Python's shortest form.
@@ -51,22 +53,23 @@ def file_digest(path: PurePath | str) -> str:
 def _plain(value: object) -> Any:
     # Most values are of these types; a plan makes the text of hundreds of thousands of them.
     kind = type(value)
-    if kind is str or kind is int:
+    if kind in _PLAIN:
         return value
+    if kind is float:
+        return _finite(cast(float, value))
     if kind is list or kind is tuple:
-        return [_plain(item) for item in cast(Iterable[object], value)]
+        items = cast(Iterable[object], value)
+        return [item if type(item) in _PLAIN else _plain(item) for item in items]
     if kind is dict:
         return _plain_mapping(cast(Mapping[Any, object], value))
     if isinstance(value, Enum):
         return _plain(value.value)
-    if value is None or isinstance(value, bool | int | str):
+    if isinstance(value, int | str):
         return value
     if isinstance(value, np.generic):
         return _plain(value.item())
     if isinstance(value, float):
-        if not math.isfinite(value):
-            raise ValueError(f"{value} has no canonical form; expected a finite number")
-        return value
+        return _finite(value)
     if isinstance(value, PurePath):
         return value.as_posix()
     if isinstance(value, BaseModel):
@@ -82,8 +85,14 @@ def _plain(value: object) -> Any:
     raise TypeError(f"{type(value).__name__} has no canonical form: {value!r}")
 
 
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError(f"{value} has no canonical form; expected a finite number")
+    return value
+
+
 def _plain_mapping(value: Mapping[Any, object]) -> dict[str, Any]:
     for key in value:
         if not isinstance(key, str):
             raise TypeError(f"key {key!r} is a {type(key).__name__}; expected str")
-    return {key: _plain(item) for key, item in value.items()}
+    return {key: item if type(item) in _PLAIN else _plain(item) for key, item in value.items()}

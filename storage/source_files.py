@@ -51,16 +51,26 @@ def _look(place: Path) -> list[str]:
     """Name, size and time of change of a file, or of what is in a folder, by name.
 
     A data set has a hundred thousand frames, and every plan looks at all of them: nothing but one
-    call of the system is done for each.
+    call of the system is done for each, and that call need not resolve the folder's path again.
     """
     try:
-        with os.scandir(place) as entries:
-            found = [(entry.name, entry.stat()) for entry in entries]
+        folder = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
     except NotADirectoryError:
-        found = [(place.name, place.stat())]
+        return [_line(place.name, place.stat())]
     except OSError:
         return [MISSING]
-    return sorted(f"{name}|{status.st_size}|{status.st_mtime_ns}" for name, status in found)
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries]
+        return sorted([_line(name, os.stat(name, dir_fd=folder)) for name in names])
+    except OSError:
+        return [MISSING]
+    finally:
+        os.close(folder)
+
+
+def _line(name: str, status: os.stat_result) -> str:
+    return f"{name}|{status.st_size}|{status.st_mtime_ns}"
 
 
 def _files(place: Path) -> Iterator[Path]:

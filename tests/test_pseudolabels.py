@@ -41,6 +41,24 @@ def test_a_file_that_takes_the_place_of_a_module_is_named(tmp_path: Path, stray:
     assert "Traceback" not in said
 
 
+def test_a_working_folder_that_was_removed_is_reported(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    command = f'rmdir "{gone}"; exec "{sys.executable}" -c "{START}" --help'
+    ended = subprocess.run(
+        ["sh", "-c", command],
+        cwd=gone,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == (
+        "error: the working folder has been removed; change to one that exists\n"
+    )
+
+
 def test_an_interrupt_while_libraries_load_ends_with_a_word(tmp_path: Path) -> None:
     slow = tmp_path / "typer.py"
     slow.write_text("import time\nprint('loading', flush=True)\ntime.sleep(60)\n")

@@ -6,10 +6,7 @@ import errno
 import logging
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any
-
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_chain
-from tenacity.wait import wait_fixed
+from typing import TYPE_CHECKING, Any
 
 from flows.context import RunContext
 from flows.planning.plan import Job
@@ -20,6 +17,9 @@ from flows.planning.stages import ALL, SHARD_STAGES, STAGE, STAGES
 from pipeline.errors import PseudoLabelError, StoreError
 from pipeline.types import Receipt
 from storage.run.ledger import Ledger
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +49,8 @@ def do_job(job: Job, context: RunContext) -> Receipt:
     Raises:
         Exception: the error of the last attempt. The ledger has a note of it and no receipt.
     """
+    from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_chain, wait_fixed
+
     waits = wait_chain(*(wait_fixed(seconds) for seconds in RETRY_SECONDS))
     attempts = Retrying(
         retry=retry_if_exception(can_pass),

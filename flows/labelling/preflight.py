@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping
 
 from flows.context import RunContext
 from flows.planning.plan import Plan
-from flows.training.build import masks_to_train_on
 from pipeline.config import AugmentConfig, GroundConfig, RunConfig, SegmentConfig
 from pipeline.errors import ConfigError, InputError
 from pipeline.ports import DatasetReader
@@ -56,6 +55,8 @@ def check_student(context: RunContext) -> None:
     """Raises ConfigError or InputError if something that a training needs is missing."""
     config = context.config.student
     if config.masks is not None:
+        from flows.training.build import masks_to_train_on
+
         masks_to_train_on(context)
     if context.config.dataset.predict_split is not None:
         context.reader(context.config.dataset.predict_split).video_ids()

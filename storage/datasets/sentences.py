@@ -36,7 +36,7 @@ def checked_sentence(text: object, source: Path, what: str) -> str:
     remedy = "fix the expression, or take it out"
     if not isinstance(text, str):
         raise InputError(source, f"{what} is {type(text).__name__}, not text", expected, remedy)
-    words = sum(any(map(str.isprintable, word)) for word in words_of(text))
+    words = sum(word.isprintable() or any(map(str.isprintable, word)) for word in words_of(text))
     if words == 0:
         raise InputError(source, f"{what} is empty", expected, remedy)
     if words > MAX_WORDS:

@@ -6,6 +6,7 @@ one, the first. Letters: H W pixels.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +26,10 @@ from storage.files.turning import Turn, turn_of_matrix
 
 SUFFIXES = frozenset({".avi", ".gif", ".mkv", ".mov", ".mp4", ".webm"})
 """Of video files, in lower case."""
+
+_TELLS_REFERENCES = frozenset({"h264"})
+"""Codecs whose packets say reliably whether another frame is made from theirs. In HEVC, a frame
+that says no can still serve frames of a higher layer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +81,7 @@ class Clip:
         self._count = 0
         self._decoded: Iterator[Any] = iter(())
         self._held: Any = None
+        self._wanted = -math.inf
         self._open()
         try:
             self.scan = self._scanned() if scan is None else scan
@@ -87,6 +93,8 @@ class Clip:
     def frame(self, index: int, size: tuple[int, int] | None) -> NDArray[np.uint8]:
         if not 0 <= index < self.scan.info.frames:
             raise self._broken(f"{self.scan.info.frames} frames, so no frame {index}")
+        if not self.scan.counted:
+            self._wanted = int(self.scan.stamps[index])
         try:
             if self._is_near(index):
                 try:
@@ -255,7 +263,7 @@ class Clip:
         return False
 
     def _restart(self, index: int) -> None:
-        self._decoded = iter(self._container.decode(self._stream))
+        self._decoded = self._frames()
         self._held = None
         self._next, self._count = index, 0
 
@@ -268,6 +276,16 @@ class Clip:
         """The next frame; None at the end."""
         frame, self._held = self._held, None
         return next(self._decoded, None) if frame is None else frame
+
+    def _frames(self) -> Iterator[Any]:
+        """Frames from here on. On the way to the wanted one, those that no other frame is made from
+        are left out, which is about half of the work."""
+        context = self._stream.codec_context
+        for packet in self._container.demux(self._stream):
+            if context.name in _TELLS_REFERENCES:
+                early = packet.pts is not None and packet.pts < self._wanted
+                context.skip_frame = "NONREF" if early else "DEFAULT"
+            yield from packet.decode()
 
     def _first_turn(self) -> Turn:
         """How the first frame is to be turned; no turn where it does not decode, which is said when

@@ -13,6 +13,7 @@ MAX_NAME_BYTES = 200
 
 _MARK = "%"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_USUAL = re.compile(rf"[A-Za-z0-9_-][A-Za-z0-9_.-]{{0,{MAX_NAME_BYTES - 1}}}")
 
 
 def safe_name(name: object, source: Path | str, what: str) -> str:
@@ -92,6 +93,8 @@ def check_inside(path: Path, within: Sequence[Path] | None) -> None:
 def _problem(name: object) -> str | None:
     if not isinstance(name, str):
         return f"is a {type(name).__name__}, not text"
+    if _USUAL.fullmatch(name):
+        return None
     if not name or name != name.strip():
         return "is empty or has spaces around it"
     if "/" in name or "\\" in name or ":" in name:

@@ -203,3 +203,27 @@ def test_a_file_without_an_index_is_read_from_its_start(
     monkeypatch.setattr(video_clip.Clip, "_is_late", lambda self, key, index: True)
     assert shade(clips.frame(path, 2)) == 2
     assert shade(clips.frame(path, 7)) == 7
+
+
+def test_frames_on_the_way_that_nothing_is_made_from_are_not_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"bf": "5", "g": "60", "b_strategy": "0"}
+    path = write_video(tmp_path / "a.mp4", frames=12, options=options)
+    in_order = ClipCache()
+    pictures = [in_order.frame(path, number).tobytes() for number in range(12)]
+    decoded: list[int] = []
+    place_of = video_clip.Clip._place_of
+
+    def counted(clip: video_clip.Clip, frame: Any) -> int:
+        decoded.append(place_of(clip, frame))
+        return decoded[-1]
+
+    monkeypatch.setattr(video_clip.Clip, "_place_of", counted)
+    for number in [10, 3, 5, 11, 0, 9, 2, 8, 4, 1, 7, 6]:
+        decoded.clear()
+        assert ClipCache().frame(path, number).tobytes() == pictures[number]
+        assert number < 8 or len(decoded) < number
+    clips = ClipCache()
+    for number in [10, 3, 5, 11, 0, 9, 2, 8, 4, 1, 7, 6]:
+        assert clips.frame(path, number).tobytes() == pictures[number]

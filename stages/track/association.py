@@ -1,4 +1,4 @@
-"""Stage ``track``: links the candidate masks of a video's frames into tracks of one object each.
+"""Links candidate masks into tracks by the scores of the sentences and by motion.
 
 No model runs. Candidates of a frame whose masks overlap are one instance. What tells the instances
 of a video apart is their profile: how well each sentence of the video fits. Instances of successive
