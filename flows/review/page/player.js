@@ -94,6 +94,8 @@ export class Player {
 
   #draw() {
     const image = this.frames.get(this.index);
+    // What is on the canvas is of another frame until this one has come.
+    this.view.classList.toggle("waits", !(image instanceof ImageBitmap));
     if (image instanceof ImageBitmap) {
       this.view.width = image.width;
       this.view.height = image.height;
