@@ -58,26 +58,23 @@ def apply_verdict(
     """
     frames, height, width = mask.mask.shape
     status, weight = mask.status.copy(), mask.weight.copy()
+    masks, figures = PackedMasks(frames, height, width), list(rows)
     reason = [row.reason for row in rows]
-    figures = list(rows)
-    masks = PackedMasks(frames, height, width)
-    said = verdict.frames(frames)
-    for index in range(frames):
+    for index, said in enumerate(verdict.frames(frames).tolist()):
+        found: NDArray[np.bool_] | None = None
         if verdict.judged == "reject":
             status[index], weight[index], reason[index] = Status.UNKNOWN, 0, REJECTED
-        elif said[index] == KEPT:
-            masks[index] = mask.mask[index]
-        elif said[index] == ABSENT:
+        elif said == KEPT:
+            found = mask.mask[index]
+        elif said == ABSENT:
             status[index], weight[index], reason[index] = Status.ABSENT, SURE, SAID_ABSENT
         else:
-            track = int(said[index])
-            found = track_mask(
-                hypotheses, candidates, tracks, index, track, (height, width), config
-            )
+            size = height, width
+            found = track_mask(hypotheses, candidates, tracks, index, said, size, config)
             status[index], weight[index], reason[index] = _of_chosen(found)
-            if found is not None and status[index] == Status.PRESENT:
-                masks[index] = found
-            figures[index] = _measured(rows[index], hypotheses, candidates, tracks, track)
+            figures[index] = _measured(rows[index], hypotheses, candidates, tracks, said)
+        if found is not None:
+            masks[index] = found
     if verdict.judged == "accept":
         weight[status != Status.UNKNOWN] = SURE
     told = [

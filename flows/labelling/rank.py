@@ -44,9 +44,9 @@ def run(job: Job, context: RunContext, outcome: Outcome) -> None:
                 )
                 if verdict := context.verdicts.get((video.id, item.key.expression)):
                     tracks = read_tracks(paths.part("track", job.shard.name), video.id)
-                    verdict = _fitting(verdict, tracks, mask, context)
+                    made = mask, rows, item, candidates, tracks, context.config
                     mask, rows = context.parts.decide(
-                        verdict, mask, rows, item, candidates, tracks, context.config
+                        _fitting(verdict, tracks, mask, context), *made
                     )
                     counts["decided by people"] += 1
             masks.append(mask)

@@ -9,7 +9,7 @@ from flows.context import RunContext
 from flows.planning.stages import SHARD_STAGES
 from pipeline.decisions import KEPT, Sample
 from pipeline.errors import ConfigError, PseudoLabelError
-from pipeline.types import FrameQuality, Status
+from pipeline.types import Augmentation, FrameQuality, Status
 from storage.arrays.candidates import StoredCandidates
 from storage.run.layout import known_layout
 from storage.tables import iter_quality, read_augmentations, read_ground
@@ -106,12 +106,8 @@ def explain_frame(
             f"fuse.level is {config.fuse.level!r}; expected 'track': only votes for tracks are"
             " explained"
         )
-    video, expression = sample
-    found = read_augmentations(paths.part("augment", shard)).get(video, [])
-    mine = [item for item in found if item.key.expression == expression]
-    if not mine:
-        known = ", ".join(item.key.expression for item in found[:20])
-        raise PseudoLabelError(f"{video}: no expression {expression}; expected one of {known}")
+    video, _ = sample
+    mine = _augmentation(context, shard, sample)
     quality = [
         row
         for row in iter_quality(paths.part("rank", shard))
@@ -121,12 +117,12 @@ def explain_frame(
     at = _frame(video, quality, len(boxes), frame)
     scores = StoredCandidates(paths.part("segment", shard), video).scores
     tracks = read_tracks(paths.part("track", shard), video)
-    told = explain_tracks(mine[0], texts, boxes, scores, tracks, config.fuse, at)
+    told = explain_tracks(mine, texts, boxes, scores, tracks, config.fuse, at)
     verdict = context.verdicts.get(sample)
     decided = verdict and (verdict.judged or verdict.frames(len(boxes))[at] != KEPT)
     row = next((row for row in quality if row.frame == at), None)
     words = verdict.words() if verdict and decided else ""
-    return FrameExplanation(sample, mine[0].original, told, row, words)
+    return FrameExplanation(sample, mine.original, told, row, words)
 
 
 def shard_of(context: RunContext, video: str) -> str:
@@ -139,6 +135,16 @@ def shard_of(context: RunContext, video: str) -> str:
         f"{context.paths.folder}: no video {video}; expected one of"
         f" {sum(map(len, layout.values()))}, see {context.paths.quality.name}"
     )
+
+
+def _augmentation(context: RunContext, shard: str, sample: Sample) -> Augmentation:
+    video, expression = sample
+    found = read_augmentations(context.paths.part("augment", shard)).get(video, [])
+    for item in found:
+        if item.key.expression == expression:
+            return item
+    known = ", ".join(item.key.expression for item in found[:20])
+    raise PseudoLabelError(f"{video}: no expression {expression}; expected one of {known}")
 
 
 def _frame(video: str, quality: list[FrameQuality], count: int, asked: int | None) -> int:

@@ -77,16 +77,7 @@ def make_guarantee(
         raise ConfigError(f"--keep {level}: expected one of {', '.join(map(str, LEVELS))}")
     context = RunContext(config)
     signals = run_signals(context)
-    if not signals:
-        raise PseudoLabelError(
-            f"{context.paths.folder}: no masks yet; expected a run; make it with `pseudolabels run`"
-        )
     labels = _labels(context, labels_from, signals)
-    if not len(labels):
-        raise PseudoLabelError(
-            f"{context.paths.folder}: no labels from {labels_from!r}; expected ground truth, or"
-            " decisions that accept or reject; give another --labels, or review some samples"
-        )
     made = fit(labels, confidence)
     names, values = list(signals), np.array(list(signals.values()))
     labelled = set(labels.video) if not _is_run(labels_from) else set[str]()
@@ -157,6 +148,11 @@ def _labels(context: RunContext, labels_from: str, signals: dict[Sample, float])
         context = RunContext(load_config(stored, words))
         signals, found = run_signals(context), list(true_j(context))
     known = [(sample, j) for sample, j in found if sample in signals and not math.isnan(j)]
+    if not known:
+        raise PseudoLabelError(
+            f"{context.paths.folder}: no labels from {labels_from!r}; expected masks with ground"
+            " truth, or decisions that accept or reject; give another --labels, or review samples"
+        )
     return Labels(
         [video for (video, _), _ in known],
         np.array([signals[sample] for sample, _ in known], np.float64),

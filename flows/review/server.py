@@ -70,14 +70,12 @@ def build_app(session: Session, token: str, port: int) -> FastAPI:
     app.middleware("http")(guard.checked)
     page = _page_files()
 
-    @app.exception_handler(PseudoLabelError)
-    def explain_error(request: Request, error: PseudoLabelError) -> JSONResponse:
-        status = 404 if isinstance(error, NoSampleError) else 500
-        return JSONResponse({"error": str(error)}, status)
-
     @app.exception_handler(ValueError)
-    def explain_value(request: Request, error: ValueError) -> JSONResponse:
-        return JSONResponse({"error": str(error)}, 422)
+    def explain(request: Request, error: ValueError) -> JSONResponse:
+        status = 500 if isinstance(error, PseudoLabelError) else 422
+        return JSONResponse(
+            {"error": str(error)}, 404 if isinstance(error, NoSampleError) else status
+        )
 
     @app.get("/")
     def index(request: Request) -> Response:
@@ -98,11 +96,12 @@ def build_app(session: Session, token: str, port: int) -> FastAPI:
         make = page.get(name)
         return Response(status_code=404) if make is None else make()
 
-    _add_api(app, session)
+    _add_lists(app, session)
+    _add_samples(app, session)
     return app
 
 
-def _add_api(app: FastAPI, session: Session) -> None:
+def _add_lists(app: FastAPI, session: Session) -> None:
     @app.get("/api/run")
     def run() -> dict[str, Any]:
         kinds, reasons = session.queue.kinds_and_reasons()
@@ -136,6 +135,8 @@ def _add_api(app: FastAPI, session: Session) -> None:
             "counts": session.queue.counts(),
         }
 
+
+def _add_samples(app: FastAPI, session: Session) -> None:
     @app.get("/api/sample")
     def sample(video: Id, expression: Id) -> dict[str, Any]:
         return session.details((video, expression))
