@@ -85,3 +85,8 @@ class RunPaths:
     @property
     def report(self) -> Path:
         return self.folder / "report" / "index.html"
+
+    @property
+    def cards(self) -> tuple[Path, Path]:
+        """The data card, for people and for programs."""
+        return self.report.with_name("card.md"), self.report.with_name("croissant.json")

@@ -15,6 +15,7 @@ from flows.evaluation.metrics_table import FIGURES, SYSTEMS, figure
 from flows.finished_results import FinishedMasks, student_is_done
 from flows.planning.products import joined
 from flows.planning.stand_ins import stand_in_warning
+from flows.report.card import write_card
 from flows.report.charts import BINS, histogram_bars, shares
 from flows.report.gather import (
     Card,
@@ -103,6 +104,7 @@ def write_report(context: RunContext) -> Counter[str]:
         # Write card by card, so that memory does not grow with the page.
         for piece in stream:
             file.write(piece)
+    write_card(context, quality, work, metrics, total)
     return shown
 
 
