@@ -23,7 +23,7 @@ from flows.progress import Reporter, Silent
 from pipeline.config import RunConfig
 from pipeline.decisions import Sample, Verdict, digest_of_verdicts, verdicts_of
 from pipeline.errors import InputError, ModelError, PseudoLabelError
-from pipeline.ports import Captioner, DatasetReader, Grounder, Segmenter
+from pipeline.ports import Captioner, DatasetReader, Grounder, Segmenter, Tracker
 from pipeline.types import (
     Augmentation,
     Boxes,
@@ -79,6 +79,12 @@ def _track(
     return associate(sentences, boxes, candidates, config.track)
 
 
+def _tracker(config: RunConfig, device: torch.device) -> Tracker:
+    from stages.track.video_model import load_tracker
+
+    return load_tracker(config.track, device)
+
+
 def _fuse(
     augmentation: Augmentation,
     texts: Sequence[str],
@@ -128,6 +134,7 @@ class Parts:
     grounder: Callable[[RunConfig, Any], Grounder] = _grounder
     segmenter: Callable[[RunConfig, Any], Segmenter] = _segmenter
     track: Callable[..., Tracks] = _track
+    tracker: Callable[[RunConfig, Any], Tracker] = _tracker
     fuse: Callable[..., Hypotheses] = _fuse
     rank: Callable[..., tuple[PseudoMask, list[FrameQuality]]] = _rank
     decide: Callable[..., tuple[PseudoMask, list[FrameQuality]]] = _decide
@@ -311,6 +318,11 @@ class RunContext:
             "segment", lambda: self.parts.segmenter(self.config, self.device)
         )
         return segmenter
+
+    def tracker(self) -> Tracker:
+        """Returns the tracker; loads it if necessary."""
+        tracker: Tracker = self._held("track", lambda: self.parts.tracker(self.config, self.device))
+        return tracker
 
     def release(self) -> None:
         """Frees the model that is loaded."""

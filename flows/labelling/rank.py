@@ -36,7 +36,7 @@ def run(job: Job, context: RunContext, outcome: Outcome) -> None:
         masks, mine = [], []
         counts: Counter[str] = Counter()
         hypotheses = StoredHypotheses(paths.part("fuse", job.shard.name), video.id)
-        candidates = StoredCandidates(paths.part("segment", job.shard.name), video.id)
+        candidates = StoredCandidates(paths.candidates(job.shard.name), video.id)
         for item in hypotheses:
             with meter.measure(BUSY):
                 mask, rows = context.parts.rank(

@@ -39,6 +39,21 @@ class RunPaths:
         """Returns the path of a stage's product for one shard."""
         return self.folder / stage / f"{shard}{STAGE[stage].suffix}"
 
+    def followed(self, shard: str) -> tuple[Path, Path]:
+        """Returns the paths of the boxes and candidates of ``track.source = "model"``."""
+        folder = self.folder / "track"
+        return folder / f"{shard}.boxes.parquet", folder / f"{shard}.zarr"
+
+    def boxes(self, shard: str) -> Path:
+        """Returns the table of boxes that the tracks of a shard belong to."""
+        followed, _ = self.followed(shard)
+        return followed if followed.is_file() else self.part("ground", shard)
+
+    def candidates(self, shard: str) -> Path:
+        """Returns the store of candidates that the tracks of a shard belong to."""
+        followed, candidates = self.followed(shard)
+        return candidates if followed.is_file() else self.part("segment", shard)
+
     @property
     def config(self) -> Path:
         return self.folder / "config.toml"
