@@ -65,7 +65,7 @@ def samples(folder: Path, root: Path | None) -> Iterator[Sample]:
     for part in sorted((folder / "fuse").glob("*.zarr")):
         for video_id in (path.name for path in sorted(part.iterdir()) if path.is_dir()):
             expressions = {item.key: item for item in reader.expressions(video_id)}
-            candidates = StoredCandidates(folder / "segment" / part.name, video_id)
+            candidates = StoredCandidates(context.paths.candidates(part.stem), video_id)
             tracks = read_tracks(folder / "track" / f"{part.stem}.parquet", video_id)
             video = reader.video(video_id)
             for item in StoredHypotheses(part, video_id):

@@ -113,9 +113,9 @@ def explain_frame(
         for row in iter_quality(paths.part("rank", shard))
         if (row.video, row.expression) == sample
     ]
-    texts, boxes = read_ground(paths.part("ground", shard), video)
+    texts, boxes = read_ground(paths.boxes(shard), video)
     at = _frame(video, quality, len(boxes), frame)
-    scores = StoredCandidates(paths.part("segment", shard), video).scores
+    scores = StoredCandidates(paths.candidates(shard), video).scores
     tracks = read_tracks(paths.part("track", shard), video)
     told = explain_tracks(mine, texts, boxes, scores, tracks, config.fuse, at)
     verdict = context.verdicts.get(sample)

@@ -120,7 +120,7 @@ def _undecided_signal(context: RunContext, shard: str, sample: Sample) -> float:
     paths, video = context.paths, context.reader().video(sample[0])
     stored = StoredHypotheses(paths.part("fuse", shard), sample[0])
     hypotheses = next(item for item in stored if item.key.expression == sample[1])
-    candidates = StoredCandidates(paths.part("segment", shard), sample[0])
+    candidates = StoredCandidates(paths.candidates(shard), sample[0])
     rows: list[FrameQuality]
     _, rows = context.parts.rank(hypotheses, candidates, video, context.config, "")
     present = [row.weight for row in rows if row.status == Status.PRESENT]

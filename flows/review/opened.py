@@ -71,7 +71,7 @@ def open_sample(
     expressions = {item.key.expression: item for item in reader.expressions(sample[0])}
     stored = StoredHypotheses(paths.part("fuse", shard), sample[0])
     hypotheses = next(item for item in stored if item.key.expression == sample[1])
-    candidates = StoredCandidates(paths.part("segment", shard), sample[0])
+    candidates = StoredCandidates(paths.candidates(shard), sample[0])
     tracks = read_tracks(paths.part("track", shard), sample[0])
     if is_applied:
         mask, rows = _stored(context, shard, sample)

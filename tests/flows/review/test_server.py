@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +14,8 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from flows.context import RunContext
+from flows.planning.run_paths import RunPaths
+from flows.review.guarantee import run_signals
 from flows.review.server import build_app, listening_socket
 from flows.review.session import Session
 from pipeline.errors import PseudoLabelError
@@ -240,3 +243,15 @@ def test_the_first_page_loads_no_model_library(session: Session) -> None:
     opened = stranger(session).get("/api/samples", headers={"X-Review-Token": TOKEN})
     assert opened.status_code == 200
     assert not session._held
+
+
+def test_a_run_with_followed_tracks_is_shown_from_its_own_candidates(ran: Site) -> None:
+    for shard in ("00000", "00001"):
+        boxes, candidates = RunPaths(ran.folder).followed(shard)
+        shutil.move(ran.folder / "ground" / f"{shard}.parquet", boxes)
+        shutil.move(ran.folder / "segment" / f"{shard}.zarr", candidates)
+    session = Session(RunContext(ran.config(), fake_parts(ran.weights)), "anna")
+    session.decide(("clip00", "0"), "choose", track=1)
+    assert session.image(("clip00", "0"), 0, "track", 1, 64)
+    assert session.explain(("clip00", "0"), 0)["lines"]
+    assert run_signals(session._context)["clip00", "0"] == pytest.approx(0.8)
