@@ -675,6 +675,7 @@ class StudentConfig(Section):
             predictions of the labelled split (two-step training). It may hold fewer samples.
         frame_weights: whether the weights of the pseudo-masks' frames count. False gives every
             frame of known status the weight 1.
+        reviewed_only: whether only samples count that people accepted, or whose object they chose.
         initialise: ``demo`` starts the image encoder, and what joins it to the text, from the demo
             grounder; ``scratch`` starts them from random weights. The text encoder is the demo
             grounder's in both, and frozen.
@@ -698,6 +699,7 @@ class StudentConfig(Section):
     supervision: Supervision = "pseudo_masks"
     masks: UsersPath | None = None
     frame_weights: bool = True
+    reviewed_only: bool = False
     initialise: Literal["demo", "scratch"] = "demo"
     start: UsersPath | None = None
     steps: int = Field(400, ge=1)

@@ -20,10 +20,12 @@ from typing import Annotated
 import typer
 
 from flows.commands import dataset as dataset_commands
+from flows.commands import diff as diff_commands
 from flows.commands import evaluate as evaluate_commands
 from flows.commands import exchange as exchange_commands
 from flows.commands import integrity as integrity_commands
 from flows.commands import label as label_commands
+from flows.commands import review as review_commands
 from flows.commands import server as server_commands
 from flows.commands import student as student_commands
 from flows.commands import weights as weight_commands
@@ -284,6 +286,8 @@ exchange_commands.register(app)
 integrity_commands.register(app)
 label_commands.register(app)
 server_commands.register(app)
+review_commands.register(app)
+diff_commands.register(app)
 student_commands.register(app)
 unwrap_help(app)
 

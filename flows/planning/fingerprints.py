@@ -189,6 +189,8 @@ def _weights_of_encoders(encoders: StudentEncodersConfig, weights: Weights) -> d
 
 def _drop_parts_that_are_off(student: dict[str, Any]) -> None:
     """Drops the settings of parts of a training that are switched off."""
+    if not student["reviewed_only"]:
+        del student["reviewed_only"]
     own = student.get("simrvos", {})
     for part, names in _PARTS_OF_SIMRVOS.items():
         if not own.get(part):

@@ -11,6 +11,7 @@ from storage.run.lock import LOCK_FILES
 
 OWN_NAMES = frozenset(
     {"config.toml", "pseudomasks.zarr", "quality.parquet", "metrics.json", "ledger"}
+    | {"review.jsonl", "guarantee.parquet"}
     | {*SHARD_STAGES, "report", "student", "students", "consensus"}
     | LOCK_FILES
 )
@@ -83,9 +84,24 @@ class RunPaths:
         return self.folder / "consensus"
 
     @property
+    def decisions(self) -> Path:
+        """What people decided about the masks."""
+        return self.folder / "review.jsonl"
+
+    @property
+    def guarantee(self) -> Path:
+        """What is promised of the masks, of `pseudolabels guarantee`."""
+        return self.folder / "guarantee.parquet"
+
+    @property
     def metrics(self) -> Path:
         return self.folder / "metrics.json"
 
     @property
     def report(self) -> Path:
         return self.folder / "report" / "index.html"
+
+    @property
+    def cards(self) -> tuple[Path, Path]:
+        """The data card, for people and for programs."""
+        return self.report.with_name("card.md"), self.report.with_name("croissant.json")

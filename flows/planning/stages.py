@@ -160,11 +160,11 @@ _STAGES = (
     ),
     Stage(
         "report",
-        version=2,
+        version=3,
         reads=("augment", "rank", "merge", "student", "evaluate"),
         over="run",
         depends_on=lambda config, weights: {"config": fingerprints.settings(config.report)},
-        more_files=lambda paths, shard, videos: [paths.report],
+        more_files=lambda paths, shard, videos: [paths.report, *paths.cards],
         looks_at=lambda config: ("frames", "truth"),
     ),
 )
