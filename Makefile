@@ -31,7 +31,7 @@ RUN_FLAGS = $(if $(and $(CONFIG),$(filter file,$(origin DATASET))),,--dataset "$
 	$(if $(OUT),--out "$(OUT)") \
 	$(CONFIG_FLAGS)
 
-.PHONY: help setup libraries setup-ray wheels pseudolabels label weights status verify repair digest test test-slow coverage check format lock demo-models benchmarks ui serve clean
+.PHONY: help setup libraries setup-ray wheels pseudolabels label weights status verify repair digest test test-slow coverage check format lock demo-models benchmarks review ui serve clean
 
 help: ## Prints this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -124,6 +124,9 @@ benchmarks: $(STAMP) ## Runs every benchmark (hours), after `make pseudolabels`;
 	@failed=""; for script in benchmarks/*.py; do name=$$(basename "$$script" .py); echo "== $$name"; \
 		$(BIN)/python -m "benchmarks.$$name" $(ARGS) || failed="$$failed $$name"; done; \
 		test -z "$$failed" || { echo "Out of bounds or failed:$$failed" >&2; exit 1; }
+
+review: $(STAMP) ## Serves a page on which people accept and correct masks: RUN= as for status
+	@$(BIN)/pseudolabels review "$(RUN)" $(ARGS)
 
 ui: $(STAMP) ## Starts the Prefect UI and the server of reports on this machine
 	$(BIN)/pseudolabels ui $(ARGS)

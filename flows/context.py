@@ -21,8 +21,9 @@ from flows.planning.stages import SHARD_STAGES
 from flows.planning.weight_digests import WeightDigests
 from flows.progress import Reporter, Silent
 from pipeline.config import RunConfig
+from pipeline.decisions import Sample, Verdict, digest_of_verdicts, verdicts_of
 from pipeline.errors import InputError, ModelError, PseudoLabelError
-from pipeline.ports import Captioner, DatasetReader, Grounder, Segmenter
+from pipeline.ports import Captioner, DatasetReader, Grounder, Segmenter, Tracker
 from pipeline.types import (
     Augmentation,
     Boxes,
@@ -36,6 +37,7 @@ from pipeline.types import (
     VideoRef,
 )
 from stages.common.checkpoints import checkpoint_files
+from storage.decisions import DecisionLog, read_decisions
 from storage.run.layout import known_layout
 from storage.run.ledger import Ledger
 
@@ -77,6 +79,12 @@ def _track(
     return associate(sentences, boxes, candidates, config.track)
 
 
+def _tracker(config: RunConfig, device: torch.device) -> Tracker:
+    from stages.track.video_model import load_tracker
+
+    return load_tracker(config.track, device)
+
+
 def _fuse(
     augmentation: Augmentation,
     texts: Sequence[str],
@@ -102,6 +110,20 @@ def _rank(
     return rank(hypotheses, candidates, video, config.rank, fingerprint)
 
 
+def _decide(
+    verdict: Verdict,
+    mask: PseudoMask,
+    rows: Sequence[FrameQuality],
+    hypotheses: Hypotheses,
+    candidates: Sequence[Candidates],
+    tracks: Tracks,
+    config: RunConfig,
+) -> tuple[PseudoMask, list[FrameQuality]]:
+    from stages.decided import apply_verdict
+
+    return apply_verdict(verdict, mask, rows, hypotheses, candidates, tracks, config.rank)
+
+
 @dataclass(frozen=True)
 class Parts:
     """The models and functions of the stages. Tests replace them by fakes."""
@@ -112,8 +134,10 @@ class Parts:
     grounder: Callable[[RunConfig, Any], Grounder] = _grounder
     segmenter: Callable[[RunConfig, Any], Segmenter] = _segmenter
     track: Callable[..., Tracks] = _track
+    tracker: Callable[[RunConfig, Any], Tracker] = _tracker
     fuse: Callable[..., Hypotheses] = _fuse
     rank: Callable[..., tuple[PseudoMask, list[FrameQuality]]] = _rank
+    decide: Callable[..., tuple[PseudoMask, list[FrameQuality]]] = _decide
     checkpoint_files: Callable[[str], Sequence[Path]] = checkpoint_files
     device: Callable[[str], Any] = _device
 
@@ -141,6 +165,8 @@ class RunContext:
     _loaded: tuple[str, Any] | None = None
     _device: Any = None
     _sources: SourceDigests | None = None
+    _decisions: DecisionLog | None = None
+    _verdicts: dict[Sample, Verdict] | None = None
 
     @property
     def paths(self) -> RunPaths:
@@ -178,6 +204,7 @@ class RunContext:
             remember: store digests of weights and source files; False writes nothing.
         """
         self.config = self._with_prediction_split()
+        self._decisions = self._verdicts = None
         scope, folder = scope or Scope(), self.config.run_folder
         return make_plan(
             self.config,
@@ -189,7 +216,22 @@ class RunContext:
             scope.again,
             scope.stages,
             self.source_digests(remember).of_shard,
+            lambda videos: digest_of_verdicts(self.verdicts, videos),
         )
+
+    @property
+    def decisions(self) -> DecisionLog:
+        """What people decided about the masks, as of the time of the plan."""
+        if self._decisions is None:
+            self._decisions = read_decisions(self.paths.decisions)
+        return self._decisions
+
+    @property
+    def verdicts(self) -> dict[Sample, Verdict]:
+        """What the decisions come to, sample by sample."""
+        if self._verdicts is None:
+            self._verdicts = verdicts_of(self.decisions.decisions)
+        return self._verdicts
 
     def prediction_split(self) -> str:
         """Returns the split that the student predicts.
@@ -278,6 +320,11 @@ class RunContext:
             "segment", lambda: self.parts.segmenter(self.config, self.device)
         )
         return segmenter
+
+    def tracker(self) -> Tracker:
+        """Returns the tracker; loads it if necessary."""
+        tracker: Tracker = self._held("track", lambda: self.parts.tracker(self.config, self.device))
+        return tracker
 
     def release(self) -> None:
         """Frees the model that is loaded."""

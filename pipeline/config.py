@@ -338,6 +338,15 @@ class TrackConfig(Section):
     """Stage ``track``: links the masks of a video into tracks of one object each.
 
     Attributes:
+        source: ``association`` links the segmenter's masks, without a model. ``model`` then follows
+            each track through the whole video with a video model, which finds the object in frames
+            where the grounding model missed it.
+        checkpoint: with ``model``, a folder of transformers with SAM 2.1, EdgeTAM, or SAM 3's
+            tracker.
+        sha256: expected digest of its weights; None skips the check.
+        dtype: of the model.
+        objects: most tracks of a video to follow, those with the most evidence.
+        prompts: most frames to follow a track from, those with its best scores.
         same_mask_iou: masks of a frame with at least this IoU are one instance.
         minimum_score: an instance is left out if no sentence scores it as high as this.
         gap: a track goes on after at most this many frames without an instance.
@@ -348,12 +357,26 @@ class TrackConfig(Section):
             at least this.
     """
 
+    source: Literal["association", "model"] = "association"
+    checkpoint: Checkpoint | None = None
+    sha256: str | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    objects: int = Field(16, ge=1)
+    prompts: int = Field(3, ge=1)
     same_mask_iou: float = Field(0.6, gt=0, le=1)
     minimum_score: float = Field(0.05, ge=0, le=1)
     gap: int = Field(8, ge=1)
     profile_weight: float = Field(0.5, ge=0, le=1)
     link_above: float = Field(0.5, ge=0, le=1)
     join_above: float = Field(0.6, ge=-1, le=1)
+
+    @model_validator(mode="after")
+    def _model_has_a_checkpoint(self) -> Self:
+        if self.source == "model" and self.checkpoint is None:
+            raise ValueError(
+                'source = "model" needs checkpoint, such as "published:sam2.1-hiera-small"'
+            )
+        return self
 
 
 class FuseConfig(Section):
@@ -652,6 +675,7 @@ class StudentConfig(Section):
             predictions of the labelled split (two-step training). It may hold fewer samples.
         frame_weights: whether the weights of the pseudo-masks' frames count. False gives every
             frame of known status the weight 1.
+        reviewed_only: whether only samples count that people accepted, or whose object they chose.
         initialise: ``demo`` starts the image encoder, and what joins it to the text, from the demo
             grounder; ``scratch`` starts them from random weights. The text encoder is the demo
             grounder's in both, and frozen.
@@ -675,6 +699,7 @@ class StudentConfig(Section):
     supervision: Supervision = "pseudo_masks"
     masks: UsersPath | None = None
     frame_weights: bool = True
+    reviewed_only: bool = False
     initialise: Literal["demo", "scratch"] = "demo"
     start: UsersPath | None = None
     steps: int = Field(400, ge=1)

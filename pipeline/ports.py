@@ -5,7 +5,7 @@ Letters: B frames of a batch, K texts, R ranked boxes, H W pixels, h w low-resol
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -148,6 +148,44 @@ class Segmenter(Protocol):
 
     def decode(self, embedding: object, boxes: Sequence[NDArray[np.float32]]) -> list[Candidates]:
         """Returns, for each of the B frames, the masks of its boxes [Q, 4]; Q may be 0."""
+        ...
+
+
+@dataclass(frozen=True)
+class SeenObjects:
+    """The objects that a tracker sees in one frame.
+
+    Attributes:
+        objects: int64 [n], numbers of the objects.
+        logits: float16 [n, h, w], their masks, positive inside; the cells are those of
+            :class:`pipeline.types.Candidates`.
+        visible: float32 [n] in [0, 1], probability that the object is in the frame.
+    """
+
+    objects: NDArray[np.int64]
+    logits: NDArray[np.float16]
+    visible: NDArray[np.float32]
+
+
+class Tracker(Protocol):
+    """Follows objects through a video from boxes in some of its frames."""
+
+    def follow(
+        self,
+        frames: Iterable[Image],
+        prompts: Mapping[int, Mapping[int, NDArray[np.float32]]],
+        cells: tuple[int, int],
+    ) -> Iterator[SeenObjects]:
+        """Yields the objects of each frame, from the first frame with a box of theirs on.
+
+        Memory does not grow with the number of frames.
+
+        Args:
+            frames: in the order in which they are followed, which may be from last to first.
+            prompts: position among ``frames`` -> number of an object -> its box [4] in that frame,
+                xyxy in pixels.
+            cells: (h, w) of the masks.
+        """
         ...
 
 

@@ -29,3 +29,9 @@ def read_text(path: Path, encoding: str = "utf-8") -> str:
     encoding = next((name for mark, name in _MARKS if content.startswith(mark)), encoding)
     text = content.decode(encoding)
     return io.IncrementalNewlineDecoder(None, translate=True).decode(text, final=True)
+
+
+def markdown_escaped(text: str) -> str:
+    """Returns text that Markdown shows unchanged, on one line."""
+    line = " ".join(text.split())
+    return "".join(f"\\{letter}" if letter in r"\`*_{}[]()#+-.!|<>&" else letter for letter in line)

@@ -20,10 +20,12 @@ from typing import Annotated
 import typer
 
 from flows.commands import dataset as dataset_commands
+from flows.commands import diff as diff_commands
 from flows.commands import evaluate as evaluate_commands
 from flows.commands import exchange as exchange_commands
 from flows.commands import integrity as integrity_commands
 from flows.commands import label as label_commands
+from flows.commands import review as review_commands
 from flows.commands import server as server_commands
 from flows.commands import student as student_commands
 from flows.commands import weights as weight_commands
@@ -250,17 +252,34 @@ def doctor(
     config: ConfigOption = None,
     preset: PresetOption = None,
     overrides: Overrides = None,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Also run each model on a picture. Loads the weights.")
+    ] = False,
+    image: Annotated[
+        list[Path] | None, typer.Option(help="Picture for --probe; may be repeated.")
+    ] = None,
+    text: Annotated[
+        str | None, typer.Option(help="Sentence about something in the pictures of --image.")
+    ] = None,
 ) -> None:
     """Check this machine: versions, devices, memory, weights, Prefect server.
 
     Says which preset fits it. Exits with 1 if something that a run of the configuration needs is
-    missing.
+    missing, or, with --probe, if a model does not do what it must.
     """
     from flows.commands.doctor import examine, show
 
+    if (image or text) and not probe:
+        raise ConfigError("--image and --text: expected --probe with them")
     words = tuple(overrides or ())
     resolved = load_config(config_file(config, preset), words)
     findings = examine(resolved, fetch_command(config, preset, words))
+    if probe:
+        from flows.commands.probe import pictures_for
+        from flows.commands.probe import probe as probed
+
+        with console.status("Running the models"):
+            findings += probed(resolved, pictures_for(resolved, image or [], text))
     show(findings, console)
     if not all(finding.well for finding in findings if finding.needed):
         raise typer.Exit(1)
@@ -270,6 +289,8 @@ exchange_commands.register(app)
 integrity_commands.register(app)
 label_commands.register(app)
 server_commands.register(app)
+review_commands.register(app)
+diff_commands.register(app)
 student_commands.register(app)
 unwrap_help(app)
 

@@ -46,6 +46,12 @@ def train(
         Path | None,
         typer.Option("--from", help="Mask store to train on, in place of the run's masks."),
     ] = None,
+    reviewed_only: Annotated[
+        bool,
+        typer.Option(
+            "--reviewed-only", help="Train on samples alone that people accepted or corrected."
+        ),
+    ] = False,
     start: Annotated[
         Path | None, typer.Option(help="Folder of a student whose weights training starts from.")
     ] = None,
@@ -68,6 +74,7 @@ def train(
         ("student.model", student),
         ("student.masks", masks),
         ("student.start", start),
+        ("student.reviewed_only", reviewed_only or None),
         ("device", device),
         ("runner.kind", runner),
         ("runner.workers", workers),

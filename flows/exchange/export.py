@@ -102,6 +102,8 @@ def described(context: RunContext, source: str) -> ExportSource:
         "ground": ground.checkpoint if ground.source == "model" else ground.source,
         "segment": config.segment.checkpoint,
     }
+    if config.track.source == "model" and config.track.checkpoint is not None:
+        models["track"] = config.track.checkpoint
     if source not in SYSTEM_OF_SOURCE:
         # Masks of another origin.
         return masks

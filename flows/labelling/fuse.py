@@ -25,8 +25,8 @@ def run(job: Job, context: RunContext, outcome: Outcome) -> None:
 
     def work(video: VideoRef, later: Later) -> Done:
         mine = augmentations.get(video.id, [])
-        texts, boxes = read_ground(paths.part("ground", shard), video.id)
-        candidates = StoredCandidates(paths.part("segment", shard), video.id).scores
+        texts, boxes = read_ground(paths.boxes(shard), video.id)
+        candidates = StoredCandidates(paths.candidates(shard), video.id).scores
         tracks = read_tracks(paths.part("track", shard), video.id)
         stream = writer.start_video(video.id)
         counts: Counter[str] = Counter()

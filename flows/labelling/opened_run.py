@@ -68,7 +68,7 @@ def opened_run(
         check_before_start(context, plan)
         if warning := stand_in_warning(config):
             say(f"{WARNING} {warning} {REMEDY}")
-        for line in selection_lines(plan):
+        for line in (*context.decisions.problems, *selection_lines(plan)):
             say(line)
         commit_plan(context.config, plan, scope.again)
         try:

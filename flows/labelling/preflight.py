@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 from flows.context import RunContext
 from flows.planning.plan import Plan
-from pipeline.config import AugmentConfig, GroundConfig, RunConfig, SegmentConfig
+from pipeline.config import AugmentConfig, GroundConfig, RunConfig, SegmentConfig, TrackConfig
 from pipeline.errors import ConfigError, InputError
 from pipeline.ports import DatasetReader
 from pipeline.types import FrameIndex
@@ -24,7 +24,8 @@ def check_before_start(context: RunContext, plan: Plan) -> None:
         CheckpointError: weights are not those of the configuration.
     """
     left = {stage for stage in plan.stages if any(not job.done for job in plan.jobs.get(stage, ()))}
-    if left & _WITH_MODELS:
+    follows = "track" in left and context.config.track.source == "model"
+    if left & _WITH_MODELS or follows:
         check_device(context)
     check_weights(context.config, left)
     if "student" in left:
@@ -41,13 +42,15 @@ def check_device(context: RunContext) -> None:
 def check_weights(config: RunConfig, stages: Collection[str]) -> None:
     """Raises CheckpointError if the weights of a stage have another digest than the configuration
     says, which its model would only find when its turn comes."""
-    sections: Mapping[str, AugmentConfig | GroundConfig | SegmentConfig] = {
+    sections: Mapping[str, AugmentConfig | GroundConfig | SegmentConfig | TrackConfig] = {
         "augment": config.augment,
         "ground": config.ground,
         "segment": config.segment,
+        "track": config.track,
     }
     for stage, section in sections.items():
         if stage in stages and getattr(section, "source", "model") == "model":
+            assert section.checkpoint is not None
             check_digest(section.checkpoint, section.sha256)
 
 

@@ -9,11 +9,14 @@ from flows.labelling.videos import Done, Later, count_frames, each_video
 from flows.planning.plan import Job
 from flows.planning.receipts import Outcome
 from flows.timing import BUSY, Meter
-from pipeline.types import FrameQuality, VideoRef
+from pipeline.decisions import Verdict, digest_of_tracks, digest_of_verdicts
+from pipeline.errors import StoreError
+from pipeline.types import FrameQuality, PseudoMask, Tracks, VideoRef
 from storage.arrays.candidates import StoredCandidates
 from storage.arrays.hypotheses import StoredHypotheses
 from storage.arrays.masks import MaskStore
 from storage.tables import read_augmentations, write_quality
+from storage.track_table import read_tracks
 
 
 def run(job: Job, context: RunContext, outcome: Outcome) -> None:
@@ -27,17 +30,25 @@ def run(job: Job, context: RunContext, outcome: Outcome) -> None:
     }
     quality: list[FrameQuality] = []
     meter = Meter()
+    _check_decisions(job, context)
 
     def work(video: VideoRef, later: Later) -> Done:
         masks, mine = [], []
         counts: Counter[str] = Counter()
         hypotheses = StoredHypotheses(paths.part("fuse", job.shard.name), video.id)
-        candidates = StoredCandidates(paths.part("segment", job.shard.name), video.id)
+        candidates = StoredCandidates(paths.candidates(job.shard.name), video.id)
         for item in hypotheses:
             with meter.measure(BUSY):
                 mask, rows = context.parts.rank(
                     item, candidates, video, context.config, job.fingerprint
                 )
+                if verdict := context.verdicts.get((video.id, item.key.expression)):
+                    tracks = read_tracks(paths.part("track", job.shard.name), video.id)
+                    made = mask, rows, item, candidates, tracks, context.config
+                    mask, rows = context.parts.decide(
+                        _fitting(verdict, tracks, mask, context), *made
+                    )
+                    counts["decided by people"] += 1
             masks.append(mask)
             mine += rows
             count_frames(counts, mask.status, [row.reason for row in rows])
@@ -54,3 +65,27 @@ def run(job: Job, context: RunContext, outcome: Outcome) -> None:
     for video_id in (*outcome.skipped_before, *outcome.skipped):
         store.remove_video(video_id)
     write_quality(paths.part("rank", job.shard.name), quality)
+
+
+def _fitting(verdict: Verdict, tracks: Tracks, mask: PseudoMask, context: RunContext) -> Verdict:
+    """Returns a verdict without choices among other tracks than those that the run has now."""
+    fitting = verdict.without_other_tracks(digest_of_tracks(tracks))
+    if len(fitting.spans) < len(verdict.spans):
+        context.progress.say(
+            f"{mask.key.video} {mask.key.expression}: a track was chosen before the tracks were"
+            " made anew; this choice was left out; choose again",
+            "yellow",
+        )
+    return fitting
+
+
+def _check_decisions(job: Job, context: RunContext) -> None:
+    """Raises StoreError if the decisions are not those that the job's fingerprint covers.
+
+    A worker of another process reads the file itself, perhaps after it has grown.
+    """
+    if digest_of_verdicts(context.verdicts, job.shard.videos) != job.basis.get("decisions", ""):
+        raise StoreError(
+            f"{context.paths.decisions}: people decided on videos of shard {job.shard.name} while"
+            " the run was going; expected the decisions of its start; run the same command again"
+        )

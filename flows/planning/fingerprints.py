@@ -98,6 +98,16 @@ def segment_basis(config: RunConfig, weights: Weights) -> dict[str, Any]:
     return {"config": settings(config.segment), "weights": weights(config.segment.checkpoint)}
 
 
+def track_basis(config: RunConfig, weights: Weights) -> dict[str, Any]:
+    """What tracks depend on. Raises CheckpointError if weights are missing."""
+    basis: dict[str, Any] = {"config": settings(config.track)}
+    if config.track.checkpoint is None or config.track.source == "association":
+        for name in ("source", "dtype", "objects", "prompts"):
+            del basis["config"][name]
+        return basis
+    return basis | {"weights": weights(config.track.checkpoint)}
+
+
 def student_basis(config: RunConfig, weights: Weights) -> dict[str, Any]:
     """What a student and its predictions depend on.
 
@@ -179,6 +189,8 @@ def _weights_of_encoders(encoders: StudentEncodersConfig, weights: Weights) -> d
 
 def _drop_parts_that_are_off(student: dict[str, Any]) -> None:
     """Drops the settings of parts of a training that are switched off."""
+    if not student["reviewed_only"]:
+        del student["reviewed_only"]
     own = student.get("simrvos", {})
     for part, names in _PARTS_OF_SIMRVOS.items():
         if not own.get(part):

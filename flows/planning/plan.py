@@ -124,6 +124,7 @@ def make_plan(
     again: Collection[str] = (),
     stages: Sequence[str] = STAGES,
     sources: Digests | None = None,
+    decided: Callable[[Sequence[str]], str] = lambda videos: "",
 ) -> Plan:
     """Returns the plan of a run.
 
@@ -137,13 +138,15 @@ def make_plan(
         again: stages that are due even if they are done.
         stages: stages to do.
         sources: returns digests of frames and ground truth; None: assume that they are unchanged.
+        decided: returns a digest of what people decided about videos; empty for nothing.
 
     Raises:
         ConfigError: ``dataset.only_videos`` names a video that the data set lacks.
     """
     only = config.dataset.only_videos
     cut = cut_shards(known or {}, reader.video_ids(), only, config.shard_videos)
-    return _Planner(config, reader, book, weights, retry_skipped, again, sources).plan(cut, stages)
+    planner = _Planner(config, reader, book, weights, retry_skipped, again, sources, decided)
+    return planner.plan(cut, stages)
 
 
 @dataclass(frozen=True)
@@ -171,8 +174,9 @@ class _Planner:
         retry: bool,
         again: Collection[str],
         sources: Digests | None,
+        decided: Callable[[Sequence[str]], str],
     ) -> None:
-        self._config, self._reader, self._book = config, reader, book
+        self._config, self._reader, self._book, self._decided = config, reader, book, decided
         self._retry, self._again = retry, again
         # Several stages read the same files.
         self._sources = None if sources is None else cache(sources)
@@ -225,6 +229,9 @@ class _Planner:
         for stage in SHARD_STAGES:
             inputs: dict[str, Any] = {name: made[name].fingerprint for name in STAGE[stage].reads}
             basis = {**self._bases[stage], "inputs": inputs}
+            # Without decisions there is no such key, and the fingerprint is as it was before them.
+            if stage == "rank" and (decisions := self._decided(shard.videos)):
+                basis["decisions"] = decisions
             value = {**basis, "videos": shard.videos}
             if stage == "augment":
                 value["inputs"] = {"texts": texts}

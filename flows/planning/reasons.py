@@ -21,6 +21,7 @@ _FILES = {
     "text_encoder": "the grounder's tokenizer",
     "models": "the grounder or segmenter of the student",
     "reading": "how answers are read",
+    "decisions": "decisions of reviewers",
 }
 """Key of a basis -> its name in a reason."""
 

@@ -11,6 +11,7 @@ from storage.run.lock import LOCK_FILES
 
 OWN_NAMES = frozenset(
     {"config.toml", "pseudomasks.zarr", "quality.parquet", "metrics.json", "ledger"}
+    | {"review.jsonl", "guarantee.parquet"}
     | {*SHARD_STAGES, "report", "student", "students", "consensus"}
     | LOCK_FILES
 )
@@ -37,6 +38,21 @@ class RunPaths:
     def part(self, stage: str, shard: str) -> Path:
         """Returns the path of a stage's product for one shard."""
         return self.folder / stage / f"{shard}{STAGE[stage].suffix}"
+
+    def followed(self, shard: str) -> tuple[Path, Path]:
+        """Returns the paths of the boxes and candidates of ``track.source = "model"``."""
+        folder = self.folder / "track"
+        return folder / f"{shard}.boxes.parquet", folder / f"{shard}.zarr"
+
+    def boxes(self, shard: str) -> Path:
+        """Returns the table of boxes that the tracks of a shard belong to."""
+        followed, _ = self.followed(shard)
+        return followed if followed.is_file() else self.part("ground", shard)
+
+    def candidates(self, shard: str) -> Path:
+        """Returns the store of candidates that the tracks of a shard belong to."""
+        followed, candidates = self.followed(shard)
+        return candidates if followed.is_file() else self.part("segment", shard)
 
     @property
     def config(self) -> Path:
@@ -68,9 +84,24 @@ class RunPaths:
         return self.folder / "consensus"
 
     @property
+    def decisions(self) -> Path:
+        """What people decided about the masks."""
+        return self.folder / "review.jsonl"
+
+    @property
+    def guarantee(self) -> Path:
+        """What is promised of the masks, of `pseudolabels guarantee`."""
+        return self.folder / "guarantee.parquet"
+
+    @property
     def metrics(self) -> Path:
         return self.folder / "metrics.json"
 
     @property
     def report(self) -> Path:
         return self.folder / "report" / "index.html"
+
+    @property
+    def cards(self) -> tuple[Path, Path]:
+        """The data card, for people and for programs."""
+        return self.report.with_name("card.md"), self.report.with_name("croissant.json")

@@ -112,8 +112,9 @@ _STAGES = (
         version=1,
         reads=("ground", "segment"),
         suffix=".parquet",
-        depends_on=lambda config, weights: {"config": fingerprints.settings(config.track)},
+        depends_on=fingerprints.track_basis,
         looks_at=lambda config: ("frames",),
+        more_files=lambda paths, shard, videos: list(paths.followed(shard)),
     ),
     Stage(
         "fuse",
@@ -126,7 +127,7 @@ _STAGES = (
     Stage(
         "rank",
         version=5,
-        reads=("segment", "fuse"),
+        reads=("segment", "track", "fuse"),
         suffix=".parquet",
         depends_on=lambda config, weights: {"config": fingerprints.settings(config.rank)},
         looks_at=lambda config: ("frames",),
@@ -159,11 +160,11 @@ _STAGES = (
     ),
     Stage(
         "report",
-        version=2,
+        version=3,
         reads=("augment", "rank", "merge", "student", "evaluate"),
         over="run",
         depends_on=lambda config, weights: {"config": fingerprints.settings(config.report)},
-        more_files=lambda paths, shard, videos: [paths.report],
+        more_files=lambda paths, shard, videos: [paths.report, *paths.cards],
         looks_at=lambda config: ("frames", "truth"),
     ),
 )

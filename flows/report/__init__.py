@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
@@ -12,16 +13,31 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from flows.context import RunContext
 from flows.evaluation.metrics_table import FIGURES, SYSTEMS, figure
 from flows.finished_results import FinishedMasks, student_is_done
+from flows.planning.products import joined
 from flows.planning.stand_ins import stand_in_warning
+from flows.report.card import write_card
 from flows.report.charts import BINS, histogram_bars, shares
-from flows.report.gather import cards, pick_samples, read_metrics, read_quality, read_work
+from flows.report.gather import (
+    Card,
+    cards,
+    pick_samples,
+    read_metrics,
+    read_quality,
+    read_work,
+)
+from flows.report.sample_rows import sample_rows
 from flows.report.stage_table import SHARES
 from pipeline.config import dump_config
 from storage.arrays.masks import MaskStore
 from storage.files.atomic import replace_file
+from storage.guarantee_table import read_guarantee
+from storage.run.ledger import Ledger
 
 PREDICTIONS = 12
 """Samples of the student's predictions that are shown."""
+
+MOST_BYTES, MOST_BYTES_OF_STUDENT = 2_400_000, 600_000
+"""Of the images in the page, which has to fit into a mail together with the list of all samples."""
 
 _CHART = {"width": 264.0, "height": 84.0}
 
@@ -30,7 +46,8 @@ def write_report(context: RunContext) -> Counter[str]:
     """Writes the report of a run from its products. Returns the number of samples that it shows."""
     assert context.plan is not None, "a report is of a plan"
     store, config = FinishedMasks(context.paths), context.config
-    picked, total = pick_samples(store, config.report.samples)
+    rows = sample_rows(context)
+    picked, total = rows.samples[: config.report.samples], len(rows.samples)
     quality = read_quality(context, picked)
     predictions = MaskStore(context.paths.predictions)
     has_student = student_is_done(context.paths, context.plan)
@@ -38,6 +55,7 @@ def write_report(context: RunContext) -> Counter[str]:
     split = context.prediction_split() if has_student else ""
     metrics = read_metrics(context)
     work = read_work(context)
+    shown: Counter[str] = Counter({"samples": 0, "predictions": 0})
     values: dict[str, Any] = {
         "name": config.run_folder.name,
         "warning": stand_in_warning(config),
@@ -59,10 +77,17 @@ def write_report(context: RunContext) -> Counter[str]:
         "time_shares": SHARES.values(),
         "stage_shares": shares([row["seconds"] for row in work.stages]),
         "reasons": quality.reasons.most_common(),
-        "cards": cards(context, context.reader(), store, picked, quality),
-        "predictions": (
-            cards(context, context.reader(split), predictions, chosen, None) if has_student else ()
+        "cards": _limited(
+            cards(context, context.reader(), store, picked, quality), MOST_BYTES, shown, "samples"
         ),
+        "predictions": _limited(
+            cards(context, context.reader(split or None), predictions, chosen, None),
+            MOST_BYTES_OF_STUDENT,
+            shown,
+            "predictions",
+        ),
+        "rows": rows.data,
+        "guarantee": _guarantee(context),
         "prediction_split": split,
         "style": _source("report.css"),
         "script": _source("report.js"),
@@ -79,7 +104,32 @@ def write_report(context: RunContext) -> Counter[str]:
         # Write card by card, so that memory does not grow with the page.
         for piece in stream:
             file.write(piece)
-    return Counter({"samples": len(picked), "predictions": len(chosen)})
+    write_card(context, quality, work, metrics, total)
+    return shown
+
+
+def _limited(
+    found: Iterator[Card], most_bytes: int, shown: Counter[str], name: str
+) -> Iterator[Card]:
+    """Yields cards until their images take up the bytes that they may, and counts them."""
+    taken = 0
+    for card in found:
+        taken += sum(len(view.image) + len(view.truth or "") for view in card.frames)
+        if taken > most_bytes and shown[name]:
+            return
+        shown[name] += 1
+        yield card
+
+
+def _guarantee(context: RunContext) -> dict[str, Any] | None:
+    """Returns what `pseudolabels guarantee` found; None if it is of other masks, or not there."""
+    path = context.paths.guarantee
+    if not path.is_file():
+        return None
+    about = dict(read_guarantee(path).about)
+    receipts = Ledger(context.paths.folder).receipts("rank")
+    now = joined({item.shard: item.product for item in receipts})
+    return about if about.get("masks") == now else None
 
 
 def _figure_rows(metrics: dict[str, Any]) -> list[tuple[str, list[float | None]]]:

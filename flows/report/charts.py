@@ -6,19 +6,24 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from pipeline.types import Status
+
 BINS = 24
+SERIES = ("kept", "absent", "dropped")
+"""Frames with a mask, absent and unknown ones: classes of the bars, from below."""
 
 
 @dataclass
 class Histogram:
-    """Counts of one quality value over [low, high], for frames with a mask and without.
+    """Counts of one quality value over [low, high], for frames by their status.
 
     Attributes:
         name: of the field.
         label: for readers.
         help: what it means.
         kept: frames with a mask, by bin.
-        dropped: frames without one.
+        absent: frames from which the target is absent.
+        dropped: unknown frames.
     """
 
     name: str
@@ -27,17 +32,19 @@ class Histogram:
     low: float = 0.0
     high: float = 1.0
     kept: list[int] = field(default_factory=lambda: [0] * BINS)
+    absent: list[int] = field(default_factory=lambda: [0] * BINS)
     dropped: list[int] = field(default_factory=lambda: [0] * BINS)
     total: float = 0.0
     count: int = 0
 
-    def add(self, value: float, is_kept: bool) -> None:
+    def add(self, value: float, status: int) -> None:
         """Counts a value. NaN is left out; values outside go to the first or last bin."""
         if math.isnan(value):
             return
         place = (value - self.low) / (self.high - self.low)
         row = min(BINS - 1, max(0, int(place * BINS)))
-        (self.kept if is_kept else self.dropped)[row] += 1
+        counts = {Status.PRESENT: self.kept, Status.ABSENT: self.absent}
+        counts.get(Status(status), self.dropped)[row] += 1
         self.total += value
         self.count += 1
 
@@ -60,24 +67,26 @@ class Bar:
 
 
 def histogram_bars(chart: Histogram, width: float, height: float) -> list[Bar]:
-    """Returns stacked bars: frames with a mask below, others on top, with gaps."""
-    most = max((a + b for a, b in zip(chart.kept, chart.dropped, strict=True)), default=0)
+    """Returns stacked bars, with gaps: frames with a mask, absent above them, unknown on top."""
+    columns = list(zip(chart.kept, chart.absent, chart.dropped, strict=True))
+    most = max(map(sum, columns), default=0)
     if most == 0:
         return []
     step = width / BINS
     span = (chart.high - chart.low) / BINS
     bars = []
-    for row, (kept, dropped) in enumerate(zip(chart.kept, chart.dropped, strict=True)):
+    for row, counts in enumerate(columns):
         start = chart.low + row * span
-        words = f"{start:.2f} to {start + span:.2f}: {kept} with a mask, {dropped} without"
-        tall = height * kept / most
-        more = height * dropped / most
-        if kept:
-            bars.append(Bar(row * step + 1, height - tall, step - 2, tall, words, "kept"))
-        if dropped:
-            gap = 1.5 if kept and more > 3 else 0.0
-            top = height - tall - more
-            bars.append(Bar(row * step + 1, top, step - 2, more - gap, words, "dropped"))
+        told = f"{counts[0]} with a mask, {counts[1]} absent, {counts[2]} unknown"
+        words = f"{start:.2f} to {start + span:.2f}: {told}"
+        bottom = height
+        for count, series in zip(counts, SERIES, strict=True):
+            tall = height * count / most
+            gap = 1.5 if bottom < height and tall > 3 else 0.0
+            if count:
+                top = bottom - tall
+                bars.append(Bar(row * step + 1, top, step - 2, tall - gap, words, series))
+            bottom -= tall
     return bars
 
 

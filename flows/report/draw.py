@@ -16,6 +16,9 @@ PREDICTED = (64, 156, 255)
 TRUE = (255, 196, 61)
 """Amber: what the data set says. RGB."""
 
+OTHER = (255, 110, 220)
+"""Pink: another object that the run could take. RGB."""
+
 _TINT = 0.35
 _VEIL = 0.75
 _GREY = 0.5

@@ -118,7 +118,7 @@ def _add_row(found: Quality, row: FrameQuality, is_wanted: bool) -> None:
     found.frames += 1
     found.statuses[status] += 1
     for chart in found.histograms:
-        chart.add(getattr(row, chart.name), row.status == Status.PRESENT)
+        chart.add(getattr(row, chart.name), row.status)
     if row.reason:
         found.reasons[status, row.reason] += 1
     if is_wanted:

@@ -8,6 +8,7 @@ from typing import Any
 
 from flows.evaluation.metrics_table import FIGURES, SYSTEMS, figure
 from flows.outcome import RunOutcome, outcome_lines
+from pipeline.text import markdown_escaped
 from pipeline.types import Status
 
 SHOWN_SKIPPED = 200
@@ -29,7 +30,7 @@ def outcome_page(
         metrics: content of ``metrics.json``; empty if there is none.
         failed: (stage, shard) -> error, of the shards that failed.
     """
-    parts = [escaped(outcome_lines(outcome)[0])]
+    parts = [markdown_escaped(outcome_lines(outcome)[0])]
     reasons = sum((item.reasons for item in outcome.samples.values()), Counter[str]())
     if reasons:
         rows = [(reason, f"{count:,}") for reason, count in reasons.most_common()]
@@ -50,13 +51,8 @@ def outcome_page(
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Returns a Markdown table. Cells are shown as they are."""
     lines = [head, ["---"] * len(head)]
-    lines += [[escaped(" ".join(cell.split())) for cell in row] for row in rows]
+    lines += [[markdown_escaped(cell) for cell in row] for row in rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def escaped(text: str) -> str:
-    """Returns text that Markdown shows unchanged."""
-    return "".join(f"\\{letter}" if letter in r"\`*_{}[]()#+-.!|<>&" else letter for letter in text)
 
 
 def _metrics(metrics: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flows.context import RunContext
 from flows.finished_results import FinishedMasks
 from flows.report.gather import cards, pick_samples
-from flows.report.outcome_page import escaped
+from pipeline.text import markdown_escaped
 
 SAMPLES = 6
 FRAMES = 4
@@ -17,10 +17,11 @@ def markdown_page(context: RunContext) -> str:
     picked, total = pick_samples(store, SAMPLES)
     parts = []
     for card in cards(context, context.reader(), store, picked, None, FRAMES):
-        images = " ".join(f"![{escaped(view.name)}]({view.image})" for view in card.frames)
+        images = " ".join(f"![{markdown_escaped(view.name)}]({view.image})" for view in card.frames)
         found = f"mask in {card.present:.0%} of the frames, absent in {card.absent:.0%}"
-        parts.append(f"### {escaped(card.text)}\n\n{escaped(card.video)}, {found}\n\n{images}")
+        text, video = markdown_escaped(card.text), markdown_escaped(card.video)
+        parts.append(f"### {text}\n\n{video}, {found}\n\n{images}")
     if not parts:
         return ""
-    where = f"The whole report: {escaped(str(context.paths.report))}"
+    where = f"The whole report: {markdown_escaped(str(context.paths.report))}"
     return f"{len(parts)} of {total} samples. {where}\n\n" + "\n\n".join(parts)

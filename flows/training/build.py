@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from flows.context import RunContext
 from flows.finished_results import own_masks
+from flows.training.reviewed import reviewed_masks
 from flows.training.sentences import StoredSentences
 from pipeline.config import (
     GroPromptConfig,
@@ -76,7 +77,10 @@ def taught_by(context: RunContext, masks: MaskSource | None = None) -> Supervisi
     if isinstance(config, SimrvosStudentConfig) and config.supervision == "flow":
         return OpticalFlow(context.reader(), config.slvp.window)
     if config.supervision != "text":
-        return supervision_of(config, context.reader(), masks or masks_to_train_on(context))
+        source = masks or masks_to_train_on(context)
+        if config.reviewed_only:
+            source = reviewed_masks(context, source)
+        return supervision_of(config, context.reader(), source)
     sentences = StoredSentences(context.paths.folder)
     if not sentences.videos():
         raise ConfigError(

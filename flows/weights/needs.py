@@ -19,7 +19,7 @@ INDEX = "model.safetensors.index.json"
 """Of a folder whose weights are in several files: the names of all of them."""
 
 
-STAGES = ("augment", "ground", "segment", "student")
+STAGES = ("augment", "ground", "segment", "track", "student")
 """The stages that use weights."""
 
 
@@ -108,7 +108,7 @@ def fetch_command(config: Path | None, preset: str | None, overrides: tuple[str,
     words = ["pseudolabels", "weights", "fetch"]
     words += ["--config", str(config)] if config else []
     words += ["--preset", preset] if preset else []
-    sections = ("augment.", "ground.", "segment.", "student.")
+    sections = tuple(f"{stage}." for stage in STAGES)
     words += [word for word in overrides if word.strip().startswith(sections)]
     return shlex.join(words)
 
@@ -154,6 +154,8 @@ def _named(config: RunConfig) -> Iterator[Need]:
             yield Need("ground", config.ground.adapter)
         if config.ground.text_encoder is not None:
             yield Need("ground", config.ground.text_encoder, tokenizer_only=True)
+    if config.track.source == "model" and config.track.checkpoint is not None:
+        models.append(("track", config.track.checkpoint))
     for stage, checkpoint in models:
         if not checkpoint.startswith("demo:"):
             yield Need(stage, Path(checkpoint))

@@ -89,6 +89,24 @@ PUBLISHED = (
         size=375_042_383,
     ),
     Published(
+        "sam2.1-hiera-small",
+        f"{_HUB}facebook/sam2.1-hiera-small",
+        "track.checkpoint, the folder; track.source=model",
+        "Apache-2.0",
+    ),
+    Published(
+        "sam2.1-hiera-large",
+        f"{_HUB}facebook/sam2.1-hiera-large",
+        "track.checkpoint, the folder; track.source=model",
+        "Apache-2.0",
+    ),
+    Published(
+        "EdgeTAM-hf",
+        f"{_HUB}yonigozlan/EdgeTAM-hf",
+        "track.checkpoint, the folder; track.source=model",
+        "Apache-2.0",
+    ),
+    Published(
         "Qwen2.5-VL-7B-Instruct",
         f"{_HUB}Qwen/Qwen2.5-VL-7B-Instruct",
         "augment.checkpoint, the folder; any image-text-to-text model of transformers works",

@@ -32,7 +32,7 @@ from stages.fuse.votes import (
 
 
 @dataclass(frozen=True)
-class _Frame:
+class FrameTracks:
     """The tracks in one frame.
 
     Attributes:
@@ -45,7 +45,7 @@ class _Frame:
 
 
 @dataclass(frozen=True)
-class _Votes:
+class Votes:
     """How the sentences judge the n tracks.
 
     Attributes:
@@ -53,12 +53,16 @@ class _Votes:
         order: int [n], tracks by score, best first.
         support: float64 [n], mean support by the positives.
         against: bool [N], whether a negative fits another track better than the best one.
+        mean: float64 [K + N, n], mean score of each sentence for each track, over its frames.
+        lasts: float64 [n], number of frames of each track.
     """
 
     score: NDArray[np.float64]
     order: NDArray[np.intp]
     support: NDArray[np.float64]
     against: NDArray[np.bool_]
+    mean: NDArray[np.float64]
+    lasts: NDArray[np.float64]
 
 
 def fuse_tracks(
@@ -76,12 +80,7 @@ def fuse_tracks(
     """
     augmentation, weight = with_votes(augmentation)
     found = no_hypotheses(augmentation, len(boxes), config.hypotheses)
-    sentence_of = Sentences(augmentation, texts)
-    frames = [
-        _frame(mine, item.box_row, of_candidate, sentence_of, len(weight))
-        for mine, item, of_candidate in zip(boxes, candidates, tracks.of_candidate, strict=True)
-    ]
-    votes = _votes(frames, tracks, weight, sentence_of.count, config.negative_weight)
+    frames, votes = judged_tracks(augmentation, weight, texts, boxes, candidates, tracks, config)
     reasons = [
         _fill(found, index, frame, votes, boxes[index], candidates[index], weight, config)
         if len(frame.track)
@@ -91,13 +90,36 @@ def fuse_tracks(
     return Hypotheses(**{**vars(found), "reason": tuple(reasons)})
 
 
+def judged_tracks(
+    augmentation: Augmentation,
+    weight: NDArray[np.float64],
+    texts: Sequence[str],
+    boxes: Sequence[Boxes],
+    candidates: Sequence[CandidateScores],
+    tracks: Tracks,
+    config: FuseConfig,
+) -> tuple[list[FrameTracks], Votes]:
+    """Returns what a sample's sentences say of the tracks of each frame, and of the whole video.
+
+    Args:
+        augmentation: the sample with the positives that have a vote.
+        weight: float64 [K], of these.
+    """
+    sentence_of = Sentences(augmentation, texts)
+    frames = [
+        _frame(mine, item.box_row, of_candidate, sentence_of, len(weight))
+        for mine, item, of_candidate in zip(boxes, candidates, tracks.of_candidate, strict=True)
+    ]
+    return frames, _votes(frames, tracks, weight, sentence_of.count, config.negative_weight)
+
+
 def _frame(
     boxes: Boxes,
     box_row: NDArray[np.int32],
     of_candidate: NDArray[np.int32],
     sentence_of: Sentences,
     positives: int,
-) -> _Frame:
+) -> FrameTracks:
     """Collects what the sample's sentences say of each track of a frame."""
     rows, sentence = sentence_of.answers(boxes.text)
     track = of_candidate[box_row[rows]].astype(np.intp)
@@ -108,16 +130,16 @@ def _frame(
     present, at, place = np.unique(track, return_index=True, return_inverse=True)
     shape = (sentence_of.count, len(present))
     found = Instances.of(boxes, box_row, rows, sentence, place, shape, rows[at])
-    return _Frame(present, found)
+    return FrameTracks(present, found)
 
 
 def _votes(
-    frames: Sequence[_Frame],
+    frames: Sequence[FrameTracks],
     tracks: Tracks,
     weight: NDArray[np.float64],
     sentences: int,
     negative_weight: float,
-) -> _Votes:
+) -> Votes:
     """Judges every track by the mean scores of its frames, those without any box among them."""
     count, positives = len(tracks), len(weight)
     total, lasts = np.zeros((sentences, count)), np.zeros(count)
@@ -134,14 +156,14 @@ def _votes(
         against = (own != support.argmax()) & (mean[positives:].max(axis=1) > 0)
         np.maximum.at(claim, own[against], mean[positives:][against, own[against]])
     score = support - negative_weight * np.maximum(claim - support, 0)
-    return _Votes(score, np.argsort(-score, kind="stable"), support, against)
+    return Votes(score, np.argsort(-score, kind="stable"), support, against, mean, lasts)
 
 
 def _fill(
     found: Hypotheses,
     index: int,
-    frame: _Frame,
-    votes: _Votes,
+    frame: FrameTracks,
+    votes: Votes,
     boxes: Boxes,
     candidates: CandidateScores,
     weight: NDArray[np.float64],
@@ -151,17 +173,22 @@ def _fill(
     instances = frame.instances
     support, margin = instances.margin(weight, votes.against)
     score = votes.score[frame.track]
-    rows = np.flatnonzero((instances.candidate[: len(weight)] >= 0).any(axis=0))
-    rows = rows[np.argsort(-score[rows], kind="stable")][: config.hypotheses]
+    rows = best_rows(frame, votes, len(weight))[: config.hypotheses]
     fill(found, index, instances, rows, score, margin, boxes, candidates, weight)
     if not len(rows):
         return NOTHING_FOUND
-    status, reason = _status(int(frame.track[rows[0]]), float(support[rows[0]]), votes, config)
+    status, reason = status_of(int(frame.track[rows[0]]), float(support[rows[0]]), votes, config)
     found.status[index] = status
     return reason
 
 
-def _status(track: int, support: float, votes: _Votes, config: FuseConfig) -> tuple[Status, str]:
+def best_rows(frame: FrameTracks, votes: Votes, positives: int) -> NDArray[np.intp]:
+    """Returns the rows of a frame's tracks that a positive has a box of, best first."""
+    rows = np.flatnonzero((frame.instances.candidate[:positives] >= 0).any(axis=0))
+    return rows[np.argsort(-votes.score[frame.track][rows], kind="stable")]
+
+
+def status_of(track: int, support: float, votes: Votes, config: FuseConfig) -> tuple[Status, str]:
     """Judges a frame by its best track and by the support of that track there."""
     chosen = votes.order[0]
     if votes.support[chosen] < config.absent_below:

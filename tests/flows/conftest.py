@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import nullcontext
+from copy import copy
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -14,8 +16,10 @@ from rich.console import Console
 from flows.commands.run import run_all
 from flows.context import RunContext
 from flows.labelling.executor import InProcess, Summary, execute
+from flows.labelling.opened_run import opened_run
 from flows.planning.plan import Plan
 from flows.planning.stage_selection import scope_of
+from flows.progress import Silent
 from pipeline.config import RunConfig, load_config
 from tests.fakes.dataset import write_dataset
 from tests.fakes.stages import Loaded, fake_parts
@@ -88,6 +92,48 @@ class Site:
         finally:
             self.shown = console.export_text()
             console.file.close()
+
+
+HOSTILE = "the red <script>alert(1)</script> & 'square'"
+
+
+class _Collects(Silent):
+    """Progress that keeps what is said."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self.lines = lines
+
+    def say(self, text: str, style: str = "") -> None:
+        self.lines.append(text)
+
+
+def finish(site: Site) -> tuple[Plan, str]:
+    """Does what is left of a run, without Prefect. Returns its plan, and what it said."""
+    said: list[str] = []
+    parts = fake_parts(site.weights, site.loaded)
+    with opened_run(site.config(), said.append, parts=parts) as context:
+        context.progress = _Collects(said)
+        execute(context, InProcess(context))
+        return context.the_plan, "\n".join(said)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """A finished run over the tiny data set, one sentence of which is markup."""
+    made = Site(tmp_path_factory.mktemp("finished"))
+    path = made.data / "meta_expressions" / "train" / "meta_expressions.json"
+    path.write_text(path.read_text().replace("the red square", HOSTILE))
+    finish(made)
+    return made
+
+
+@pytest.fixture
+def ran(finished: Site, tmp_path: Path) -> Site:
+    """A copy of the finished run, of the same data set."""
+    made = copy(finished)
+    made.out, made.loaded = tmp_path / "runs", Loaded()
+    shutil.copytree(finished.out, made.out)
+    return made
 
 
 @pytest.fixture(scope="session")

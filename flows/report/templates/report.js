@@ -12,8 +12,11 @@
   const cards = [...box.querySelectorAll(":scope > .card")];
   const at = (id) => document.getElementById(id);
   const find = at("find"), kind = at("kind"), least = at("least"), sort = at("sort"), truth = at("truth");
-  const words = new Map(cards.map((card) => [card, card.textContent.toLowerCase()]));
-  for (const value of [...new Set(cards.map((card) => card.dataset.kind))].filter(Boolean).sort()) {
+  const words = new Map(cards.map((card) => [card, card.dataset.text.toLowerCase()]));
+  const data = at("all-data") ? JSON.parse(at("all-data").textContent) : { kinds: [], rows: [] };
+  const PAGE = 200;
+  let wanted = PAGE;
+  for (const value of data.kinds.filter(Boolean)) {
     kind.add(new Option(value, value));
   }
   if (kind.options.length === 1) kind.closest("label").hidden = true;
@@ -35,7 +38,37 @@
       card.hidden = !fits;
       shown += fits;
     }
-    at("count").textContent = `${shown} of ${cards.length} samples shown; the run has ${box.dataset.total}`;
+    at("count").textContent = `${shown} of ${cards.length} samples with frames; the run has ${box.dataset.total}`;
+    list(terms, from);
+  }
+
+  function list(terms, from) {
+    const body = at("all-rows");
+    if (!body) return;
+    const fitting = data.rows.filter(
+      (row) =>
+        row[4] >= from &&
+        (!kind.value || data.kinds[row[3]] === kind.value) &&
+        terms.every((term) => row[0].toLowerCase().includes(term)),
+    );
+    body.replaceChildren(...fitting.slice(0, wanted).map(line));
+    at("all-count").textContent = `${Math.min(wanted, fitting.length)} of ${fitting.length} samples`;
+    at("more").hidden = fitting.length <= wanted;
+  }
+
+  function line(row) {
+    const [text, video, expression, number, quality, ...frames] = row;
+    const cells = [text, `${video} · ${expression}`, data.kinds[number], quality.toFixed(2), ...frames];
+    const made = document.createElement("tr");
+    cells.forEach((value, place) => {
+      const cell = document.createElement(place ? "td" : "th");
+      if (!place) cell.scope = "row";
+      cell.textContent = value;
+      if (place > 2) cell.className = "num";
+      if (place === 1) cell.className = "mono";
+      made.append(cell);
+    });
+    return made;
   }
 
   function order() {
@@ -52,6 +85,10 @@
   }
 
   at("tools").addEventListener("submit", (event) => event.preventDefault());
+  at("more")?.addEventListener("click", () => {
+    wanted += 5 * PAGE;
+    show();
+  });
   find.addEventListener("input", show);
   kind.addEventListener("change", show);
   least.addEventListener("input", show);

@@ -5,23 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from flows.commands import main
-from tests.flows.commands.test_main import ROOT, call
+from tests.flows.commands.conftest import Cli
+from tests.flows.commands.test_main import ROOT
 from tests.storage.datasets import trees
-
-Cli = Callable[..., tuple[int, str]]
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Cli:
-    monkeypatch.chdir(tmp_path)
-    return lambda *words: call(monkeypatch, capsys, *map(str, words))
 
 
 def test_version(cli: Cli) -> None:

@@ -13,4 +13,4 @@ def test_an_absent_frame_does_not_count_as_kept() -> None:
         row = FrameQuality("dog", "0", frame, f"{frame:05d}", *figures, int(status), "")
         _add_row(found, row, False)
     weights = found.histograms[0]
-    assert (sum(weights.kept), sum(weights.dropped)) == (1, 2)
+    assert (sum(weights.kept), sum(weights.absent), sum(weights.dropped)) == (1, 1, 1)

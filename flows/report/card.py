@@ -1,0 +1,170 @@
+"""Writes the data card of a run: ``report/card.md`` for people, ``report/croissant.json`` for
+programs (Croissant 1.0, JSON-LD).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from flows.context import RunContext
+from flows.evaluation.metrics_table import FIGURES, figure
+from flows.planning.stand_ins import stand_in_warning
+from flows.report.gather import Quality, Work
+from flows.weights.published import PUBLISHED
+from pipeline.config import RunConfig, dump_config
+from pipeline.fingerprint import file_digest
+from pipeline.text import markdown_escaped
+from storage.files.atomic import replace_file
+from storage.tables import QUALITY_SCHEMA
+
+MOST_LISTED = 20
+"""Skipped videos that the card lists."""
+
+_CROISSANT = "http://mlcommons.org/croissant/"
+_CONTEXT = {
+    "@language": "en",
+    "@vocab": "https://schema.org/",
+    "sc": "https://schema.org/",
+    "cr": _CROISSANT,
+    "dct": "http://purl.org/dc/terms/",
+    "conformsTo": "dct:conformsTo",
+    "recordSet": "cr:recordSet",
+    "field": "cr:field",
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "source": "cr:source",
+    "fileObject": "cr:fileObject",
+    "fileProperty": "cr:fileProperty",
+    "extract": "cr:extract",
+    "column": "cr:column",
+    "includes": "cr:includes",
+}
+_TYPES = {"string": "sc:Text", "int32": "sc:Integer", "int8": "sc:Integer", "double": "sc:Float"}
+
+
+def write_card(
+    context: RunContext, quality: Quality, work: Work, metrics: dict[str, Any], samples: int
+) -> None:
+    """Writes both files beside the report.
+
+    Args:
+        quality: of all frames.
+        work: what the receipts say.
+        metrics: of ``metrics.json``; empty without ground truth.
+        samples: number of samples.
+    """
+    card, croissant = context.paths.cards
+    with replace_file(card, "w") as file:
+        file.writelines(f"{line}\n" for line in _lines(context, quality, work, metrics, samples))
+    with replace_file(croissant, "w") as file:
+        json.dump(_croissant(context, samples), file, indent=2)
+        file.write("\n")
+
+
+def _lines(
+    context: RunContext, quality: Quality, work: Work, metrics: dict[str, Any], samples: int
+) -> Iterator[str]:
+    config = context.config
+    yield f"# Pseudo-masks of {markdown_escaped(config.dataset.name)}, {config.dataset.split}"
+    yield f"\n{_description(config)}"
+    yield "\n## Counts\n"
+    yield f"- {samples} samples (an expression of a video each), {quality.frames} frames"
+    for status in ("present", "absent", "unknown"):
+        yield f"- {quality.statuses[status]} frames {status}"
+    mean = quality.histograms[0].mean
+    yield f"- mean weight of a frame: {'none' if mean is None else f'{mean:.3f}'}"
+    yield f"- {len(context.verdicts)} samples decided by people"
+    yield "\n## Models\n"
+    yield from _models(context)
+    yield "\n## Quality against ground truth, in percent\n"
+    own = metrics.get("pseudo_masks") or {}
+    rows = [(label, figure(own, keys)) for label, keys in FIGURES]
+    known = [f"- {label}: {value:.1f}" for label, value in rows if value is not None]
+    yield from known or ["Not measured: the data set has no ground truth for these videos."]
+    yield "\n## Known failures\n"
+    yield from _failures(config, quality, work)
+    yield f"\n## Configuration\n\n```toml\n{dump_config(config)}```"
+
+
+def _description(config: RunConfig) -> str:
+    return (
+        f"Masks made by models from the videos and sentences of {config.dataset.name},"
+        f" split {config.dataset.split}, with a weight for each frame. They are no ground truth."
+        " The terms of the data set and of the models apply to them."
+    )
+
+
+def _models(context: RunContext) -> Iterator[str]:
+    config = context.config
+    used = {"segment": config.segment.checkpoint}
+    if config.ground.source == "model":
+        used["ground"] = config.ground.checkpoint
+    if config.augment.source == "model":
+        used["augment"] = config.augment.checkpoint
+    for stage, name in sorted(used.items()):
+        digest = context.weight_digests().of_checkpoint(name)
+        yield f"- {stage}: {markdown_escaped(name)}, SHA-256 {digest}, licence: {_licence(name)}"
+    if config.augment.source != "model":
+        yield f"- augment: {config.augment.source}"
+
+
+def _licence(name: str) -> str:
+    if name.startswith("demo:"):
+        return "Apache-2.0, as this project"
+    file = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
+    found = [item.licence for item in PUBLISHED if item.file == file]
+    return found[0] if found else "not known here"
+
+
+def _failures(config: RunConfig, quality: Quality, work: Work) -> Iterator[str]:
+    if warning := stand_in_warning(config):
+        yield f"- {warning}"
+    for (status, reason), count in quality.reasons.most_common():
+        yield f"- {count} frames {status}: {markdown_escaped(reason)}"
+    for video, stage, reason in work.skipped[:MOST_LISTED]:
+        yield f"- video {markdown_escaped(video)} skipped in {stage}: {markdown_escaped(reason)}"
+    if len(work.skipped) > MOST_LISTED:
+        yield f"- and {len(work.skipped) - MOST_LISTED} more skipped videos"
+    if not (warning or quality.reasons or work.skipped):
+        yield "- none"
+
+
+def _croissant(context: RunContext, samples: int) -> dict[str, Any]:
+    paths, dataset = context.paths, context.config.dataset
+    table = {
+        "@type": "cr:FileObject",
+        "@id": "quality",
+        "name": paths.quality.name,
+        "contentUrl": paths.quality.name,
+        "encodingFormat": "application/x-parquet",
+        "sha256": file_digest(paths.quality) if paths.quality.is_file() else "",
+    }
+    masks = {
+        "@type": "cr:FileSet",
+        "@id": "masks",
+        "name": paths.masks.name,
+        "encodingFormat": "application/octet-stream",
+        "includes": f"{paths.masks.name}/**",
+    }
+    fields = [
+        {
+            "@type": "cr:Field",
+            "@id": f"frames/{column.name}",
+            "name": column.name,
+            "dataType": _TYPES[str(column.type)],
+            "source": {"fileObject": {"@id": "quality"}, "extract": {"column": column.name}},
+        }
+        for column in QUALITY_SCHEMA
+    ]
+    return {
+        "@context": _CONTEXT,
+        "@type": "sc:Dataset",
+        "conformsTo": f"{_CROISSANT}1.0",
+        "name": f"pseudo-masks-{dataset.name}-{dataset.split}",
+        "description": f"{_description(context.config)} {samples} samples.",
+        "distribution": [table, masks],
+        "recordSet": [
+            {"@type": "cr:RecordSet", "@id": "frames", "name": "frames", "field": fields}
+        ],
+    }

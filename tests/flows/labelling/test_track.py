@@ -1,0 +1,133 @@
+"""Stage ``track`` with a video model: what later stages read, and what a restart makes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from flows.context import Parts, RunContext, _fuse, _rank, _track
+from flows.integrity.content_digest import content_digest
+from flows.integrity.verify import Contents, Problem, verify
+from flows.labelling.executor import InProcess, RunFailedError, execute
+from pipeline.config import RunConfig, load_config
+from pipeline.types import Boxes, Status
+from storage.arrays.masks import MaskStore
+from tests.fakes.dataset import write_dataset
+from tests.fakes.stages import FakeGrounder, fake_parts
+from tests.fakes.trackers import ColourTracker
+
+
+class ForgetfulGrounder(FakeGrounder):
+    """It finds nothing in every second frame. The red square gives its position away."""
+
+    def _frame(self, image: NDArray[np.uint8], texts: Any) -> Boxes:
+        found = super()._frame(image, texts)
+        kept = np.flatnonzero(np.full(len(found), found.xyxy[0, 0] // 2 % 2 == 0))
+        return Boxes(found.xyxy[kept], found.score[kept], found.text[kept], found.rank[kept])
+
+
+class Site:
+    """A data set and a run over it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.data = write_dataset(folder / "data", 2)
+        (folder / "weights").write_bytes(b"w")
+        self.tracker = ColourTracker()
+
+    def config(self, *settings: str, out: str = "runs") -> RunConfig:
+        words = ["dataset.name=refytvos", f'dataset.root="{self.data}"', "student.enabled=false"]
+        words += [f'out="{self.folder / out}"', "augment.source=none", "shard_videos=1"]
+        return load_config(None, [*words, "report.samples=1", "report.frames=1", *settings])
+
+    def run(self, config: RunConfig, **changes: Any) -> RunContext:
+        parts: Parts = fake_parts(
+            self.folder / "weights",
+            grounder=lambda config, device: ForgetfulGrounder(),
+            track=_track,
+            fuse=_fuse,
+            rank=_rank,
+            **{"tracker": lambda config, device: self.tracker, **changes},
+        )
+        context = RunContext(config, parts)
+        context.plan = context.make_plan()
+        assert not execute(context, InProcess(context)).failed
+        return context
+
+
+MODEL = ("track.source=model", 'track.checkpoint="w"')
+
+
+def statuses(context: RunContext) -> list[list[int]]:
+    store = MaskStore(context.paths.masks)
+    return [store.quality(video, expression)[1].tolist() for video, expression in store.samples()]
+
+
+def problems_of_track(context: RunContext) -> list[Problem]:
+    found = verify(context.config.run_folder, Contents())
+    return [problem for problem in found if problem.stage == "track"]
+
+
+def test_frames_without_a_box_are_filled(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    alone = statuses(site.run(site.config(out="alone")))
+    context = site.run(site.config(*MODEL))
+    filled = statuses(context)
+    red, gone = int(Status.PRESENT), int(Status.ABSENT)
+    assert alone[0] == [red, gone] * 2 + [red]
+    assert filled == [[red] * 5, [red] * 4 + [gone]] * 2
+    assert site.tracker.passes == [5, 5], "one pass a video, as the first frame is the surest"
+    assert not problems_of_track(context)
+
+
+def test_the_product_is_the_same_after_a_crash_and_goes_when_the_source_is_changed(
+    tmp_path: Path,
+) -> None:
+    site = Site(tmp_path)
+    expected = content_digest(site.run(site.config(*MODEL)).config.run_folder)
+
+    class Broken(ColourTracker):
+        def follow(self, *arguments: Any) -> Any:
+            for number, item in enumerate(super().follow(*arguments)):
+                if number == 2:
+                    raise OSError("the device is lost")
+                yield item
+
+    config = site.config(*MODEL, out="again")
+    context = RunContext(
+        config,
+        fake_parts(
+            tmp_path / "weights",
+            grounder=lambda config, device: ForgetfulGrounder(),
+            track=_track,
+            fuse=_fuse,
+            rank=_rank,
+            tracker=lambda config, device: Broken(),
+        ),
+    )
+    context.plan = context.make_plan()
+    with pytest.raises(RunFailedError, match="the device is lost"):
+        execute(context, InProcess(context))
+    assert not list((config.run_folder / "track").glob("*.parquet"))
+    site.run(config)
+    assert content_digest(config.run_folder) == expected
+    boxes, candidates = context.paths.followed("00000")
+    assert boxes.is_file() and candidates.is_dir()
+    assert context.paths.boxes("00000") == boxes
+    changed = site.run(site.config(out="again"))
+    assert not boxes.exists() and not candidates.exists()
+    assert context.paths.boxes("00000") == context.paths.part("ground", "00000")
+    assert not problems_of_track(changed)
+
+
+def test_settings_of_the_model_count_only_with_it(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    site.run(site.config())
+    context = RunContext(site.config("track.objects=3"), fake_parts(tmp_path / "weights"))
+    assert not context.make_plan().pending("track")
+    context = RunContext(site.config(*MODEL), fake_parts(tmp_path / "weights"))
+    assert context.make_plan().pending("track")
