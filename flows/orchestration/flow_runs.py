@@ -52,6 +52,12 @@ GONE = (
 )
 """The message of a crashed flow run."""
 
+STOPPED = (
+    "`pseudolabels serve` was ended. Finished work is kept; retry this flow run, or run"
+    " `pseudolabels resume`, to go on."
+)
+"""The message of a flow run that ended with the process that served it."""
+
 
 def name_of(config: RunConfig) -> str:
     """Returns the name of a flow run: data set, split and folder of the run."""
@@ -101,9 +107,12 @@ def note_begun(flow_run: FlowRun) -> None:
         client.update_flow_run_labels(flow_run.id, {BEGUN: True})
 
 
-def mark_crashed() -> list[str]:
+def mark_crashed(stopped: bool = False) -> list[str]:
     """Marks flow runs whose process is gone as *Crashed*, and as *Cancelled* if they were being
     cancelled. Returns their names.
+
+    Args:
+        stopped: whether they were ended on purpose, with what served them; all are *Cancelled*.
     """
     marked = []
     with get_client(sync_client=True) as client:
@@ -111,7 +120,8 @@ def mark_crashed() -> list[str]:
             if not is_gone(flow_run):
                 continue
             cancelling = flow_run.state is not None and flow_run.state.is_cancelling()
-            ended: State[Any] = Cancelled(message=GONE) if cancelling else Crashed(message=GONE)
+            message, kind = STOPPED if stopped else GONE, Cancelled if stopped else Crashed
+            ended: State[Any] = (Cancelled if cancelling else kind)(message=message)
             client.set_flow_run_state(flow_run.id, ended, force=True)
             marked.append(flow_run.name)
     return marked

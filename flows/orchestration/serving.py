@@ -56,15 +56,19 @@ def serve_flows(limit: int, say: Callable[[str], None]) -> None:
     root = str(Path(__file__).resolve().parents[2])
     known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     os.environ["PYTHONPATH"] = os.pathsep.join([root, *(place for place in known if place != root)])
-    serve(
-        *deployments(),
-        # A schedule made in the UI goes on when this command is started again.
-        pause_on_shutdown=False,
-        print_starting_message=False,
-        limit=limit,
-        heartbeat_seconds=HEARTBEAT_SECONDS,
-        query_seconds=QUERY_SECONDS,
-    )
+    try:
+        serve(
+            *deployments(),
+            # A schedule made in the UI goes on when this command is started again.
+            pause_on_shutdown=False,
+            print_starting_message=False,
+            limit=limit,
+            heartbeat_seconds=HEARTBEAT_SECONDS,
+            query_seconds=QUERY_SECONDS,
+        )
+    finally:
+        for name in flow_runs.mark_crashed(stopped=True):
+            say(f"Interrupted: {name}")
 
 
 def limit_gpus(say: Callable[[str], None]) -> None:

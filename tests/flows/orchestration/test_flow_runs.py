@@ -62,6 +62,11 @@ def test_a_flow_run_of_a_process_that_is_gone_is_crashed(
     left = client.read_flow_run(foreign.id).state
     assert left is not None
     assert left.is_running()
+    served = begin(Running(), GONE)
+    assert mark_crashed(stopped=True) == [served.name]
+    ended = client.read_flow_run(served.id).state
+    assert ended is not None
+    assert ended.is_cancelled()
     client.set_flow_run_state(alive.id, Cancelling(), force=True)
 
 
