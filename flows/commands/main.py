@@ -184,7 +184,10 @@ def status(
     split: SplitOption = None,
     out: OutOption = None,
 ) -> None:
-    """Print what of a run is done, running, failed, skipped and left. Changes nothing."""
+    """Print what of a run is done, running, failed, skipped and left. Changes nothing in the run.
+
+    If its process was killed, its flow run is marked as crashed in Prefect.
+    """
     from flows.commands.status import show_status
     from flows.context import RunContext
 

@@ -25,6 +25,9 @@ SERVED = {
 }
 """Name of a deployment -> the module of its flow, and the flow."""
 
+_OF_THE_UI = ("schedules", "paused", "concurrency_limit", "concurrency_options")
+"""Fields of a deployment that are set in the UI. Values that are sent would replace them."""
+
 HEARTBEAT_SECONDS = 30
 
 QUERY_SECONDS = 3
@@ -34,7 +37,7 @@ QUERY_SECONDS = 3
 def deployments() -> list[RunnerDeployment]:
     """Returns the deployments of the flows. A flow run imports the flow from its module."""
     return [
-        _deployment(name, getattr(import_module(module), flow))
+        _deployment(name, getattr(import_module(module), flow), f"{module}.{flow}")
         for name, (module, flow) in SERVED.items()
     ]
 
@@ -84,7 +87,7 @@ def _gpus() -> int:
     return int(done.stdout) if done.returncode == 0 else 0
 
 
-def _deployment(name: str, flow: Flow[..., Any]) -> RunnerDeployment:
+def _deployment(name: str, flow: Flow[..., Any], entrypoint: str) -> RunnerDeployment:
     made: Any = flow.to_deployment(
         name=name,
         tags=[flow_runs.TAG],
@@ -92,4 +95,6 @@ def _deployment(name: str, flow: Flow[..., Any]) -> RunnerDeployment:
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
     assert isinstance(made, RunnerDeployment), "outside of an event loop"
+    made.entrypoint = entrypoint
+    made.model_fields_set.difference_update(_OF_THE_UI)
     return made

@@ -35,6 +35,8 @@ def test_every_flow_has_a_form_with_help_defaults_and_drop_downs() -> None:
         module, flow = SERVED[name]
         assert item.entrypoint == f"{module}.{flow}"
         assert item.tags == [TAG]
+        # What was set in the UI stays.
+        assert not {"schedules", "paused", "concurrency_limit"} & item.model_fields_set
         fields = item._parameter_openapi_schema.properties
         assert all(field["description"] for field in fields.values())
         assert item._parameter_openapi_schema.required == (["run"] if flow == "train" else [])
@@ -228,3 +230,19 @@ def test_a_killed_run_is_crashed_at_the_next_start_and_goes_on(served: Served) -
     again = served.begin("resume-run", run=str(served.site.folder))
     served.wait_for(again, "Completed")
     assert not served.site.run().pending()
+
+
+@pytest.mark.slow
+def test_a_schedule_starts_flow_runs(served: Served) -> None:
+    deployment = served.deployment("resume-run")
+    schedule = {"schedule": {"interval": 60, "timezone": "UTC"}, "active": True}
+    reply = httpx.post(f"{served.url}/deployments/{deployment}/schedules", json=[schedule])
+    reply.raise_for_status()
+
+    def scheduled() -> Any:
+        found = served.api("/flow_runs/filter", deployments={"id": {"any_": [deployment]}})
+        return [run for run in found if run["auto_scheduled"] and run["state_name"] == "Completed"]
+
+    assert "can go on" in until(scheduled)[0]["state"]["message"]
+    [made] = reply.json()
+    httpx.delete(f"{served.url}/deployments/{deployment}/schedules/{made['id']}").raise_for_status()
