@@ -32,7 +32,7 @@ from pipeline.decisions import (
     verdicts_of,
 )
 from pipeline.errors import InputError, PseudoLabelError
-from pipeline.types import Augmentation, FrameIndex
+from pipeline.types import Augmentation, FrameIndex, Receipt
 from storage.decisions import append_decisions, read_decisions
 from storage.run.layout import known_layout
 from storage.run.ledger import Ledger
@@ -88,7 +88,7 @@ class Session:
         self.queue.decide(verdicts)
         self._verdicts = verdicts
         for item in receipts:
-            self._is_applied(("", ""), item.shard, Verdict())
+            self._note_applied(item)
         self._held: LRUCache[Sample, Opened] = LRUCache(_HELD)
 
     def _kinds(self, receipts: Sequence[Any]) -> Iterator[tuple[Sample, str | None]]:
@@ -232,17 +232,24 @@ class Session:
         """Whether the run's masks of a sample were made with a verdict.
 
         A receipt says only whether all decisions about its shard were done. What they were is
-        remembered for as long as the receipt stays the same.
+        remembered for as long as the receipt stays the same. A sample that nobody ever decided
+        about is as the run made it.
         """
         receipt = Ledger(self._paths.folder).receipt("rank", shard)
         if receipt is None:
             return False
+        self._note_applied(receipt)
+        if not any(item.sample == sample for item in self._log.decisions):
+            return True
+        fingerprint, done = self._applied.get(shard, ("", {}))
+        return fingerprint == receipt.fingerprint and done.get(sample, Verdict()) == verdict
+
+    def _note_applied(self, receipt: Receipt) -> None:
+        """Remembers the verdicts of a shard, if its masks were made with them."""
         now_said = digest_of_verdicts(self._verdicts, receipt.videos)
         if receipt.basis.get("decisions", "") == now_said:
             mine = {key: said for key, said in self._verdicts.items() if key[0] in receipt.videos}
-            self._applied[shard] = receipt.fingerprint, mine
-        fingerprint, done = self._applied.get(shard, ("", {}))
-        return fingerprint == receipt.fingerprint and done.get(sample, Verdict()) == verdict
+            self._applied[receipt.shard] = receipt.fingerprint, mine
 
     def _drawn(
         self,
