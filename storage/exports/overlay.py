@@ -187,8 +187,8 @@ def _grown(mask: NDArray[np.bool_], times: int) -> NDArray[np.bool_]:
 def _font(size: int, letters: frozenset[str]) -> ImageFont.FreeTypeFont:
     """Returns a font for some letters.
 
-    DejaVu Sans comes with matplotlib and has most alphabets. Where it lacks a letter of Chinese, say,
-    the first font of the system that has all of them is taken, if there is one.
+    DejaVu Sans comes with matplotlib and has most alphabets. Where it lacks a letter, the first
+    font of the system that has all of them is taken, if there is one.
     """
     spec = find_spec("matplotlib")
     assert spec is not None and spec.origin is not None, "matplotlib is installed"
