@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from pipeline.config import load_config
 from pipeline.errors import ConfigError, PseudoLabelError
 from storage.run.ledger import Ledger
 from storage.run.lock import RunLock
+from storage.run.owner import Owner
 from tests.fakes.dataset import write_dataset
 from tests.fakes.stages import fake_parts
 from tests.flows.conftest import Site
@@ -297,6 +299,20 @@ def test_status_by_the_folder_says_what_is_left_and_who_is_at_work(
     assert "fuse: 2 of 2 shards, absent_below 0.25 → 0.2" in shown
     assert "rank: 2 of 2 shards: " not in shown
     assert sorted(site.out.rglob("*")) == before
+
+
+def test_status_marks_the_flow_run_of_a_killed_process(
+    site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.run("ground.source=annotation", "segment.checkpoint=demo:segment")
+    gone = replace(Owner.here(), process=2**22 + 1)
+    (site.folder / ".lock.held").write_text(gone.as_text())
+    monkeypatch.setattr("flows.commands.status.mark_crashed", lambda: ["a flow run"])
+    _, shown = call(monkeypatch, capsys, "status", str(site.folder))
+    assert "was killed" in shown
+    assert "Marked as crashed in the Prefect UI: a flow run" in shown
+    (site.folder / ".lock.held").unlink()
+    assert "crashed" not in call(monkeypatch, capsys, "status", str(site.folder))[1]
 
 
 @pytest.mark.parametrize("option", [(), ("--dry-run",)])
