@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from flows.context import RunContext
 from flows.evaluation.expected_gain import expected_gain
 from flows.evaluation.scores import SampleScore, score_sample
-from flows.review.queue import SAME_VIDEO
+from flows.review.queue import Queue
 from pipeline.config import load_config
 from pipeline.decisions import Span, Verdict
 from pipeline.tracks import order_of_tracks
@@ -45,12 +45,14 @@ class Sample:
     """A sample, and what an oracle can make of it.
 
     Attributes:
+        kind: of the expression; empty if the data set gives none.
         rows: its quality as `rank` computes it.
         own: J and F of the run's mask.
         best: J and F of the best choice.
     """
 
     video: str
+    kind: str
     rows: list[FrameQuality]
     own: tuple[float, float]
     best: tuple[float, float]
@@ -85,7 +87,8 @@ def samples(folder: Path, root: Path | None) -> Iterator[Sample]:
                     found = score_sample(None, np.asarray(other.mask), other.status, truths)
                     scores += [found] if found is not None else []
                 best = max(scores, key=_both)
-                yield Sample(video_id, rows, (own.j, own.f), (best.j, best.f))
+                kind = expressions[item.key].kind or ""
+                yield Sample(video_id, kind, rows, (own.j, own.f), (best.j, best.f))
 
 
 def _both(score: SampleScore) -> float:
@@ -121,15 +124,11 @@ def curve(found: Sequence[Sample], order: NDArray[np.intp]) -> list[float]:
     return [float(100 * (own.sum() + gain[order[:count]].sum()) / len(own)) for count in BUDGETS]
 
 
-def spread(found: Sequence[Sample], gain: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Returns the order of `review --budget`, which spreads its proposals over the videos."""
-    seen: dict[str, int] = {}
-    worth = gain.copy()
-    for row in np.argsort(-gain, kind="stable").tolist():
-        earlier = seen.get(found[row].video, 0)
-        worth[row] *= SAME_VIDEO**earlier
-        seen[found[row].video] = earlier + 1
-    return np.argsort(-worth, kind="stable")
+def proposed(found: Sequence[Sample], table: SampleTable) -> NDArray[np.intp]:
+    """Returns the order of `review --budget`."""
+    kinds = {(item.video, str(number)): item.kind for number, item in enumerate(found)}
+    queue = Queue.of(table, {}, kinds)
+    return np.array([int(row.expression) for row in queue.proposals(len(found))], np.intp)
 
 
 def report(found: Sequence[Sample]) -> list[str]:
@@ -139,7 +138,7 @@ def report(found: Sequence[Sample]) -> list[str]:
     random = [np.random.default_rng(seed).permutation(len(found)) for seed in range(ORDERS)]
     curves = {
         "expected gain": curve(found, np.argsort(-gain, kind="stable")),
-        "review --budget": curve(found, spread(found, gain)),
+        "review --budget": curve(found, proposed(found, table)),
         "lowest weight": curve(found, np.argsort(table.weight, kind="stable")),
         "at random": np.mean([curve(found, order) for order in random], axis=0).tolist(),
     }

@@ -60,8 +60,11 @@ def read_decisions(path: Path) -> DecisionLog:
     return log
 
 
-def append_decisions(path: Path, decisions: Sequence[Decision]) -> None:
+def append_decisions(path: Path, decisions: Sequence[Decision]) -> tuple[int, int]:
     """Adds decisions to ``review.jsonl``. When it returns, they are on the disk.
+
+    Returns:
+        The size of the file before and after, in bytes.
 
     Raises:
         NoRoomError: no space is left, or the folder may not be written to.
@@ -79,9 +82,11 @@ def append_decisions(path: Path, decisions: Sequence[Decision]) -> None:
             end = file.seek(0, os.SEEK_END)
             if end and (os.pread(descriptor, 1, end - 1) != b"\n"):
                 content = b"\n" + content
+            after = end + len(content)
             while content:
                 content = content[os.write(descriptor, content) :]
             os.fsync(descriptor)
+    return end, after
 
 
 def write_decision_table(path: Path, decisions: Iterable[Decision]) -> int:

@@ -11,11 +11,13 @@ from flows.console import say
 from flows.dataset import shapes_to_render
 from flows.labelling.opened_run import selection_lines
 from flows.labelling.preflight import check_before_start
+from flows.planning.disk_estimate import disk_forecast
 from flows.planning.plan import Job, Plan
 from flows.planning.stage_selection import Scope
 from flows.planning.stages import SHARD_STAGES
 from flows.planning.time_estimate import WORTH_SAYING, forecast, in_words, seconds_left
 from pipeline.config import RunConfig
+from storage.run.ledger import Ledger
 
 
 def explain(config: RunConfig, console: Console, scope: Scope, retry_skipped: bool) -> None:
@@ -33,7 +35,8 @@ def explain(config: RunConfig, console: Console, scope: Scope, retry_skipped: bo
     context = RunContext(config)
     plan = context.make_plan(retry_skipped, scope, remember=False)
     check_before_start(context, plan)
-    for line in [*selection_lines(plan), *plan_lines(plan)]:
+    space = disk_forecast(plan, Ledger(config.run_folder), config.run_folder)
+    for line in [*selection_lines(plan), *plan_lines(plan), *filter(None, [space])]:
         say(console, line)
 
 

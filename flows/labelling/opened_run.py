@@ -12,6 +12,7 @@ from flows.integrity.leftovers import partials_of_run
 from flows.labelling.jobs import do_job
 from flows.labelling.preflight import check_before_start
 from flows.planning.commit import commit_plan
+from flows.planning.disk_estimate import disk_forecast
 from flows.planning.plan import Plan
 from flows.planning.stage_selection import Scope
 from flows.planning.stages import ALL
@@ -68,7 +69,8 @@ def opened_run(
         check_before_start(context, plan)
         if warning := stand_in_warning(config):
             say(f"{WARNING} {warning} {REMEDY}")
-        for line in (*context.decisions.problems, *selection_lines(plan)):
+        space = disk_forecast(plan, Ledger(config.run_folder), config.run_folder)
+        for line in (*context.decisions.problems, *selection_lines(plan), *filter(None, [space])):
             say(line)
         commit_plan(context.config, plan, scope.again)
         try:

@@ -7,6 +7,7 @@ the grounding model's and the segmenter's.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from functools import partial
 
 from flows.context import RunContext
@@ -58,7 +59,8 @@ def _associated(
 
 def _run_with_model(job: Job, context: RunContext, outcome: Outcome) -> None:
     """Follows the tracks of every video through all of its frames."""
-    from stages.track.propagation import Propagation, choose_objects, evidence_of
+    from stages.track.objects import choose_objects, evidence_of
+    from stages.track.propagation import Propagation
 
     paths, shard, config = context.paths, job.shard.name, context.config.track
     boxes_path, candidates_path = paths.followed(shard)
@@ -75,7 +77,7 @@ def _run_with_model(job: Job, context: RunContext, outcome: Outcome) -> None:
         size = video.height, video.width
         stream = candidates.start_video(video.id)
         try:
-            with Propagation(objects, len(video), size, (height, width)) as followed:
+            with closing(Propagation(objects, len(video), size, (height, width))) as followed:
                 frames = _frames_of(context, video)
                 with meter.measure(BUSY):
                     followed.follow(context.tracker(), frames, config.same_mask_iou)

@@ -10,12 +10,19 @@ from pipeline.config import RunConfig, dump_config, given, load_config
 from pipeline.errors import ConfigError
 from storage.files.atomic import replace_file
 from storage.files.checksums import bytes_digest
+from storage.run.lock import check_held
 
 _SEAL = "# checksum of the lines above: "
 
 
 def write_run_config(path: Path, config: RunConfig) -> None:
-    """Writes the resolved configuration. Raises StoreError if the disk is full."""
+    """Writes the resolved configuration of the run or student whose folder it is for.
+
+    Raises:
+        StoreError: the disk is full.
+        LockLostError: this process has lost the lock of that folder.
+    """
+    check_held(path.parent)
     text = dump_config(config)
     with replace_file(path, "w") as file:
         file.write(f"{text}{_SEAL}{bytes_digest(text.encode())}\n")

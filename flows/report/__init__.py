@@ -28,6 +28,7 @@ from flows.report.gather import (
 from flows.report.sample_rows import sample_rows
 from flows.report.stage_table import SHARES
 from pipeline.config import dump_config
+from pipeline.errors import StoreError
 from storage.arrays.masks import MaskStore
 from storage.files.atomic import replace_file
 from storage.guarantee_table import read_guarantee
@@ -126,7 +127,12 @@ def _guarantee(context: RunContext) -> dict[str, Any] | None:
     path = context.paths.guarantee
     if not path.is_file():
         return None
-    about = dict(read_guarantee(path).about)
+    try:
+        about = dict(read_guarantee(path).about)
+    except StoreError as error:
+        # The page is of the masks; what is promised of them can be made again.
+        context.progress.say(f"The report shows no guarantee: {error}", "yellow")
+        return None
     receipts = Ledger(context.paths.folder).receipts("rank")
     now = joined({item.shard: item.product for item in receipts})
     return about if about.get("masks") == now else None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from flows.context import RunContext
 from flows.planning.stages import SHARD_STAGES
 from pipeline.decisions import KEPT, Sample
-from pipeline.errors import ConfigError, PseudoLabelError
+from pipeline.errors import PseudoLabelError
 from pipeline.types import Augmentation, FrameQuality, Status
 from storage.arrays.candidates import StoredCandidates
 from storage.run.layout import known_layout
@@ -45,20 +45,21 @@ class FrameExplanation:
         found = self.found
         lines = [f"{self.sample[0]} {self.sample[1]}: {self.text!r}, frame {found.frame}"]
         lines += self._outcome()
-        lines.append("Tracks, by score (support of the positives less what negatives claim):")
+        unit = found.unit
+        lines.append(f"Each {unit}, by score (support of the positives less what negatives claim):")
         lines += [
-            f"  track {item.track}: score {item.score:.3f}, support {item.support:.3f},"
+            f"  {unit} {item.track}: score {item.score:.3f}, support {item.support:.3f},"
             f" {item.frames} frames{', chosen' if place == 0 else ''}"
             for place, item in enumerate(found.tracks[:MOST_TRACKS])
         ]
         if len(found.tracks) > MOST_TRACKS:
             lines.append(f"  and {len(found.tracks) - MOST_TRACKS} more")
-        lines.append("Votes (mean score over the frames of a track):")
-        lines += [f"  {_vote(vote)}" for vote in found.votes if vote.weight]
+        lines.append(f"Votes (mean score over the frames of each {unit}):")
+        lines += [f"  {_vote(vote, unit)}" for vote in found.votes if vote.weight]
         objecting = [vote for vote in found.votes if vote.objects]
         silent = sum(not vote.weight and not vote.objects for vote in found.votes)
-        lines.append(f"Negatives: {len(objecting)} object, {silent} do not tell the tracks apart")
-        lines += [f"  {_vote(vote)}" for vote in objecting]
+        lines.append(f"Negatives: {len(objecting)} object, {silent} cannot tell the {unit}s apart")
+        lines += [f"  {_vote(vote, unit)}" for vote in objecting]
         return lines
 
     def _outcome(self) -> list[str]:
@@ -73,7 +74,7 @@ class FrameExplanation:
         if len(found.tracks) > 1:
             first, second = found.tracks[:2]
             lines.append(
-                f"  Track {first.track} leads track {second.track} by"
+                f"  {found.unit.capitalize()} {first.track} leads {found.unit} {second.track} by"
                 f" {first.score - second.score:.3f}: a shift of that much turns the choice"
             )
         if self.row is not None and self.row.status != int(found.status):
@@ -95,17 +96,11 @@ def explain_frame(
         frame: its position; None for the frame with the lowest weight.
 
     Raises:
-        ConfigError: the run votes in single frames, which are not explained.
         PseudoLabelError: there is no such sample or frame, or a product is missing.
     """
-    from stages.fuse.explain import explain_tracks
+    from stages.fuse.explain import explain_frames, explain_tracks
 
     paths, config = context.paths, context.config
-    if config.fuse.level != "track":
-        raise ConfigError(
-            f"fuse.level is {config.fuse.level!r}; expected 'track': only votes for tracks are"
-            " explained"
-        )
     video, _ = sample
     mine = _augmentation(context, shard, sample)
     quality = [
@@ -117,7 +112,10 @@ def explain_frame(
     at = _frame(video, quality, len(boxes), frame)
     scores = StoredCandidates(paths.candidates(shard), video).scores
     tracks = read_tracks(paths.part("track", shard), video)
-    told = explain_tracks(mine, texts, boxes, scores, tracks, config.fuse, at)
+    if config.fuse.level == "track":
+        told = explain_tracks(mine, texts, boxes, scores, tracks, config.fuse, at)
+    else:
+        told = explain_frames(mine, texts, boxes, scores, config.fuse, at)
     verdict = context.verdicts.get(sample)
     decided = verdict and (verdict.judged or verdict.frames(len(boxes))[at] != KEPT)
     row = next((row for row in quality if row.frame == at), None)
@@ -163,11 +161,11 @@ def _moved(test: Comparison) -> str:
     return f"{test.setting} decided: its value has to rise by {by} to pass"
 
 
-def _vote(vote: Vote) -> str:
+def _vote(vote: Vote, unit: str) -> str:
     share = f"{vote.weight:.0%} of the vote" if vote.weight else vote.kind
     if vote.best < 0:
         return f"{vote.text!r} ({share}): no box"
     return (
-        f"{vote.text!r} ({share}): track {vote.best} with {vote.score:.3f}; the chosen track has"
+        f"{vote.text!r} ({share}): {unit} {vote.best} with {vote.score:.3f}; the chosen one has"
         f" {vote.for_chosen:.3f}"
     )

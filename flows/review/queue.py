@@ -18,6 +18,9 @@ from storage.sample_table import SampleTable, Texts
 SAME_VIDEO = 0.85
 """What a further proposal of a video counts for: a budget is spread over the videos."""
 
+SAME_KIND = 0.98
+"""The same for a further proposal of a kind of expression."""
+
 UNDECIDED = "undecided"
 DECISIONS = (UNDECIDED, "accept", "reject", "corrected")
 
@@ -159,11 +162,12 @@ class Queue:
 
     def proposals(self, budget: int) -> list[Row]:
         """Returns what to decide next: the undecided samples of the highest gain, spread over the
-        videos: every further sample of a video counts for less."""
+        videos and the kinds: every further sample of one counts for less."""
         left = ~self._has(bool)
         rows = self._order[left[self._order]]
-        earlier = _earlier(self.table.video.codes()[rows])
-        worth = self.gain[rows] * SAME_VIDEO**earlier
+        of_video = _earlier(self.table.video.codes()[rows])
+        of_kind = _earlier(self.kinds.codes()[rows]) * ~self.kinds.equal_to("")[rows]
+        worth = self.gain[rows] * SAME_VIDEO**of_video * SAME_KIND**of_kind
         return [self.row(int(rows[at])) for at in np.argsort(-worth, kind="stable")[:budget]]
 
     def _fitting(self, filters: Filters) -> NDArray[np.bool_]:

@@ -32,7 +32,7 @@ from pipeline.decisions import (
     verdicts_of,
 )
 from pipeline.errors import InputError, PseudoLabelError
-from pipeline.types import Augmentation, FrameIndex
+from pipeline.types import Augmentation, FrameIndex, Receipt
 from storage.decisions import append_decisions, read_decisions
 from storage.run.layout import known_layout
 from storage.run.ledger import Ledger
@@ -73,7 +73,8 @@ class Session:
             )
         layout = known_layout(self._paths.folder, SHARD_STAGES)
         self._shard_of = {video: shard for shard, videos in layout.items() for video in videos}
-        self._log = read_decisions(self._paths.decisions)
+        self._size = path.stat().st_size if (path := self._paths.decisions).exists() else 0
+        self._log = read_decisions(path)
         self.problems = list(self._log.problems)
         verdicts = verdicts_of(self._log.decisions)
         self._applied: dict[str, tuple[str, dict[Sample, Verdict]]] = {}
@@ -88,7 +89,7 @@ class Session:
         self.queue.decide(verdicts)
         self._verdicts = verdicts
         for item in receipts:
-            self._is_applied(("", ""), item.shard, Verdict())
+            self._note_applied(item)
         self._held: LRUCache[Sample, Opened] = LRUCache(_HELD)
 
     def _kinds(self, receipts: Sequence[Any]) -> Iterator[tuple[Sample, str | None]]:
@@ -189,9 +190,7 @@ class Session:
                 raise NoSampleError(f"{sample[0]}: no track {track} of {len(opened.tracks)}")
             seen = digest_of_tracks(opened.tracks) if action == "choose" else opened.digest()
             made = Decision(self.who, now(), *sample, action, first, last, track, seen)
-            append_decisions(self._paths.decisions, [made])
-            # Other processes may have decided on the sample in the meantime.
-            self._log = read_decisions(self._paths.decisions)
+            self._add(made)
             mine = [item for item in self._log.decisions if item.sample == sample]
             verdict = verdicts_of(mine).get(sample, Verdict())
             self._verdicts.pop(sample, None)
@@ -200,6 +199,16 @@ class Session:
             with self._listed:
                 self.queue.decide_one(sample, verdict)
             self._held.pop(sample, None)
+
+    def _add(self, made: Decision) -> None:
+        """Writes a decision, and reads what other processes have written in the meantime."""
+        path, known = self._paths.decisions, self._size
+        before, self._size = append_decisions(path, [made])
+        if before == known:
+            self._log.decisions.append(made)
+        else:
+            self._size = path.stat().st_size
+            self._log = read_decisions(path)
 
     def explain(self, sample: Sample, frame: int) -> dict[str, Any]:
         """Returns why a frame of a sample is what it is, in lines of words."""
@@ -232,17 +241,23 @@ class Session:
         """Whether the run's masks of a sample were made with a verdict.
 
         A receipt says only whether all decisions about its shard were done. What they were is
-        remembered for as long as the receipt stays the same.
+        remembered while the receipt stays the same. Without decisions a sample is as it was made.
         """
         receipt = Ledger(self._paths.folder).receipt("rank", shard)
         if receipt is None:
             return False
+        self._note_applied(receipt)
+        if not any(item.sample == sample for item in self._log.decisions):
+            return True
+        fingerprint, done = self._applied.get(shard, ("", {}))
+        return fingerprint == receipt.fingerprint and done.get(sample, Verdict()) == verdict
+
+    def _note_applied(self, receipt: Receipt) -> None:
+        """Remembers the verdicts of a shard, if its masks were made with them."""
         now_said = digest_of_verdicts(self._verdicts, receipt.videos)
         if receipt.basis.get("decisions", "") == now_said:
             mine = {key: said for key, said in self._verdicts.items() if key[0] in receipt.videos}
-            self._applied[shard] = receipt.fingerprint, mine
-        fingerprint, done = self._applied.get(shard, ("", {}))
-        return fingerprint == receipt.fingerprint and done.get(sample, Verdict()) == verdict
+            self._applied[receipt.shard] = receipt.fingerprint, mine
 
     def _drawn(
         self,

@@ -1,7 +1,8 @@
 """Explains a sample's hypotheses: who voted for which track, who objected, which threshold decided.
 
-Nothing is decided here. The figures are those of :mod:`stages.fuse.tracks`, taken from the same
-functions. Letters: K positives, N negatives, T frames, n tracks of the video.
+Nothing is decided here. The figures are those of :mod:`stages.fuse.tracks` and
+:mod:`stages.fuse.frames`, taken from the same functions. Letters: K positives, N negatives,
+T frames, n tracks of the video.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.config import FuseConfig
 from pipeline.types import Augmentation, Boxes, CandidateScores, Status, Tracks
+from stages.fuse.frames import gate, judged_frames, scores_of
 from stages.fuse.tracks import Votes, best_rows, judged_tracks, status_of
 from stages.fuse.votes import NOTHING_FOUND, with_votes
 
@@ -89,6 +91,7 @@ class Explanation:
         tests: of the frame that was asked for, in the order in which they are made; the first that
             fails decides.
         track: the frame's best track; -1 without one.
+        unit: what the numbers of tracks are of: ``track``, or ``instance`` of the frame alone.
     """
 
     votes: list[Vote]
@@ -98,6 +101,7 @@ class Explanation:
     status: Status
     reason: str
     tests: list[Comparison]
+    unit: str = "track"
 
     @property
     def decisive(self) -> Comparison | None:
@@ -140,6 +144,43 @@ def explain_tracks(
     status, reason = status_of(track, mine, votes, config)
     tests = _comparisons(track, mine, votes, config)
     return Explanation(said, supports, frame, track, status, reason, tests)
+
+
+def explain_frames(
+    augmentation: Augmentation,
+    texts: Sequence[str],
+    boxes: Sequence[Boxes],
+    candidates: Sequence[CandidateScores],
+    config: FuseConfig,
+    frame: int,
+) -> Explanation:
+    """Explains a frame of a sample of ``fuse.level = "frame"``: its instances are numbered, and
+    stand in the place of tracks.
+
+    Args:
+        augmentation, texts, boxes, candidates, config: as of :func:`stages.fuse.fuse`.
+        frame: position of the frame.
+    """
+    augmentation, weight = with_votes(augmentation)
+    seen, telling = judged_frames(augmentation, weight, texts, boxes, candidates, config)
+    at = seen[frame]
+    if at is None:
+        return Explanation([], [], frame, -1, Status.ABSENT, NOTHING_FOUND, [], "instance")
+    support, margin, score = scores_of(at, weight, telling, config)
+    order = np.argsort(-score, kind="stable")
+    best = int(order[0])
+    votes = Votes(score, order, support, telling, at.score, np.ones(len(score)))
+    said = _votes_of(augmentation, weight, votes)
+    supports = [TrackSupport(int(i), 1, float(support[i]), float(score[i])) for i in order]
+    status, reason = gate(float(support[best]), float(margin[best]), config)
+    least = -config.claim_margin
+    tests = [
+        Comparison("fuse.absent_below", float(support[best]), config.absent_below, "absent"),
+        Comparison("-fuse.claim_margin", float(margin[best]), least, "absent"),
+        Comparison("fuse.uncertain_below", float(support[best]), config.uncertain_below, "unknown"),
+        Comparison("-fuse.claim_margin / 2", float(margin[best]), least / 2, "unknown"),
+    ]
+    return Explanation(said, supports, frame, best, status, reason, tests, "instance")
 
 
 def _votes_of(augmentation: Augmentation, weight: NDArray[np.float64], votes: Votes) -> list[Vote]:

@@ -55,6 +55,31 @@ def fuse_frames(
     """
     augmentation, weight = with_votes(augmentation)
     found = no_hypotheses(augmentation, len(boxes), config.hypotheses)
+    seen, telling = judged_frames(augmentation, weight, texts, boxes, candidates, config)
+    reasons = [
+        _fuse_frame(found, t, frame, boxes[t], candidates[t], weight, telling, config)
+        if frame
+        else NOTHING_FOUND
+        for t, frame in enumerate(seen)
+    ]
+    return Hypotheses(**{**vars(found), "reason": tuple(reasons)})
+
+
+def judged_frames(
+    augmentation: Augmentation,
+    weight: NDArray[np.float64],
+    texts: Sequence[str],
+    boxes: Sequence[Boxes],
+    candidates: Sequence[CandidateScores],
+    config: FuseConfig,
+) -> tuple[list[Instances | None], NDArray[np.bool_]]:
+    """Returns what a sample's sentences say of the instances of each frame, and which negatives
+    count, bool [N].
+
+    Args:
+        augmentation: the sample with the positives that have a vote.
+        weight: float64 [K], of these.
+    """
     sentence_of = Sentences(augmentation, texts)
     positives = len(weight)
     seen = [
@@ -70,13 +95,7 @@ def fuse_frames(
         len(augmentation.negatives),
         config.telling_share,
     )
-    reasons = [
-        _fuse_frame(found, t, frame, boxes[t], candidates[t], weight, telling, config)
-        if frame
-        else NOTHING_FOUND
-        for t, frame in enumerate(seen)
-    ]
-    return Hypotheses(**{**vars(found), "reason": tuple(reasons)})
+    return seen, telling
 
 
 def telling_negatives(
@@ -119,16 +138,27 @@ def _fuse_frame(
     config: FuseConfig,
 ) -> str:
     """Fills one frame of ``found``; returns the reason, empty where the target is present."""
-    support, margin = frame.margin(weight, telling)
-    score = support - config.negative_weight * np.maximum(-margin, 0)
+    support, margin, score = scores_of(frame, weight, telling, config)
     best = np.argsort(-score, kind="stable")[: config.hypotheses]
     fill(found, index, frame, best, score, margin, boxes, candidates, weight)
-    status, reason = _gate(float(support[best[0]]), float(margin[best[0]]), config)
+    status, reason = gate(float(support[best[0]]), float(margin[best[0]]), config)
     found.status[index] = status
     return reason
 
 
-def _gate(support: float, margin: float, config: FuseConfig) -> tuple[Status, str]:
+def scores_of(
+    frame: Instances,
+    weight: NDArray[np.float64],
+    telling: NDArray[np.bool_],
+    config: FuseConfig,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Returns support, margin and score of each instance of a frame: three float64 [I]."""
+    support, margin = frame.margin(weight, telling)
+    return support, margin, support - config.negative_weight * np.maximum(-margin, 0)
+
+
+def gate(support: float, margin: float, config: FuseConfig) -> tuple[Status, str]:
+    """Judges a frame by the support and the margin of its best instance."""
     if support < config.absent_below:
         return Status.ABSENT, UNCLAIMED
     if margin < -config.claim_margin:

@@ -11,10 +11,8 @@ low-resolution mask.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +21,8 @@ from scipy.sparse.csgraph import connected_components
 from pipeline.config import TrackConfig
 from pipeline.geometry import masks_to_boxes, pairwise_mask_iou
 from pipeline.ports import Image, SeenObjects, Tracker
-from pipeline.types import Boxes, Candidates, CandidateScores, Tracks
+from pipeline.types import Boxes, Candidates, Tracks
+from stages.track.objects import Evidence, Object, joined_profile
 
 Frames = Callable[[Sequence[int]], Iterable[Image]]
 """Returns the frames at some positions of the video, in that order."""
@@ -31,93 +30,11 @@ Frames = Callable[[Sequence[int]], Iterable[Image]]
 VISIBLE = 0.5
 """An object is in a frame if the tracker is surer of it than this."""
 
-SPACING = 8
-"""Fewest frames between two prompts of an object: neighbours show the same."""
-
 SHARE = 0.5
 """Two objects are one if their masks agree in at least this share of the frames of the shorter."""
 
 
-@dataclass(frozen=True)
-class Object:
-    """An object to follow.
-
-    Attributes:
-        track: number of its track in the association.
-        boxes: position of a frame -> its box there, float32 [4], xyxy pixels.
-    """
-
-    track: int
-    boxes: Mapping[int, NDArray[np.float32]]
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What the boxes of a video say of its tracks.
-
-    Attributes:
-        profile: float64 [tracks, S], mean score of each sentence over the frames of a track.
-        lasts: int [tracks], number of frames of a track.
-    """
-
-    profile: NDArray[np.float64]
-    lasts: NDArray[np.intp]
-
-
-def evidence_of(
-    sentences: int, boxes: Sequence[Boxes], candidates: Sequence[CandidateScores], tracks: Tracks
-) -> Evidence:
-    """Collects what the boxes say of the tracks."""
-    total, lasts = np.zeros((len(tracks), sentences)), np.zeros(len(tracks), np.intp)
-    for mine, scores, of_candidate in zip(boxes, candidates, tracks.of_candidate, strict=True):
-        here = np.zeros_like(total)
-        track = of_candidate[scores.box_row]
-        kept = track >= 0
-        np.maximum.at(here, (track[kept], mine.text[kept]), mine.score[kept].astype(np.float64))
-        total += here
-        lasts[np.unique(track[kept])] += 1
-    return Evidence(total / np.maximum(lasts, 1)[:, None], lasts)
-
-
-def choose_objects(
-    boxes: Sequence[Boxes],
-    candidates: Sequence[CandidateScores],
-    tracks: Tracks,
-    evidence: Evidence,
-    config: TrackConfig,
-) -> list[Object]:
-    """Chooses the tracks to follow, and the frames to follow them from.
-
-    Tracks with the most evidence come first: their best sentence's score, summed over their frames.
-    The prompts of a track are the boxes of the frames in which the sentences score it highest in
-    all, at least :data:`SPACING` frames apart.
-    """
-    weight = evidence.profile.max(axis=1, initial=0) * evidence.lasts
-    chosen = np.argsort(-weight, kind="stable")[: config.objects]
-    wanted = {int(track) for track in chosen if weight[track] > 0}
-    found: dict[int, list[tuple[float, int, NDArray[np.float32]]]] = {row: [] for row in wanted}
-    for frame, (mine, scores, of_candidate) in enumerate(
-        zip(boxes, candidates, tracks.of_candidate, strict=True)
-    ):
-        track = of_candidate[scores.box_row]
-        for row in wanted.intersection(track.tolist()):
-            of_it = np.flatnonzero(track == row)
-            best = of_it[mine.score[of_it].argmax()]
-            found[row].append((float(mine.score[of_it].sum()), frame, mine.xyxy[best]))
-    return [Object(row, _surest(found[row], config.prompts)) for row in sorted(wanted)]
-
-
-def _surest(
-    found: Sequence[tuple[float, int, NDArray[np.float32]]], count: int
-) -> dict[int, NDArray[np.float32]]:
-    kept: dict[int, NDArray[np.float32]] = {}
-    for _, frame, box in sorted(found, key=lambda item: (-item[0], item[1])):
-        if len(kept) < count and all(abs(frame - other) >= SPACING for other in kept):
-            kept[frame] = box
-    return kept
-
-
-class Propagation(AbstractContextManager["Propagation"]):
+class Propagation:
     """The objects of a video, followed through all of its frames.
 
     The masks lie in a temporary file until they are read, so memory holds those of a few frames.
@@ -137,7 +54,7 @@ class Propagation(AbstractContextManager["Propagation"]):
         self, objects: Sequence[Object], frames: int, size: tuple[int, int], cells: tuple[int, int]
     ) -> None:
         self._objects, self._size, self._cells = objects, size, cells
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - see close
         self._visible = np.zeros((frames, len(objects)), np.float32)
         self._agreement = np.ones_like(self._visible)
         self._alike = np.zeros((len(objects), len(objects)), np.intp)
@@ -145,12 +62,8 @@ class Propagation(AbstractContextManager["Propagation"]):
         self.boxes: list[Boxes] = []
         self._tracks: list[NDArray[np.int32]] = []
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Removes the temporary file."""
         self._file.close()
 
     def follow(self, tracker: Tracker, frames: Frames, same_mask_iou: float) -> None:
@@ -237,7 +150,7 @@ class Propagation(AbstractContextManager["Propagation"]):
         renamed = np.arange(len(tracks), dtype=np.int32)
         for item, track in zip(self._objects, track_of, strict=True):
             renamed[item.track] = track
-        profile = _profile_of(evidence, renamed)
+        profile = joined_profile(evidence, renamed)
         for frame, (mine, found, of_candidate) in enumerate(
             zip(boxes, candidates, tracks.of_candidate, strict=True)
         ):
@@ -369,14 +282,6 @@ def _merged(
     return _Merged(
         kept, np.concatenate([rest, followed]).astype(np.int32), row[found.box_row].astype(np.int32)
     )
-
-
-def _profile_of(evidence: Evidence, renamed: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Mean scores of tracks some of which have been joined."""
-    total, lasts = np.zeros_like(evidence.profile), np.zeros(len(renamed))
-    np.add.at(total, renamed, evidence.profile * evidence.lasts[:, None])
-    np.add.at(lasts, renamed, evidence.lasts)
-    return total / np.maximum(lasts, 1)[:, None]
 
 
 def _agreement(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -58,10 +58,11 @@ class Painter:
         self._size = max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
         # H.264 with colour at half the resolution needs even sides.
         self._width = max(self._size[1] + self._size[1] % 2, SHORTEST // 2)
-        self._font = _font(max(14, round(self._width / 46)))
+        letters = {letter for text in texts for letter in text}
+        self._font = _font(max(14, round(self._width / 46)), frozenset(letters))
         self._line = round(self._font.size * 1.35)
         self._legend, self._marks = self._drawn_legend(texts, warning)
-        self.lacking = sorted({letter for text in texts for letter in text if self._lacks(letter)})
+        self.lacking = _lacking(self._font, letters)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -161,12 +162,6 @@ class Painter:
             line = line[:-1]
         return f"{line}…"
 
-    def _lacks(self, letter: str) -> bool:
-        """Whether the font draws its sign for a missing letter."""
-        if letter.isspace():
-            return False
-        return bytes(self._font.getmask(letter)) == bytes(self._font.getmask("\U0010ffff"))
-
 
 def _draw_mask(pixels: NDArray[np.float32], mask: NDArray[np.bool_], colour: _Colour) -> None:
     """Tints what is inside a mask [H, W] and draws its outline, with a dark rim around it."""
@@ -189,9 +184,36 @@ def _grown(mask: NDArray[np.bool_], times: int) -> NDArray[np.bool_]:
 
 
 @cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which comes with matplotlib and has most alphabets."""
+def _font(size: int, letters: frozenset[str]) -> ImageFont.FreeTypeFont:
+    """Returns a font for some letters.
+
+    DejaVu Sans comes with matplotlib and has most alphabets. Where it lacks a letter, the first
+    font of the system that has all of them is taken, if there is one.
+    """
     spec = find_spec("matplotlib")
     assert spec is not None and spec.origin is not None, "matplotlib is installed"
     path = Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
-    return ImageFont.truetype(str(path), size)
+    usual = ImageFont.truetype(str(path), size)
+    if not _lacking(usual, letters):
+        return usual
+    for place in _system_fonts():
+        try:
+            other = ImageFont.truetype(place, size)
+        except OSError:
+            continue
+        if not _lacking(other, letters):
+            return other
+    return usual
+
+
+def _system_fonts() -> list[str]:
+    # Import it here, because it takes long and is seldom needed.
+    from matplotlib.font_manager import findSystemFonts
+
+    return sorted(findSystemFonts())
+
+
+def _lacking(font: ImageFont.FreeTypeFont, letters: Collection[str]) -> list[str]:
+    """The letters for which a font draws its sign for a missing one."""
+    missing = bytes(font.getmask("\U0010ffff"))
+    return sorted(x for x in letters if not x.isspace() and bytes(font.getmask(x)) == missing)

@@ -74,7 +74,7 @@ def write_overlay(
     painter = Painter((video.height, video.width), texts, source.warning)
     if painter.lacking:
         letters = "".join(painter.lacking[:20])
-        report.notes.append(f"{video.id}: the legend's font lacks {letters}")
+        report.notes.append(f"{video.id}: no font of this system has {letters} for the legend")
     with _encoder(folder / OVERLAY, painter.size, _times(video)) as add:
         for index, name in enumerate(video.frames):
             found = [source.mask(video.id, expression, index) for expression in expressions]

@@ -14,6 +14,7 @@ from pipeline.errors import InputError, StoreError
 from storage.files.names import safe_name
 from storage.files.sealed_json import read_sealed, write_sealed
 from storage.run.ledger import Ledger
+from storage.run.lock import check_held
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +36,13 @@ def layout_path(run_folder: Path) -> Path:
 
 
 def write_layout(run_folder: Path, shards: Mapping[str, Sequence[str]]) -> None:
-    """Writes the layout of a run, over an earlier one. Raises StoreError if the disk is full."""
+    """Writes the layout of a run, over an earlier one.
+
+    Raises:
+        StoreError: the disk is full.
+        LockLostError: this process has lost the run's lock.
+    """
+    check_held(run_folder)
     write_sealed(
         layout_path(run_folder),
         {

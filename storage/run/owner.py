@@ -9,6 +9,8 @@ import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import psutil
+
 _OUTSIDE_CONTAINERS = "pid:[4026531836]"
 """Linux's first namespace of process ids, which has this number on every machine."""
 
@@ -86,12 +88,20 @@ class Owner:
             # Containers on two machines can have equal names, and equal identities too.
             certain = self.identity and self.container == _OUTSIDE_CONTAINERS
             return True if certain else None
-        if not _is_alive(self.process):
+        if not _exists(self.process):
             return True
         return bool(self.started) and _started(self.process) != self.started
 
     def __str__(self) -> str:
         return f"process {self.process} on {self.machine}"
+
+
+def _exists(process: int) -> bool:
+    try:
+        return bool(psutil.pid_exists(process))
+    except OverflowError:
+        # A lock file can hold any number.
+        return False
 
 
 def _container() -> str:
@@ -109,16 +119,9 @@ def _text(path: str) -> str:
 
 
 def _started(process: int) -> int:
-    """When a process started, in clock ticks since the machine's start; 0 where it is unknown."""
+    """When a process started, in clock ticks since the machine's start; 0 where it is unknown.
+
+    The times of psutil are of the wall clock, which can be set while a run goes on.
+    """
     fields = _text(f"/proc/{process}/stat").rpartition(")")[2].split()
     return int(fields[19]) if len(fields) > 19 else 0
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -13,7 +13,7 @@ from pipeline.types import FrameQuality
 
 def sample(video: str, weight: float, own: float, best: float) -> Sample:
     row = FrameQuality(video, "0", 0, "0", 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, weight, 1, "")
-    return Sample(video, [row] * 3, (own, own), (best, best))
+    return Sample(video, "place", [row] * 3, (own, own), (best, best))
 
 
 def test_a_curve_adds_up_what_the_oracle_gains() -> None:

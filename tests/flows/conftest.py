@@ -107,11 +107,12 @@ class _Collects(Silent):
         self.lines.append(text)
 
 
-def finish(site: Site) -> tuple[Plan, str]:
+def finish(site: Site, from_stage: str | None = None, **changes: Any) -> tuple[Plan, str]:
     """Does what is left of a run, without Prefect. Returns its plan, and what it said."""
     said: list[str] = []
-    parts = fake_parts(site.weights, site.loaded)
-    with opened_run(site.config(), said.append, parts=parts) as context:
+    parts = fake_parts(site.weights, site.loaded, **changes)
+    scope = scope_of(site.config(), from_stage, None)
+    with opened_run(site.config(), said.append, parts=parts, scope=scope) as context:
         context.progress = _Collects(said)
         execute(context, InProcess(context))
         return context.the_plan, "\n".join(said)

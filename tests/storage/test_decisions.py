@@ -92,3 +92,10 @@ def test_a_wrong_table_is_refused(tmp_path: Path, text: str, words: str) -> None
         read_decision_file(path)
     with pytest.raises(InputError, match="no such file"):
         read_decision_file(tmp_path / "gone.jsonl")
+
+
+def test_appending_tells_how_long_the_file_was(tmp_path: Path) -> None:
+    path = tmp_path / "review.jsonl"
+    before, after = append_decisions(path, [decision()])
+    assert (before, after) == (0, path.stat().st_size)
+    assert append_decisions(path, [decision(1)]) == (after, path.stat().st_size)

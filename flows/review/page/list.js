@@ -7,6 +7,14 @@ const USUAL = { low: "0", high: "1" };
 
 const at = (id) => document.getElementById(id);
 
+// Scrolls the list alone: on a narrow screen the sample is above it, and must stay in view.
+function reveal(item) {
+  const box = at("rows");
+  const end = item.offsetTop + item.offsetHeight - box.clientHeight;
+  if (item.offsetTop < box.scrollTop) box.scrollTop = item.offsetTop;
+  else if (end > box.scrollTop) box.scrollTop = end;
+}
+
 export class List {
   constructor(form, chosen, failed) {
     this.form = form;
@@ -139,7 +147,7 @@ export class List {
       const button = item.firstElementChild;
       if (index === place) {
         button.setAttribute("aria-current", "true");
-        item.scrollIntoView({ block: "nearest" });
+        reveal(item);
       } else {
         button.removeAttribute("aria-current");
       }

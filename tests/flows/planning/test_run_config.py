@@ -1,7 +1,11 @@
 from pathlib import Path
 
+import pytest
+
 from flows.planning.run_config import run_config_problem, write_run_config
 from pipeline.config import dump_config, load_config
+from pipeline.errors import LockLostError
+from storage.run.lock import HELD, RunLock
 
 
 def test_a_configuration_reads_back_and_every_changed_byte_is_noticed(tmp_path: Path) -> None:
@@ -26,3 +30,14 @@ def test_one_that_is_gone_emptied_or_edited_without_its_checksum_is_noticed(tmp_
     for text in ("", dump_config(load_config(None))):
         path.write_text(text)
         assert "checksum is gone" in (run_config_problem(path) or "")
+
+
+def test_a_run_that_lost_its_lock_writes_no_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    with RunLock(tmp_path):
+        write_run_config(path, load_config(None, ["seed=1"]))
+        before = path.read_text()
+        (tmp_path / HELD).unlink()
+        with pytest.raises(LockLostError):
+            write_run_config(path, load_config(None, ["seed=2"]))
+    assert path.read_text() == before

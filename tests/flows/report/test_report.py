@@ -2,6 +2,7 @@ import json
 import re
 from collections import Counter
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -168,4 +169,14 @@ def test_a_guarantee_is_shown_while_it_is_of_these_masks(ran: Site) -> None:
     made = Decision("anna", now(), "clip00", "0", "reject")
     append_decisions(ran.folder / "review.jsonl", [made])
     finish(ran)
+    assert "labelled samples" not in (ran.folder / "report" / "index.html").read_text()
+
+
+def test_a_damaged_guarantee_is_told_and_left_out(ran: Site) -> None:
+    (ran.folder / "guarantee.parquet").write_bytes(b"damaged")
+    context = RunContext(ran.config("report.samples=0"), fake_parts(ran.weights))
+    context.plan = context.make_plan()
+    context.progress = said = mock.Mock()
+    write_report(context)
+    assert "shows no guarantee" in said.say.call_args.args[0]
     assert "labelled samples" not in (ran.folder / "report" / "index.html").read_text()

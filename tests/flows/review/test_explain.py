@@ -7,7 +7,7 @@ import pytest
 from flows.context import RunContext
 from flows.review.explain import explain_frame, shard_of
 from pipeline.decisions import Decision, now
-from pipeline.errors import ConfigError, PseudoLabelError
+from pipeline.errors import PseudoLabelError
 from storage.decisions import append_decisions
 from tests.flows.conftest import HOSTILE, Site
 
@@ -38,6 +38,9 @@ def test_what_is_not_there_is_named(ran: Site) -> None:
         explain_frame(context, "00000", ("clip00", "9"), 0)
     with pytest.raises(PseudoLabelError, match="no frame 99; expected 0 to 4"):
         explain_frame(context, "00000", ("clip00", "0"), 99)
-    framewise = RunContext(ran.config('fuse.level="frame"'))
-    with pytest.raises(ConfigError, match="only votes for tracks"):
-        explain_frame(framewise, "00000", ("clip00", "0"), 0)
+
+
+def test_votes_in_single_frames_are_explained_too(ran: Site) -> None:
+    context = RunContext(ran.config('fuse.level="frame"'))
+    text = "\n".join(explain_frame(context, "00000", ("clip00", "0"), 0).lines())
+    assert "instance 0: score 0.800" in text and "-fuse.claim_margin / 2" in text

@@ -106,6 +106,14 @@ def test_proposals_are_undecided_and_spread_over_videos(tmp_path: Path) -> None:
     assert "a0" not in [item.video + item.expression for item in queue.proposals(99)]
 
 
+def test_proposals_are_spread_over_kinds(tmp_path: Path) -> None:
+    path = tmp_path / "quality.parquet"
+    write_quality(path, [row(f"v{n}", "0", 0, 0.1 + n / 1000) for n in range(4)])
+    kinds = {(f"v{n}", "0"): "place" if n < 3 else "motion" for n in range(4)}
+    queue = Queue.of(read_samples([path]), {}, kinds)
+    assert [item.video for item in queue.proposals(4)] == ["v0", "v3", "v1", "v2"]
+
+
 def test_a_sample_is_whole_where_it_spans_batches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

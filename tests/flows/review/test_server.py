@@ -255,3 +255,36 @@ def test_a_run_with_followed_tracks_is_shown_from_its_own_candidates(ran: Site) 
     assert session.image(("clip00", "0"), 0, "track", 1, 64)
     assert session.explain(("clip00", "0"), 0)["lines"]
     assert run_signals(session._context)["clip00", "0"] == pytest.approx(0.8)
+
+
+def test_a_sample_without_decisions_is_shown_as_stored_beside_one_that_waits(ran: Site) -> None:
+    other = Session(RunContext(ran.config(), fake_parts(ran.weights)), "ben")
+    other.decide(("clip00", "0"), "reject")
+
+    def fails(*arguments: object) -> None:
+        raise AssertionError("made anew")
+
+    parts = fake_parts(ran.weights, rank=fails)
+    session = Session(RunContext(ran.config(), parts), "anna")
+    assert session.details(("clip00", "1"))["frames"][0]["status"] == 1
+    with pytest.raises(AssertionError, match="made anew"):
+        session.details(("clip00", "0"))
+
+
+def test_the_log_is_read_again_only_if_others_wrote(
+    session: Session, ran: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = []
+    monkeypatch.setattr(
+        "flows.review.session.read_decisions",
+        lambda path: reads.append(path) or read_decisions(path),  # type: ignore[func-returns-value]
+    )
+    session.decide(("clip00", "0"), "accept")
+    session.decide(("clip00", "0"), "reject")
+    assert not reads
+    other = Session(RunContext(ran.config(), fake_parts(ran.weights)), "ben")
+    reads.clear()
+    other.decide(("clip01", "0"), "accept")
+    session.decide(("clip01", "1"), "accept")
+    assert len(reads) == 1
+    assert len(session.details(("clip00", "0"))["history"]) == 2

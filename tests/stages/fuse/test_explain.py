@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.types import Status
 from stages.fuse import fuse
-from stages.fuse.explain import Explanation, explain_tracks
+from stages.fuse.explain import Explanation, explain_frames, explain_tracks
 from stages.fuse.votes import NOTHING_FOUND
 from tests.stages.fuse import test_tracks
 from tests.stages.fuse.test_tracks import fused
@@ -72,6 +72,18 @@ def test_an_explanation_agrees_with_fuse(frames: Any) -> None:
     made = fuse(*given_to_fuse)
     for frame in range(len(frames)):
         found = explain_tracks(*given_to_fuse, frame)
+        assert (found.status, found.reason) == (made.status[frame], made.reason[frame])
+        failing = [item for item in found.tests if not item.passes]
+        assert bool(failing) == (found.status != Status.PRESENT and bool(found.tests))
+
+
+@given(st.lists(seen, min_size=1, max_size=4))
+def test_an_explanation_of_single_frames_agrees_with_fuse(frames: Any) -> None:
+    given_to_fuse = arguments(frames, positives=2, negatives=1, level="frame")
+    made = fuse(*given_to_fuse)
+    augmentation, texts, boxes, candidates, _, config = given_to_fuse
+    for frame in range(len(frames)):
+        found = explain_frames(augmentation, texts, boxes, candidates, config, frame)
         assert (found.status, found.reason) == (made.status[frame], made.reason[frame])
         failing = [item for item in found.tests if not item.passes]
         assert bool(failing) == (found.status != Status.PRESENT and bool(found.tests))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -22,7 +23,8 @@ from pipeline.types import (
 )
 from stages.fuse import fuse
 from stages.track import associate
-from stages.track.propagation import Propagation, choose_objects, evidence_of
+from stages.track.objects import choose_objects, evidence_of
+from stages.track.propagation import Propagation
 from tests.fakes.trackers import ColourTracker
 
 SIZE, CELLS, SIDE = (40, 64), (20, 32), 12
@@ -84,7 +86,7 @@ class Followed:
         def frames(order: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
             return (pictures[at] for at in order)
 
-        with Propagation(self.objects, len(pictures), SIZE, CELLS) as followed:
+        with closing(Propagation(self.objects, len(pictures), SIZE, CELLS)) as followed:
             followed.follow(self.tracker, frames, config.same_mask_iou)  # type: ignore[arg-type]
             self.candidates = list(
                 followed.candidates(boxes, candidates, self.before, evidence, config)

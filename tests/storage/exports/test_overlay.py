@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import matplotlib
 import numpy as np
 import pytest
 
 from pipeline.types import Status
+from storage.exports import overlay
 from storage.exports.overlay import COLOURS, LONGEST, MAX_SENTENCES, SHORTEST, Painter
 
 
@@ -53,6 +57,21 @@ def test_long_and_many_sentences_are_cut() -> None:
     _paint(painter, (90, 160), len(texts), Status.PRESENT)
 
 
-def test_letters_that_the_font_lacks_are_known() -> None:
+def test_letters_that_no_font_has_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overlay, "_system_fonts", list)
+    overlay._font.cache_clear()
     assert Painter((90, 160), ["собака, σκύλος, câine"]).lacking == []
     assert Painter((90, 160), ["dog 猫"]).lacking == ["猫"]
+
+
+def test_a_font_of_the_system_is_taken_for_letters_that_the_usual_one_lacks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    (tmp_path / "broken.ttf").write_bytes(b"no font")
+    found = [tmp_path / "broken.ttf", fonts / "cmr10.ttf", fonts / "STIXGeneral.ttf"]
+    monkeypatch.setattr(overlay, "_system_fonts", lambda: list(map(str, found)))
+    overlay._font.cache_clear()
+    painter = Painter((90, 160), ["dog \u1d81"])
+    assert painter.lacking == [] and painter._font.getname()[0] == "STIXGeneral"
+    assert Painter((90, 160), ["dog"])._font.getname()[0] == "DejaVu Sans"

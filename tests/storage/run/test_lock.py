@@ -14,6 +14,7 @@ from pipeline.errors import LockLostError, NoRoomError, RunLockedError
 from pipeline.types import Failure, Receipt
 from storage.run import lock as lock_module
 from storage.run import owner as owner_module
+from storage.run.layout import write_layout
 from storage.run.ledger import Ledger
 from storage.run.lock import (
     HELD,
@@ -241,6 +242,7 @@ def test_a_holder_that_lost_its_lock_writes_no_receipt_and_leaves_the_lock_alone
             lambda: ledger.commit(receipt("00001")),
             lambda: ledger.withdraw("fuse", "00000"),
             lambda: ledger.fail(Failure("fuse", "00001", "x", "no")),
+            lambda: write_layout(tmp_path, {"00000": ["a"]}),
         ):
             with pytest.raises(LockLostError, match="on other"):
                 change()
