@@ -36,7 +36,7 @@ from rich.table import Table
 from flows.integrity.content_digest import content_digest
 from flows.integrity.repair import repair
 from flows.integrity.verify import Contents, verify
-from flows.orchestration import server
+from flows.orchestration.servers import server
 from flows.planning.stages import STAGES
 from storage.run.ledger import Ledger
 from storage.run.lock import RunLock

@@ -29,7 +29,7 @@ from benchmarks.data.videos import write_videos
 from benchmarks.throughput import dino_of, sam_of
 from flows.commands.run import run_all
 from flows.context import Parts
-from flows.orchestration import server
+from flows.orchestration.servers import server
 from flows.planning.stage_selection import scope_of
 from flows.timing import BUSY, FRAMES, WRITES
 from pipeline.config import GroundConfig, RunConfig, load_config

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from flows.orchestration import server
+from flows.orchestration.servers import server
 from tests.fakes.disk import Disk
 
 settings.register_profile("project", deadline=None, derandomize=True, max_examples=40)

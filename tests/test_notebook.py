@@ -21,7 +21,7 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
             notebook, timeout=500, resources={"metadata": {"path": str(tmp_path)}}
         ).execute()
     finally:
-        from flows.orchestration import server
+        from flows.orchestration.servers import server
 
         server.stop()
     assert (tmp_path / "overlay.mp4").stat().st_size > 1000

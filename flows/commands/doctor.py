@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 
 from flows.console import say
-from flows.orchestration import server
+from flows.orchestration.servers import server
 from flows.planning.presets import DEMO, ON_CPU, config_of_preset, fitting_preset
 from flows.weights.needs import fetch_command, needs_of, weights_are_there
 from flows.weights.published import did_you_mean

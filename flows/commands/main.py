@@ -51,7 +51,8 @@ from flows.commands.options import (
 )
 from flows.commands.terminal import show_results
 from flows.console import Output, make_printable, say
-from flows.orchestration import server, signals
+from flows.orchestration import signals
+from flows.orchestration.servers import server
 from flows.outcome import RunOutcome
 from flows.planning.stage_selection import scope_of, videos_asked_for
 from flows.weights.needs import check_weights, fetch_command

@@ -11,8 +11,8 @@ from flows.console import say
 from flows.context import Parts, RunContext
 from flows.labelling.opened_run import WARNING, do_stage_again, opened_run
 from flows.labelling.preflight import check_device
-from flows.orchestration.observed import prefect_server
-from flows.orchestration.ray_cluster import check_runner
+from flows.orchestration.ray.ray_cluster import check_runner
+from flows.orchestration.servers.observed import prefect_server
 from flows.outcome import RunOutcome, read_outcome
 from flows.planning.plan import Plan
 from flows.planning.stage_selection import Scope

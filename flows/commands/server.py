@@ -12,7 +12,7 @@ import typer
 from flows.commands.continued import do_continuable
 from flows.commands.options import Overrides, example
 from flows.console import Output, say
-from flows.orchestration import server
+from flows.orchestration.servers import server
 from flows.outcome import RunOutcome
 
 console = Output()
@@ -47,7 +47,7 @@ def server_start() -> None:
 @server_app.command("stop", epilog=example("server stop"))
 def server_stop() -> None:
     """Stop the local Prefect server, and the server of reports."""
-    from flows.orchestration import reports
+    from flows.orchestration.servers import reports
 
     reports.stop()
     ended = server.stop()
@@ -72,7 +72,7 @@ def serve(
 
     Runs until it is interrupted. Flow runs whose process is gone are marked as crashed.
     """
-    from flows.orchestration.observed import prefect_server
+    from flows.orchestration.servers.observed import prefect_server
 
     with prefect_server(console) as api:
         _start_reports()
@@ -119,7 +119,7 @@ def _list_resumable() -> None:
 
 
 def _start_reports() -> None:
-    from flows.orchestration import reports
+    from flows.orchestration.servers import reports
 
     with console.status("Starting the server of reports"):
         address = reports.ensure().ui

@@ -9,7 +9,7 @@ from rich.console import Console
 from flows.commands.dry_run import plan_lines
 from flows.commands.terminal import show_plan, show_results
 from flows.console import say
-from flows.orchestration.observed import mark_crashed
+from flows.orchestration.servers.observed import mark_crashed
 from flows.planning.plan import Plan
 from storage.run.lock import lock_holder, was_left
 

@@ -19,9 +19,7 @@ from prefect.exceptions import TerminationSignal
 
 from flows.context import RunContext
 from flows.labelling.executor import InProcess, Summary, execute
-from flows.orchestration import flow_runs, signals
-from flows.orchestration.connection import LOST, Connection, is_lost
-from flows.orchestration.final_states import final_state
+from flows.orchestration import signals
 from flows.orchestration.launching import execute_observed
 from flows.orchestration.parameters import (
     Dataset,
@@ -32,8 +30,11 @@ from flows.orchestration.parameters import (
     preset_or_none,
     stage_or_none,
 )
-from flows.orchestration.run_log import Logged
 from flows.orchestration.served import done_or_failed, label_served, observe_run
+from flows.orchestration.servers.connection import LOST, Connection, is_lost
+from flows.orchestration.watching import flow_runs
+from flows.orchestration.watching.final_states import final_state
+from flows.orchestration.watching.run_log import Logged
 from flows.planning.run_paths import RunPaths
 from flows.planning.stages import STAGES
 

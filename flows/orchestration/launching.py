@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 from flows.context import RunContext
 from flows.labelling.executor import Summary, execute
-from flows.orchestration.connection import Connection
 from flows.orchestration.prefect_tasks import PrefectTasks
+from flows.orchestration.servers.connection import Connection
 
 
 def execute_observed(context: RunContext, connection: Connection) -> Summary:
@@ -27,13 +27,13 @@ def _launcher(context: RunContext, connection: Connection) -> Iterator[PrefectTa
     if context.config.runner.kind == "local":
         yield PrefectTasks(context, connection)
         return
-    from flows.orchestration.ray_cluster import ray_cluster
+    from flows.orchestration.ray.ray_cluster import ray_cluster
 
     with ray_cluster(context.config):
         # Ray may be imported only now.
         from prefect_ray import RayTaskRunner
 
-        from flows.orchestration.ray_tasks import RayTasks
+        from flows.orchestration.ray.ray_tasks import RayTasks
 
         with RayTaskRunner() as runner:
             yield RayTasks(context, connection, runner)

@@ -17,7 +17,7 @@ from prefect.client.orchestration import get_client
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectNotFound
 
-from flows.orchestration.connection import LOST
+from flows.orchestration.servers.connection import LOST
 from pipeline.config import RunConfig
 
 logger = logging.getLogger(__name__)

@@ -17,10 +17,11 @@ from prefect.states import Failed
 from flows.context import RunContext
 from flows.labelling.executor import Summary, in_words
 from flows.labelling.jobs import attempt, do_job
-from flows.orchestration import artifacts, events, flow_runs, known_runs, reports
-from flows.orchestration.connection import Connection
 from flows.orchestration.limits import Limits
-from flows.orchestration.run_log import log
+from flows.orchestration.servers import reports
+from flows.orchestration.servers.connection import Connection
+from flows.orchestration.watching import artifacts, events, flow_runs, known_runs
+from flows.orchestration.watching.run_log import log
 from flows.outcome import RunOutcome, advice, outcome_lines, read_outcome
 from flows.planning.plan import Job
 from flows.planning.stages import SHARD_STAGES, STAGES

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from flows.context import RunContext
-from flows.orchestration.known_runs import known_runs
+from flows.orchestration.watching.known_runs import known_runs
 from flows.planning.run_config import config_of_run
 from pipeline.errors import PseudoLabelError
 from storage.run.lock import lock_holder

@@ -9,10 +9,10 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from flows.orchestration import artifacts
 from flows.orchestration.parameters import LastStage, stage_or_none
 from flows.orchestration.resumable import resumable
 from flows.orchestration.served import done_or_failed, label_served, say
+from flows.orchestration.watching import artifacts
 from flows.planning.run_config import config_of_run
 from flows.report.outcome_page import table
 

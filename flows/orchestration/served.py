@@ -18,13 +18,14 @@ from prefect.logging.handlers import APILogHandler
 from prefect.states import Completed
 
 from flows.labelling.opened_run import WARNING, opened_run
-from flows.orchestration import flow_runs, known_runs, signals
-from flows.orchestration.connection import Connection
-from flows.orchestration.final_states import final_state
+from flows.orchestration import signals
 from flows.orchestration.launching import execute_observed
 from flows.orchestration.prefect_tasks import failed_state
-from flows.orchestration.ray_cluster import check_runner
-from flows.orchestration.run_log import Logged, log
+from flows.orchestration.ray.ray_cluster import check_runner
+from flows.orchestration.servers.connection import Connection
+from flows.orchestration.watching import flow_runs, known_runs
+from flows.orchestration.watching.final_states import final_state
+from flows.orchestration.watching.run_log import Logged, log
 from flows.planning.stage_selection import scope_of
 from flows.planning.time_estimate import forecast
 from flows.progress import Silent

@@ -15,8 +15,8 @@ from prefect.client.orchestration import get_client
 from prefect.deployments.runner import RunnerDeployment
 from prefect.types.entrypoint import EntrypointType
 
-from flows.orchestration import flow_runs
 from flows.orchestration.limits import gpu_limit
+from flows.orchestration.watching import flow_runs
 
 SERVED = {
     "label-videos": ("flows.orchestration.labelling_flow", "label"),

@@ -15,9 +15,9 @@ from flows.console import say
 from flows.context import RunContext
 from flows.integrity.leftovers import partials_of_student
 from flows.labelling.preflight import check_device, check_student, has_truth
-from flows.orchestration.known_runs import key_of
-from flows.orchestration.observed import prefect_server
-from flows.orchestration.ray_cluster import check_runner
+from flows.orchestration.ray.ray_cluster import check_runner
+from flows.orchestration.servers.observed import prefect_server
+from flows.orchestration.watching.known_runs import key_of
 from flows.planning.run_config import write_run_config
 from flows.planning.run_paths import RunPaths
 from flows.progress import reporter
@@ -74,7 +74,7 @@ def train_run(config: RunConfig, name: str | None, console: Console, measure: bo
         remove_partials(partials_of_student(folder))
         write_run_config(folder / "config.toml", config)
         if config.runner.kind == "ray":
-            from flows.orchestration.ray_training import train_on_ray
+            from flows.orchestration.ray.ray_training import train_on_ray
 
             train_on_ray(config, folder, console)
         else:
@@ -163,14 +163,14 @@ def _train_observed(context: RunContext, folder: Path, console: Console) -> None
     """
     title, key = f"{folder.name} of {context.paths.folder}", key_of(context.paths.folder)
     with prefect_server(console) as api, reporter(console) as progress:
-        from flows.orchestration.connection import LOST, Connection, is_lost
+        from flows.orchestration.servers.connection import LOST, Connection, is_lost
         from flows.orchestration.training_flow import training_flow
 
         context.progress = progress
         connection = Connection(api, progress.say)
 
         def publish(history: History) -> None:
-            from flows.orchestration import artifacts
+            from flows.orchestration.watching import artifacts
 
             page = curves_markdown(history, f"Training of {title}")
             what, description = f"{folder.name}-training", f"Training of {title}"

@@ -14,12 +14,13 @@ from prefect.states import Completed
 from rich.console import Console
 
 from flows.context import RunContext
-from flows.orchestration import flow_runs, signals
-from flows.orchestration.connection import Connection
+from flows.orchestration import signals
 from flows.orchestration.parameters import Student
 from flows.orchestration.prefect_tasks import UNCACHED, failed_state
-from flows.orchestration.run_log import LogFile
 from flows.orchestration.served import done_or_failed, observe, say, told_how_to_go_on
+from flows.orchestration.servers.connection import Connection
+from flows.orchestration.watching import flow_runs
+from flows.orchestration.watching.run_log import LogFile
 from flows.planning.run_config import config_of_run
 from pipeline.config import given
 

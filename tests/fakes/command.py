@@ -23,7 +23,7 @@ from typing import Any
 
 import flows.labelling.opened_run
 from flows.commands import main as command_line
-from flows.orchestration import server
+from flows.orchestration.servers import server
 from pipeline.types import Boxes, Candidates
 from tests.fakes.stages import FakeGrounder, FakeSegmenter, fake_parts
 

@@ -142,7 +142,7 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Prefect server of the test session alone; telemetry and logs are off."""
     import os
 
-    from flows.orchestration import server
+    from flows.orchestration.servers import server
 
     home = tmp_path_factory.mktemp("prefect")
     before = dict(os.environ)

@@ -141,7 +141,9 @@ def test_settings_that_a_late_stage_would_refuse_are_refused_before_the_first(
     code: int,
     words: str,
 ) -> None:
-    monkeypatch.setattr("flows.orchestration.server.ensure", lambda: pytest.fail("it started"))
+    monkeypatch.setattr(
+        "flows.orchestration.servers.server.ensure", lambda: pytest.fail("it started")
+    )
     data, out = write_dataset(tmp_path / "data", 1), tmp_path / "runs"
     place = ("--dataset", "refytvos", "--root", str(data), "--out", str(out))
     for option in ((), ("--dry-run",)):

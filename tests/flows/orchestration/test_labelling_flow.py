@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 from prefect.logging.handlers import APILogHandler
 
-from flows.orchestration.flow_runs import PROCESS
-from flows.orchestration.known_runs import key_of
+from flows.orchestration.watching.flow_runs import PROCESS
+from flows.orchestration.watching.known_runs import key_of
 from storage.arrays.masks import MaskStore
 from storage.run.ledger import Ledger
 from storage.run.owner import Owner

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from flows.commands import server as commands
-from flows.orchestration.known_runs import remember
 from flows.orchestration.resumable import resumable
+from flows.orchestration.watching.known_runs import remember
 from storage.run.lock import RunLock
 from tests.flows.conftest import Site
 

@@ -18,9 +18,9 @@ import pytest
 import yaml
 
 from flows.integrity.content_digest import content_digest
-from flows.orchestration import reports
-from flows.orchestration.flow_runs import PROCESS, TAG
+from flows.orchestration.servers import reports
 from flows.orchestration.serving import SERVED, deployments
+from flows.orchestration.watching.flow_runs import PROCESS, TAG
 from storage.run.ledger import Ledger
 from tests.flows.conftest import Site
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.orchestration import server
+from flows.orchestration.servers import server
 from storage.arrays.masks import MaskStore
 from storage.run.ledger import Ledger
 from tests.fakes.dataset import write_dataset

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from flows.orchestration.background import prefect_home
+from flows.orchestration.servers.background import prefect_home
 from flows.planning.run_paths import RunPaths
 from storage.files.atomic import replace_file
 

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from flows.labelling.executor import Summary
-from flows.orchestration.final_states import final_state
+from flows.orchestration.watching.final_states import final_state
 from flows.outcome import RunOutcome, SampleOutcome
 from pipeline.types import Status
 

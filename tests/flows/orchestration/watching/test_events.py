@@ -10,7 +10,7 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Completed, Running
 
-from flows.orchestration import events
+from flows.orchestration.watching import events
 from flows.outcome import RunOutcome, SampleOutcome
 from pipeline.types import Receipt, Status
 

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from flows.console import say
-from flows.orchestration.run_log import LogFile, Logged
+from flows.orchestration.watching.run_log import LogFile, Logged
 from flows.progress import Silent
 
 

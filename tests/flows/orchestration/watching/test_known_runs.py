@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.orchestration.known_runs import folder_of, key_of, known_runs, remember
+from flows.orchestration.watching.known_runs import folder_of, key_of, known_runs, remember
 
 
 @pytest.fixture(autouse=True)

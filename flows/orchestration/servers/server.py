@@ -13,7 +13,7 @@ from collections.abc import Mapping, MutableMapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from flows.orchestration.background import (
+from flows.orchestration.servers.background import (
     HERE,
     HOST,
     Background,
@@ -22,7 +22,7 @@ from flows.orchestration.background import (
     is_healthy,
     prefect_home,
 )
-from flows.orchestration.processes import is_alive
+from flows.orchestration.servers.processes import is_alive
 
 __all__ = ["Server", "ServerError", "is_healthy", "prefect_home"]
 

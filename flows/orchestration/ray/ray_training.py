@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from flows.console import say
-from flows.orchestration.ray_cluster import (
+from flows.orchestration.ray.ray_cluster import (
     cluster_gives_gpus,
     last_line,
     ray_cluster,

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from flows.orchestration.known_runs import key_of, remember
-from flows.orchestration.report_app import app, report_of
+from flows.orchestration.servers.report_app import app, report_of
+from flows.orchestration.watching.known_runs import key_of, remember
 
 
 @pytest.fixture

@@ -19,9 +19,9 @@ from prefect_ray.context import remote_options
 
 from flows.context import RunContext
 from flows.labelling.jobs import attempt, do_job
-from flows.orchestration.connection import LOST, Connection
 from flows.orchestration.prefect_tasks import UNCACHED, PrefectTasks
-from flows.orchestration.ray_cluster import cluster_gives_gpus
+from flows.orchestration.ray.ray_cluster import cluster_gives_gpus
+from flows.orchestration.servers.connection import LOST, Connection
 from flows.planning.plan import Job
 from flows.planning.receipts import note_failure
 from flows.planning.run_paths import RunPaths

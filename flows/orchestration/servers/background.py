@@ -22,7 +22,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from flows.orchestration.processes import asked_to_end, command_of, is_alive, started
+from flows.orchestration.servers.processes import asked_to_end, command_of, is_alive, started
 from pipeline.errors import PseudoLabelError
 
 HOST = "127.0.0.1"

@@ -11,8 +11,8 @@ from threading import Thread
 
 import pytest
 
-from flows.orchestration import background, processes, server
-from flows.orchestration.background import Background, PortTakenError, free_port
+from flows.orchestration.servers import background, processes, server
+from flows.orchestration.servers.background import Background, PortTakenError, free_port
 
 
 @pytest.fixture(autouse=True)

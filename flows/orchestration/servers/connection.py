@@ -15,7 +15,7 @@ import httpx
 from prefect.exceptions import PrefectException
 from prefect.settings import PREFECT_API_URL
 
-from flows.orchestration import server
+from flows.orchestration.servers import server
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Finds or starts the server of reports (:mod:`flows.orchestration.report_app`)."""
+"""Finds or starts the server of reports (:mod:`flows.orchestration.servers.report_app`)."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from flows.orchestration import server
-from flows.orchestration.background import Background, Server
-from flows.orchestration.known_runs import key_of
+from flows.orchestration.servers import server
+from flows.orchestration.servers.background import Background, Server
+from flows.orchestration.watching.known_runs import key_of
 
 START_SECONDS = 30.0
 
 REPORTS = Background(
-    "pseudolabels-reports", "the server of reports", "flows.orchestration.report_app {port}", 4280
+    "pseudolabels-reports",
+    "the server of reports",
+    "flows.orchestration.servers.report_app {port}",
+    4280,
 )
 
 
@@ -40,7 +43,7 @@ def address_of(run_folder: Path) -> str | None:
 
 
 def _command(port: int) -> list[str]:
-    return [sys.executable, "-m", "flows.orchestration.report_app", str(port)]
+    return [sys.executable, "-m", "flows.orchestration.servers.report_app", str(port)]
 
 
 def _environment(url: str) -> Mapping[str, str]:

@@ -15,15 +15,15 @@ import pytest
 
 from benchmarks.faults import workers_doing
 from flows.integrity.content_digest import content_digest
-from flows.orchestration import ray_cluster as cluster_module
-from flows.orchestration import server
-from flows.orchestration.ray_cluster import (
+from flows.orchestration.ray import ray_cluster as cluster_module
+from flows.orchestration.ray.ray_cluster import (
     check_runner,
     last_line,
     ray_cluster,
     with_absolute_paths,
     worker_count,
 )
+from flows.orchestration.servers import server
 from pipeline.config import RunConfig, config_from
 from pipeline.errors import ConfigError, PseudoLabelError
 

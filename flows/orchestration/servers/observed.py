@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from rich.console import Console
 
 from flows.console import say
-from flows.orchestration import server
+from flows.orchestration.servers import server
 
 
 def mark_crashed() -> list[str]:
@@ -26,7 +26,7 @@ def mark_crashed() -> list[str]:
         return []
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    from flows.orchestration.flow_runs import mark_crashed as mark
+    from flows.orchestration.watching.flow_runs import mark_crashed as mark
 
     with temporary_settings({PREFECT_API_URL: api}):
         return mark()

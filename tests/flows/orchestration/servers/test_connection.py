@@ -1,8 +1,8 @@
 import httpx
 import pytest
 
-from flows.orchestration.connection import CHECKS, Connection, is_lost
-from flows.orchestration.server import ServerError
+from flows.orchestration.servers.connection import CHECKS, Connection, is_lost
+from flows.orchestration.servers.server import ServerError
 
 
 class World:

@@ -1,10 +1,10 @@
 """Serves the reports of runs through HTTP, on this machine only, for links in the Prefect UI.
 
-    python -m flows.orchestration.report_app PORT
+    python -m flows.orchestration.servers.report_app PORT
 
 A browser refuses links from a page to a file on disk. This server reads; it changes nothing. It
-knows runs by their key (:mod:`flows.orchestration.known_runs`), and gives ``report/index.html`` of
-them and nothing else.
+knows runs by their key (:mod:`flows.orchestration.watching.known_runs`), and gives
+``report/index.html`` of them and nothing else.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from starlette.responses import (
 )
 from starlette.routing import Route
 
-from flows.orchestration.background import HOST, prefect_home
-from flows.orchestration.known_runs import folder_of, key_of, known_runs
+from flows.orchestration.servers.background import HOST, prefect_home
+from flows.orchestration.watching.known_runs import folder_of, key_of, known_runs
 from flows.planning.run_paths import RunPaths
 
 _HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}

@@ -17,8 +17,8 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling, Pending, Running
 
-from flows.orchestration import flow_runs
-from flows.orchestration.flow_runs import FOLDER, PROCESS, TAG, is_gone, mark_crashed
+from flows.orchestration.watching import flow_runs
+from flows.orchestration.watching.flow_runs import FOLDER, PROCESS, TAG, is_gone, mark_crashed
 from pipeline.config import load_config
 from storage.run.lock import STALE_SECONDS
 from storage.run.owner import Owner

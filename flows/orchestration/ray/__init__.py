@@ -1,0 +1,1 @@
+"""Shards and trainings on the workers of a Ray cluster."""

@@ -1,0 +1,1 @@
+"""The Prefect server and the server of reports: start, connection, loss and end."""
