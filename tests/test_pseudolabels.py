@@ -24,6 +24,8 @@ def start(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen
         text=True,
         cwd=folder,
         env={**os.environ, "PYTHONPATH": place, **environment},
+        # A job in the background of a script inherits that interrupts are ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 

@@ -200,7 +200,8 @@ class Page(HTMLParser):
         self.scripts, self.handlers, self.text = 0, [], []  # type: ignore[var-annotated]
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.scripts += tag == "script"
+        # A block of JSON is not run.
+        self.scripts += tag == "script" and ("type", "application/json") not in attributes
         if tag in ("iframe", "object", "embed", "base", "svg") and ("onload", "") in attributes:
             self.handlers.append((tag, "", ""))
         for name, value in attributes:
