@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from prefect.logging.handlers import APILogHandler
 
 from flows.orchestration.watching.flow_runs import PROCESS
@@ -39,6 +40,7 @@ print(state.name, "|", state.message)
 """
 
 
+@pytest.mark.slow
 def test_the_flow_works_in_a_fresh_process_by_what_describes_a_run(site: Site) -> None:
     words = [str(site.data), str(site.out), str(site.weights)]
     done = subprocess.run(

@@ -134,7 +134,11 @@ def test_a_signal_while_the_server_starts_ends_it_as_well(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("how", "said"), [("ours", "it was started again"), ("forget", "continues without it")]
+    ("how", "said"),
+    [
+        ("ours", "it was started again"),
+        pytest.param("forget", "continues without it", marks=pytest.mark.slow),
+    ],
 )
 def test_a_killed_prefect_server_stops_no_run(
     command: Command, own_server: dict[str, str], how: str, said: str
