@@ -24,9 +24,11 @@ def bytes_left(plan: Plan, ledger: Ledger) -> Mapping[str, float]:
     found = {}
     for stage in SHARD_STAGES:
         jobs = plan.jobs.get(stage, ())
-        pace = _bytes_per_video([job for job in jobs if job.receipt is not None], ledger)
         to_come = sum(len(job.shard.videos) for job in jobs if job.receipt is None)
-        if stage in plan.stages and pace is not None and to_come:
+        if stage not in plan.stages or not to_come:
+            continue
+        pace = _bytes_per_video([job for job in jobs if job.receipt is not None], ledger)
+        if pace is not None:
             found[stage] = pace * to_come
     return found
 
