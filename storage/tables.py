@@ -31,7 +31,7 @@ from pipeline.types import (
     SampleKey,
 )
 from storage.files.atomic import replace_file
-from storage.files.images import is_files_fault
+from storage.files.faults import is_files_fault
 
 FORMAT_VERSION = 1
 """Version of every table here. Readers refuse newer ones."""

@@ -31,8 +31,8 @@ from storage.datasets.numbers import is_number
 from storage.datasets.sentences import checked_sentence
 from storage.datasets.video_files import ClipCache
 from storage.files.csv_files import read_csv_rows
+from storage.files.faults import is_files_fault
 from storage.files.hdf5_files import stored_array
-from storage.files.images import is_files_fault
 from storage.files.listing import spelled
 from storage.files.names import safe_name
 from storage.files.regular import check_regular

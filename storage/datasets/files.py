@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.errors import InputError
-from storage.files.images import is_files_fault
+from storage.files.faults import is_files_fault
 from storage.files.listing import data_names
 from storage.files.text_files import read_text_file
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from storage.files.images import is_files_fault
+from storage.files.faults import is_files_fault
 from storage.files.regular import check_regular
 
 MAX_BYTES = 1 << 28

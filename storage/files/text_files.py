@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.errors import InputError
 from pipeline.text import read_text
-from storage.files.images import is_files_fault
+from storage.files.faults import is_files_fault
 from storage.files.regular import check_regular
 
 MAX_TEXT_BYTES = 1 << 30

@@ -9,8 +9,6 @@ import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import psutil
-
 _OUTSIDE_CONTAINERS = "pid:[4026531836]"
 """Linux's first namespace of process ids, which has this number on every machine."""
 
@@ -97,6 +95,9 @@ class Owner:
 
 
 def _exists(process: int) -> bool:
+    # Import it here, because most commands ask for no process.
+    import psutil
+
     try:
         return bool(psutil.pid_exists(process))
     except OverflowError:

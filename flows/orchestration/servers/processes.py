@@ -1,10 +1,11 @@
-"""Looks at other processes of this machine, and asks them to end."""
+"""Looks at other processes of this machine, and asks them to end.
+
+Functions import psutil, which most commands do not need.
+"""
 
 from __future__ import annotations
 
 import subprocess
-
-import psutil
 
 started: list[subprocess.Popen[bytes]] = []
 """Processes that this one started and leaves running."""
@@ -15,11 +16,15 @@ def is_alive(pid: int) -> bool:
     for process in started:
         if process.pid == pid:
             return process.poll() is None
+    import psutil
+
     return bool(psutil.pid_exists(pid))
 
 
 def command_of(pid: int) -> str:
     """Returns the command line of a process; empty if there is no such process."""
+    import psutil
+
     try:
         return " ".join(psutil.Process(pid).cmdline())
     except psutil.Error:
@@ -28,6 +33,8 @@ def command_of(pid: int) -> str:
 
 def asked_to_end(pid: int) -> bool:
     """Asks a process to end. False if it is gone, or another user's."""
+    import psutil
+
     try:
         psutil.Process(pid).terminate()
     except psutil.Error:
