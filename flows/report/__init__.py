@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from flows.context import RunContext
 from flows.evaluation.metrics_table import FIGURES, SYSTEMS, figure
@@ -90,17 +90,10 @@ def write_report(context: RunContext) -> Counter[str]:
         "rows": rows.data,
         "guarantee": _guarantee(context),
         "prediction_split": split,
-        "style": _source("report.css"),
-        "script": _source("report.js"),
+        "style": page_source("report.css"),
+        "script": page_source("report.js"),
     }
-    environment = Environment(
-        loader=PackageLoader("flows.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    stream = environment.get_template("report.html").stream(values)
+    stream = page_template("report.html").stream(values)
     with replace_file(context.paths.report, "w") as file:
         # Write card by card, so that memory does not grow with the page.
         for piece in stream:
@@ -145,5 +138,17 @@ def _figure_rows(metrics: dict[str, Any]) -> list[tuple[str, list[float | None]]
     return [(label, values) for label, values in rows if any(v is not None for v in values)]
 
 
-def _source(name: str) -> str:
+def page_template(name: str) -> Template:
+    """Returns a template of ``flows/report/templates``, which escapes all values."""
+    environment = Environment(
+        loader=PackageLoader("flows.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name)
+
+
+def page_source(name: str) -> str:
     return (files("flows.report") / "templates" / name).read_text(encoding="utf-8")

@@ -9,17 +9,16 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 
 from flows.context import RunContext
 from flows.evaluation.metrics_table import FIGURES, figure
 from flows.finished_results import FinishedMasks
+from flows.report import page_source, page_template
 from flows.report.draw import jpeg_url, predicted_frame
 from pipeline.errors import InputError, PseudoLabelError
 from pipeline.metrics import region_similarity
@@ -155,22 +154,14 @@ def write_page(
         path: the HTML file.
         most: samples with pictures. All others are rows.
     """
-    environment = Environment(
-        loader=PackageLoader("flows.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    style = (files("flows.report") / "templates" / "report.css").read_text(encoding="utf-8")
     values = {
-        "style": style,
+        "style": page_source("report.css"),
         "names": [str(item.paths.folder) for item in (before, after)],
         "found": found,
         "turned": found.turned.most_common(),
         "pairs": _pairs(before, after, found.changes[:most]),
     }
-    stream = environment.get_template("diff.html").stream(values)
+    stream = page_template("diff.html").stream(values)
     with replace_file(path, "w") as file:
         for piece in stream:
             file.write(piece)
