@@ -16,8 +16,7 @@ Dataset = Literal["shapes", "refytvos", "refdavis", "a2d", "jhmdb", "mevis", "vi
 Preset = Literal["default", "demo", "small", "base", "large"]
 """Names of presets; ``default`` for none."""
 
-FirstStage = Literal[
-    "what is due",
+Stage = Literal[
     "augment",
     "ground",
     "segment",
@@ -29,21 +28,12 @@ FirstStage = Literal[
     "evaluate",
     "report",
 ]
+"""Names of stages."""
+
+FirstStage = Literal["what is due", Stage]
 """Names of stages to begin with; ``what is due`` for none."""
 
-LastStage = Literal[
-    "the last",
-    "augment",
-    "ground",
-    "segment",
-    "track",
-    "fuse",
-    "rank",
-    "merge",
-    "student",
-    "evaluate",
-    "report",
-]
+LastStage = Literal["the last", Stage]
 """Names of stages to end with; ``the last`` for none."""
 
 Student = Literal["simrvos", "wsrvos", "groprompt"]
