@@ -20,6 +20,7 @@ from flows.commands.doctor import Finding
 from flows.context import Parts, RunContext
 from pipeline.config import RunConfig
 from pipeline.errors import PseudoLabelError
+from pipeline.geometry import box_iou, masks_to_boxes
 from pipeline.ports import CaptionRequest, Image
 from pipeline.types import Expression, SampleKey, VideoRef
 
@@ -49,6 +50,14 @@ class Picture:
     text: str
     box: NDArray[np.float32] | None = None
 
+    @property
+    def some_box(self) -> NDArray[np.float32]:
+        """The box; the middle of the picture if it is not known."""
+        if self.box is not None:
+            return self.box
+        height, width = self.image.shape[:2]
+        return np.array([width / 4, height / 4, 3 * width / 4, 3 * height / 4], np.float32)
+
 
 def pictures_for(config: RunConfig, images: Sequence[Path], text: str | None) -> list[Picture]:
     """Returns the user's pictures; else a photograph, or a rendered one for demo models.
@@ -76,7 +85,6 @@ def pictures_for(config: RunConfig, images: Sequence[Path], text: str | None) ->
 
 
 def _rendered() -> Picture:
-    from pipeline.geometry import masks_to_boxes
     from pipeline.shapes.render import render
     from pipeline.shapes.scene import Scene, SceneObject
 
@@ -141,16 +149,15 @@ def _ground(context: RunContext, picture: Picture, group: str) -> Iterator[Findi
     yield Finding(group, "an absent object", best[1] < absent, words)
     if picture.box is not None and best[0] >= present:
         mine = np.flatnonzero(found.text == 0)
-        overlap = _iou(found.xyxy[mine[found.score[mine].argmax()]], picture.box)
+        best_box = found.xyxy[mine[found.score[mine].argmax()]]
+        overlap = float(box_iou(best_box[None], picture.box[None])[0, 0])
         words = f"IoU {overlap:.2f} with the true box" + ("" if overlap >= 0.5 else ", expected .5")
         yield Finding(group, "its box", overlap >= 0.5, words)
 
 
 def _segment(context: RunContext, picture: Picture, group: str) -> Iterator[Finding]:
     height, width = picture.image.shape[:2]
-    box = picture.box
-    if box is None:
-        box = np.array([width / 4, height / 4, 3 * width / 4, 3 * height / 4], np.float32)
+    box = picture.some_box
     with _measured(context) as spent:
         segmenter = context.segmenter()
         [found] = segmenter.decode(segmenter.embed([picture.image]), [box[None]])
@@ -187,9 +194,7 @@ def _track(context: RunContext, picture: Picture, group: str) -> Iterator[Findin
     from stages.common.mask_resolution import low_resolution_size
 
     height, width = picture.image.shape[:2]
-    box = picture.box
-    if box is None:
-        box = np.array([width / 4, height / 4, 3 * width / 4, 3 * height / 4], np.float32)
+    box = picture.some_box
     moved = np.roll(picture.image, SHIFT, axis=1)
     cells = low_resolution_size(height, width, 1024)
     with _measured(context) as spent:
@@ -206,17 +211,14 @@ def _track(context: RunContext, picture: Picture, group: str) -> Iterator[Findin
     yield Finding(group, picture.name, well, f"{words}; {spent}")
 
 
+@dataclass
 class _Spent:
     """Time and memory that a block took, in words."""
 
-    def __init__(self) -> None:
-        self._words = ""
+    words: str = ""
 
     def __str__(self) -> str:
-        return self._words
-
-    def set(self, words: str) -> None:
-        self._words = words
+        return self.words
 
 
 @contextmanager
@@ -232,7 +234,7 @@ def _measured(context: RunContext) -> Iterator[_Spent]:
     words = f"{time.perf_counter() - start:.1f} s with loading, on {device or 'cpu'}"
     if on_gpu:
         words += f", {torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB"
-    spent.set(words)
+    spent.words = words
 
 
 def _share_of_box(
@@ -243,9 +245,3 @@ def _share_of_box(
     x0, y0, x1, y1 = (box * scale).round().astype(int)
     inside = logits[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)] > 0
     return float(inside.mean()) if inside.size else 0.0
-
-
-def _iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    from pipeline.geometry import box_iou
-
-    return float(box_iou(a[None], b[None])[0, 0])
