@@ -609,6 +609,31 @@ class GroPromptConfig(Section):
     absent_below: float = Field(0.25, ge=0, le=1)
 
 
+class GroundedConfig(Section):
+    """The student ``grounded``: it chooses among the instances of the run's grounder.
+
+    The grounder is frozen. Attention over a clip's instances chooses one, or none, for each
+    sentence and frame, and filters made from its features draw the mask. The design follows
+    ReferDINO (arXiv 2501.14607).
+
+    Attributes:
+        instances: of the grounder's queries in a frame, those that are kept.
+        positives_per_clip, negatives_per_clip: other sentences of a sample that come with a clip,
+            as the augment stage wrote them.
+        choice_weight: weight of the cross-entropy of the choice for true sentences.
+        objection_weight: weight of the loss of false sentences, which must not choose the target.
+        dice_weight, focal_weight: weights of the two terms of the mask's loss.
+    """
+
+    instances: int = Field(12, ge=1)
+    positives_per_clip: int = Field(1, ge=0)
+    negatives_per_clip: int = Field(1, ge=0)
+    choice_weight: float = Field(1.0, ge=0)
+    objection_weight: float = Field(0.5, ge=0)
+    dice_weight: float = Field(5.0, ge=0)
+    focal_weight: float = Field(2.0, ge=0)
+
+
 class SlvpConfig(Section):
     """How SimRVOS learns from optical flow (SLVP, WACVW 2024).
 
@@ -631,12 +656,14 @@ class SimrvosConfig(Section):
     Attributes:
         fusion: how frames and words meet: in ``both`` directions; with ``vision`` as query, frames
             attend to words (eq 1); with ``language`` as query, the reverse (eq 2).
-        dice_weight, focal_weight: weights of the two terms of L_mask (eq 19).
+        dice_weight, focal_weight: weights of the two terms of L_mask (eq 19; the paper: 5 and 2).
         lgcfs: whether each frame's filters must find the target in the clip's other frames too.
         mil: whether frames with boxes teach, by the box-tightness prior.
         blcl: whether bi-level contrastive learning is on; it adds layers to the student.
         lgcfs_weight, mil_weight, blcl_weight: weights of these terms; the paper uses 1.
         blcl_threshold: d_th, how sure a prediction within a box must be (the paper: 0.9).
+        blcl_balanced: whether BLCL averages target and background each by itself. The paper has one
+            mean over both (eq 14), in which a small target hardly counts.
 
     A setting of a part that is off does not count in the fingerprint.
     """
@@ -651,6 +678,7 @@ class SimrvosConfig(Section):
     blcl: bool = False
     blcl_weight: float = Field(1.0, ge=0)
     blcl_threshold: float = Field(0.9, gt=0.5, lt=1)
+    blcl_balanced: bool = False
 
 
 Supervision = Literal[
@@ -664,8 +692,8 @@ class StudentConfig(Section):
 
     Attributes:
         enabled: False ends the run after the pseudo-masks.
-        model: which student: ``simrvos``, ``wsrvos`` or ``groprompt``. Its own settings are in the
-            section of its name.
+        model: which student: ``grounded``, ``simrvos``, ``wsrvos`` or ``groprompt``. Its own
+            settings are in the section of its name.
         supervision: what teaches the student. ``pseudo_masks`` are the run's. The others are the
             data set's own annotation of the same samples: all ``masks``, the ``first_mask`` of the
             target, ``boxes``, or ``first_mask_boxes``: the first mask, and boxes in the other
@@ -688,7 +716,7 @@ class StudentConfig(Section):
             encoded once for all of them.
         short_side: pixels that a frame's short side is resized to. GroPrompt uses
             ``ground.short_side`` in its place.
-        channels: C of the equations (SimRVOS, WSRVOS).
+        channels: C of the equations (SimRVOS, WSRVOS), or the width of the attention (grounded).
         learning_rate: of AdamW (the paper: 5e-5).
         backbone_learning_rate: of AdamW for the image encoder (the paper: 2.5e-5). 0 freezes it.
         weight_decay: of AdamW.
@@ -772,7 +800,18 @@ class GroPromptStudentConfig(StudentConfig):
     taught_by = frozenset(get_args(Supervision)) - {"text", "flow"}
 
 
-AnyStudentConfig = SimrvosStudentConfig | WsrvosStudentConfig | GroPromptStudentConfig
+class GroundedStudentConfig(StudentConfig):
+    """Stage ``student`` with the student ``grounded``."""
+
+    model: Literal["grounded"] = "grounded"
+    grounded: GroundedConfig = GroundedConfig()
+
+    taught_by = frozenset(get_args(Supervision)) - {"text", "flow"}
+
+
+AnyStudentConfig = (
+    GroundedStudentConfig | SimrvosStudentConfig | WsrvosStudentConfig | GroPromptStudentConfig
+)
 
 
 class ReportConfig(Section):

@@ -38,7 +38,9 @@ def register(app: typer.Typer) -> None:
 
 def train(
     arguments: RunArguments = None,
-    student: Annotated[str | None, typer.Option(help="simrvos, wsrvos or groprompt.")] = None,
+    student: Annotated[
+        str | None, typer.Option(help="grounded, simrvos, wsrvos or groprompt.")
+    ] = None,
     name: Annotated[
         str | None, typer.Option(help="Name of its folder in students/. Default: --student.")
     ] = None,

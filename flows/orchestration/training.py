@@ -115,7 +115,8 @@ def _check_weights(context: RunContext) -> None:
     config = context.config
     # In a run, the student may be off.
     enabled = config.student.model_copy(update={"enabled": True})
-    stages = {"student"} | ({"ground", "segment"} if config.student.model == "groprompt" else set())
+    models = {"groprompt": {"ground", "segment"}, "grounded": {"ground"}}
+    stages = {"student"} | models.get(config.student.model, set())
     command = fetch_command(context.paths.config, None, ("student.enabled=true",))
     check_weights(config.model_copy(update={"student": enabled}), command, stages=stages)
 

@@ -27,7 +27,7 @@ tokens of a letter together, 4 sends the JSON schema of the answer."""
 _PARTS_OF_SIMRVOS: Mapping[str, tuple[str, ...]] = {
     "lgcfs": ("lgcfs_weight",),
     "mil": ("mil_weight",),
-    "blcl": ("blcl_weight", "blcl_threshold"),
+    "blcl": ("blcl_weight", "blcl_threshold", "blcl_balanced"),
 }
 """Switches, and the settings that count for nothing where they are off."""
 
@@ -123,10 +123,11 @@ def student_basis(config: RunConfig, weights: Weights) -> dict[str, Any]:
         basis["start"] = weights(str(weights_of_student(student.start)))
     basis["predict_split"] = config.dataset.predict_split
     basis["weights"] = _weights_of_encoders(student.encoders, weights)
-    if student.model == "groprompt":
+    if student.model in ("groprompt", "grounded"):
         # It starts from the grounder, whether or not the run's boxes are the grounder's.
-        ground = ground_basis(config, weights) | _of_grounder(config.ground, weights)
-        basis["models"] = [ground, segment_basis(config, weights)]
+        basis["models"] = [ground_basis(config, weights) | _of_grounder(config.ground, weights)]
+    if student.model == "groprompt":
+        basis["models"].append(segment_basis(config, weights))
     return basis
 
 

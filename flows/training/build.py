@@ -11,9 +11,12 @@ from flows.training.sentences import StoredSentences
 from pipeline.config import (
     GroPromptConfig,
     GroPromptStudentConfig,
+    GroundedConfig,
+    GroundedStudentConfig,
     RunConfig,
     SimrvosStudentConfig,
     StudentConfig,
+    WsrvosConfig,
     WsrvosStudentConfig,
 )
 from pipeline.errors import ConfigError
@@ -43,7 +46,11 @@ def clips_of(context: RunContext, masks: MaskSource | None = None) -> Clips:
     from stages.student.data.clips import Clips, Shape
 
     config = context.config.student
-    told = config.wsrvos if isinstance(config, WsrvosStudentConfig) else None
+    told: WsrvosConfig | GroundedConfig | None = None
+    if isinstance(config, WsrvosStudentConfig):
+        told = config.wsrvos
+    elif isinstance(config, GroundedStudentConfig):
+        told = config.grounded
     return Clips(
         context.reader(),
         taught_by(context, masks),
@@ -53,6 +60,7 @@ def clips_of(context: RunContext, masks: MaskSource | None = None) -> Clips:
             told.positives_per_clip if told else 0,
             told.negatives_per_clip if told else 0,
             fill=isinstance(config, SimrvosStudentConfig) and config.simrvos.lgcfs,
+            consecutive=isinstance(config, GroundedStudentConfig),
         ),
         seed=context.config.seed,
         views=config.views,
@@ -166,6 +174,8 @@ def build_student(run: RunConfig, device: torch.device) -> Student:
     config = run.student
     if isinstance(config, GroPromptStudentConfig):
         return _groprompt(run, config.groprompt, device)
+    if isinstance(config, GroundedStudentConfig):
+        return _grounded(run, config, device)
 
     def demo() -> tuple[ImageEncoder, TextEncoder]:
         grounder = load_model(GroundConfig(), device)
@@ -188,6 +198,20 @@ def build_student(run: RunConfig, device: torch.device) -> Student:
     ):
         align(network, projection_of(texts.grounder))
     return SimRVOSStudent(network, config)
+
+
+def _grounded(run: RunConfig, config: GroundedStudentConfig, device: torch.device) -> Student:
+    from stages.ground.grounder import load_model, prepare
+    from stages.ground.instances import QueryProposer
+    from stages.student.grounded.student import GroundedStudent
+
+    model = prepare(load_model(run.ground, device), run.ground)
+    return GroundedStudent(
+        QueryProposer(model, run.ground, config.grounded.instances),
+        config.grounded,
+        channels=config.channels,
+        short_side=config.short_side,
+    ).to(device)
 
 
 def _groprompt(run: RunConfig, config: GroPromptConfig, device: torch.device) -> Student:

@@ -171,10 +171,12 @@ class Predictions:
     Attributes:
         logits: [P, Q, L], similarity of a query to each token; -inf at padding.
         boxes: [P, Q, 4], centre x, centre y, width, height in [0, 1] of the frame.
+        hidden: [P, Q, C], what both were computed from.
     """
 
     logits: Tensor
     boxes: Tensor
+    hidden: Tensor
 
 
 class TextEncoder(nn.Module):
@@ -361,12 +363,12 @@ def run_transformer(
     )
     length = texts.encoded.shape[1]
     first = model.transformer.enc_out_class_embed(proposal_hidden[-1], text)[..., :length]
-    found = [Predictions(first, proposal_boxes[-1])]
+    found = [Predictions(first, proposal_boxes[-1], proposal_hidden[-1])]
     for reference, box_head, class_head, layer in zip(
         references[:-1], model.bbox_embed, model.class_embed, hidden, strict=True
     ):
         boxes = (box_head(layer) + inverse_sigmoid(reference)).sigmoid()
-        found.append(Predictions(class_head(layer, text)[..., :length], boxes))
+        found.append(Predictions(class_head(layer, text)[..., :length], boxes, layer))
     return found
 
 

@@ -121,12 +121,13 @@ def test_links_are_followed_unless_the_configuration_says_otherwise() -> None:
         load_config(None, ["dataset.links=none"])
 
 
-@pytest.mark.parametrize("model", ["simrvos", "wsrvos", "groprompt"])
+@pytest.mark.parametrize("model", ["grounded", "simrvos", "wsrvos", "groprompt"])
 def test_a_student_has_its_own_section_and_no_other(model: str) -> None:
     config = load_config(None, [f"student.model={model}", "student.steps=7"])
     assert (config.student.model, config.student.steps) == (model, 7)
     assert config_from(tomllib.loads(dump_config(config)), "itself") == config
     sections = {
+        "grounded": "instances=4",
         "simrvos": "fusion='vision'",
         "wsrvos": "selection=false",
         "groprompt": "text_weight=0.0",
@@ -142,7 +143,9 @@ def test_a_student_has_its_own_section_and_no_other(model: str) -> None:
 
 def test_a_student_that_is_not_named_is_simrvos_and_an_unknown_one_is_refused() -> None:
     assert load_config(None, ["student.simrvos.lgcfs=true"]).student.model == "simrvos"
-    with pytest.raises(ConfigError, match=r"student\.model: .*'nosuch'.*'simrvos', 'wsrvos'"):
+    with pytest.raises(
+        ConfigError, match=r"student\.model: .*'nosuch'.*'grounded', 'simrvos', 'wsrvos'"
+    ):
         load_config(None, ["student.model=nosuch"])
 
 
@@ -163,7 +166,13 @@ def test_a_wrong_name_of_a_students_setting_is_told_with_the_right_one(
 
 @pytest.mark.parametrize(
     ("model", "supervision"),
-    [("simrvos", "text"), ("wsrvos", "flow"), ("wsrvos", "boxes"), ("groprompt", "text")],
+    [
+        ("grounded", "text"),
+        ("simrvos", "text"),
+        ("wsrvos", "flow"),
+        ("wsrvos", "boxes"),
+        ("groprompt", "text"),
+    ],
 )
 def test_a_student_is_refused_what_it_cannot_learn_from(model: str, supervision: str) -> None:
     with pytest.raises(ConfigError, match=f"supervision '{supervision}' with model '{model}'"):

@@ -223,6 +223,7 @@ STUDENTS: dict[str, dict[str, Any]] = {
     "language as query": {"supervision": "flow", "simrvos": {"fusion": "language"}},
     "wsrvos": {"model": "wsrvos", "supervision": "masks"},
     "groprompt": {"model": "groprompt", "supervision": "boxes"},
+    "grounded": {"model": "grounded", "supervision": "masks"},
 }
 QUICK = ("masks", "wsrvos")
 

@@ -85,6 +85,8 @@ class Shape:
         negatives: sentences that are not true of it, of both kinds.
         fill: whether frames without supervision fill a clip up to T. They teach nothing themselves,
             but LGCFS compares their filters' masks with the supervision of the other frames.
+        consecutive: whether the frames of a clip follow each other. Those without supervision are
+            shown too.
     """
 
     frames: int
@@ -92,6 +94,7 @@ class Shape:
     positives: int = 0
     negatives: int = 0
     fill: bool = False
+    consecutive: bool = False
 
 
 class Sentences(Protocol):
@@ -257,6 +260,8 @@ class Clips:
             anchor: [T], relative frequency of each frame as the one that is always in a clip; all
                 0 if there is none.
         """
+        if self._shape.consecutive:
+            return self._pick_window(weight, anchor, rng)
         wanted, picked = self._shape.frames, list[int]()
         if anchor.any():
             picked = [int(rng.choice(len(anchor), p=anchor / anchor.sum()))]
@@ -270,6 +275,17 @@ class Clips:
             more = min(wanted - len(picked), len(unknown))
             picked += rng.choice(unknown, more, replace=False).tolist()
         return sorted(picked)
+
+    def _pick_window(
+        self, weight: NDArray[np.float32], anchor: NDArray[np.float64], rng: Generator
+    ) -> list[int]:
+        """Picks consecutive frames, more often those of more weight, with an anchor if any."""
+        length = min(self._shape.frames, len(weight))
+        share = np.convolve(weight.astype(np.float64), np.ones(length), "valid")
+        if anchor.any():
+            share = share * np.convolve(anchor, np.ones(length), "valid")
+        start = int(rng.choice(len(share), p=share / share.sum()))
+        return list(range(start, start + length))
 
     def _text(self, video: str, expression: str) -> str:
         return self._texts_of(video)[expression]

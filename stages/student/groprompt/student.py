@@ -66,8 +66,9 @@ class GroPrompt(Student):
 
     Loss = L_box + lambda_f TextCon + lambda_v ModalCon, as in the paper, + L_score, which keeps the
     scores of the boxes meaningful. Each frame's best box is found alone, so prediction is always
-    online. The parameters are the decoder's and those of ModalCon. The rest of the grounder and SAM
-    are not parameters of this module.
+    online. The parameters are the decoder's and those of ModalCon's attention. The rest of the
+    grounder and SAM are not parameters of this module. The sentence of ModalCon is the frozen mean
+    of its words: if it were trained, features that are all 0 would cost nothing.
 
     Args:
         proposer: finds boxes.
@@ -86,7 +87,7 @@ class GroPrompt(Student):
         self.decoder = proposer.decoder
         channels = prompter.channels
         self.look = nn.MultiheadAttention(channels, HEADS, batch_first=True)
-        self.sentence = nn.Linear(proposer.channels, channels)
+        self.sentence = _fixed(proposer.channels, channels)
 
     def train(self, mode: bool = True) -> GroPrompt:
         """Sets the mode. The decoder stays in evaluation mode, as its code differs in training."""
@@ -174,7 +175,8 @@ class GroPrompt(Student):
             terms["text contrast"] = config.text_weight * (share * each).sum()
         if features is not None:
             seen = self._seen(prompts.unflatten(0, boxes.shape[:2]), features, known)
-            said = self.sentence(self._proposer.sentences([clip.text for clip in clips]).to(found))
+            words = self._proposer.sentences([clip.text for clip in clips])
+            said = self.sentence(words.detach().to(found))
             each = modal_contrast(seen, said, torch.from_numpy(apart.any(2)).to(device))
             terms["modal contrast"] = config.modal_weight * each.sum() / step.clips
         return terms
@@ -189,6 +191,16 @@ class GroPrompt(Student):
         counted = known[..., None].to(each)
         mean: Tensor = (each * counted).sum(1) / counted.sum(1).clamp(min=1)
         return mean
+
+
+def _fixed(inputs: int, outputs: int) -> nn.Module:
+    """Returns a map that is not trained: the identity, as for the published models, or the first
+    rows of a rotation where the demo models' sizes differ."""
+    if inputs == outputs:
+        return nn.Identity()
+    linear = nn.Linear(inputs, outputs, bias=False)
+    nn.init.orthogonal_(linear.weight)
+    return linear.requires_grad_(False)
 
 
 def best_boxes(boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:

@@ -95,46 +95,61 @@ def regions_of_boxes(logits: Tensor, inside: Tensor, threshold: float) -> tuple[
     return inside & (chance > threshold), ~inside | (chance < 1 - threshold)
 
 
-def contrast(query: Tensor, features: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-    """L(Q, K+ | K-) (eq 14): the mean over K+ of -log s(Q.k), and over K- of -log(1 - s(Q.k)).
+def contrast(
+    query: Tensor, features: Tensor, positive: Tensor, negative: Tensor, balanced: bool = False
+) -> Tensor:
+    """L(Q, K+ | K-) (eq 14): the mean over K+ and K- of -log s(Q.k) and of -log(1 - s(Q.k)).
 
     Args:
         query: [C].
         features: [T, C, h, w], the keys.
         positive: [T, h, w], weight of each cell in K+; 0 for a cell that is not in it.
         negative: [T, h, w], the same for K-.
+        balanced: whether K+ and K- are averaged each by itself, so that a small target counts as
+            much as a large background. The paper has one mean over both.
 
     Returns:
-        The sum of the two means; an empty set adds 0. Sums are divided by the number of cells, so
-        that cells of half the weight cost half as much.
+        The mean, or the sum of the two means; an empty set adds 0. Sums are divided by the number
+        of cells, so that cells of half the weight cost half as much.
     """
     score = torch.einsum("c,tchw->thw", query, features)
-    alike = (positive * F.softplus(-score)).sum() / (positive > 0).sum().clamp(min=1)
-    apart = (negative * F.softplus(score)).sum() / (negative > 0).sum().clamp(min=1)
-    return alike + apart
+    alike, apart = (positive * F.softplus(-score)).sum(), (negative * F.softplus(score)).sum()
+    true, false = (positive > 0).sum(), (negative > 0).sum()
+    if balanced:
+        return alike / true.clamp(min=1) + apart / false.clamp(min=1)
+    return (alike + apart) / (true + false).clamp(min=1)
 
 
-def blcl_loss(sentence: Tensor, features: Tensor, regions: Regions) -> Tensor:
+def blcl_loss(
+    sentence: Tensor, features: Tensor, regions: Regions, balanced: bool = False
+) -> Tensor:
     """Returns L_BLCL of one clip (eq 18): language-vision (eq 15) plus consistency (eqs 16, 17).
 
     Args:
         sentence: [C], R^s.
         features: [T, C, h, w], H.
         regions: regions of the T frames.
+        balanced: as in :func:`contrast`.
     """
     weight = regions.weight.to(features.dtype)[:, None, None]
     foreground, background = weight * regions.foreground, weight * regions.background
-    loss = contrast(sentence, features, foreground, background)
+    loss = contrast(sentence, features, foreground, background, balanced)
     # The mean of no cells is no feature to be alike.
     if foreground.any():
-        loss = loss + contrast(_mean(features, foreground), features, foreground, background)
+        mean = _mean(features, foreground)
+        loss = loss + contrast(mean, features, foreground, background, balanced)
     if background.any():
-        loss = loss + contrast(_mean(features, background), features, background, foreground)
+        mean = _mean(features, background)
+        loss = loss + contrast(mean, features, background, foreground, balanced)
     return loss
 
 
 def blcl_losses(
-    sentences: Tensor, features: Tensor, regions: Regions, lengths: Sequence[int]
+    sentences: Tensor,
+    features: Tensor,
+    regions: Regions,
+    lengths: Sequence[int],
+    balanced: bool = False,
 ) -> Tensor:
     """Returns L_BLCL of each of several consecutive clips.
 
@@ -143,6 +158,7 @@ def blcl_losses(
         features: [N, C, h, w], H.
         regions: regions of all N frames.
         lengths: frames of each clip; their sum is N.
+        balanced: as in :func:`contrast`.
 
     Returns:
         One value per clip.
@@ -161,6 +177,7 @@ def blcl_losses(
                     Regions(
                         regions.foreground[clip], regions.background[clip], regions.weight[clip]
                     ),
+                    balanced,
                 )
                 for clip in clips
             ]

@@ -79,8 +79,8 @@ def loss_terms(
         grid: h and w at which masks and logits are compared.
         size: weight of all frames of the step, of which these clips may be a part; above 0.
         predictions_count: whether BLCL uses the student's own predictions within boxes as
-            pseudo-masks. The paper does from the second epoch on. Before that, BLCL leaves out
-            frames with boxes.
+            pseudo-masks. The paper does from the second epoch on. Before that, frames with boxes
+            teach BLCL their background outside of the boxes, and no target.
 
     Returns:
         ``segmentation`` and, if they are on, ``lgcfs`` and ``blcl``; a scalar each.
@@ -95,7 +95,9 @@ def loss_terms(
     if config.blcl:
         assert found.contrast is not None, "a student that is trained with BLCL has its layers"
         regions = _regions(found.logits, clips, config.blcl_threshold, predictions_count)
-        contrasted = blcl_losses(found.sentence, found.contrast, regions, lengths)
+        contrasted = blcl_losses(
+            found.sentence, found.contrast, regions, lengths, config.blcl_balanced
+        )
         terms["blcl"] = config.blcl_weight * contrasted.sum() / size
     return terms
 
@@ -154,15 +156,16 @@ def _regions(
     grid = logits.shape[-2], logits.shape[-1]
     targets = targets_of(clips, grid, logits.device)
     foreground, background = regions_of_masks(targets.mask)
-    weight = targets.weight
-    if not predictions_count:
-        return Regions(foreground, background, torch.where(targets.boxed, 0.0, weight))
     inside = torch.zeros_like(foreground)
     for row, boxes in enumerate(targets.boxes):
         for x0, y0, x1, y1 in boxes.tolist():
             inside[row, y0:y1, x0:x1] = True
     sure, sure_not = regions_of_boxes(logits, inside, threshold)
+    if not predictions_count:
+        sure, sure_not = torch.zeros_like(inside), ~inside
     boxed = targets.boxed[:, None, None]
     return Regions(
-        torch.where(boxed, sure, foreground), torch.where(boxed, sure_not, background), weight
+        torch.where(boxed, sure, foreground),
+        torch.where(boxed, sure_not, background),
+        targets.weight,
     )

@@ -267,6 +267,8 @@ class SimRVOS(nn.Module):
 def mask_losses(logits: Tensor, target: Tensor, dice_weight: float, focal_weight: float) -> Tensor:
     """Returns L_MASK = 5 Dice + 2 Focal (eq 19) of each frame.
 
+    The focal term is the mean over pixels, with alpha 0.25 and gamma 2, as in ReferFormer's loss.
+
     Args:
         logits: [N, H, W].
         target: bool [N, H, W]; all False teaches background.
@@ -275,14 +277,8 @@ def mask_losses(logits: Tensor, target: Tensor, dice_weight: float, focal_weight
         [N].
     """
     wanted = target.to(logits.dtype)
-    focal: Tensor = (
-        sigmoid_focal_loss(logits, wanted, alpha=0.25, gamma=2).mean((1, 2)) * FOCAL_SCALE
-    )
+    focal: Tensor = sigmoid_focal_loss(logits, wanted, alpha=0.25, gamma=2).mean((1, 2))
     return dice_weight * dice_loss(logits, wanted) + focal_weight * focal
-
-
-FOCAL_SCALE = 10.0
-"""Scale of the focal term. It is a mean over pixels, few of which are hard, so it is small."""
 
 
 def with_coordinates(pyramid: Tensor) -> Tensor:

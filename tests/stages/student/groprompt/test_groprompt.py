@@ -179,6 +179,23 @@ def test_of_several_true_boxes_the_nearest_one_counts() -> None:
     np.testing.assert_array_equal(weight, 1)
 
 
+@pytest.mark.parametrize("channels", [8, 12])
+def test_the_sentence_of_modalcon_is_frozen(channels: int) -> None:
+    proposer = BoxAWord()
+    proposer.channels = channels
+    given = torch.randn(3, channels, requires_grad=True)
+    proposer.sentences = lambda texts: given[[proposer.texts.index(text) for text in texts]]  # type: ignore[method-assign]
+    model = GroPrompt(proposer, Corners(), GroPromptConfig(text_weight=0.0, modal_weight=1.0))
+    clips = pair()
+    model(clips, step_of(clips), 0)["modal contrast"].backward()
+    assert given.grad is None
+    assert not [name for name, value in model.sentence.named_parameters() if value.requires_grad]
+    assert model.look.in_proj_weight.grad is not None, "what prompts see is trained"
+    for text in proposer.texts:
+        kept = model.sentence(proposer.sentences([text]))
+        assert kept.shape == (1, 8) and kept.norm() > 0
+
+
 def test_sentences_of_one_object_are_not_told_apart() -> None:
     here, there = [0.3, 0.3, 0.2, 0.2], [0.7, 0.7, 0.2, 0.2]
     boxes = np.array([[here, here], [here, here], [there, here], [there, there]], np.float32)
@@ -221,7 +238,7 @@ def test_the_decoder_learns_and_nothing_else_of_grounder_and_segmenter(
         moved = {
             name for name, value in whole.state_dict().items() if (value != before[name]).any()
         }
-        assert {name.split(".")[0] for name in moved} == {"decoder", "look", "sentence"}
+        assert {name.split(".")[0] for name in moved} == {"decoder", "look"}
         learnt = ("transformer.decoder.", "bbox_embed.")
         for model in (small_dino, small_sam):
             for name, value in model.state_dict().items():

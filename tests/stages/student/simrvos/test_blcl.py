@@ -33,16 +33,17 @@ def keys(features: Tensor, member: Tensor, weight: Tensor) -> list[Key]:
     ]
 
 
-def literal_contrast(query: list[float], positive: list[Key], negative: list[Key]) -> float:
+def literal_contrast(
+    query: list[float], positive: list[Key], negative: list[Key], balanced: bool = False
+) -> float:
     def chance(key: list[float]) -> float:
         return 1 / (1 + math.exp(-sum(q * k for q, k in zip(query, key, strict=True))))
 
-    total = 0.0
-    if positive:
-        total += sum(-w * math.log(chance(key)) for w, key in positive) / len(positive)
-    if negative:
-        total += sum(-w * math.log(1 - chance(key)) for w, key in negative) / len(negative)
-    return total
+    alike = sum(-w * math.log(chance(key)) for w, key in positive)
+    apart = sum(-w * math.log(1 - chance(key)) for w, key in negative)
+    if balanced:
+        return alike / max(1, len(positive)) + apart / max(1, len(negative))
+    return (alike + apart) / max(1, len(positive) + len(negative))
 
 
 def literal_mean(found: list[Key]) -> list[float]:
@@ -51,14 +52,16 @@ def literal_mean(found: list[Key]) -> list[float]:
     return [sum(weight * key[c] for weight, key in found) / whole for c in range(channels)]
 
 
-def literal_loss(sentence: Tensor, features: Tensor, regions: Regions) -> float:
+def literal_loss(
+    sentence: Tensor, features: Tensor, regions: Regions, balanced: bool = False
+) -> float:
     foreground = keys(features, regions.foreground, regions.weight)
     background = keys(features, regions.background, regions.weight)
-    total = literal_contrast(sentence.tolist(), foreground, background)  # eq 15
+    total = literal_contrast(sentence.tolist(), foreground, background, balanced)  # eq 15
     if foreground:  # eq 16
-        total += literal_contrast(literal_mean(foreground), foreground, background)
+        total += literal_contrast(literal_mean(foreground), foreground, background, balanced)
     if background:  # eq 17
-        total += literal_contrast(literal_mean(background), background, foreground)
+        total += literal_contrast(literal_mean(background), background, foreground, balanced)
     return total  # eq 18
 
 
@@ -76,12 +79,15 @@ def weighted(regions: Regions, *weight: float) -> Regions:
     return Regions(regions.foreground, regions.background, found)
 
 
+@pytest.mark.parametrize("balanced", [False, True])
 @pytest.mark.parametrize("weight", [(1.0, 1.0, 1.0), (1.0, 0.25, 0.5), (0.0, 0.7, 0.0)])
-def test_the_loss_of_a_clip_is_equations_14_to_18(weight: tuple[float, ...]) -> None:
+def test_the_loss_of_a_clip_is_equations_14_to_18(
+    weight: tuple[float, ...], balanced: bool
+) -> None:
     sentence, features, regions = drawn(3)
     regions = weighted(regions, *weight)
-    found = blcl_loss(sentence, features, regions).item()
-    assert found == pytest.approx(literal_loss(sentence, features, regions), rel=1e-9)
+    found = blcl_loss(sentence, features, regions, balanced).item()
+    assert found == pytest.approx(literal_loss(sentence, features, regions, balanced), rel=1e-9)
 
 
 def test_the_gradient_is_right() -> None:

@@ -84,9 +84,8 @@ def literal_regions(found: Segmented, clip: Clip, start: int, pseudo: bool) -> R
             inside = torch.zeros(COARSE, dtype=torch.bool)
             inside[y0:y1, x0:x1] = True
             chance = found.logits[start + place].detach().sigmoid()
-            foreground.append(inside & (chance > 0.9))
-            background.append(~inside | (chance < 0.1))
-            known = known if pseudo else 0.0
+            foreground.append(inside & (chance > 0.9) & pseudo)
+            background.append(~inside | ((chance < 0.1) & pseudo))
         else:
             foreground.append(targets.mask[0])
             background.append(~targets.mask[0])
@@ -212,12 +211,18 @@ def test_a_weighted_frame_counts_by_its_weight_in_every_term() -> None:
 
 def test_boxes_enter_blcl_from_the_second_epoch_on() -> None:
     config = SimrvosConfig(blcl=True)
+    targets = targets_of([clip_of(BOXED)], COARSE, CPU)
+    x0, y0, x1, y1 = targets.boxes[0][0].tolist()
+    within = torch.zeros(COARSE, dtype=torch.bool)
+    within[y0:y1, x0:x1] = True
     for pseudo in (False, True):
         found = found_for(2)
+        found = replace(found, logits=5 * found.logits)  # sure of many cells
         loss_of(found, [clip_of(MASK, BOXED)], config, pseudo).backward()
         assert found.contrast is not None and found.contrast.grad is not None
         assert found.contrast.grad[0].any()
-        assert bool(found.contrast.grad[1].any()) == pseudo
+        gradient = found.contrast.grad[1]
+        assert gradient[:, ~within].any() and bool(gradient[:, within].any()) == pseudo
 
 
 def test_lgcfs_of_single_frames_adds_nothing() -> None:

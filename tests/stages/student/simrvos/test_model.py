@@ -21,7 +21,6 @@ from stages.student.data.frames import distinct_frames, prepare_frames
 from stages.student.data.supervision import UNKNOWN, FrameSupervision, of_mask
 from stages.student.simrvos.model import (
     DYNAMIC_CHANNELS,
-    FOCAL_SCALE,
     CrossAttention,
     FeaturePyramid,
     SimRVOS,
@@ -223,7 +222,7 @@ def literal_loss(logits: Tensor, target: Tensor, dice_weight: float, focal_weigh
         alpha = 0.25 if wanted else 0.75
         focal += -alpha * (1 - right) ** 2 * math.log(right)
     dice = 1 - (2 * both + 1) / (chance_sum + target_sum + 1)
-    return dice_weight * dice + focal_weight * focal / logits.numel() * FOCAL_SCALE
+    return dice_weight * dice + focal_weight * focal / logits.numel()
 
 
 def test_the_mask_loss_is_equation_19() -> None:

@@ -1,0 +1,1 @@
+"""The student over the grounder's instances: it follows them, chooses one, and draws its mask."""

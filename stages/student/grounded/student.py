@@ -1,0 +1,198 @@
+"""The student ``grounded`` as a :class:`~stages.student.contract.Student`: its loss, its masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.config import GroundedConfig
+from stages.common.instances import InstanceProposer, Instances
+from stages.student.contract import StepSize, Student
+from stages.student.data.clips import Clip
+from stages.student.data.frames import by_size, on_the_same_frames, prepare_frames
+from stages.student.grounded.losses import SAME_IOU, choice_losses, objection_losses, overlaps
+from stages.student.grounded.network import GroundedNetwork
+from stages.student.simrvos.losses import targets_of
+from stages.student.simrvos.mil import mil_losses
+from stages.student.simrvos.model import mask_losses
+
+Item = TypeVar("Item")
+
+_ABSENT = -10.0
+
+
+@dataclass(frozen=True)
+class Said:
+    """A sentence of a clip.
+
+    Attributes:
+        text: the sentence.
+        clip: number of the clip whose target it is about.
+        true: whether it is true of that target.
+        weight: how sure that is.
+    """
+
+    text: str
+    clip: int
+    true: bool
+    weight: float
+
+
+class GroundedStudent(Student):
+    """Chooses among the instances of a frozen grounder and draws their masks.
+
+    The grounder is not a parameter of this module. A clip is seen as a whole, so its frames should
+    follow each other.
+
+    Args:
+        proposer: the grounder.
+        config: weights of the losses.
+        channels: D of the network, a multiple of 4.
+        short_side: pixels that a frame's short side is resized to for masks.
+    """
+
+    _proposer: InstanceProposer
+
+    def __init__(
+        self,
+        proposer: InstanceProposer,
+        config: GroundedConfig,
+        *,
+        channels: int,
+        short_side: int,
+    ) -> None:
+        super().__init__()
+        object.__setattr__(self, "_proposer", proposer)
+        self._config, self._short_side = config, short_side
+        self.network = GroundedNetwork(proposer.channels, proposer.levels, channels)
+
+    def forward(self, clips: Sequence[Clip], step: StepSize, epoch: int) -> dict[str, Tensor]:
+        """Returns the terms ``choice``, ``objection`` and ``mask``.
+
+        Terms of frames count by the frames' weight and are divided by that of the step.
+
+        Args:
+            clips: frame sizes may differ. Clips on the same frames share the passes.
+            step: size of the whole step.
+            epoch: not used.
+        """
+        totals: dict[str, Tensor] = {}
+        for group in by_size(clips):
+            for _, several in on_the_same_frames(group):
+                for name, value in self._losses(several).items():
+                    totals[name] = totals.get(name, 0) + value / step.weight
+        return totals
+
+    @torch.no_grad()
+    def predict(self, images: Tensor, texts: Sequence[str]) -> Tensor:
+        """Returns mask logits [E, T, h, w] of E sentences in T frames uint8 [T, H, W, 3]."""
+        groups = _groups(list(texts), self._proposer.together)
+        maps, found = self._proposer.look(images, groups)
+        prepared = self._prepared(images)
+        pixels = self.network.pixels(prepared, maps)
+        return torch.cat([self._masks(pixels, item) for item in found])
+
+    def _masks(self, pixels: Tensor, found: Instances) -> Tensor:
+        """Returns the logits [S, T, h, w] of the instances that are chosen."""
+        features = self.network.norm(found.features)
+        chance = self.network.chooser(features, found).softmax(-1)
+        best = chance[..., :-1].argmax(-1)
+        shape, chosen = best.shape, best.flatten()
+        rows = torch.arange(shape[1], device=best.device).expand(shape).flatten()
+        drawn = self.network.masks(pixels, rows, features[rows, chosen], found.boxes[rows, chosen])
+        absent = chance[..., -1] > 0.5
+        masks: Tensor = drawn.unflatten(0, shape).masked_fill(absent[..., None, None], _ABSENT)
+        return masks
+
+    def _losses(self, clips: Sequence[Clip]) -> dict[str, Tensor]:
+        """Returns the weighted terms of E clips of the same T frames, summed over frames."""
+        images = torch.from_numpy(np.stack(clips[0].images))
+        sentences = said_of(clips)
+        groups = _groups(sentences, self._proposer.together)
+        maps, found = self._proposer.look(images, [[s.text for s in group] for group in groups])
+        pixels = self.network.pixels(self._prepared(images), maps)
+        device = pixels.device
+        weight = torch.from_numpy(np.stack([clip.weight for clip in clips])).to(device)
+        absent = torch.tensor(
+            [[item.kind == "absent" for item in clip.supervision] for clip in clips], device=device
+        )
+        terms = dict.fromkeys(("choice", "objection", "mask"), pixels.new_zeros(()))
+        for number, (group, item) in enumerate(zip(groups, found, strict=True)):
+            features = self.network.norm(item.features)
+            logits = self.network.chooser(features, item)
+            overlap = overlaps(item.boxes, clips)
+            of = torch.tensor([one.clip for one in group], device=device)
+            true = torch.tensor([one.true for one in group], device=device)
+            sure = torch.tensor([one.weight for one in group], device=device)[:, None] * weight[of]
+            right = choice_losses(logits, overlap[of], absent[of])
+            wrong = objection_losses(logits, overlap[of])
+            terms["choice"] = terms["choice"] + (sure * right)[true].sum()
+            terms["objection"] = terms["objection"] + (sure * wrong)[~true].sum()
+            if number == 0:
+                terms["mask"] = self._mask_term(pixels, features, item.boxes, overlap, clips)
+        config = self._config
+        return {
+            "choice": config.choice_weight * terms["choice"],
+            "objection": config.objection_weight * terms["objection"],
+            "mask": terms["mask"],
+        }
+
+    def _mask_term(
+        self,
+        pixels: Tensor,
+        features: Tensor,
+        boxes: Tensor,
+        overlap: Tensor,
+        clips: Sequence[Clip],
+    ) -> Tensor:
+        """Returns the loss of the masks of the instances that fit the targets best."""
+        grid = pixels.shape[-2], pixels.shape[-1]
+        targets = targets_of(clips, grid, pixels.device)
+        best = overlap.max(-1)
+        usable = (best.values > SAME_IOU) & (targets.weight > 0).unflatten(0, best.values.shape)
+        clip, frame = usable.nonzero(as_tuple=True)
+        if not len(clip):
+            return pixels.sum() * 0
+        query = best.indices[clip, frame]
+        logits = self.network.masks(pixels, frame, features[frame, query], boxes[frame, query])
+        row = clip * overlap.shape[1] + frame
+        config = self._config
+        losses = mask_losses(logits, targets.mask[row], config.dice_weight, config.focal_weight)
+        boxed = targets.boxed[row].nonzero()[:, 0]
+        if len(boxed):
+            truth = [targets.boxes[place] for place in row[boxed].tolist()]
+            losses = losses.index_put((boxed,), mil_losses(logits[boxed], truth))
+        term: Tensor = (targets.weight[row] * losses).sum()
+        return term
+
+    def _prepared(self, images: Tensor) -> Tensor:
+        device = next(self.parameters()).device
+        return prepare_frames(images.to(device), self._short_side)
+
+
+def said_of(clips: Sequence[Clip]) -> list[Said]:
+    """Returns the sentences of clips: their own, then other true ones, then those that are false.
+
+    A sentence that the data set has for another object of the video is false of this one.
+    """
+    own = [Said(clip.text, row, True, 1.0) for row, clip in enumerate(clips)]
+    true = [
+        Said(text, row, True, sure)
+        for row, clip in enumerate(clips)
+        for text, sure in clip.positives
+    ]
+    false = [
+        Said(text, row, False, 1.0)
+        for row, clip in enumerate(clips)
+        for text in (*clip.negatives, *clip.elsewhere)
+    ]
+    return [*own, *true, *false]
+
+
+def _groups(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]

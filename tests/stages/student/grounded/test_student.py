@@ -1,0 +1,207 @@
+"""The student ``grounded`` over a stand-in that knows where things are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pipeline.config import GroundConfig, GroundedConfig
+from stages.common.instances import Instances
+from stages.ground.instances import QueryProposer
+from stages.student.contract import StepSize
+from stages.student.data.clips import Clip
+from stages.student.data.supervision import ABSENT, UNKNOWN, FrameSupervision, of_boxes, of_mask
+from stages.student.grounded.student import GroundedStudent, said_of
+
+SIZE = (32, 48)
+FRAMES = 4
+TEXTS = ("the left one", "the right one", "it moves")
+
+
+class TwoSquares:
+    """Two squares, a still one on the left and one on the right that moves down. To the grounder,
+    they are alike and fit every sentence alike."""
+
+    channels, levels, together = 16, 1, 4
+
+    def __init__(self) -> None:
+        self.asked: list[list[Sequence[str]]] = []
+
+    def look(
+        self, images: Tensor, groups: Sequence[Sequence[str]]
+    ) -> tuple[Sequence[Tensor], list[Instances]]:
+        assert all(len(texts) <= self.together for texts in groups)
+        self.asked.append(list(groups))
+        frames = len(images)
+        maps = F.avg_pool2d(images.permute(0, 3, 1, 2).float() / 255, 8).mean(1, keepdim=True)
+        y = torch.stack([torch.full((frames,), 0.5), down(frames)], 1)
+        x = torch.tensor([0.25, 0.75]).expand(frames, 2)
+        boxes = torch.stack([x, y, torch.full_like(x, 1 / 6), torch.full_like(x, 1 / 4)], -1)
+        features = torch.eye(2, self.channels).expand(frames, 2, -1)
+        return [maps.expand(-1, self.channels, -1, -1)], [
+            Instances(
+                features,
+                boxes,
+                torch.full((len(texts), frames, 2), 0.5),
+                torch.stack([F.one_hot(torch.tensor(TEXTS.index(text)), 16) for text in texts])
+                * 1.0,
+            )
+            for texts in groups
+        ]
+
+
+def down(frames: int) -> Tensor:
+    return (8 + 4 * torch.arange(frames)) / SIZE[0]
+
+
+def mask_of(right: bool, frame: int) -> np.ndarray:
+    mask = np.zeros(SIZE, bool)
+    y = 8 + 4 * frame if right else 16
+    x = 36 if right else 12
+    mask[y - 4 : y + 4, x - 4 : x + 4] = True
+    return mask
+
+
+def images() -> tuple[np.ndarray, ...]:
+    shown = []
+    for frame in range(FRAMES):
+        image = np.full((*SIZE, 3), 30, np.uint8)
+        image[mask_of(False, frame) | mask_of(True, frame)] = 220
+        shown.append(image)
+    return tuple(shown)
+
+
+def clips(**kinds: Sequence[FrameSupervision]) -> list[Clip]:
+    shown = images()
+    known = {right: [of_mask(mask_of(right, t)) for t in range(FRAMES)] for right in (False, True)}
+    return [
+        Clip(shown, "the left one", tuple(kinds.get("left", known[False]))),
+        Clip(shown, "the right one", tuple(kinds.get("right", known[True]))),
+        Clip(shown, "it moves", tuple(kinds.get("moves", known[True]))),
+    ]
+
+
+def student(**options: Any) -> GroundedStudent:
+    torch.manual_seed(0)
+    config = GroundedConfig(focal_weight=20.0, **options)
+    return GroundedStudent(TwoSquares(), config, channels=16, short_side=32)
+
+
+def step_of(several: Sequence[Clip]) -> StepSize:
+    return StepSize(len(several), float(sum(clip.weight.sum() for clip in several)) or 1.0)
+
+
+def train(model: GroundedStudent, several: Sequence[Clip], steps: int) -> None:
+    optimiser = torch.optim.Adam(model.parameters(), 5e-3)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        torch.stack(list(model.train()(several, step_of(several), 0).values())).sum().backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+    model.eval()
+
+
+def iou(logits: Tensor, right: bool) -> list[float]:
+    """Of each frame, on the grid of the logits."""
+    values = []
+    for frame in range(FRAMES):
+        found, truth = logits[frame] > 0, torch.from_numpy(mask_of(right, frame))[::2, ::2]
+        values.append(float((found & truth).sum() / (found | truth).sum()))
+    return values
+
+
+def test_it_learns_which_instance_a_sentence_means_and_draws_it() -> None:
+    model = student()
+    train(model, clips(), 60)
+    shown = torch.from_numpy(np.stack(images()))
+    masks = model.predict(shown, TEXTS)
+    assert masks.shape == (3, FRAMES, 16, 24)
+    for row, right in enumerate((False, True, True)):
+        assert min(iou(masks[row], right)) > 0.8, TEXTS[row]
+
+
+def test_an_absent_target_has_an_empty_mask() -> None:
+    model = student()
+    train(model, clips(left=[ABSENT] * FRAMES), 60)
+    masks = model.predict(torch.from_numpy(np.stack(images())), TEXTS)
+    assert not (masks[0] > 0).any() and (masks[1] > 0).flatten(1).any(1).all()
+
+
+def test_boxes_teach_too() -> None:
+    boxed = [of_boxes(np.array([[32, y - 4, 40, y + 4]], np.float32)) for y in (8, 12, 16, 20)]
+    model = student()
+    train(model, clips(right=boxed, moves=boxed), 60)
+    masks = model.predict(torch.from_numpy(np.stack(images())), TEXTS)
+    assert min(iou(masks[1], True)) > 0.5
+
+
+def test_unknown_frames_and_weights() -> None:
+    model = student()
+    unknown = clips(**dict.fromkeys(("left", "right", "moves"), [UNKNOWN] * FRAMES))
+    assert all(value.item() == 0 for value in model(unknown, step_of(unknown), 0).values())
+    whole, halves = clips(), []
+    for clip in whole:
+        light = tuple(replace(item, weight=0.5) for item in clip.supervision)
+        halves.append(replace(clip, supervision=light))
+    found, lighter = (model(several, step_of(whole), 0) for several in (whole, halves))
+    for name, value in found.items():
+        assert lighter[name].item() == pytest.approx(value.item() / 2, rel=1e-5)
+
+
+def test_a_step_in_parts_is_the_whole_step() -> None:
+    model = student()
+    several = [*clips(), *clips(left=[ABSENT] * FRAMES)]
+    step = step_of(several)
+    whole = model(several, step, 0)
+    parts = [model(part, step, 0) for part in (several[:3], several[3:])]
+    for name, value in whole.items():
+        assert value.item() == pytest.approx(sum(part[name].item() for part in parts), rel=1e-5)
+
+
+def test_sentences_share_passes_and_frames_are_encoded_once() -> None:
+    model = student()
+    several = [
+        replace(clip, positives=((TEXTS[0], 0.5),), negatives=(TEXTS[2],)) for clip in clips()
+    ]
+    model(several, step_of(several), 0)
+    proposer: Any = model._proposer
+    (groups,) = proposer.asked
+    assert [len(group) for group in groups] == [4, 4, 1]
+
+
+def test_negatives_and_sentences_of_others_are_false_of_the_target() -> None:
+    clip = replace(clips()[0], positives=(("b", 0.5),), negatives=("c",), elsewhere=("d",))
+    said = [(item.text, item.clip, item.true, item.weight) for item in said_of([clip])]
+    assert said == [
+        ("the left one", 0, True, 1.0),
+        ("b", 0, True, 0.5),
+        ("c", 0, False, 1.0),
+        ("d", 0, False, 1.0),
+    ]
+
+
+def test_the_grounders_instances_are_those_of_its_pass(small_dino: Any) -> None:
+    config = GroundConfig(short_side=64, long_side=128, batch_pairs=2, joint=4)
+    shown = torch.randint(0, 255, (3, 48, 64, 3), dtype=torch.uint8)
+    texts = ["a red star", "the blue circle that moves", ""]
+    proposer = QueryProposer(small_dino, config, 5)
+    try:
+        maps, (found,) = proposer.look(shown, [texts])
+        assert len(maps) == proposer.levels and maps[0].shape[:2] == (3, proposer.channels)
+        assert found.features.shape == (3, 5, proposer.channels) and found.boxes.shape == (3, 5, 4)
+        assert found.scores.shape == (3, 3, 5) and found.sentences.shape == (3, proposer.channels)
+        assert not found.scores[2].any() and not found.sentences[2].any(), "no words fit nothing"
+        best = found.scores.amax(0)
+        assert (best[:, :-1] >= best[:, 1:]).all(), "those that fit best come first"
+        alone = proposer.look(shown[1:2], [texts])[1][0]
+        torch.testing.assert_close(alone.boxes[0], found.boxes[1], atol=1e-4, rtol=1e-3)
+        assert not any(value.requires_grad for value in small_dino.parameters())
+    finally:
+        small_dino.requires_grad_(True)
