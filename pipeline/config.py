@@ -450,6 +450,8 @@ class ViewsConfig(Section):
             to 512 for 360 are 0.8 to 1.4. A clip is not zoomed if a sentence names a place in the
             frame, such as 'on the left'.
         brightness, contrast, saturation: x; each is multiplied by a factor from 1 - x to 1 + x.
+        hue: x; hues are turned by a share of the circle from -x to x. Sentences keep their names of
+            colours, so a small share only.
     """
 
     mirror: bool = True
@@ -457,6 +459,7 @@ class ViewsConfig(Section):
     brightness: float = Field(0.0, ge=0, lt=1)
     contrast: float = Field(0.0, ge=0, lt=1)
     saturation: float = Field(0.0, ge=0, lt=1)
+    hue: float = Field(0.0, ge=0, le=0.5)
 
     @field_validator("zoom")
     @classmethod
@@ -804,10 +807,23 @@ class GroundedStudentConfig(StudentConfig):
     """Stage ``student`` with the student ``grounded``."""
 
     model: Literal["grounded"] = "grounded"
+    steps: int = Field(300, ge=1)
+    frames_per_clip: int = Field(6, ge=1)
+    channels: int = Field(96, ge=16, multiple_of=8)
     grounded: GroundedConfig = GroundedConfig()
 
     taught_by = frozenset(get_args(Supervision)) - {"text", "flow"}
 
+
+_OWNERS: Mapping[str, str] = {
+    "simrvos": "simrvos",
+    "slvp": "simrvos",
+    "supervision=flow": "simrvos",
+    "wsrvos": "wsrvos",
+    "supervision=text": "wsrvos",
+    "groprompt": "groprompt",
+}
+"""Settings that one student alone has."""
 
 AnyStudentConfig = (
     GroundedStudentConfig | SimrvosStudentConfig | WsrvosStudentConfig | GroPromptStudentConfig
@@ -878,15 +894,20 @@ class RunConfig(Section):
     track: TrackConfig = TrackConfig()
     fuse: FuseConfig = FuseConfig()
     rank: RankConfig = RankConfig()
-    student: AnyStudentConfig = Field(SimrvosStudentConfig(), discriminator="model")
+    student: AnyStudentConfig = Field(GroundedStudentConfig(), discriminator="model")
     report: ReportConfig = ReportConfig()
     runner: RunnerConfig = RunnerConfig()
 
     @field_validator("student", mode="before")
     @classmethod
     def _default_model(cls, value: Any) -> Any:
-        """A section that names no student is of SimRVOS."""
-        return {"model": "simrvos", **value} if isinstance(value, Mapping) else value
+        """A section that names no student is of the one that its settings belong to, else of
+        ``grounded``."""
+        if not isinstance(value, Mapping):
+            return value
+        signs = [*value, f"supervision={value.get('supervision')}"]
+        owner = next((_OWNERS[sign] for sign in signs if sign in _OWNERS), "grounded")
+        return {"model": owner, **value}
 
     @field_validator("device")
     @classmethod

@@ -142,7 +142,7 @@ _STAGES = (
     ),
     Stage(
         "student",
-        version=4,
+        version=5,
         reads=("augment", "rank"),
         over="run",
         depends_on=fingerprints.student_basis,

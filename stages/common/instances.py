@@ -17,13 +17,17 @@ class Instances:
         features: [T, Q, C], one vector an instance.
         boxes: [T, Q, 4], centre x, centre y, width, height in [0, 1] of the frame.
         scores: [S, T, Q], similarity to the whole sentence, in [0, 1].
-        sentences: [S, C], mean feature of a sentence's words.
+        sentences: [S, C], mean feature of a sentence's words in their context.
+        words: [S, W], sum of the unit embeddings of a sentence's words, each by itself. A
+            grounder that was trained on single images has no use for the difference between 'going
+            up' and 'going down', and its features may not show it.
     """
 
     features: Tensor
     boxes: Tensor
     scores: Tensor
     sentences: Tensor
+    words: Tensor
 
 
 class InstanceProposer(Protocol):
@@ -31,11 +35,13 @@ class InstanceProposer(Protocol):
 
     Attributes:
         channels: C, of instances, sentences and maps.
+        embedding: W, of a word by itself.
         levels: number of maps.
         together: sentences that share a pass.
     """
 
     channels: int
+    embedding: int
     levels: int
     together: int
 

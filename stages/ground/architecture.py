@@ -136,6 +136,7 @@ class TextFeatures:
         attends: bool [P, L, L], which tokens attend to each other: those of one sub-sentence.
         positions: int64 [P, L], position within the sub-sentence.
         content: bool [P, L], whether a token is a word: no special token, no full stop.
+        ids: int64 [P, L], the tokens.
     """
 
     encoded: Tensor
@@ -143,6 +144,7 @@ class TextFeatures:
     attends: Tensor
     positions: Tensor
     content: Tensor
+    ids: Tensor
 
     def __len__(self) -> int:
         return len(self.encoded)
@@ -161,6 +163,7 @@ class TextFeatures:
             self.attends[rows, :length, :length],
             self.positions[rows, :length],
             self.content[rows, :length],
+            self.ids[rows, :length],
         )
 
 
@@ -332,7 +335,7 @@ def encode_texts(model: package.GroundingDINO, captions: Sequence[str]) -> TextF
     )
     hidden = model.bert(input_ids=ids, attention_mask=attends, position_ids=positions)
     encoded = model.feat_map(hidden["last_hidden_state"])
-    return TextFeatures(encoded, used, attends, positions, content)
+    return TextFeatures(encoded, used, attends, positions, content, ids)
 
 
 def _masks_by_head(model: package.GroundingDINO, attends: Tensor) -> Tensor:

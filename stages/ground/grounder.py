@@ -200,6 +200,7 @@ def join_captions(groups: Sequence[Sequence[TextFeatures]]) -> tuple[TextFeature
     size = (len(groups), length)
     encoded = first.encoded.new_zeros(*size, first.encoded.shape[2])
     used, positions = first.used.new_zeros(size), first.positions.new_zeros(size)
+    ids = first.ids.new_zeros(size)
     attends = torch.eye(length, dtype=torch.bool, device=used.device).repeat(len(groups), 1, 1)
     owner = torch.full(size, -1, device=used.device)
     for row, group in enumerate(groups):
@@ -209,10 +210,10 @@ def join_captions(groups: Sequence[Sequence[TextFeatures]]) -> tuple[TextFeature
             own = slice(start, start + body.stop - body.start)
             encoded[row, own], used[row, own] = item.encoded[0, body], item.used[0, body]
             attends[row, own, own] = item.attends[0, body, body]
-            positions[row, own] = item.positions[0, body]
+            positions[row, own], ids[row, own] = item.positions[0, body], item.ids[0, body]
             owner[row, own] = torch.where(item.content[0, body], place, -1)
             start = own.stop
-    return TextFeatures(encoded, used, attends, positions, owner >= 0), owner
+    return TextFeatures(encoded, used, attends, positions, owner >= 0, ids), owner
 
 
 def load_grounder(config: GroundConfig, device: torch.device) -> GroundingDinoGrounder:

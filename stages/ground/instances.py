@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from groundingdino.models.GroundingDINO.groundingdino import GroundingDINO
 from torch import Tensor
+from torch.nn import functional as F
 
 from pipeline.config import GroundConfig
 from stages.common.instances import Instances
@@ -45,6 +46,7 @@ class QueryProposer:
         self._config, self._kept = config, kept
         self._known: KnownTexts[TextFeatures] = KnownTexts(_CACHED_TEXTS)
         self.channels: int = model.hidden_dim
+        self.embedding: int = model.bert.embeddings.word_embeddings.embedding_dim
         self.levels: int = model.num_feature_levels
         self.together: int = config.joint
 
@@ -73,9 +75,19 @@ class QueryProposer:
             features.append(_rows(last.hidden.float(), kept))
             boxes.append(_rows(last.boxes.float(), kept))
             scores.append(fit.gather(2, kept[:, None].expand(-1, len(texts), -1)))
-        words = torch.stack([_mean_word(item) for item in said])
-        scores_STQ = torch.cat(scores).transpose(0, 1)
-        return Instances(torch.cat(features), torch.cat(boxes), scores_STQ, words)
+        return Instances(
+            torch.cat(features),
+            torch.cat(boxes),
+            torch.cat(scores).transpose(0, 1),
+            torch.stack([_mean(item.encoded[0], item.content[0]) for item in said]),
+            torch.stack([self._words(item) for item in said]),
+        )
+
+    def _words(self, text: TextFeatures) -> Tensor:
+        """Returns the sum of the unit embeddings [W] of one sentence's words."""
+        table = self._model.bert.embeddings.word_embeddings.weight
+        total: Tensor = F.normalize(table[text.ids[0, text.content[0]]], dim=-1).sum(0)
+        return total
 
     def _encode(self, text: str) -> TextFeatures:
         return encode_texts(self._model, [as_caption(text)])
@@ -86,8 +98,7 @@ def _rows(values: Tensor, rows: Tensor) -> Tensor:
     return values.gather(1, rows[..., None].expand(-1, -1, values.shape[-1]))
 
 
-def _mean_word(text: TextFeatures) -> Tensor:
-    """Returns the mean feature [C] of one sentence's words; 0 without words."""
-    words = text.content[0, :, None].to(text.encoded.dtype)
-    mean: Tensor = (text.encoded[0] * words).sum(0) / words.sum().clamp(min=1)
+def _mean(features: Tensor, used: Tensor) -> Tensor:
+    """Returns the mean [C] of features [L, C] where ``used`` [L] is True; 0 if it never is."""
+    mean: Tensor = features[used].sum(0) / used.sum().clamp(min=1)
     return mean

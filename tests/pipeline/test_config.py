@@ -141,8 +141,13 @@ def test_a_student_has_its_own_section_and_no_other(model: str) -> None:
                 load_config(None, words)
 
 
-def test_a_student_that_is_not_named_is_simrvos_and_an_unknown_one_is_refused() -> None:
+def test_a_student_that_is_not_named_follows_from_its_settings_and_an_unknown_one_is_refused() -> (
+    None
+):
+    assert load_config(None, ["student.steps=7"]).student.model == "grounded"
     assert load_config(None, ["student.simrvos.lgcfs=true"]).student.model == "simrvos"
+    assert load_config(None, ["student.supervision=text"]).student.model == "wsrvos"
+    assert load_config(None, ["student.supervision=flow"]).student.model == "simrvos"
     with pytest.raises(
         ConfigError, match=r"student\.model: .*'nosuch'.*'grounded', 'simrvos', 'wsrvos'"
     ):

@@ -49,6 +49,7 @@ class View:
         zoom: factor by which a frame is enlarged.
         corner: x and y, in pixels, of the point that becomes the upper left corner.
         brightness, contrast, saturation: factors; 1 changes nothing.
+        hue: share of the circle that hues are turned by; 0 changes nothing.
     """
 
     mirrored: bool = False
@@ -57,6 +58,7 @@ class View:
     brightness: float = 1.0
     contrast: float = 1.0
     saturation: float = 1.0
+    hue: float = 0.0
 
     def of_image(self, image: Image) -> Image:
         """Returns the view of an image uint8 [H, W, 3], in the same shape."""
@@ -64,12 +66,14 @@ class View:
             image = np.ascontiguousarray(image[:, ::-1])
         if self.zoom != 1:
             image = self._warp(image, cv2.INTER_LINEAR, _GREY)
-        if (self.brightness, self.contrast, self.saturation) == (1, 1, 1):
+        if (self.brightness, self.contrast, self.saturation, self.hue) == (1, 1, 1, 0):
             return image
         tensor = torch.from_numpy(image).permute(2, 0, 1)
         tensor = light.adjust_brightness(tensor, self.brightness)
         tensor = light.adjust_contrast(tensor, self.contrast)
         tensor = light.adjust_saturation(tensor, self.saturation)
+        if self.hue:  # the way to hues and back rounds
+            tensor = light.adjust_hue(tensor, self.hue)
         return np.ascontiguousarray(tensor.permute(1, 2, 0).numpy())
 
     def of_supervision(self, known: FrameSupervision, size: tuple[int, int]) -> FrameSupervision:
@@ -129,21 +133,24 @@ def draw_view(config: ViewsConfig, size: tuple[int, int], rng: Generator) -> Vie
     Args:
         size: H and W of the frames.
     """
-    flip, scale, x, y, *shades = rng.random(7)
+    flip, scale, x, y, *shades, turn = rng.random(8)
     low, high = config.zoom
     zoom = float(low * (high / low) ** scale)
     height, width = size
-    factors = [
+    brightness, contrast, saturation = (
         float(1 + amount * (2 * share - 1))
         for amount, share in zip(
             (config.brightness, config.contrast, config.saturation), shades, strict=True
         )
-    ]
+    )
     return View(
-        config.mirror and bool(flip < 0.5),
-        zoom,
-        (float(x * width * (1 - 1 / zoom)), float(y * height * (1 - 1 / zoom))),
-        *factors,
+        mirrored=config.mirror and bool(flip < 0.5),
+        zoom=zoom,
+        corner=(float(x * width * (1 - 1 / zoom)), float(y * height * (1 - 1 / zoom))),
+        brightness=brightness,
+        contrast=contrast,
+        saturation=saturation,
+        hue=float(config.hue * (2 * turn - 1)),
     )
 
 

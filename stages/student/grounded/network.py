@@ -29,6 +29,8 @@ _PLACES = 4
 _SPEED = 30.0
 """Of a velocity, so that an object that crosses the frame in 30 frames has 1."""
 _RATES = 8
+_WAYS = 8
+"""Velocity, speed, place beside the rivals, and distance from them; two numbers each."""
 
 
 class PixelFeatures(nn.Module):
@@ -66,6 +68,27 @@ class PixelFeatures(nn.Module):
         return features
 
 
+class Directions(nn.Module):
+    """Reads from a sentence's words which way, and which place, its target prefers.
+
+    It is a short way with few parameters, so that few sentences are enough to learn it. Words add
+    up: 'left' says left, and 'moving' opens the gate of movement.
+
+    Args:
+        embedding: W.
+    """
+
+    def __init__(self, embedding: int) -> None:
+        super().__init__()
+        self.way = nn.Linear(embedding, _WAYS)
+        self.gate = nn.Linear(embedding, _WAYS)
+
+    def forward(self, words: Tensor) -> Tensor:
+        """Returns weights [S, _WAYS] of words [S, W]."""
+        weights: Tensor = self.way(words) * self.gate(words).sigmoid()
+        return weights
+
+
 class Chooser(nn.Module):
     """Chooses an instance, or none, for each sentence and frame of a clip.
 
@@ -75,10 +98,11 @@ class Chooser(nn.Module):
 
     Args:
         channels: C.
+        embedding: W, of a word by itself.
         width: D.
     """
 
-    def __init__(self, channels: int, width: int) -> None:
+    def __init__(self, channels: int, embedding: int, width: int) -> None:
         super().__init__()
         self.tracks = SoftTracks()
         self.seen = nn.Linear(channels, width)
@@ -86,14 +110,14 @@ class Chooser(nn.Module):
         self.moved = nn.Sequential(nn.Linear(4, width), nn.ReLU(), nn.Linear(width, width))
         self.time = nn.Linear(2 * _RATES, width)
         self.scored = nn.Linear(2, width)
-        self.said = nn.Linear(channels, width)
+        self.said = nn.Linear(channels + embedding, width)
         self.none = nn.Parameter(torch.zeros(width))
         self.clip = _attention(width)
         self.choice = nn.ModuleList([_attention(width)])
         self.score = nn.Sequential(
             nn.LayerNorm(width), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1)
         )
-        self.direction = nn.Linear(channels, 8)
+        self.directions = Directions(embedding)
         self.trust = nn.Parameter(torch.tensor([0.5, 0.5, 1.5]))
 
     def forward(self, features: Tensor, found: Instances) -> Tensor:
@@ -114,19 +138,18 @@ class Chooser(nn.Module):
         )
         fit = torch.logit(found.scores.clamp(1e-4, 1 - 1e-4))
         fits = torch.stack([fit, along_tracks(matches, fit)], -1)
-        said = self.said(found.sentences)[:, None, None]
+        said = self.said(torch.cat([found.sentences, found.words], -1))[:, None, None]
         each = cells + self.scored(fits) + said
         none = (self.none + said + when[:, None]).expand(-1, frames, 1, -1)
         both = torch.cat([each, none], 2).flatten(1, 2)
         for layer in self.choice:
             both = layer(both)
         logits = self.score(both)[..., 0].unflatten(1, (frames, count + 1))
-        # A direct way from the words to a direction, which few sentences are enough to learn.
         centres = found.boxes[..., :2]
         rivals = torch.einsum("stq,tqc->stc", fits.mean(-1).softmax(-1), centres)
         beside = 4 * (centres - rivals[:, :, None])
         ways = torch.cat([moving.tanh().expand(len(fit), -1, -1, -1), beside, beside.abs()], -1)
-        along = torch.einsum("sd,stqd->stq", self.direction(found.sentences), ways)
+        along = torch.einsum("sd,stqd->stq", self.directions(found.words), ways)
         own = fits @ self.trust[:2] + self.trust[2] + along
         chosen: Tensor = logits + F.pad(own, (0, 1))
         return chosen
@@ -180,15 +203,16 @@ class GroundedNetwork(nn.Module):
 
     Args:
         channels: C.
+        embedding: W, of a word by itself.
         levels: number of the grounder's maps.
         width: D, a multiple of 4.
     """
 
-    def __init__(self, channels: int, levels: int, width: int) -> None:
+    def __init__(self, channels: int, embedding: int, levels: int, width: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(channels)
         self.pixels = PixelFeatures(channels, levels)
-        self.chooser = Chooser(channels, width)
+        self.chooser = Chooser(channels, embedding, width)
         self.masks = MaskFilters(channels)
 
 

@@ -69,7 +69,9 @@ class GroundedStudent(Student):
         super().__init__()
         object.__setattr__(self, "_proposer", proposer)
         self._config, self._short_side = config, short_side
-        self.network = GroundedNetwork(proposer.channels, proposer.levels, channels)
+        self.network = GroundedNetwork(
+            proposer.channels, proposer.embedding, proposer.levels, channels
+        )
 
     def forward(self, clips: Sequence[Clip], step: StepSize, epoch: int) -> dict[str, Tensor]:
         """Returns the terms ``choice``, ``objection`` and ``mask``.

@@ -125,6 +125,11 @@ def test_light_changes_frames_alone_and_no_more_than_it_may() -> None:
     np.testing.assert_allclose(darker, image / 2, atol=1)
     grey = View(saturation=0.0).of_image(image)
     assert (grey == grey[..., :1]).all()
+    red = np.zeros((2, 2, 3), np.uint8) + np.array([200, 0, 0], np.uint8)
+    np.testing.assert_array_equal(View(hue=1 / 3).of_image(red)[0, 0], [0, 200, 0])
+    some = [np.random.default_rng(seed) for seed in range(9)]
+    turned = [draw_view(ViewsConfig(hue=0.1), (HEIGHT, WIDTH), rng).hue for rng in some]
+    assert all(abs(hue) <= 0.1 for hue in turned) and len(set(turned)) == 9
 
 
 def test_views_stay_within_the_frame_and_follow_the_seed() -> None:

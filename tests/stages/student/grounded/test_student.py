@@ -29,7 +29,7 @@ class TwoSquares:
     """Two squares, a still one on the left and one on the right that moves down. To the grounder,
     they are alike and fit every sentence alike."""
 
-    channels, levels, together = 16, 1, 4
+    channels, embedding, levels, together = 16, 8, 1, 4
 
     def __init__(self) -> None:
         self.asked: list[list[Sequence[str]]] = []
@@ -50,8 +50,8 @@ class TwoSquares:
                 features,
                 boxes,
                 torch.full((len(texts), frames, 2), 0.5),
-                torch.stack([F.one_hot(torch.tensor(TEXTS.index(text)), 16) for text in texts])
-                * 1.0,
+                torch.eye(16)[[TEXTS.index(text) for text in texts]],
+                torch.eye(8)[[TEXTS.index(text) for text in texts]],
             )
             for texts in groups
         ]
@@ -197,7 +197,9 @@ def test_the_grounders_instances_are_those_of_its_pass(small_dino: Any) -> None:
         assert len(maps) == proposer.levels and maps[0].shape[:2] == (3, proposer.channels)
         assert found.features.shape == (3, 5, proposer.channels) and found.boxes.shape == (3, 5, 4)
         assert found.scores.shape == (3, 3, 5) and found.sentences.shape == (3, proposer.channels)
-        assert not found.scores[2].any() and not found.sentences[2].any(), "no words fit nothing"
+        assert found.words.shape == (3, proposer.embedding)
+        for empty in (found.scores[2], found.sentences[2], found.words[2]):
+            assert not empty.any(), "a sentence without words fits nothing"
         best = found.scores.amax(0)
         assert (best[:, :-1] >= best[:, 1:]).all(), "those that fit best come first"
         alone = proposer.look(shown[1:2], [texts])[1][0]
