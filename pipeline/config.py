@@ -830,6 +830,12 @@ AnyStudentConfig = (
 )
 
 
+def _model_of(section: Mapping[str, Any]) -> str:
+    """Returns the student that the settings of a section belong to; ``grounded`` if any has them."""
+    signs = [*section, f"supervision={section.get('supervision')}"]
+    return next((_OWNERS[sign] for sign in signs if sign in _OWNERS), "grounded")
+
+
 class ReportConfig(Section):
     """The report page.
 
@@ -903,11 +909,7 @@ class RunConfig(Section):
     def _default_model(cls, value: Any) -> Any:
         """A section that names no student is of the one that its settings belong to, else of
         ``grounded``."""
-        if not isinstance(value, Mapping):
-            return value
-        signs = [*value, f"supervision={value.get('supervision')}"]
-        owner = next((_OWNERS[sign] for sign in signs if sign in _OWNERS), "grounded")
-        return {"model": owner, **value}
+        return {"model": _model_of(value), **value} if isinstance(value, Mapping) else value
 
     @field_validator("device")
     @classmethod
@@ -927,6 +929,10 @@ def given(name: str, value: object) -> str:
 
 
 def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
     if isinstance(value, int | float):
         return str(value)
     text = str(value).replace("\\", "\\\\").replace('"', '\\"')
@@ -954,12 +960,29 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:
         except (ValueError, RecursionError) as error:
             # Not only TOMLDecodeError: a number of many thousand digits is a plain ValueError.
             raise ConfigError(f"{path}: not TOML ({error})") from error
+    assigned = []
     for override in overrides:
         name, separator, text = override.partition("=")
         if not separator or not name.strip():
             raise ConfigError(f"override {override!r}: expected section.key=value")
-        _assign(values, name.strip().split("."), _parse_value(text), override)
+        assigned.append((name.strip(), _parse_value(text), override))
+    named = [value for name, value, _ in assigned if name == "student.model"]
+    if named and isinstance(values.get("student"), dict):
+        values["student"] = _of_student(values["student"], named[-1])
+    for name, value, override in assigned:
+        _assign(values, name.split("."), value, override)
     return config_from(values, source)
+
+
+def _of_student(section: dict[str, Any], model: object) -> dict[str, Any]:
+    """Returns a file's section of the student for the student that the command line names.
+
+    Sizes and rates of another student do not fit it, so nothing of its section is left but
+    ``enabled``.
+    """
+    if section.get("model", _model_of(section)) == model:
+        return section
+    return {name: value for name, value in section.items() if name == "enabled"}
 
 
 def config_from(values: Mapping[str, Any], source: str) -> RunConfig:

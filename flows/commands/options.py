@@ -137,5 +137,12 @@ def resolve_run(
     return config_of_run(Path(words[0]), [*chosen, *words[1:]], config, out)
 
 
+def with_settings(arguments: Sequence[str] | None, settings: Sequence[str]) -> list[str]:
+    """Returns the words of a command line with settings before its own, which override them."""
+    words = list(arguments or ())
+    place = 1 if words and _is_folder(words[0]) else 0
+    return [*words[:place], *settings, *words[place:]]
+
+
 def _is_folder(word: str) -> bool:
     return not _SETTING.match(word) or Path(word).is_dir()

@@ -19,9 +19,11 @@ from flows.commands.options import (
     WorkersOption,
     example,
     resolve_run,
+    with_settings,
 )
 from flows.console import Output, say
 from flows.orchestration import signals
+from flows.planning.presets import PAPERS, settings_of_paper
 from pipeline.config import given
 
 console = Output()
@@ -40,6 +42,10 @@ def train(
     arguments: RunArguments = None,
     student: Annotated[
         str | None, typer.Option(help="grounded, simrvos, wsrvos or groprompt.")
+    ] = None,
+    paper: Annotated[
+        str | None,
+        typer.Option(help=f"Settings of a paper: {', '.join(PAPERS)}. Overrides come after them."),
     ] = None,
     name: Annotated[
         str | None, typer.Option(help="Name of its folder in students/. Default: --student.")
@@ -71,7 +77,7 @@ def train(
     The student gets a folder in students/. For several GPUs, start with torchrun or give
     --runner ray.
     """
-    words = list(arguments or ())
+    words = with_settings(arguments, settings_of_paper(paper) if paper else ())
     for key, value in (
         ("student.model", student),
         ("student.masks", masks),

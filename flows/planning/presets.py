@@ -1,11 +1,14 @@
-"""Finds the configuration of a preset, and the preset that fits a machine."""
+"""Finds the configuration of a preset, the preset that fits a machine, and papers' settings."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+from pipeline.config import given
 from pipeline.errors import ConfigError
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -21,6 +24,9 @@ GPU_MEMORY = {"demo": 0, "small": 7 * GIB, "base": 22 * GIB, "large": 76 * GIB}
 """
 
 PRESETS = tuple(GPU_MEMORY)
+
+PAPERS = ("simrvos", "wsrvos", "groprompt")
+"""Papers whose settings are in ``configs/papers``."""
 
 
 def config_of_preset(name: str) -> Path:
@@ -60,3 +66,23 @@ def fitting_preset(gpu_memory: int | None, weights_present: Callable[[Path], boo
     fits = [name for name in PRESETS if name != DEMO and GPU_MEMORY[name] <= gpu_memory]
     ready = [name for name in fits if weights_present(config_of_preset(name))]
     return (ready or fits)[-1]
+
+
+def settings_of_paper(name: str) -> list[str]:
+    """Returns the settings of a student as its paper gives them, as ``section.key=value``.
+
+    Raises:
+        ConfigError: there is no such paper here.
+    """
+    if name not in PAPERS:
+        raise ConfigError(f"--paper {name}: unknown; expected one of {', '.join(PAPERS)}")
+    written = tomllib.loads((CONFIGS / "papers" / f"{name}.toml").read_text())
+    return [given(key, value) for key, value in _flat(written)]
+
+
+def _flat(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value

@@ -154,6 +154,15 @@ def test_a_student_that_is_not_named_follows_from_its_settings_and_an_unknown_on
         load_config(None, ["student.model=nosuch"])
 
 
+def test_another_student_than_the_files_starts_from_its_own_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(dump_config(load_config(None, ["student.enabled=false", "student.steps=7"])))
+    for model in ("simrvos", "wsrvos", "groprompt"):
+        plain = load_config(None, [f"student.model={model}", "student.enabled=false"])
+        assert load_config(path, [f"student.model={model}"]) == plain
+    assert load_config(path, ["student.model=grounded"]).student.steps == 7
+
+
 @pytest.mark.parametrize(
     ("wrong", "right"),
     [

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from flows.planning.presets import CONFIGS, GIB, PRESETS, config_of_preset, fitting_preset
+from flows.planning.presets import (
+    CONFIGS,
+    GIB,
+    PAPERS,
+    PRESETS,
+    config_of_preset,
+    fitting_preset,
+    settings_of_paper,
+)
 from flows.weights.needs import needs_of
 from flows.weights.published import published
 from pipeline.config import load_config
@@ -44,7 +52,31 @@ def test_a_wheel_has_the_presets() -> None:
     setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     assert CONFIGS == ROOT / "configs"
     assert "configs" in setuptools["packages"]["find"]["include"]
-    assert setuptools["package-data"]["configs"] == ["*.toml"]
+    assert setuptools["package-data"]["configs"] == ["*.toml", "papers/*.toml"]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("paper", PAPERS)
+def test_a_papers_settings_replace_the_student_of_any_preset(paper: str, preset: str) -> None:
+    assert {path.stem for path in (CONFIGS / "papers").iterdir()} == set(PAPERS)
+    settings = settings_of_paper(paper)
+    config = load_config(config_of_preset(preset), settings)
+    assert config.student.model == paper
+    written = tomllib.loads((CONFIGS / "papers" / f"{paper}.toml").read_text())["student"]
+    found = config.student.model_dump(mode="json")
+    for name, value in written.items():
+        if name == "encoders":
+            assert found[name]["backbone"] == value["backbone"]
+        elif isinstance(value, dict):
+            assert found[name].items() >= value.items(), name
+        else:
+            assert found[name] == value, name
+    assert load_config(None, [*settings, "student.steps=7"]).student.steps == 7
+
+
+def test_an_unknown_paper_is_one_message() -> None:
+    with pytest.raises(ConfigError, match="--paper nosuch: unknown; expected one of simrvos"):
+        settings_of_paper("nosuch")
 
 
 @pytest.mark.parametrize(
