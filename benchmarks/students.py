@@ -1,11 +1,11 @@
 """What each kind of supervision teaches a student, and what each part of a student adds.
 
-    .venv/bin/python benchmarks/students.py [--seeds 3] [--table simrvos] [section.key=value ...]
+    .venv/bin/python benchmarks/students.py [--seeds 3] [--table pseudo] [section.key=value ...]
 
-Tables: ``simrvos`` is SimRVOS's Tables I, III and IV; ``pseudo`` what the run's masks, their
-weights and their order are worth; ``wsrvos`` text as the only supervision, each part left out;
-``groprompt`` what boxes make of the run's grounder; ``slvp`` optical flow by itself, before boxes
-and before few masks, with both fusions.
+Tables: ``pseudo`` is what the run's masks, their weights and their order are worth to the student
+of the configuration; ``simrvos`` is SimRVOS's Tables I, III and IV; ``wsrvos`` text as the only
+supervision, each part left out; ``groprompt`` what boxes make of the run's grounder; ``slvp``
+optical flow by itself, before boxes and before few masks, with both fusions.
 
 Works on a run whose masks are done (`make pseudolabels` makes one): every student is trained on the
 same samples of it and predicts the `valid` split. A seed sets the student's first weights and the
@@ -41,7 +41,7 @@ from flows.training.build import clips_of, student_to_train
 from flows.training.predict import How, predict_split
 from flows.training.train import identity_of
 from flows.training.validation import Validation
-from pipeline.config import RunConfig, StudentConfig, config_from, load_config
+from pipeline.config import RunConfig, config_from, load_config
 from pipeline.fingerprint import digest
 from pipeline.packed_masks import PackedMasks
 from pipeline.types import Augmentation, Expression, PseudoMask, Status, VideoRef
@@ -58,11 +58,12 @@ from storage.files.atomic import fresh_folder, replace_file
 from storage.run.ledger import Ledger
 from storage.tables import ground_videos, read_augmentations, read_ground
 
-BOXES = {"supervision": "boxes", "simrvos.mil": True}
-WEAK = {"supervision": "first_mask_boxes", "simrvos.mil": True}
+SIMRVOS = {"model": "simrvos"}
+BOXES = SIMRVOS | {"supervision": "boxes", "simrvos.mil": True}
+WEAK = SIMRVOS | {"supervision": "first_mask_boxes", "simrvos.mil": True}
 TEXT = {"model": "wsrvos", "supervision": "text"}
 GROUNDER = {"model": "groprompt", "supervision": "boxes"}
-FLOW = {
+FLOW = SIMRVOS | {
     "supervision": "flow",
     "steps": 100,
     "expressions_per_clip": 8,
@@ -96,25 +97,27 @@ class Row:
 
 
 TABLES: Mapping[str, Mapping[str, Row]] = {
-    "simrvos": {
+    "pseudo": {
         "full masks": Row({"supervision": "masks"}),
+        "pseudo-masks": Row({}),
+        "the plain baseline's masks": Row({}, "baseline"),
+        "pseudo-masks, every known frame alike": Row({"frame_weights": False}),
+        "pseudo-masks without ranking": Row({}, "unranked"),
+    },
+    "simrvos": {
+        "SimRVOS, full masks": Row(SIMRVOS | {"supervision": "masks"}),
+        "SimRVOS, pseudo-masks": Row(SIMRVOS),
+        "SimRVOS, the plain baseline's masks": Row(SIMRVOS, "baseline"),
         "first mask + boxes": Row(WEAK),
-        "first mask": Row({"supervision": "first_mask"}),
+        "first mask": Row(SIMRVOS | {"supervision": "first_mask"}),
         "boxes": Row(BOXES),
         "first mask + boxes, LGCFS": Row(WEAK | {"simrvos.lgcfs": True}),
         "first mask + boxes, BLCL": Row(WEAK | {"simrvos.blcl": True}),
         "first mask + boxes, LGCFS, BLCL": Row(
             WEAK | {"simrvos.lgcfs": True, "simrvos.blcl": True}
         ),
-        "first mask + boxes, two steps": Row({}, "student"),
-    },
-    "pseudo": {
-        "full masks": Row({"supervision": "masks"}),
-        "pseudo-masks": Row({}),
-        "pseudo-masks, every known frame alike": Row({"frame_weights": False}),
-        "pseudo-masks without ranking": Row({}, "unranked"),
-        "the plain baseline's masks": Row({}, "baseline"),
-        "pseudo-masks, LGCFS, BLCL": Row({"simrvos.lgcfs": True, "simrvos.blcl": True}),
+        "first mask + boxes, two steps": Row(SIMRVOS, "student"),
+        "pseudo-masks, LGCFS, BLCL": Row(SIMRVOS | {"simrvos.lgcfs": True, "simrvos.blcl": True}),
     },
     "wsrvos": {
         "text alone": Row(TEXT),
@@ -137,9 +140,9 @@ TABLES: Mapping[str, Mapping[str, Row]] = {
     "slvp": {
         f"{what}, {name}": row
         for name, fusion in (
-            ("both ways", {}),
-            ("vision as query", {"simrvos.fusion": "vision"}),
-            ("language as query", {"simrvos.fusion": "language"}),
+            ("both ways", SIMRVOS),
+            ("vision as query", SIMRVOS | {"simrvos.fusion": "vision"}),
+            ("language as query", SIMRVOS | {"simrvos.fusion": "language"}),
         )
         for what, row in (
             ("flow alone", Row(fusion, trained=False, before=FLOW | fusion)),
@@ -153,11 +156,13 @@ TABLES: Mapping[str, Mapping[str, Row]] = {
 
 
 def student_of(config: RunConfig, row: Row, seed: int) -> RunConfig:
-    """The configuration of one student."""
+    """The configuration of one student.
+
+    A row of another student than the configuration's starts from that student's defaults.
+    """
     values = config.model_dump(mode="json", exclude_none=True)
     if row.student.get("model", config.student.model) != config.student.model:
-        common = set(StudentConfig.model_fields)
-        values["student"] = {k: v for k, v in values["student"].items() if k in common}
+        values["student"] = {"enabled": config.student.enabled}
     for name, value in row.student.items():
         *sections, field = name.split(".")
         place = values["student"]

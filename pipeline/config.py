@@ -615,9 +615,9 @@ class GroPromptConfig(Section):
 class GroundedConfig(Section):
     """The student ``grounded``: it chooses among the instances of the run's grounder.
 
-    The grounder is frozen. Attention over a clip's instances chooses one, or none, for each
-    sentence and frame, and filters made from its features draw the mask. The design follows
-    ReferDINO (arXiv 2501.14607).
+    The grounder is frozen. For each sentence and frame, one of its instances is chosen, or none, by
+    its score, its movement and its place; filters made from its features draw the mask. The design
+    follows ReferDINO (arXiv 2501.14607) and CondInst (arXiv 2003.05664).
 
     Attributes:
         instances: of the grounder's queries in a frame, those that are kept.
@@ -634,7 +634,7 @@ class GroundedConfig(Section):
     choice_weight: float = Field(1.0, ge=0)
     objection_weight: float = Field(0.5, ge=0)
     dice_weight: float = Field(5.0, ge=0)
-    focal_weight: float = Field(2.0, ge=0)
+    focal_weight: float = Field(20.0, ge=0)
 
 
 class SlvpConfig(Section):
@@ -719,7 +719,7 @@ class StudentConfig(Section):
             encoded once for all of them.
         short_side: pixels that a frame's short side is resized to. GroPrompt uses
             ``ground.short_side`` in its place.
-        channels: C of the equations (SimRVOS, WSRVOS), or the width of the attention (grounded).
+        channels: C of the equations (SimRVOS, WSRVOS), or of the pixel features (grounded).
         learning_rate: of AdamW (the paper: 5e-5).
         backbone_learning_rate: of AdamW for the image encoder (the paper: 2.5e-5). 0 freezes it.
         weight_decay: of AdamW.
@@ -809,7 +809,8 @@ class GroundedStudentConfig(StudentConfig):
     model: Literal["grounded"] = "grounded"
     steps: int = Field(300, ge=1)
     frames_per_clip: int = Field(6, ge=1)
-    channels: int = Field(96, ge=16, multiple_of=8)
+    channels: int = Field(32, ge=16, multiple_of=8)
+    learning_rate: float = Field(2e-3, gt=0)
     grounded: GroundedConfig = GroundedConfig()
 
     taught_by = frozenset(get_args(Supervision)) - {"text", "flow"}
@@ -831,7 +832,7 @@ AnyStudentConfig = (
 
 
 def _model_of(section: Mapping[str, Any]) -> str:
-    """Returns the student that the settings of a section belong to; ``grounded`` if any has them."""
+    """Returns the student that a section is of: ``grounded`` if its settings fit any."""
     signs = [*section, f"supervision={section.get('supervision')}"]
     return next((_OWNERS[sign] for sign in signs if sign in _OWNERS), "grounded")
 

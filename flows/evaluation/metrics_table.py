@@ -21,6 +21,11 @@ FIGURES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("frames unknown", ("frames_unknown",)),
     ("J&F, dropped frames as misses", ("overall_with_dropped_as_misses", "J&F")),
     ("absent frames found", ("absent_frames_found",)),
+    ("visible frames right", ("visible_frames", "right")),
+    ("visible frames, too much", ("visible_frames", "too much")),
+    ("visible frames, too little", ("visible_frames", "too little")),
+    ("visible frames, wrong object", ("visible_frames", "wrong object")),
+    ("visible frames missed", ("visible_frames", "missed")),
 )
 """The rows: a label, and the path of keys to its value in ``metrics.json``."""
 

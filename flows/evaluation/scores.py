@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import repeat
 from typing import Any, Protocol, TypeVar
 
@@ -26,6 +27,13 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 KINDS = ("appearance", "place", "motion", "relation")
+
+OUTCOMES = ("right", "too much", "too little", "wrong object", "missed")
+"""What a frame that holds the target comes to. ``right``: J of at least ``RIGHT``. Else ``too
+much``: the mask covers at least half of the target; ``too little``: at least half of the mask is on
+it; ``wrong object``: neither. ``missed``: there is no mask."""
+
+RIGHT = 0.5
 
 Mask = NDArray[np.bool_]
 
@@ -44,6 +52,7 @@ class SampleScore:
         absent: of them, frames with status absent. The rest are unknown.
         empty: of them, frames whose ground truth is empty.
         found_empty: of the empty ones, frames with status absent.
+        outcomes: number of frames that hold the target, by what became of it; see ``OUTCOMES``.
     """
 
     kind: str | None
@@ -56,6 +65,7 @@ class SampleScore:
     absent: int
     empty: int
     found_empty: int
+    outcomes: Mapping[str, int] = field(default_factory=dict)
 
 
 class SampleMasks(Protocol):
@@ -87,6 +97,7 @@ def score_sample(
     """
     js: list[float] = []
     fs: list[float] = []
+    outcomes: Counter[str] = Counter()
     frames = present = absent = empty = found_empty = missed = 0
     frames_of = zip(masks, status, truths, strict=True)
     for (mask, state, truth), void in zip(frames_of, voids, strict=False):
@@ -99,11 +110,14 @@ def score_sample(
         if not holds_target:
             empty += 1
             found_empty += int(state == Status.ABSENT)
+        predicted = mask if state == Status.PRESENT else np.zeros_like(truth)
+        overlap = float(region_similarity(predicted, truth, void))
+        if holds_target:
+            outcomes[outcome_of(predicted, truth, overlap)] += 1
         if state == Status.UNKNOWN:
             missed += int(holds_target)
             continue
-        predicted = mask if state == Status.PRESENT else np.zeros_like(truth)
-        js.append(float(region_similarity(predicted, truth, void)))
+        js.append(overlap)
         fs.append(float(contour_accuracy(predicted, truth, void)))
     if frames == 0:
         return None
@@ -119,7 +133,24 @@ def score_sample(
         absent=absent,
         empty=empty,
         found_empty=found_empty,
+        outcomes=outcomes,
     )
+
+
+def outcome_of(predicted: Mask, truth: Mask, overlap: float) -> str:
+    """Returns what a mask [H, W] of a frame that holds the target comes to, of ``OUTCOMES``.
+
+    Args:
+        overlap: J of the two.
+    """
+    if not predicted.any():
+        return "missed"
+    if overlap >= RIGHT:
+        return "right"
+    shared = np.count_nonzero(predicted & truth)
+    if shared >= np.count_nonzero(truth) / 2:
+        return "too much"
+    return "too little" if shared >= np.count_nonzero(predicted) / 2 else "wrong object"
 
 
 def summarise(scores: Sequence[SampleScore]) -> dict[str, Any] | None:
@@ -143,6 +174,10 @@ def summarise(scores: Sequence[SampleScore]) -> dict[str, Any] | None:
             [(score.strict_j, score.strict_f) for score in scores]
         ),
         "absent_frames_found": _percent(_mean(sum(s.found_empty for s in scores), empty)),
+        "visible_frames": {
+            name: _percent(_mean(sum(s.outcomes.get(name, 0) for s in scores), frames - empty))
+            for name in OUTCOMES
+        },
     }
 
 

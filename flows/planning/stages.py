@@ -152,7 +152,7 @@ _STAGES = (
     ),
     Stage(
         "evaluate",
-        version=1,
+        version=2,
         reads=("augment", "ground", "segment", "rank", "student"),
         over="run",
         more_files=lambda paths, shard, videos: [paths.metrics],

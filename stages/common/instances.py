@@ -18,7 +18,7 @@ class Instances:
         boxes: [T, Q, 4], centre x, centre y, width, height in [0, 1] of the frame.
         scores: [S, T, Q], similarity to the whole sentence, in [0, 1].
         sentences: [S, C], mean feature of a sentence's words in their context.
-        words: [S, W], sum of the unit embeddings of a sentence's words, each by itself. A
+        words: [S, W], sum of the embeddings of a sentence's words, of unit variance each. A
             grounder that was trained on single images has no use for the difference between 'going
             up' and 'going down', and its features may not show it.
     """

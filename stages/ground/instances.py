@@ -5,6 +5,7 @@ Letters: T frames, S sentences that share a pass, Q queries, C channels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -84,10 +85,10 @@ class QueryProposer:
         )
 
     def _words(self, text: TextFeatures) -> Tensor:
-        """Returns the sum of the unit embeddings [W] of one sentence's words."""
+        """Returns the sum of the embeddings [W] of one sentence's words, each of unit variance."""
         table = self._model.bert.embeddings.word_embeddings.weight
-        total: Tensor = F.normalize(table[text.ids[0, text.content[0]]], dim=-1).sum(0)
-        return total
+        words = F.normalize(table[text.ids[0, text.content[0]]], dim=-1).sum(0)
+        return words * math.sqrt(self.embedding)
 
     def _encode(self, text: str) -> TextFeatures:
         return encode_texts(self._model, [as_caption(text)])

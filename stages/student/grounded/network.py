@@ -1,11 +1,11 @@
 """The network of the student ``grounded``: an instance and its mask for each sentence.
 
-The design follows ReferDINO (ICCV 2025) and CondInst: a frozen grounding model gives instances,
-attention over the clip compares them, one is chosen for each sentence and frame, and filters made
-from its features draw its mask.
+The design follows ReferDINO (arXiv 2501.14607) and CondInst (arXiv 2003.05664): a frozen grounding
+model gives instances, one is chosen for each sentence and frame, and filters made from its features
+draw its mask.
 
-Letters: T frames of a clip, Q instances of a frame, S sentences, C channels of the grounder, D of
-the student, P masks, h w cells of the pixel features.
+Letters: T frames of a clip, Q instances of a frame, S sentences, C channels of the grounder, W of a
+word, P masks, h w cells of the pixel features.
 """
 
 from __future__ import annotations
@@ -28,9 +28,14 @@ _PLACES = 4
 """Inputs of a mask beside the pixel features."""
 _SPEED = 30.0
 """Of a velocity, so that an object that crosses the frame in 30 frames has 1."""
-_RATES = 8
+_APART = 4.0
+"""Of a distance, so that a quarter of the frame is 1."""
 _WAYS = 8
 """Velocity, speed, place beside the rivals, and distance from them; two numbers each."""
+_FASTER = 5.0
+"""Directions learn faster than the rest, which sees many more examples."""
+_SIGNS = 5
+"""What says that a frame does not show the target."""
 
 
 class PixelFeatures(nn.Module):
@@ -44,7 +49,7 @@ class PixelFeatures(nn.Module):
         width: channels at stride 4.
     """
 
-    def __init__(self, channels: int, levels: int, width: int = 2 * PIXELS) -> None:
+    def __init__(self, channels: int, levels: int, width: int) -> None:
         super().__init__()
         self.stem = nn.Sequential(*_block(3, PIXELS, stride=2), *_block(PIXELS, PIXELS))
         self.down = nn.Sequential(*_block(PIXELS, width, stride=2))
@@ -71,8 +76,8 @@ class PixelFeatures(nn.Module):
 class Directions(nn.Module):
     """Reads from a sentence's words which way, and which place, its target prefers.
 
-    It is a short way with few parameters, so that few sentences are enough to learn it. Words add
-    up: 'left' says left, and 'moving' opens the gate of movement.
+    Words add up: 'left' says left, and 'moving' opens the gate of movement. It has few parameters,
+    so that few sentences are enough to learn it, and starts without any preference.
 
     Args:
         embedding: W.
@@ -82,76 +87,58 @@ class Directions(nn.Module):
         super().__init__()
         self.way = nn.Linear(embedding, _WAYS)
         self.gate = nn.Linear(embedding, _WAYS)
+        nn.init.zeros_(self.way.weight)
+        nn.init.zeros_(self.way.bias)
 
     def forward(self, words: Tensor) -> Tensor:
         """Returns weights [S, _WAYS] of words [S, W]."""
-        weights: Tensor = self.way(words) * self.gate(words).sigmoid()
+        weights: Tensor = _FASTER * self.way(words) * self.gate(words).sigmoid()
         return weights
 
 
 class Chooser(nn.Module):
     """Chooses an instance, or none, for each sentence and frame of a clip.
 
-    Attention runs over the instances of all frames, so that a choice can depend on movement and on
-    the other instances. The result is added to the grounder's own score, so that an untrained
-    chooser chooses what the grounder does.
+    An instance's logit is the grounder's score for it, in the frame and along its track, and how
+    well it moves and lies as the words say. So an untrained chooser chooses what the grounder does.
+    It is small on purpose: attention over all instances learns the training sentences by heart.
 
     Args:
-        channels: C.
         embedding: W, of a word by itself.
-        width: D.
     """
 
-    def __init__(self, channels: int, embedding: int, width: int) -> None:
+    def __init__(self, embedding: int) -> None:
         super().__init__()
         self.tracks = SoftTracks()
-        self.seen = nn.Linear(channels, width)
-        self.place = nn.Linear(4 * 2 * _RATES, width)
-        self.moved = nn.Sequential(nn.Linear(4, width), nn.ReLU(), nn.Linear(width, width))
-        self.time = nn.Linear(2 * _RATES, width)
-        self.scored = nn.Linear(2, width)
-        self.said = nn.Linear(channels + embedding, width)
-        self.none = nn.Parameter(torch.zeros(width))
-        self.clip = _attention(width)
-        self.choice = nn.ModuleList([_attention(width)])
-        self.score = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1)
-        )
         self.directions = Directions(embedding)
         self.trust = nn.Parameter(torch.tensor([0.5, 0.5, 1.5]))
+        self.none = nn.Sequential(nn.Linear(_SIGNS, 16), nn.ReLU(), nn.Linear(16, 1))
+        nn.init.zeros_(self.none[-1].weight)
+        nn.init.zeros_(self.none[-1].bias)
 
-    def forward(self, features: Tensor, found: Instances) -> Tensor:
-        """Returns logits [S, T, Q + 1] of a softmax over a frame's instances; the last is none.
-
-        Args:
-            features: [T, Q, C], the instances' normalised features.
-            found: the instances.
-        """
-        frames, count = found.boxes.shape[:2]
-        matches = self.tracks(found.features, found.boxes)
-        speed = _SPEED * velocities(matches, found.boxes[..., :2])
-        moving = torch.cat([speed, speed.abs()], -1)
-        cells = self.seen(features) + self.place(_waves(found.boxes)) + self.moved(moving)
-        when = self.time(_waves(torch.arange(frames, device=cells.device)[:, None] / 8))
-        cells = self.clip((cells + when[:, None]).flatten(0, 1)[None])[0].unflatten(
-            0, (frames, count)
-        )
+    def forward(self, found: Instances) -> Tensor:
+        """Returns logits [S, T, Q + 1] of a softmax over a frame's instances; the last is none."""
+        matches, centres = self.tracks(found.features, found.boxes), found.boxes[..., :2]
         fit = torch.logit(found.scores.clamp(1e-4, 1 - 1e-4))
-        fits = torch.stack([fit, along_tracks(matches, fit)], -1)
-        said = self.said(torch.cat([found.sentences, found.words], -1))[:, None, None]
-        each = cells + self.scored(fits) + said
-        none = (self.none + said + when[:, None]).expand(-1, frames, 1, -1)
-        both = torch.cat([each, none], 2).flatten(1, 2)
-        for layer in self.choice:
-            both = layer(both)
-        logits = self.score(both)[..., 0].unflatten(1, (frames, count + 1))
-        centres = found.boxes[..., :2]
-        rivals = torch.einsum("stq,tqc->stc", fits.mean(-1).softmax(-1), centres)
-        beside = 4 * (centres - rivals[:, :, None])
-        ways = torch.cat([moving.tanh().expand(len(fit), -1, -1, -1), beside, beside.abs()], -1)
+        mean = along_tracks(matches, fit)
+        rivals = torch.einsum("stq,tqc->stc", ((fit + mean) / 2).softmax(-1), centres)
+        beside = _APART * (centres - rivals[:, :, None])
+        speed = _SPEED * velocities(matches, centres)
+        moving = torch.cat([(2 * speed).tanh(), (4 * speed.abs()).tanh()], -1)
+        ways = torch.cat([moving.expand(len(fit), -1, -1, -1), beside, beside.abs()], -1)
         along = torch.einsum("sd,stqd->stq", self.directions(found.words), ways)
-        own = fits @ self.trust[:2] + self.trust[2] + along
-        chosen: Tensor = logits + F.pad(own, (0, 1))
+        own = self.trust[0] * fit + self.trust[1] * mean + self.trust[2] + along
+        signs = torch.stack(
+            [
+                own.logsumexp(-1),
+                own.amax(-1),
+                fit.amax(-1),
+                mean.amax(-1),
+                (mean - fit).gather(-1, own.argmax(-1, keepdim=True))[..., 0],
+            ],
+            -1,
+        )
+        chosen: Tensor = torch.cat([own, self.none(signs)], -1)
         return chosen
 
 
@@ -205,14 +192,14 @@ class GroundedNetwork(nn.Module):
         channels: C.
         embedding: W, of a word by itself.
         levels: number of the grounder's maps.
-        width: D, a multiple of 4.
+        width: channels of the pixel features at stride 4, a multiple of 4.
     """
 
     def __init__(self, channels: int, embedding: int, levels: int, width: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(channels)
-        self.pixels = PixelFeatures(channels, levels)
-        self.chooser = Chooser(channels, embedding, width)
+        self.pixels = PixelFeatures(channels, levels, width)
+        self.chooser = Chooser(embedding)
         self.masks = MaskFilters(channels)
 
 
@@ -221,21 +208,8 @@ def _block(inputs: int, outputs: int, stride: int = 1) -> tuple[nn.Module, ...]:
     return convolution, nn.GroupNorm(4, outputs), nn.ReLU(inplace=True)
 
 
-def _attention(width: int) -> nn.Module:
-    return nn.TransformerEncoderLayer(
-        width, 4, 2 * width, dropout=0.0, batch_first=True, norm_first=True
-    )
-
-
 def _resized(maps: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(maps, like.shape[-2:], mode="bilinear", align_corners=False)
-
-
-def _waves(values: Tensor) -> Tensor:
-    """Returns the sine embedding [..., n * 2 * _RATES] of values [..., n]."""
-    rate = math.pi * 2 ** (torch.arange(_RATES, device=values.device) / 2)
-    angle = values[..., None] * rate
-    return torch.cat([angle.sin(), angle.cos()], -1).flatten(-2)
 
 
 def _places(boxes: Tensor, size: Sequence[int]) -> Tensor:

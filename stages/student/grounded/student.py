@@ -52,7 +52,7 @@ class GroundedStudent(Student):
     Args:
         proposer: the grounder.
         config: weights of the losses.
-        channels: D of the network, a multiple of 4.
+        channels: of the pixel features at stride 4, a multiple of 4.
         short_side: pixels that a frame's short side is resized to for masks.
     """
 
@@ -102,7 +102,7 @@ class GroundedStudent(Student):
     def _masks(self, pixels: Tensor, found: Instances) -> Tensor:
         """Returns the logits [S, T, h, w] of the instances that are chosen."""
         features = self.network.norm(found.features)
-        chance = self.network.chooser(features, found).softmax(-1)
+        chance = self.network.chooser(found).softmax(-1)
         best = chance[..., :-1].argmax(-1)
         shape, chosen = best.shape, best.flatten()
         rows = torch.arange(shape[1], device=best.device).expand(shape).flatten()
@@ -126,7 +126,7 @@ class GroundedStudent(Student):
         terms = dict.fromkeys(("choice", "objection", "mask"), pixels.new_zeros(()))
         for number, (group, item) in enumerate(zip(groups, found, strict=True)):
             features = self.network.norm(item.features)
-            logits = self.network.chooser(features, item)
+            logits = self.network.chooser(item)
             overlap = overlaps(item.boxes, clips)
             of = torch.tensor([one.clip for one in group], device=device)
             true = torch.tensor([one.true for one in group], device=device)

@@ -62,6 +62,24 @@ def test_an_absent_frame_counts_as_an_empty_mask() -> None:
     assert (score.empty, score.found_empty) == (1, 1)
 
 
+def test_errors_divide_into_wrong_object_too_much_too_little_and_missed() -> None:
+    truth = square(5)
+    everything, part = np.ones_like(truth), truth.copy()
+    part[:, 9:] = False
+    masks = [truth, everything, part, square(19), EMPTY, truth, truth]
+    states = [P, P, P, P, P, U, A]
+    score = score_sample(None, masks, states, [truth] * 7)
+    assert score is not None
+    expected = {"right": 1, "too much": 1, "too little": 1, "wrong object": 1, "missed": 3}
+    assert score.outcomes == expected
+    absent = score_sample(None, [square(5)], [P], [EMPTY])
+    assert absent is not None and not absent.outcomes, "it holds no target"
+    figures = summarise([score, absent])
+    assert figures is not None
+    assert figures["visible_frames"]["missed"] == pytest.approx(300 / 7, abs=0.01)
+    assert sum(figures["visible_frames"].values()) == pytest.approx(100, abs=0.05)
+
+
 def test_an_absent_frame_is_never_counted_as_one_with_a_mask() -> None:
     figures = summarise(
         [score] if (score := score_sample(None, [EMPTY] * 2, [A, A], [EMPTY] * 2)) else []
