@@ -112,9 +112,10 @@ class Chooser(nn.Module):
         self.tracks = SoftTracks()
         self.directions = Directions(embedding)
         self.trust = nn.Parameter(torch.tensor([0.5, 0.5, 1.5]))
-        self.none = nn.Sequential(nn.Linear(_SIGNS, 16), nn.ReLU(), nn.Linear(16, 1))
-        nn.init.zeros_(self.none[-1].weight)
-        nn.init.zeros_(self.none[-1].bias)
+        last = nn.Linear(16, 1)
+        self.none = nn.Sequential(nn.Linear(_SIGNS, 16), nn.ReLU(), last)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
 
     def forward(self, found: Instances) -> Tensor:
         """Returns logits [S, T, Q + 1] of a softmax over a frame's instances; the last is none."""

@@ -78,6 +78,7 @@ def config_of(site: Path, *overrides: str) -> RunConfig:
             f"out={str(site)!r}",
             f"dataset.root={str(site / 'data')!r}",
             "device=cpu",
+            "student.model=simrvos",
             "student.steps=4",
             "student.clips_per_step=2",
             "student.frames_per_clip=2",
@@ -341,6 +342,23 @@ def test_a_student_is_measured_at_the_end(site: Path, split: str, words: str) ->
     console = Console(record=True, width=400, file=io.StringIO())
     train_run(config, None, console, measure=True)
     assert re.search(words, console.export_text())
+
+
+@pytest.mark.usefixtures("unobserved")
+def test_the_default_student_chooses_among_the_run_s_grounders_instances(site: Path) -> None:
+    assert load_config(None).student.model == "grounded"
+    options = ("student.model=grounded", "student.steps=2", "ground.short_side=64")
+    config = config_of(site, *options)
+    folder = train_run(config, None, QUIET)
+    assert folder.name == "grounded"
+    rows = (folder / "losses.csv").read_text().splitlines()
+    assert rows[0] == "step,loss,choice,mask,objection" and len(rows) == 3
+    counts = predict(config, "grounded", site / "masks", How("valid"), QUIET)
+    assert counts == {"predicted": 2, "there before": 0, "skipped": 0}
+    names = load_file(folder / "model.safetensors")
+    assert names and all(name.startswith("network.") for name in names), "no frozen grounder in it"
+    clips = clips_of(RunContext(config))[0]
+    assert len(clips[0].images) == 2 and not clips[0].negatives, "this run has no sentences"
 
 
 @pytest.mark.usefixtures("unobserved")

@@ -35,7 +35,9 @@ CPU = torch.device("cpu")
 
 
 def basis(*overrides: str) -> dict[str, Any]:
-    config = load_config(None, [f"student.{override}" for override in overrides])
+    """Of SimRVOS, unless another student is named."""
+    words = ["model=simrvos", *overrides]
+    config = load_config(None, [f"student.{word}" for word in words])
     return student_basis(config, lambda name: name)
 
 
@@ -113,15 +115,21 @@ def test_masks_follow_from_what_predicts_and_not_from_what_taught_it(tmp_path: P
     def found(*overrides: str) -> dict[str, Any]:
         return prediction_basis(load_config(None, overrides), lambda name: name)
 
-    plain = found()
-    assert found(f"student.masks={str(tmp_path / 'gone.zarr')!r}", "student.start=gone") == plain
-    assert found("student.training.ema_decay=0.9", "seed=3") == plain
+    simrvos = "student.model=simrvos"
+    plain = found(simrvos)
+    masks = f"student.masks={str(tmp_path / 'gone.zarr')!r}"
+    assert found(simrvos, masks, "student.start=gone") == plain
+    assert found(simrvos, "student.training.ema_decay=0.9", "seed=3") == plain
     for override in ("short_side=288", "channels=128", "wsrvos.kept_tokens=4"):
         words = (f"student.{override}", "student.model=wsrvos")
         assert found(*words) != found(words[1])
     for override in ("ground.checkpoint=b", "segment.checkpoint=b", "ground.short_side=64"):
         assert found("student.model=groprompt", override) != found("student.model=groprompt")
-        assert found(override) == plain
+        assert found(simrvos, override) == plain
+    grounded = "student.model=grounded"
+    for override in ("ground.checkpoint=b", "ground.short_side=64"):
+        assert found(grounded, override) != found(grounded)
+    assert found(grounded, "segment.checkpoint=b") == found(grounded), "it needs no segmenter"
 
 
 @pytest.mark.parametrize(
