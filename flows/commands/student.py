@@ -25,6 +25,7 @@ from flows.console import Output, say
 from flows.orchestration import signals
 from flows.planning.presets import PAPERS, settings_of_paper
 from pipeline.config import given
+from pipeline.errors import ConfigError
 
 console = Output()
 errors = Output(stderr=True)
@@ -109,6 +110,10 @@ def predict(
     student: Annotated[
         str | None, typer.Option(help="Name of a student in students/. Default: the run's own.")
     ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a student of any run; --dataset and --root name the data."),
+    ] = None,
     of: Annotated[str, typer.Option(help="Split to predict.")] = "valid",
     online: Annotated[bool, typer.Option("--online", help="Use no later frames.")] = False,
     frames: Annotated[int, typer.Option(min=1, help="Frames that are processed together.")] = 8,
@@ -131,8 +136,10 @@ def predict(
 
     words = [*(arguments or ()), *([given("device", device)] if device else [])]
     resolved = resolve_run(words, config, dataset, root, split, out)
+    if weights is not None and student is not None:
+        raise ConfigError("both --weights and --student are given; give the one to predict with")
     how = How(of, frames, online, threshold)
-    counts = write_predictions(resolved, student, to, how, console)
+    counts = write_predictions(resolved, student, to, how, console, weights)
     told = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
     say(console, f"{to}: videos {told}")
 

@@ -91,9 +91,17 @@ def load_student(folder: Path, config: RunConfig, device: torch.device) -> Stude
 
 
 def config_of_student(folder: Path, config: RunConfig) -> RunConfig:
-    """Returns the configuration of a student; for the run's own student, that of the run."""
-    own = folder / "config.toml"
-    return load_config(own) if own.exists() else config
+    """Returns the configuration of a student; for a run's own student, that of its run.
+
+    Args:
+        folder: of the student.
+        config: for a student without a configuration.
+    """
+    own, run = folder / "config.toml", folder.parent / "config.toml"
+    if own.exists():
+        return load_config(own)
+    of_another = folder.parent.absolute() != config.run_folder.absolute()
+    return load_config(run) if of_another and run.exists() else config
 
 
 def made_by(context: RunContext, folder: Path, how: How) -> str:
@@ -109,7 +117,12 @@ def made_by(context: RunContext, folder: Path, how: How) -> str:
 
 
 def predict(
-    config: RunConfig, name: str | None, to: Path, how: How, console: Console
+    config: RunConfig,
+    name: str | None,
+    to: Path,
+    how: How,
+    console: Console,
+    weights: Path | None = None,
 ) -> dict[str, int]:
     """Writes the masks of a split, window by window. Memory does not grow with a video's length.
 
@@ -117,9 +130,13 @@ def predict(
     cannot be read is skipped.
 
     Args:
-        config: of a run that has a student. name: of the student; None for the run's own. to: a
-        folder, a path that ends in ``.zip``, or one that ends in ``.zarr``: a mask store whose
-            weights say how sure the student is. A zip is written anew.
+        config: of a run that has a student; with ``weights``, of any data set.
+        name: of the student; None for the run's own.
+        to: a folder, a path that ends in ``.zip``, or one that ends in ``.zarr``: a mask store
+            whose weights say how sure the student is. A zip is written anew.
+        how: options.
+        console: for messages.
+        weights: folder of a student of another run, in place of ``name``.
 
     Returns:
         Numbers of videos predicted, there before, and skipped.
@@ -136,7 +153,7 @@ def predict(
     reader = context.reader(how.split)
     if not reader.video_ids():
         raise ConfigError(f"split {how.split!r} of {reader.name} holds no videos; give another")
-    folder = student_folder(config, name)
+    folder = weights or student_folder(config, name)
     student = load_student(folder, config, context.device)
     fingerprint = made_by(context, folder, how)
     place = to.absolute()

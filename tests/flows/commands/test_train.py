@@ -355,6 +355,13 @@ def test_the_default_student_chooses_among_the_run_s_grounders_instances(site: P
     assert rows[0] == "step,loss,choice,mask,objection" and len(rows) == 3
     counts = predict(config, "grounded", site / "masks", How("valid"), QUIET)
     assert counts == {"predicted": 2, "there before": 0, "skipped": 0}
+    elsewhere = config_of(site, f"out={str(site / 'elsewhere')!r}", "ground.short_side=64")
+    place = site / "transferred"
+    counts = predict(elsewhere, None, place, How("valid"), QUIET, weights=folder)
+    assert counts["predicted"] == 2, "a student of one run predicts for another"
+    for path in sorted((site / "masks").rglob("*.png")):
+        copy = place / path.relative_to(site / "masks")
+        assert copy.read_bytes() == path.read_bytes()
     names = load_file(folder / "model.safetensors")
     assert names and all(name.startswith("network.") for name in names), "no frozen grounder in it"
     clips = clips_of(RunContext(config))[0]
