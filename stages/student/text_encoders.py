@@ -40,19 +40,26 @@ class FrozenText:
         self._model.to(device)
         self._tokenizer, self._device = tokenizer, device
         self.channels: int = self._model.config.hidden_size
-        self._known: KnownTexts[Tensor] = KnownTexts(_CACHED_TEXTS)
+        self._known: KnownTexts[tuple[Tensor, Tensor | None]] = KnownTexts(_CACHED_TEXTS)
 
     @torch.no_grad()
     def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Words [N, L, channels] and which of them are words, bool [N, L]: no special token and no
         padding. A sentence longer than the model takes is cut, and a warning says so."""
-        rows = self._known.of(texts, self._encode)
+        rows = [row for row, _ in self._known.of(texts, self._encode)]
         words = nn.utils.rnn.pad_sequence(rows, batch_first=True)
         counts = torch.tensor([len(row) for row in rows], device=words.device)
         return words, torch.arange(words.shape[1], device=words.device) < counts[:, None]
 
-    def _encode(self, text: str) -> Tensor:
-        """The words [L, channels] of a sentence; of one with no word, its special tokens."""
+    @torch.no_grad()
+    def pooled(self, texts: Sequence[str]) -> Tensor | None:
+        """Returns the model's pooled output [N, channels]; None if it was trained without one."""
+        rows = [row for _, row in self._known.of(texts, self._encode) if row is not None]
+        return torch.stack(rows) if rows else None
+
+    def _encode(self, text: str) -> tuple[Tensor, Tensor | None]:
+        """Returns the words [L, channels] of a sentence, of one with no word its special tokens;
+        and the pooled output [channels] if there is one."""
         longest = _longest(self._model, self._tokenizer)
         length = len(self._tokenizer(text, verbose=False)["input_ids"])
         if length > longest:
@@ -73,8 +80,13 @@ class FrozenText:
         special = tokens.pop("special_tokens_mask")[0].bool()
         words = torch.ones_like(special) if special.all() else ~special
         inputs = {name: value.to(self._device) for name, value in tokens.items()}
-        hidden: Tensor = self._model(**inputs).last_hidden_state[0]
-        return hidden[words.nonzero()[:, 0].to(self._device)]
+        found = self._model(**inputs)
+        hidden: Tensor = found.last_hidden_state[0]
+        pooled = found.get("pooler_output")
+        return (
+            hidden[words.nonzero()[:, 0].to(self._device)],
+            None if pooled is None else pooled[0],
+        )
 
 
 def load_text_encoder(folder: Path) -> tuple[PreTrainedModel, Any]:
@@ -125,6 +137,8 @@ def _load_model(folder: Path) -> PreTrainedModel:
     if odd:
         found = f"{len(odd)} parameters missing or of another shape, such as {odd[0]}"
         raise CheckpointError(folder, found, "weights of the model in its config.json", _REMEDY)
+    if any(name.startswith(_NOT_NEEDED) for name in report["missing_keys"]):
+        model.pooler = None  # its weights would be random
     if not hasattr(model.config, "hidden_size"):
         found = f"a {type(model).__name__}"
         raise CheckpointError(folder, found, "a text encoder, such as RoBERTa or BERT", _REMEDY)

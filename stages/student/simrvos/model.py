@@ -59,6 +59,15 @@ class TextEncoder(Protocol):
         ...
 
 
+@runtime_checkable
+class SentenceEncoder(Protocol):
+    """A text encoder that may have been trained with a feature of the whole sentence."""
+
+    def pooled(self, texts: Sequence[str]) -> Tensor | None:
+        """Returns the sentences' features [N, channels]; None if the encoder has none."""
+        ...
+
+
 def feature_maps(
     encoder: ImageEncoder, images: Tensor, lengths: Sequence[int] | None = None
 ) -> list[Tensor]:
@@ -215,18 +224,21 @@ class SimRVOS(nn.Module):
         distinct = list(dict.fromkeys(texts))
         with torch.no_grad():
             words, usable = self._text_encoder(distinct)
+            pooled = _pooled(self._text_encoder, distinct)
         said = torch.tensor([distinct.index(text) for text in texts], device=images.device)
         words_NLC = self.text_in(words.to(images.device))[said]
         usable = usable.to(images.device)[said]
         maps = feature_maps(self.image_encoder, images, lengths)
         if rows is not None:
             maps = [item[torch.tensor(rows, device=images.device)] for item in maps]
+        sentence = sentence_of(words_NLC, usable)
+        if pooled is not None:
+            sentence = self.text_in(pooled.to(images.device))[said]
         fused = self.fuse(self.visual_in(maps[-1]), words_NLC, usable)
-        theta = self.dynamic_filters(fused.words, words_NLC, usable)
+        theta = self.dynamic_filters(fused.words, sentence, usable)
         features, contrast = self.pyramid(fused.visual, maps[:-1]), None
         if self.contrastive is not None:
             contrast, features = self.contrastive(features)
-        sentence = sentence_of(words_NLC, usable)
         return Segmented(self.segment(features, theta), features, theta, sentence, contrast)
 
     def fuse(self, visual: Tensor, words: Tensor, usable: Tensor) -> Fused:
@@ -237,9 +249,12 @@ class SimRVOS(nn.Module):
         said = words if self.to_words is None else self.to_words(words, cells)
         return Fused(seen.transpose(1, 2).unflatten(2, size), said)
 
-    def dynamic_filters(self, fused_words: Tensor, words: Tensor, usable: Tensor) -> Tensor:
-        """theta [N, n] = MLP(R^s + sum_i lambda_i R-hat_i), lambda a softmax over words (eq 3)."""
-        sentence = sentence_of(words, usable)
+    def dynamic_filters(self, fused_words: Tensor, sentence: Tensor, usable: Tensor) -> Tensor:
+        """theta [N, n] = MLP(R^s + sum_i lambda_i R-hat_i), lambda a softmax over words (eq 3).
+
+        R^s [N, C] is the encoder's pooled feature, as in ReferFormer, on which SimRVOS builds; for
+        an encoder without one, the mean of the words.
+        """
         weight = self.word_weight(fused_words)[..., 0].masked_fill(~usable, -1e4).softmax(-1)
         theta: Tensor = self.filters(sentence + (weight[..., None] * fused_words).sum(1))
         return theta
@@ -298,6 +313,10 @@ def filter_sizes(channels: int) -> list[int]:
 def sentence_of(words: Tensor, usable: Tensor) -> Tensor:
     """Returns R^s [N, C], the mean of the words among tokens [N, L, C]; 0 without words."""
     return (words * usable[..., None]).sum(1) / usable.sum(1, keepdim=True).clamp(min=1)
+
+
+def _pooled(encoder: TextEncoder, texts: Sequence[str]) -> Tensor | None:
+    return encoder.pooled(texts) if isinstance(encoder, SentenceEncoder) else None
 
 
 def _places(height: int, width: int, channels: int, like: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -219,6 +220,29 @@ def test_words_alone_are_kept_and_company_changes_no_bit(roberta: Path) -> None:
     assert torch.equal(words[0], words[2]) and not words.requires_grad
     alone, _ = encoder_of(roberta)(["a square"])
     assert torch.equal(words[1, :2], alone[0])
+
+
+def test_the_pooled_output_is_given_where_it_was_trained(roberta: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+    from transformers import AutoModel, AutoTokenizer
+
+    encoder = encoder_of(roberta)
+    found = encoder.pooled(["the red circle", "a square"])
+    assert found is not None and found.shape == (2, 16)
+    model: Any = AutoModel.from_pretrained(roberta).eval()
+    tokens = AutoTokenizer.from_pretrained(roberta)(["a square"], return_tensors="pt")
+    with torch.no_grad():
+        expected = model(**tokens).pooler_output
+    torch.testing.assert_close(found[1:], expected)
+    bare = tmp_path / "bare"
+    shutil.copytree(roberta, bare)
+    kept = load_file(bare / "model.safetensors")
+    kept = {name: value for name, value in kept.items() if not name.startswith("pooler.")}
+    save_file(kept, bare / "model.safetensors", {"format": "pt"})
+    assert encoder_of(bare).pooled(["a square"]) is None, "random weights say nothing"
+    assert torch.equal(encoder_of(bare)(["a square"])[0], encoder(["a square"])[0])
 
 
 def test_a_sentence_longer_than_the_model_is_cut_and_said(

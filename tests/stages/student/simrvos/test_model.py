@@ -25,6 +25,7 @@ from stages.student.simrvos.model import (
     FeaturePyramid,
     SimRVOS,
     mask_losses,
+    sentence_of,
 )
 from stages.student.simrvos.student import SimRVOSStudent
 from tests.fakes.student import CHANNELS, TinyImages, TinyWords, Videos, tiny_model, two_scenes
@@ -115,7 +116,7 @@ def test_the_dynamic_filters_are_equation_3() -> None:
     model = tiny_model()
     words, fused = torch.randn(2, 4, CHANNELS), torch.randn(2, 4, CHANNELS)
     usable = torch.tensor([[True, True, True, False], [True, False, False, False]])
-    theta = model.dynamic_filters(fused, words, usable)
+    theta = model.dynamic_filters(fused, sentence_of(words, usable), usable)
     for n in range(2):
         kept = [i for i in range(4) if usable[n, i]]
         sentence = [sum(float(words[n, i, c]) for i in kept) / len(kept) for c in range(CHANNELS)]
@@ -127,6 +128,24 @@ def test_the_dynamic_filters_are_equation_3() -> None:
         inner = [max(0.0, value) for value in linear(model.filters[0], mixed)]
         expected = linear(model.filters[2], inner)
         np.testing.assert_allclose(theta[n].numpy(), expected, atol=1e-4)
+
+
+@torch.no_grad()
+def test_a_pooled_feature_of_the_encoder_is_the_sentence() -> None:
+    class Pooled(TinyWords):
+        def pooled(self, texts: Sequence[str]) -> Tensor:
+            return torch.stack([torch.full((16,), float(len(text))) for text in texts])
+
+    model, images = tiny_model(), torch.randn(3, 3, 32, 32)
+    texts = ["a star", "the star", "a star"]
+    plain = model.look(images, texts)
+    words, usable = TinyWords()(texts)
+    torch.testing.assert_close(plain.sentence, sentence_of(model.text_in(words), usable))
+    object.__setattr__(model, "_text_encoder", Pooled())
+    found = model.look(images, texts)
+    expected = model.text_in(torch.stack([torch.full((16,), float(len(text))) for text in texts]))
+    torch.testing.assert_close(found.sentence, expected)
+    assert not torch.allclose(found.theta, plain.theta)
 
 
 @torch.no_grad()
