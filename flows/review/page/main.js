@@ -31,27 +31,29 @@ function shown(error) {
   at("view").setAttribute("aria-label", `Frame ${frame.name}, target ${words}`);
 }
 
-async function open(row, index = 0) {
+async function open(row) {
   opening.abort();
   opening = new AbortController();
   list.select(row);
   try {
-    show(await api.sample(row.video, row.expression, opening.signal), index);
+    show(await api.sample(row.video, row.expression, opening.signal));
     fail(null);
   } catch (error) {
     if (error.name !== "AbortError") fail(error);
   }
 }
 
-function show(found, index) {
-  sample = found;
+function show(found) {
   const { row, frames } = found;
+  // Who decides about a sample stays at the frame, even one gone to in the meantime.
+  const index = isOpen(row) ? player.index : 0;
+  sample = found;
   at("text").textContent = row.text;
   at("facts").textContent =
     `${row.video} ${row.expression}${row.kind ? ` · ${row.kind}` : ""} · quality ` +
     `${row.quality.toFixed(2)} · ${row.present} of ${row.frames} frames with a mask, ` +
     `${row.absent} absent`;
-  at("verdict").textContent = found.verdict === "undecided" ? "" : `Decided: ${found.verdict}`;
+  tellVerdict(found.verdict);
   at("frame").max = frames.length - 1;
   at("range-first").max = at("range-last").max = frames.length - 1;
   fillShows(found);
@@ -59,6 +61,14 @@ function show(found, index) {
   player.show = { show: "mask", track: 0 };
   player.open(found, index);
   if (at("why").open) explain();
+}
+
+function isOpen({ video, expression }) {
+  return sample?.row.video === video && sample.row.expression === expression;
+}
+
+function tellVerdict(words) {
+  at("verdict").textContent = words === "undecided" ? "" : `Decided: ${words}`;
 }
 
 function fillShows(found) {
@@ -126,10 +136,12 @@ async function decide(action, more = {}) {
   try {
     const { row } = await api.decide({ video, expression, action, ...more });
     fail(null);
-    if (action !== "undo") decided.push([video, expression]);
+    if (action !== "undo") decided.push({ video, expression });
     at("range-first").value = at("range-last").value = "";
-    if (action === "accept" || action === "reject") await list.step(1);
-    else await open(row, player.index);
+    // The masks come later, if they have to be made anew.
+    tellVerdict(row.verdict);
+    const goesOn = action === "accept" || action === "reject";
+    if (!goesOn || !(await list.step(1))) await open(row);
     await list.load();
   } catch (error) {
     fail(error);
@@ -138,9 +150,7 @@ async function decide(action, more = {}) {
 
 async function undo() {
   const last = decided.pop();
-  if (last && (last[0] !== sample?.row.video || last[1] !== sample?.row.expression)) {
-    await open({ video: last[0], expression: last[1] });
-  }
+  if (last && !isOpen(last)) await open(last);
   await decide("undo");
 }
 

@@ -1,0 +1,166 @@
+"""The review page in a real browser: keys, reload, filters, and what the next run makes of it."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.context import RunContext
+from flows.labelling.executor import InProcess, execute
+from flows.labelling.opened_run import opened_run
+from flows.review.guarantee import true_j
+from flows.review.session import Session
+from pipeline.config import load_config
+from storage.decisions import read_decisions
+from tests.fakes.stages import fake_parts
+from tests.flows.conftest import HOSTILE, Site, finish
+from tests.flows.review.browser import chromium, opened, served
+from tests.flows.review.test_reviewed_run import WRONG, j_and_f, of_the_other_square
+
+AXE = "axe_playwright_python"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture
+def address(session: Session) -> Iterator[str]:
+    with served(session) as found:
+        yield found
+
+
+def test_decisions_in_a_browser_raise_j_and_f(browser: Any, ran: Site) -> None:
+    from playwright.sync_api import expect
+
+    best = j_and_f(ran.folder)
+    finish(ran, "fuse", fuse=of_the_other_square)
+    assert j_and_f(ran.folder) < best - 5
+    session = Session(RunContext(ran.config(), fake_parts(ran.weights)), "anna")
+    with served(session) as address, opened(browser, address) as page:
+        rows, verdict = page.locator("#rows li"), page.locator("#verdict")
+        expect(rows).to_have_count(8)
+        page.get_by_label("Words of the expression").fill("<script> SQUARE")
+        expect(rows).to_have_count(4)
+        page.get_by_label("Video", exact=True).fill(WRONG["video"])
+        expect(rows).to_have_count(1)
+        rows.get_by_role("button").click()
+        expect(page.locator("#text")).to_have_text(HOSTILE)
+        # Keys are for the page now, not for the field.
+        page.keyboard.press("r")
+        expect(verdict).to_have_text("Decided: rejected")
+        page.keyboard.press("u")
+        expect(verdict).to_have_text("")
+        page.keyboard.press("ArrowRight")
+        expect(page.locator("#frame-name")).to_have_text("1 of 4")
+        page.keyboard.press("x")
+        expect(verdict).to_have_text("Decided: absent in frames 1 to 1")
+        page.get_by_role("button", name="Undo").click()
+        expect(verdict).to_have_text("")
+        page.keyboard.press("2")
+        expect(verdict).to_have_text(re.compile(r"Decided: track \d in frames 0 to the end"))
+        page.reload()
+        expect(verdict).to_have_text(re.compile(r"Decided: track \d in frames 0 to the end"))
+        expect(rows).to_have_count(1)
+        assert "token" not in page.url and "video=clip02" in page.url
+        page.locator("select[name=decision]").select_option("undecided")
+        expect(page.locator("#total")).to_have_text("0 of 8 samples")
+    said = read_decisions(ran.folder / "review.jsonl").decisions
+    assert [item.action for item in said] == ["reject", "undo", "absent", "undo", "choose"]
+    ran.loaded.names.clear()
+    plan, _ = finish(ran)
+    assert [job.shard.name for job in plan.pending("rank")] == ["00001"]
+    assert not plan.pending("fuse") and not ran.loaded.names
+    assert j_and_f(ran.folder) == best
+
+
+def label_one_video(out: Path) -> RunContext:
+    """Labels a video of `shapes` with the demo models, or does what is left of that."""
+    words = ["dataset.only_videos=['train00004']", "shapes.seed=77", "shapes.train_videos=5"]
+    words += ["shapes.valid_videos=1", "student.enabled=false", f'out="{out}"']
+    with opened_run(load_config(None, words), lambda line: None) as context:
+        execute(context, InProcess(context))
+        return context
+
+
+@pytest.mark.slow
+def test_a_real_run_follows_what_was_decided_in_a_browser(browser: Any, tmp_path: Path) -> None:
+    from playwright.sync_api import expect
+
+    context = label_one_video(tmp_path)
+    before = j_and_f(context.paths.folder)
+    # The run took the wrong object for these sentences; a person sees that the second is right.
+    wrong = [sample for sample, j in true_j(context) if j < 0.1]
+    assert wrong
+    with served(Session(context, "anna")) as address, opened(browser, address) as page:
+        for video, expression in wrong:
+            page.goto(f"{page.url.partition('?')[0]}?at={video}&of={expression}")
+            expect(page.locator("#facts")).to_contain_text(f"{video} {expression}")
+            page.keyboard.press("2")
+            expect(page.locator("#verdict")).to_contain_text("in frames 0 to the end")
+    after = label_one_video(tmp_path)
+    stages = [job.stage for job in after.the_plan.pending()]
+    assert stages == ["rank", "merge", "evaluate", "report"]
+    assert j_and_f(context.paths.folder) > before + 5
+
+
+SIZES = {"wide": (1400, 900), "tablet": (768, 1024), "phone": (390, 844)}
+
+
+def axe_problems(page: Any) -> list[str]:
+    """What axe-core calls serious or worse."""
+    pytest.importorskip(AXE, reason="no axe-core; install the extra `browser`")
+    found = importlib.import_module(f"{AXE}.sync_playwright").Axe().run(page)
+    return [
+        f"{item['id']}: {node['html'][:160]}"
+        for item in found.response["violations"]
+        if item["impact"] in ("serious", "critical")
+        for node in item["nodes"]
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_serious(browser: Any, address: str, theme: str) -> None:
+    for width, height in SIZES.values():
+        size = {"width": width, "height": height}
+        options = {"viewport": size, "color_scheme": theme, "bypass_csp": True}
+        with opened(browser, address, **options) as page:
+            page.keyboard.press("x")
+            page.locator("#verdict", has_text="Decided").wait_for()
+            for item in page.locator("details summary").all():
+                item.click()
+            page.locator("#why-text", has_text="frame 0").wait_for()
+            assert axe_problems(page) == [], (theme, width)
+
+
+NAME = """item => [item.tagName, item.id, item.name ?? "", item.textContent.trim()].join(" ")"""
+CONTROLS = f"""() => {{
+  const fields = "select, input:not([type=radio]), [name=show]:checked";
+  return [...document.querySelectorAll(`a[href], button:enabled, summary, ${{fields}}`)].map({NAME});
+}}"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", SIZES)
+def test_nothing_overlaps_and_every_control_is_reached_by_tab(
+    browser: Any, address: str, size: str
+) -> None:
+    width, height = SIZES[size]
+    with opened(browser, address, viewport={"width": width, "height": height}) as page:
+        page.locator("#view:not(.waits)").wait_for()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        wanted = page.evaluate(CONTROLS)
+        assert len(wanted) > 20
+        reached = set()
+        for _ in range(200):
+            page.keyboard.press("Tab")
+            reached.add(page.evaluate(f"({NAME})(document.activeElement ?? document.body)"))
+        assert set(wanted) <= reached, set(wanted) - reached
