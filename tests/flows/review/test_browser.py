@@ -144,7 +144,8 @@ def test_axe_finds_nothing_serious(browser: Any, address: str, theme: str) -> No
 NAME = """item => [item.tagName, item.id, item.name ?? "", item.textContent.trim()].join(" ")"""
 CONTROLS = f"""() => {{
   const fields = "select, input:not([type=radio]), [name=show]:checked";
-  return [...document.querySelectorAll(`a[href], button:enabled, summary, ${{fields}}`)].map({NAME});
+  const found = document.querySelectorAll(`a[href], button:enabled, summary, ${{fields}}`);
+  return [...found].map({NAME});
 }}"""
 
 
