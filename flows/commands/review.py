@@ -12,7 +12,8 @@ import typer
 from flows.commands.options import example, resolve_run
 from flows.console import Output, add_row, grid, say
 from flows.planning.run_paths import RunPaths
-from pipeline.decisions import Decision, conflicts_of
+from pipeline.conflicts import conflicts_of
+from pipeline.decisions import Decision
 from pipeline.errors import ConfigError
 from storage.decisions import (
     append_decisions,

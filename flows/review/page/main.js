@@ -1,7 +1,9 @@
 // Puts the page together: a sample, its player, the keys, and the decisions.
 import * as api from "./api.js";
 import { List } from "./list.js";
+import { Pencil } from "./pencil.js";
 import { Player } from "./player.js";
+import { fillWords } from "./words.js";
 
 const at = (id) => document.getElementById(id);
 const STATUS = ["unknown", "present", "absent"];
@@ -13,6 +15,11 @@ const decided = [];
 
 const player = new Player(at("view"), at("bar"), shown);
 const list = new List(at("filters"), open, fail);
+const pencil = new Pencil(player, () => !at("outside").checked, pointed);
+player.left = () => {
+  if (pencil.active) pencil.clear();
+  tellPencil();
+};
 
 function fail(error) {
   at("message").textContent = error?.message ?? "";
@@ -29,6 +36,20 @@ function shown(error) {
   const words = `${STATUS[frame.status]}${frame.reason ? `: ${frame.reason}` : ""}`;
   at("state").textContent = `Frame ${frame.name}: ${words}, weight ${frame.weight.toFixed(2)}`;
   at("view").setAttribute("aria-label", `Frame ${frame.name}, target ${words}`);
+}
+
+function pointed(error) {
+  fail(error);
+  tellPencil();
+}
+
+function tellPencil() {
+  const found = pencil.mask !== null;
+  const words = pencil.waits ? "The segmenter is asked" : "";
+  at("drawn").textContent = found ? "A new mask: enter takes it, escape drops it" : words;
+  for (const name of ["back", "drop"]) {
+    document.querySelector(`[data-do="${name}"]`).disabled = !pencil.active;
+  }
 }
 
 async function open(row) {
@@ -94,32 +115,6 @@ function fillShows(found) {
   }
 }
 
-function fillWords({ history, texts }) {
-  at("history").replaceChildren(
-    ...history.map((item) => {
-      const line = document.createElement("li");
-      const track = item.track === null ? "" : ` track ${item.track}`;
-      const frames = item.action === "absent" || item.action === "choose"
-        ? `, frames ${item.from} to ${item.to ?? "the end"}` : "";
-      line.textContent = `${item.when.slice(0, 19)} ${item.who}: ${item.action}${track}${frames}`;
-      return line;
-    }),
-  );
-  at("sentences").replaceChildren(
-    ...Object.entries(texts).flatMap(([name, lines]) => {
-      const title = document.createElement("h3");
-      title.textContent = name;
-      const items = document.createElement("ul");
-      for (const text of lines) {
-        const line = document.createElement("li");
-        line.textContent = text;
-        items.append(line);
-      }
-      return [title, items];
-    }),
-  );
-}
-
 function framesOf(action) {
   const first = at("range-first").value, last = at("range-last").value;
   if (first !== "" || last !== "") {
@@ -169,6 +164,17 @@ const choose = (place) => {
   if (track !== undefined) decide("choose", { track, ...framesOf("choose") });
 };
 
+function takeDrawn() {
+  if (!pencil.mask) return;
+  const drawn = pencil.mask;
+  const first = at("range-first").value, last = at("range-last").value;
+  const range = { from: Number(first || 0), to: last === "" ? null : Number(last) };
+  if (at("from-here").checked && first === "") range.from = drawn.frame;
+  actions.drop();
+  at("drawn").textContent = "The mask is carried through the video";
+  decide("draw", { drawn, ...range }).finally(tellPencil);
+}
+
 const shows = () => [...at("shows").querySelectorAll("input")];
 
 function showNext() {
@@ -189,8 +195,17 @@ const actions = {
   first: () => choose(0),
   second: () => choose(1),
   third: () => choose(2),
+  back: () => {
+    pencil.back();
+    tellPencil();
+  },
+  drop: () => {
+    pencil.clear();
+    tellPencil();
+  },
   shown: () => {
-    if (player.show.show === "track") {
+    if (pencil.active) takeDrawn();
+    else if (player.show.show === "track") {
       decide("choose", { track: player.show.track, ...framesOf("choose") });
     }
   },
@@ -207,7 +222,10 @@ const keys = {
   2: actions.second,
   3: actions.third,
   Enter: actions.shown,
-  u: actions.undo,
+  u: () => (pencil.active ? actions.back() : actions.undo()),
+  Escape: actions.drop,
+  c: () => at("view").focus(),
+  v: () => at("outside").click(),
   n: actions.next,
   j: actions.next,
   p: actions.previous,

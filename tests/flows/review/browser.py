@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from flows.review.imports import Imports
 from flows.review.server import HOST, build_app, listening_socket
 from flows.review.session import Session
 
@@ -25,7 +26,8 @@ def chromium() -> Iterator[Any]:
     place = shutil.which("chromium") or shutil.which("chromium-browser")
     if place is None:
         pytest.skip("no `chromium` on this machine")
-    # The first mask that is made anew waits until PyTorch has been imported.
+    # A page waits for PyTorch; here that is not part of what is timed out.
+    Imports().wait()
     playwright.expect.set_options(timeout=30_000)
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=place)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from flows.context import RunContext
@@ -16,6 +17,7 @@ from flows.labelling.opened_run import opened_run
 from flows.review.guarantee import true_j
 from flows.review.session import Session
 from pipeline.config import load_config
+from pipeline.types import FrameIndex
 from storage.decisions import read_decisions
 from tests.fakes.stages import fake_parts
 from tests.flows.conftest import HOSTILE, Site, finish
@@ -81,6 +83,64 @@ def test_decisions_in_a_browser_raise_j_and_f(browser: Any, ran: Site) -> None:
     assert j_and_f(ran.folder) == best
 
 
+def click(page: Any, x: float, y: float, **options: Any) -> None:
+    """Clicks on the frame, at shares of its width and height."""
+    view = page.locator("#view")
+    box, frame = view.bounding_box(), view.evaluate("item => [item.width, item.height]")
+    scale = min(box["width"] / frame[0], box["height"] / frame[1])
+    left, top = (box["width"] - frame[0] * scale) / 2, (box["height"] - frame[1] * scale) / 2
+    place = {"x": left + x * frame[0] * scale, "y": top + y * frame[1] * scale}
+    view.click(position=place, **options)
+
+
+def test_a_frame_is_corrected_by_clicks_a_box_and_keys(
+    browser: Any, address: str, ran: Site
+) -> None:
+    from playwright.sync_api import expect
+
+    with opened(browser, address, viewport={"width": 900, "height": 500}) as page:
+        drawn, verdict = page.locator("#drawn"), page.locator("#verdict")
+        page.locator("#view:not(.waits)").wait_for()
+        click(page, 0.5, 0.5)
+        expect(drawn).to_contain_text("A new mask")
+        click(page, 0.52, 0.5, modifiers=["Shift"])
+        page.get_by_label("Clicks are outside").check()
+        click(page, 0.48, 0.5)
+        expect(drawn).to_contain_text("A new mask")
+        page.keyboard.press("Enter")
+        expect(verdict).to_have_text("Decided: a mask drawn in frame 0")
+        expect(drawn).to_have_text("")
+        # Another frame drops what was not taken; arrows still step after a click.
+        page.get_by_label("Clicks are outside").uncheck()
+        click(page, 0.5, 0.5)
+        page.keyboard.press("Escape")
+        page.locator("#view").scroll_into_view_if_needed()
+        box = page.locator("#view").bounding_box()
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        page.mouse.move(x, y)
+        page.mouse.down()
+        page.mouse.move(x + 40, y + 30, steps=3)
+        page.mouse.up()
+        expect(drawn).to_contain_text("A new mask")
+        page.keyboard.press("ArrowRight")
+        expect(drawn).to_have_text("")
+        # Without a pointer.
+        page.keyboard.press("c")
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("i")
+        expect(drawn).to_contain_text("A new mask")
+        page.keyboard.press("o")
+        page.keyboard.press("u")
+        expect(drawn).to_contain_text("A new mask")
+        page.keyboard.press("Enter")
+        expect(verdict).to_contain_text("a mask drawn in frame 1")
+    first, second = read_decisions(ran.folder / "review.jsonl").decisions
+    # A square of 12 x 12 pixels, without the two outside.
+    assert int(first.drawn[0].mask.sum()) == 142
+    rows, columns = np.nonzero(second.drawn[0].mask)
+    assert (rows.mean() + 0.5, columns.mean() + 0.5) == pytest.approx((20.8, 32), abs=1)
+
+
 def label_one_video(out: Path) -> RunContext:
     """Labels a video of `shapes` with the demo models, or does what is left of that."""
     words = ["dataset.only_videos=['train00004']", "shapes.seed=77", "shapes.train_videos=5"]
@@ -88,6 +148,16 @@ def label_one_video(out: Path) -> RunContext:
     with opened_run(load_config(None, words), lambda line: None) as context:
         execute(context, InProcess(context))
         return context
+
+
+def middle_of_target(context: RunContext, video: str, expression: str) -> tuple[float, float]:
+    """A point of the target in the first frame, where a person sees it."""
+    found = {item.key.expression: item for item in context.reader().expressions(video)}
+    truth = context.reader().truth(context.reader().video(video), found[expression], FrameIndex(0))
+    assert truth is not None
+    rows, columns = np.nonzero(truth)
+    at = len(rows) // 2
+    return (columns[at] + 0.5) / truth.shape[1], (rows[at] + 0.5) / truth.shape[0]
 
 
 @pytest.mark.slow
@@ -103,8 +173,15 @@ def test_a_real_run_follows_what_was_decided_in_a_browser(browser: Any, tmp_path
         for video, expression in wrong:
             page.goto(f"{page.url.partition('?')[0]}?at={video}&of={expression}")
             expect(page.locator("#facts")).to_contain_text(f"{video} {expression}")
-            page.keyboard.press("2")
-            expect(page.locator("#verdict")).to_contain_text("in frames 0 to the end")
+            page.locator("#view:not(.waits)").wait_for()
+            if expression == wrong[0][1]:
+                page.keyboard.press("2")
+                expect(page.locator("#verdict")).to_contain_text("in frames 0 to the end")
+            else:
+                click(page, *middle_of_target(context, video, expression))
+                expect(page.locator("#drawn")).to_contain_text("A new mask")
+                page.keyboard.press("Enter")
+                expect(page.locator("#verdict")).to_contain_text("a mask drawn in frame 0")
     after = label_one_video(tmp_path)
     stages = [job.stage for job in after.the_plan.pending()]
     assert stages == ["rank", "merge", "evaluate", "report"]
