@@ -157,7 +157,8 @@ def guarantee(
         say(console, f"Held-out videos: {tested.kept:.1%} are kept; of these {wrong}")
     for warning in made.warnings:
         say(console, warning, "yellow")
-    say(console, f"{RunPaths(config.run_folder).guarantee}; `pseudolabels report` shows it")
+    path = RunPaths(config.run_folder).guarantee
+    say(console, f"{path}; `pseudolabels run` puts it into quality.parquet and the report")
 
 
 def _import(path: Path, files: list[Path]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from flows.context import RunContext
 from flows.evaluation.metrics_table import FIGURES, figure
+from flows.finished_results import promises_of
 from flows.planning.stand_ins import stand_in_warning
 from flows.report.gather import Quality, Work
 from flows.weights.published import PUBLISHED
@@ -17,7 +18,7 @@ from pipeline.config import RunConfig, dump_config
 from pipeline.fingerprint import file_digest
 from pipeline.text import markdown_escaped
 from storage.files.atomic import replace_file
-from storage.tables import QUALITY_SCHEMA
+from storage.tables import quality_columns
 
 MOST_LISTED = 20
 """Skipped videos that the card lists."""
@@ -82,6 +83,10 @@ def _lines(
     rows = [(label, figure(own, keys)) for label, keys in FIGURES]
     known = [f"- {label}: {value:.1f}" for label, value in rows if value is not None]
     yield from known or ["Not measured: the data set has no ground truth for these videos."]
+    table, _ = promises_of(context)
+    if table is not None:
+        kept, level, sure = (table.about[name] for name in ("kept", "level", "confidence"))
+        yield f"- {kept:.1%} of the samples are promised J of {level:g}, at {sure:.0%} confidence"
     yield "\n## Known failures\n"
     yield from _failures(config, quality, work)
     yield f"\n## Configuration\n\n```toml\n{dump_config(config)}```"
@@ -150,12 +155,12 @@ def _croissant(context: RunContext, samples: int) -> dict[str, Any]:
     fields = [
         {
             "@type": "cr:Field",
-            "@id": f"frames/{column.name}",
-            "name": column.name,
-            "dataType": _TYPES[str(column.type)],
-            "source": {"fileObject": {"@id": "quality"}, "extract": {"column": column.name}},
+            "@id": f"frames/{name}",
+            "name": name,
+            "dataType": _TYPES[kind],
+            "source": {"fileObject": {"@id": "quality"}, "extract": {"column": name}},
         }
-        for column in QUALITY_SCHEMA
+        for name, kind in quality_columns(paths.quality)
     ]
     return {
         "@context": _CONTEXT,

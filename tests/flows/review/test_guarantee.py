@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from flows.context import RunContext
 from flows.evaluation.guarantee import LEVELS
-from flows.review.guarantee import make_guarantee, mark_of, run_signals
+from flows.finished_results import mark_of
+from flows.integrity.verify import Contents, verify
+from flows.review.guarantee import make_guarantee, run_signals
 from pipeline.decisions import Decision, now
 from pipeline.errors import ConfigError, PseudoLabelError
 from storage.decisions import append_decisions
@@ -72,3 +76,37 @@ def test_only_levels_of_the_grid_can_be_promised(ran: Site) -> None:
     with pytest.raises(ConfigError, match="expected one of"):
         make_guarantee(ran.config(), "truth", 0.83)
     assert np.allclose(np.diff(LEVELS), 0.05)
+
+
+def columns_of(ran: Site, *names: str) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = pq.read_table(ran.folder / "quality.parquet").to_pydict()
+    return {name: found[name] for name in names if name in found}
+
+
+def test_promises_go_into_the_quality_table_the_report_and_the_card(ran: Site) -> None:
+    before = columns_of(ran, "video", "weight", "lower_j")
+    assert "lower_j" not in before
+    make_guarantee(ran.config(), "truth", 0.8, 0.5)
+    plan, _ = finish(ran)
+    assert [job.stage for job in plan.pending()] == ["merge"]
+    [job] = plan.pending()
+    assert job.reason == "what is promised of the masks changed"
+    after = columns_of(ran, "video", "expression", "weight", "predicted_j", "lower_j")
+    assert after["weight"] == before["weight"] and min(after["lower_j"]) >= 0.8
+    promised = read_guarantee(ran.folder / "guarantee.parquet").promised()
+    samples = zip(after["video"], after["expression"], strict=True)
+    assert after["predicted_j"] == [promised[sample][0] for sample in samples]
+    assert "promised J of 0.8, at 50% confidence" in (ran.folder / "report" / "card.md").read_text()
+    fields = json.loads((ran.folder / "report" / "croissant.json").read_text())["recordSet"][0]
+    assert fields["field"][-1]["name"] == "lower_j"
+    assert not finish(ran)[0].pending()
+    assert not list(verify(ran.folder, Contents()))
+
+
+def test_promises_of_earlier_masks_are_left_out_and_told(ran: Site) -> None:
+    make_guarantee(ran.config(), "truth", 0.8, 0.5)
+    decide(ran, "clip00", "reject")
+    assert "about earlier masks" in finish(ran)[1]
+    assert not columns_of(ran, "lower_j")
+    (ran.folder / "guarantee.parquet").write_bytes(b"torn")
+    assert "quality.parquet has no promises" in finish(ran)[1]
