@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -43,6 +44,19 @@ def test_too_few_labels_are_told(ran: Site) -> None:
     assert made.kept == 0
     assert any("Too few labels: 4 labelled videos" in line for line in made.warnings)
     assert "at least 9" in made.warnings[0]
+
+
+def test_a_run_that_differs_from_the_labelled_one_is_told(ran: Site, finished: Site) -> None:
+    # The signals of these masks are far below those of the labelled run.
+    context = RunContext(ran.config())
+    with mock.patch("flows.review.guarantee.run_signals") as signals:
+        true = run_signals(context)
+        few = {(f"v{n}", "0"): 0.01 * (n % 7) for n in range(40)}
+        signals.side_effect = [few, {key: 0.9 + 0.01 * n for n, key in enumerate(true)}]
+        made = make_guarantee(ran.config(), str(finished.folder), 0.8, 0.5)
+    [warning] = [line for line in made.warnings if "differ" in line]
+    assert "the promise need not hold for them; label some of them" in warning
+    assert made.drift < 0.01 and made.kept == 0
 
 
 def test_decisions_are_right_or_wrong_by_the_masks_of_the_run(ran: Site) -> None:
