@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.coco import decode_rle, encode_rle
 from pipeline.errors import PseudoLabelError
 
 LONGEST = 1 << 20
@@ -39,6 +38,9 @@ class Drawn:
     @property
     def mask(self) -> NDArray[np.bool_]:
         """The mask [H, W]. Raises PseudoLabelError if it is none."""
+        # Loads pycocotools, which few commands need.
+        from pipeline.coco import decode_rle
+
         return decode_rle({"size": list(self.size), "counts": self.counts})
 
     def as_json(self) -> dict[str, Any]:
@@ -61,5 +63,7 @@ class Drawn:
     @classmethod
     def of(cls, frame: int, mask: NDArray[np.bool_]) -> Drawn:
         """Returns a mask [H, W] of a frame."""
+        from pipeline.coco import encode_rle
+
         packed = encode_rle(mask)
         return cls(frame, (mask.shape[0], mask.shape[1]), packed["counts"])

@@ -52,7 +52,7 @@ def _corrected(context: RunContext, path: Path, who: str) -> DecisionLog:
     log = DecisionLog(problems=list(found.problems))
     known = set(store.videos())
     strange = sorted(found.videos.keys() - known)
-    log.problems += [f"{name}: not a video of the run; left out" for name in strange]
+    log.problems.extend(f"{name}: not a video of the run; left out" for name in strange)
     if not found.videos.keys() & known:
         raise PseudoLabelError(
             f"{path}: masks of none of the {len(known)} videos of {context.paths.folder}; expected"

@@ -23,6 +23,9 @@ from pipeline.types import VideoRef
 _HELD = 4
 """Frames whose embeddings are kept for further clicks."""
 
+_SIDE = 1024
+"""Pixels of the side of Segment Anything's input."""
+
 VISIBLE = 0.5
 """An object is in a frame if the tracker is surer of it than this."""
 
@@ -96,6 +99,11 @@ class Prompting:
         if self._context.config.track.source != "model" or not mask.any():
             return []
         box = masks_to_boxes(mask[None])[0]
+        if min(cells) < 2:
+            # The run found nothing in this video, whose store then has no cells.
+            from stages.common.mask_resolution import low_resolution_size
+
+            cells = low_resolution_size(video.height, video.width, _SIDE)
         with self._lock:
             # Only one model is held; the segmenter's embeddings go with it.
             self._embeddings.clear()

@@ -141,6 +141,31 @@ def test_a_frame_is_corrected_by_clicks_a_box_and_keys(
     assert (rows.mean() + 0.5, columns.mean() + 0.5) == pytest.approx((20.8, 32), abs=1)
 
 
+def test_ids_with_markup_are_shown_as_text(browser: Any, tmp_path: Path) -> None:
+    from playwright.sync_api import expect
+
+    site, name = Site(tmp_path), "<img src=x onerror=alert(1)>"
+    for path in sorted(site.data.rglob("clip00")):
+        path.rename(path.with_name(name))
+    for path in site.data.rglob("*.json"):
+        path.write_text(path.read_text().replace("clip00", name).replace("the red", "<b>the red"))
+    finish(site)
+    session = Session(RunContext(site.config(), fake_parts(site.weights)), "<i>anna</i>")
+    # A page that runs it shows a dialog, and a page that loads it writes an error.
+    with served(session) as address, opened(browser, address) as page:
+        page.get_by_label("Video", exact=True).fill(name)
+        expect(page.locator("#rows li")).to_have_count(2)
+        page.locator("#rows button").first.click()
+        expect(page.locator("#facts")).to_contain_text(name)
+        page.keyboard.press("x")
+        expect(page.locator("#verdict")).to_contain_text("absent")
+        page.locator("#why summary").click()
+        expect(page.locator("#why-text")).to_contain_text(name)
+        page.locator("details summary").last.click()
+        expect(page.locator("#history")).to_contain_text("<i>anna</i>")
+        assert page.locator("main img, main b, main i").count() == 0
+
+
 def label_one_video(out: Path) -> RunContext:
     """Labels a video of `shapes` with the demo models, or does what is left of that."""
     words = ["dataset.only_videos=['train00004']", "shapes.seed=77", "shapes.train_videos=5"]
