@@ -141,6 +141,7 @@ def test_a_frame_is_corrected_by_clicks_a_box_and_keys(
     assert (rows.mean() + 0.5, columns.mean() + 0.5) == pytest.approx((20.8, 32), abs=1)
 
 
+@pytest.mark.slow
 def test_ids_with_markup_are_shown_as_text(browser: Any, tmp_path: Path) -> None:
     from playwright.sync_api import expect
 
