@@ -52,7 +52,9 @@ def write_report(context: RunContext) -> Counter[str]:
     split = context.prediction_split() if has_student else ""
     metrics = read_metrics(context)
     work = read_work(context)
-    promised, _ = promises_of(context)
+    promised, problem = promises_of(context)
+    if problem:
+        context.progress.say(f"The report shows no guarantee: {problem}", "yellow")
     shown: Counter[str] = Counter({"samples": 0, "predictions": 0})
     values: dict[str, Any] = {
         "name": config.run_folder.name,
