@@ -112,7 +112,7 @@ format: $(STAMP) ## Formats the sources
 
 lock: ## Resolves pyproject.toml into the lock files
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header \
-		--no-annotate --extra dev --output-file requirements.lock pyproject.toml
+		--no-annotate --extra dev --extra browser --output-file requirements.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header \
 		--no-annotate --extra dev --extra ray --constraint requirements.lock \
 		--output-file requirements-ray.lock pyproject.toml

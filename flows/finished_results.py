@@ -6,9 +6,12 @@ from typing import Any
 
 from flows.context import RunContext
 from flows.planning.plan import Plan
+from flows.planning.products import joined
 from flows.planning.run_paths import RunPaths
 from flows.planning.stages import ALL
+from pipeline.errors import StoreError
 from storage.arrays.masks import MaskStore
+from storage.guarantee_table import GuaranteeTable, read_guarantee
 from storage.run.ledger import Ledger
 from storage.run.lock import lock_holder
 
@@ -71,3 +74,25 @@ def student_is_done(paths: RunPaths, plan: Plan) -> bool:
         for job in plan.jobs.get("student", ())
         for fingerprint in (job.fingerprint, f"partial-{job.fingerprint}")
     )
+
+
+def mark_of(context: RunContext) -> str:
+    """Returns a digest of the run's masks, which a guarantee is about."""
+    receipts = Ledger(context.paths.folder).receipts("rank")
+    return joined({item.shard: item.product for item in receipts})
+
+
+def promises_of(context: RunContext) -> tuple[GuaranteeTable | None, str]:
+    """Returns what `pseudolabels guarantee` promised of the run's masks, and why there is nothing,
+    if the reason is not that nobody asked for it."""
+    path = context.paths.guarantee
+    if not path.is_file():
+        return None, ""
+    try:
+        table = read_guarantee(path)
+    except StoreError as error:
+        # The masks are there without it, and it can be made again.
+        return None, str(error)
+    if table.about.get("masks") == mark_of(context):
+        return table, ""
+    return None, f"{path}: is about earlier masks; make it again with `pseudolabels guarantee`"

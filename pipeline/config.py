@@ -707,6 +707,8 @@ class StudentConfig(Section):
         frame_weights: whether the weights of the pseudo-masks' frames count. False gives every
             frame of known status the weight 1.
         reviewed_only: whether only samples count that people accepted, or whose object they chose.
+        minimum_j: only samples count of which `pseudolabels guarantee` promised this J or more;
+            None for all.
         initialise: ``demo`` starts the image encoder, and what joins it to the text, from the demo
             grounder; ``scratch`` starts them from random weights. The text encoder is the demo
             grounder's in both, and frozen.
@@ -731,6 +733,7 @@ class StudentConfig(Section):
     masks: UsersPath | None = None
     frame_weights: bool = True
     reviewed_only: bool = False
+    minimum_j: float | None = Field(None, gt=0, lt=1)
     initialise: Literal["demo", "scratch"] = "demo"
     start: UsersPath | None = None
     steps: int = Field(400, ge=1)

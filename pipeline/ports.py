@@ -139,6 +139,27 @@ class Grounder(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """What a person shows of an object in a frame.
+
+    Attributes:
+        points: float32 [n, 2], x and y in pixels; n may be 0.
+        inside: bool [n], whether the object is at the point.
+        box: float32 [4], xyxy in pixels; None for none.
+    """
+
+    points: NDArray[np.float32]
+    inside: NDArray[np.bool_]
+    box: NDArray[np.float32] | None = None
+
+    def obeyed(self, masks: NDArray[np.bool_]) -> NDArray[np.intp]:
+        """Returns how many of the points each mask [m, H, W] agrees with: [m]."""
+        columns, rows = self.points.astype(int).T.reshape(2, -1)
+        found: NDArray[np.intp] = (masks[:, rows, columns] == self.inside).sum(1)
+        return found
+
+
 class Segmenter(Protocol):
     """Turns boxes into masks."""
 
@@ -148,6 +169,14 @@ class Segmenter(Protocol):
 
     def decode(self, embedding: object, boxes: Sequence[NDArray[np.float32]]) -> list[Candidates]:
         """Returns, for each of the B frames, the masks of its boxes [Q, 4]; Q may be 0."""
+        ...
+
+    def prompted(self, embedding: object, prompt: Prompt) -> NDArray[np.bool_]:
+        """Returns the mask [H, W] of what a person shows in the one frame of an embedding.
+
+        Raises:
+            ValueError: it shows nothing: neither a box nor a point inside.
+        """
         ...
 
 

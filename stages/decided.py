@@ -5,32 +5,53 @@ Letters: T frames, H W pixels, P hypotheses of a frame.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from pipeline.config import RankConfig
-from pipeline.decisions import ABSENT, KEPT, Verdict
+from pipeline.decisions import ABSENT, DRAWN, KEPT, Span, Verdict
+from pipeline.geometry import mask_iou
 from pipeline.packed_masks import PackedMasks
-from pipeline.tracks import hypothesis_of
 from pipeline.types import Candidates, FrameQuality, Hypotheses, PseudoMask, Status, Tracks
-from stages.common.mask_resolution import mask_above
-from stages.rank import EMPTY_MASK, fused_logits
+from stages.rank import EMPTY_MASK
+from stages.track_masks import TrackMasks
 
 REJECTED = "rejected by a person"
 SAID_ABSENT = "absent, says a person"
 CHOSEN = "chosen by a person"
+DRAWN_BY_HAND = "drawn by a person"
+CARRIED = "carried from a mask that a person drew"
+CARRIED_ON = "the track that a person chose, carried on"
 NOT_THERE = "the track that a person chose is not seen"
+NOT_CARRIED = "the object that a person drew is not seen"
 
 SURE = 1.0
 """Weight of a frame that a person vouches for."""
 
 NOT_LOOKED_AT = 0.5
-"""Weight of a frame without the track that a person chose: nobody looked at this frame alone."""
+"""Weight of a frame that follows from what a person said of others: nobody looked at it alone."""
+
+SAME_OBJECT = 0.7
+"""A mask of the run stays where what is carried to it overlaps it with this IoU."""
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What becomes of a frame.
+
+    Attributes:
+        mask: [H, W]; None for no mask.
+        track: whose figures the frame gets; -1 for none.
+    """
+
+    mask: NDArray[np.bool_] | None
+    status: Status
+    weight: float
+    reason: str
+    track: int = -1
 
 
 def apply_verdict(
@@ -45,7 +66,8 @@ def apply_verdict(
     """Returns the mask and the quality of a sample after what people decided about it.
 
     A rejected sample is unknown in every frame. A frame of a chosen track gets the track's mask and
-    the weight 1. An accepted sample has the weight 1 in every frame that is not unknown.
+    the weight 1, a drawn frame what was drawn. Frames to which either is carried have less weight.
+    An accepted sample has the weight 1 in every frame that is not unknown.
 
     Args:
         verdict: about the sample.
@@ -60,21 +82,22 @@ def apply_verdict(
     status, weight = mask.status.copy(), mask.weight.copy()
     masks, figures = PackedMasks(frames, height, width), list(rows)
     reason = [row.reason for row in rows]
+    found = TrackMasks(hypotheses, candidates, tracks, (height, width), config)
+    carried = verdict.carried(frames)
     for index, said in enumerate(verdict.frames(frames).tolist()):
-        found: NDArray[np.bool_] | None = None
         if verdict.judged == "reject":
             status[index], weight[index], reason[index] = Status.UNKNOWN, 0, REJECTED
-        elif said == KEPT:
-            found = mask.mask[index]
-        elif said == ABSENT:
-            status[index], weight[index], reason[index] = Status.ABSENT, SURE, SAID_ABSENT
-        else:
-            size = height, width
-            found = track_mask(hypotheses, candidates, tracks, index, said, size, config)
-            status[index], weight[index], reason[index] = _of_chosen(found)
-            figures[index] = _measured(rows[index], hypotheses, candidates, tracks, said)
-        if found is not None:
-            masks[index] = found
+            continue
+        own = mask.mask[index]
+        made = _made(verdict, said, index, carried[index], own, found)
+        if made is None:
+            masks[index] = own
+            continue
+        status[index], weight[index], reason[index] = made.status, made.weight, made.reason
+        if made.mask is not None:
+            masks[index] = made.mask
+        if made.mask is not None or made.track >= 0:
+            figures[index] = found.measured(rows[index], made.track)
     if verdict.judged == "accept":
         weight[status != Status.UNKNOWN] = SURE
     told = [
@@ -84,81 +107,58 @@ def apply_verdict(
     return replace(mask, mask=masks, weight=weight, status=status), told
 
 
-def _of_chosen(mask: NDArray[np.bool_] | None) -> tuple[Status, float, str]:
-    """Returns status, weight and reason of a frame of a chosen track, by its mask there."""
-    if mask is None:
-        return Status.ABSENT, NOT_LOOKED_AT, NOT_THERE
-    if not mask.any():
-        return Status.UNKNOWN, 0.0, EMPTY_MASK
-    return Status.PRESENT, SURE, CHOSEN
-
-
-def track_mask(
-    hypotheses: Hypotheses,
-    candidates: Sequence[Candidates],
-    tracks: Tracks,
+def _made(
+    verdict: Verdict,
+    said: int,
     frame: int,
-    track: int,
-    size: tuple[int, int],
-    config: RankConfig,
-) -> NDArray[np.bool_] | None:
-    """Returns the mask [H, W] of a track in a frame; None where the track is not.
-
-    If a hypothesis of the sample is of the track, the mask is the hypothesis's. Else it is that of
-    the track's best candidate.
-    """
-    row = hypothesis_of(hypotheses, tracks, frame, track)
-    if row is not None:
-        logits = fused_logits(hypotheses, candidates, frame, row)
-    else:
-        best = _best_candidate(candidates[frame], tracks.of_candidate[frame], track)
-        if best is None:
-            return None
-        logits = torch.from_numpy(candidates[frame].logits[best]).float()
-    cut = math.log(config.threshold / (1 - config.threshold))
-    mask: NDArray[np.bool_] = mask_above(logits, *size, cut).numpy()
-    return mask
-
-
-def _best_candidate(
-    candidates: Candidates, of_candidate: NDArray[np.int32], track: int
-) -> int | None:
-    mine = np.flatnonzero(of_candidate == track)
-    if not len(mine):
+    carried: Span | None,
+    own: NDArray[np.bool_],
+    found: TrackMasks,
+) -> _Made | None:
+    """Returns what becomes of a frame; None if it stays as the run made it."""
+    if said == ABSENT:
+        return _Made(None, Status.ABSENT, SURE, SAID_ABSENT)
+    if said == DRAWN:
+        drawn = verdict.drawn(frame)
+        assert drawn is not None, "a drawn frame has a mask"
+        return _of_mask(drawn.mask, SURE, DRAWN_BY_HAND, SAID_ABSENT)
+    if said != KEPT:
+        mask, goes_on = found.mask(frame, said)
+        if mask is None:
+            return _Made(None, Status.ABSENT, NOT_LOOKED_AT, NOT_THERE, said)
+        if not mask.any():
+            return _Made(None, Status.UNKNOWN, 0.0, EMPTY_MASK, said)
+        sure, reason = (NOT_LOOKED_AT, CARRIED_ON) if goes_on else (SURE, CHOSEN)
+        return _Made(mask, Status.PRESENT, sure, reason, said)
+    made = None if carried is None else _carried(carried, frame, found)
+    if made is None or (made.mask is not None and own.any() and _same(made.mask, own)):
         return None
-    fit = candidates.predicted_iou[mine] * candidates.stability[mine]
-    return int(mine[fit.argmax()])
+    return made
 
 
-def _measured(
-    row: FrameQuality,
-    hypotheses: Hypotheses,
-    candidates: Sequence[Candidates],
-    tracks: Tracks,
-    track: int,
-) -> FrameQuality:
-    """Returns the figures of a track in the frame of a row; NaN for what nobody measured."""
-    found = hypothesis_of(hypotheses, tracks, row.frame, track)
-    nothing = math.nan
-    if found is None:
-        best = _best_candidate(candidates[row.frame], tracks.of_candidate[row.frame], track)
-        scores = candidates[row.frame]
-        return replace(
-            row,
-            box_score=nothing,
-            predicted_iou=nothing if best is None else float(scores.predicted_iou[best]),
-            stability=nothing if best is None else float(scores.stability[best]),
-            agreement=nothing,
-            temporal_iou=nothing,
-            negative_margin=nothing,
-        )
-    at = row.frame, found
-    return replace(
-        row,
-        box_score=float(hypotheses.box_score[at]),
-        predicted_iou=float(hypotheses.predicted_iou[at]),
-        stability=float(hypotheses.stability[at]),
-        agreement=float(hypotheses.agreement[at]),
-        temporal_iou=nothing,
-        negative_margin=float(hypotheses.negative_margin[at]),
-    )
+def _carried(span: Span, frame: int, found: TrackMasks) -> _Made | None:
+    """Returns what a drawn mask makes of another frame; None if nothing carries it there.
+
+    Masks that a tracker made of it come first. Without any, the track of the candidate that fits it
+    best carries it.
+    """
+    if len(span.drawn) > 1:
+        mine = next((item.mask for item in span.drawn[1:] if item.frame == frame), None)
+        return None if mine is None else _of_mask(mine, NOT_LOOKED_AT, CARRIED, NOT_CARRIED)
+    track = found.track_under(span.drawn[0])
+    if track is None:
+        return None
+    mask, _ = found.mask(frame, track)
+    if mask is None:
+        return _Made(None, Status.ABSENT, NOT_LOOKED_AT, NOT_CARRIED, track)
+    return replace(_of_mask(mask, NOT_LOOKED_AT, CARRIED, NOT_CARRIED), track=track)
+
+
+def _of_mask(mask: NDArray[np.bool_], weight: float, reason: str, empty: str) -> _Made:
+    if mask.any():
+        return _Made(mask, Status.PRESENT, weight, reason)
+    return _Made(None, Status.ABSENT, weight, empty)
+
+
+def _same(mask: NDArray[np.bool_], own: NDArray[np.bool_]) -> bool:
+    return bool(mask_iou(mask, own) >= SAME_OBJECT)

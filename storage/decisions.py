@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pipeline.decisions import Decision
 from pipeline.errors import InputError
@@ -21,7 +22,7 @@ from storage.files.csv_files import read_csv_rows
 
 FORMAT_VERSION = 1
 
-_COLUMNS = ("who", "when", "video", "expression", "action", "from", "to", "track", "masks")
+_COLUMNS = ("who", "when", "video", "expression", "action", "from", "to", "track", "masks", "drawn")
 _NUMBERS = frozenset({"from", "to", "track"})
 _EXPECTED = f"a table with the columns {', '.join(_COLUMNS)}"
 
@@ -97,7 +98,10 @@ def write_decision_table(path: Path, decisions: Iterable[Decision]) -> int:
         writer.writerow(_COLUMNS)
         for item in decisions:
             values = item.as_json()
-            writer.writerow(["" if values[name] is None else values[name] for name in _COLUMNS])
+            if "drawn" in values:
+                values["drawn"] = json.dumps(values["drawn"], separators=(",", ":"))
+            cells = (values.get(name) for name in _COLUMNS)
+            writer.writerow(["" if cell is None else cell for cell in cells])
             count += 1
     return count
 
@@ -129,10 +133,12 @@ def read_decision_file(path: Path) -> DecisionLog:
     return DecisionLog(found)
 
 
-def _values(header: Sequence[str], row: Sequence[str]) -> dict[str, str | int | None]:
+def _values(header: Sequence[str], row: Sequence[str]) -> dict[str, Any]:
     if len(row) != len(header):
         raise ValueError(f"{len(row)} cells for {len(header)} columns")
-    values: dict[str, str | int | None] = dict(zip(header, row, strict=True))
+    values: dict[str, Any] = dict(zip(header, row, strict=True))
+    if values.get("drawn"):
+        values["drawn"] = json.loads(values["drawn"])
     for name in _NUMBERS & values.keys():
         values[name] = int(str(values[name])) if values[name] else None
     return values

@@ -39,6 +39,12 @@ class GuaranteeTable:
     about: Mapping[str, Any]
     columns: Mapping[str, Sequence[Any]]
 
+    def promised(self) -> dict[tuple[str, str], tuple[float, float]]:
+        """Returns (video, expression) -> the expected J, and the J that is promised."""
+        names = ("video", "expression", "predicted_j", "lower_j")
+        rows = zip(*(self.columns[name] for name in names), strict=True)
+        return {(video, expression): (j, lower) for video, expression, j, lower in rows}
+
 
 def write_guarantee(path: Path, table: GuaranteeTable) -> None:
     """Writes the table, over an earlier one."""

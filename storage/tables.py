@@ -7,7 +7,7 @@ Letters: Q boxes of a frame, T frames, K texts.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, fields
 from itertools import groupby, islice, pairwise
@@ -86,6 +86,9 @@ QUALITY_SCHEMA = pa.schema(
     ]
 )
 """One row per (video, expression, frame), with the fields of :class:`FrameQuality`."""
+
+PROMISED = ("predicted_j", "lower_j")
+"""Columns of a merged table about whose samples something is promised (``guarantee_table``)."""
 
 
 def write_augmentations(path: Path, augmentations: Sequence[Augmentation]) -> None:
@@ -226,23 +229,48 @@ def write_quality(path: Path, rows: Iterable[FrameQuality]) -> None:
         writer.add_key_value_metadata(footer("quality", {}))
 
 
-def merge_quality(parts: Sequence[Path], out: Path) -> int:
+def merge_quality(
+    parts: Sequence[Path],
+    out: Path,
+    promised: Mapping[tuple[str, str], tuple[float, float]] | None = None,
+) -> int:
     """Joins quality tables in order, one row group at a time. Returns the number of rows.
+
+    Args:
+        promised: (video, expression) -> values of the columns ``PROMISED``; NaN for a sample that
+            is left out. None writes no such columns.
 
     Raises:
         StoreError: a part is missing, damaged or newer.
     """
-    rows = 0
+    rows, schema = 0, QUALITY_SCHEMA
+    for name in PROMISED if promised is not None else ():
+        schema = schema.append(pa.field(name, pa.float64()))
     with (
         replace_file(out) as file,
-        pq.ParquetWriter(file, QUALITY_SCHEMA, **WRITING) as writer,
+        pq.ParquetWriter(file, schema, **WRITING) as writer,
     ):
         for part in parts:
             for batch in _quality_batches(part):
-                writer.write_batch(batch)
+                writer.write_batch(batch if promised is None else _with_promises(batch, promised))
                 rows += batch.num_rows
         writer.add_key_value_metadata(footer("quality", {}))
     return rows
+
+
+def _with_promises(batch: Any, promised: Mapping[tuple[str, str], tuple[float, float]]) -> Any:
+    samples = zip(batch["video"].to_pylist(), batch["expression"].to_pylist(), strict=True)
+    unknown = (np.nan,) * len(PROMISED)
+    values = np.array([promised.get(sample, unknown) for sample in samples], np.float64)
+    for name, column in zip(PROMISED, values.reshape(-1, len(PROMISED)).T, strict=True):
+        batch = batch.append_column(name, pa.array(column))
+    return batch
+
+
+def quality_columns(path: Path) -> list[tuple[str, str]]:
+    """Returns the names and types of the columns of a quality table. Raises StoreError."""
+    with open_table(path, "quality") as file:
+        return [(column.name, str(column.type)) for column in file.schema_arrow]
 
 
 def iter_quality(path: Path) -> Iterator[FrameQuality]:

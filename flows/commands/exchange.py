@@ -20,7 +20,7 @@ from flows.commands.options import (
     example,
     resolve_run,
 )
-from flows.console import Output
+from flows.console import Output, say
 from pipeline.errors import ConfigError
 from storage.exports import FOLDERS, FORMATS
 
@@ -59,10 +59,13 @@ def export(
     ] = "copy",
 ) -> None:
     """Write the masks of a run in the format of another trainer, viewer or server."""
+    from flows.context import RunContext
     from flows.exchange.export import export_run
+    from flows.report.card import write_export_card
 
     resolved = resolve_run(arguments, config, dataset, root, split, runs)
     export_run(resolved, to, path, console, source, overwrite, link)
+    say(console, f"{write_export_card(RunContext(resolved), to, path, source)}: data card")
 
 
 def import_masks(

@@ -12,16 +12,17 @@ import typer
 from flows.commands.options import example, resolve_run
 from flows.console import Output, add_row, grid, say
 from flows.planning.run_paths import RunPaths
-from pipeline.decisions import Decision, conflicts_of
+from pipeline.conflicts import conflicts_of
+from pipeline.decisions import Decision
 from pipeline.errors import ConfigError
 from storage.decisions import (
     append_decisions,
-    read_decision_file,
     read_decisions,
     write_decision_table,
 )
 
 if TYPE_CHECKING:
+    from flows.context import RunContext
     from flows.review.session import Session
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]
@@ -57,7 +58,8 @@ def review(
         list[Path] | None,
         typer.Option(
             "--import",
-            help="Take over decisions of a CSV file or of another review.jsonl, and end. Can be"
+            help="Take over decisions, and end: a CSV file, another review.jsonl, masks that were"
+            " corrected in CVAT or Label Studio, or a folder that FiftyOne exported. Can be"
             " repeated.",
         ),
     ] = None,
@@ -78,7 +80,7 @@ def review(
     path = context.paths.decisions
     if take or export or conflicts:
         if take:
-            _import(path, take)
+            _import(context, take, _name(who))
         if conflicts:
             _show_conflicts(path)
         if export:
@@ -156,13 +158,17 @@ def guarantee(
         say(console, f"Held-out videos: {tested.kept:.1%} are kept; of these {wrong}")
     for warning in made.warnings:
         say(console, warning, "yellow")
-    say(console, f"{RunPaths(config.run_folder).guarantee}; `pseudolabels report` shows it")
+    path = RunPaths(config.run_folder).guarantee
+    say(console, f"{path}; `pseudolabels run` puts it into quality.parquet and the report")
 
 
-def _import(path: Path, files: list[Path]) -> None:
+def _import(context: RunContext, files: list[Path], who: str) -> None:
+    from flows.review.imported import read_any
+
+    path = context.paths.decisions
     before = set(_decisions(path))
     for file in files:
-        log = read_decision_file(file)
+        log = read_any(context, file, who)
         for problem in log.problems:
             say(console, problem, "yellow")
         new = [item for item in dict.fromkeys(log.decisions) if item not in before]

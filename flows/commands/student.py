@@ -61,6 +61,10 @@ def train(
             "--reviewed-only", help="Train on samples alone that people accepted or corrected."
         ),
     ] = False,
+    minimum_j: Annotated[
+        float | None,
+        typer.Option(help="Train on samples alone of which `guarantee` promised this J or more."),
+    ] = None,
     start: Annotated[
         Path | None, typer.Option(help="Folder of a student whose weights training starts from.")
     ] = None,
@@ -84,6 +88,7 @@ def train(
         ("student.masks", masks),
         ("student.start", start),
         ("student.reviewed_only", reviewed_only or None),
+        ("student.minimum_j", minimum_j),
         ("device", device),
         ("runner.kind", runner),
         ("runner.workers", workers),

@@ -19,6 +19,7 @@ from flows.planning.run_paths import RunPaths
 from flows.planning.stand_ins import stand_in_warning
 from flows.progress import reporter
 from pipeline.config import RunConfig
+from pipeline.decisions import Sample
 from pipeline.errors import ConfigError, PseudoLabelError, StoreError
 from pipeline.ports import DatasetReader
 from pipeline.text import read_text
@@ -115,8 +116,18 @@ def described(context: RunContext, source: str) -> ExportSource:
         masks,
         models=names,
         warning=stand_in_warning(config) if source == "masks" else "",
+        tags=_tags(context) if source == "masks" else {},
         metrics=_metrics(context.paths, SYSTEM_OF_SOURCE[source]),
     )
+
+
+def _tags(context: RunContext) -> dict[Sample, str]:
+    """What people said of samples: ``accepted``, ``rejected``, or ``corrected``."""
+    tags = {}
+    for sample, verdict in context.verdicts.items():
+        corrected = verdict.spans and verdict.judged != "reject"
+        tags[sample] = "corrected" if corrected else f"{verdict.judged}ed"
+    return tags
 
 
 def _metrics(paths: RunPaths, system: str) -> dict[str, float]:

@@ -68,12 +68,13 @@ def run(job: Job, context: RunContext, outcome: Outcome) -> None:
 
 
 def _fitting(verdict: Verdict, tracks: Tracks, mask: PseudoMask, context: RunContext) -> Verdict:
-    """Returns a verdict without choices among other tracks than those that the run has now."""
-    fitting = verdict.without_other_tracks(digest_of_tracks(tracks))
+    """Returns a verdict without choices among other tracks than those that the run has now, and
+    without masks of frames of another size."""
+    fitting = verdict.fitting(digest_of_tracks(tracks), mask.mask.shape[1:])
     if len(fitting.spans) < len(verdict.spans):
         context.progress.say(
             f"{mask.key.video} {mask.key.expression}: a track was chosen before the tracks were"
-            " made anew; this choice was left out; choose again",
+            " made anew, or a mask drawn in frames of another size; it was left out; decide again",
             "yellow",
         )
     return fitting

@@ -119,6 +119,8 @@ def student_basis(config: RunConfig, weights: Weights) -> dict[str, Any]:
     _drop_parts_that_are_off(basis["config"])
     if student.masks is not None:
         basis["masks"] = _masks_digest(student.masks)
+    if student.minimum_j is not None:
+        basis["promised"] = _promised_digest(config)
     if student.start is not None:
         basis["start"] = weights(str(weights_of_student(student.start)))
     basis["predict_split"] = config.dataset.predict_split
@@ -176,6 +178,12 @@ def _masks_digest(path: Path) -> str:
     return digest({video: store.fingerprints(video) for video in store.videos()})
 
 
+def _promised_digest(config: RunConfig) -> str:
+    """Of what is promised of the run's masks; empty if nothing is yet."""
+    path = config.run_folder / "guarantee.parquet"
+    return file_digest(path) if path.is_file() else ""
+
+
 def _weights_of_encoders(encoders: StudentEncodersConfig, weights: Weights) -> dict[str, str]:
     """Digests of what a student's encoders start from; the demo's are the demo grounder's."""
     found = {}
@@ -192,6 +200,8 @@ def _drop_parts_that_are_off(student: dict[str, Any]) -> None:
     """Drops the settings of parts of a training that are switched off."""
     if not student["reviewed_only"]:
         del student["reviewed_only"]
+    if student["minimum_j"] is None:
+        del student["minimum_j"]
     own = student.get("simrvos", {})
     for part, names in _PARTS_OF_SIMRVOS.items():
         if not own.get(part):

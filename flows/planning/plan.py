@@ -21,7 +21,7 @@ from flows.planning.sources import Digests, digest_of_sources
 from flows.planning.stages import ALL, SHARD_STAGES, STAGE, STAGES
 from flows.planning.weight_digests import WeightDigests
 from pipeline.config import RunConfig
-from pipeline.fingerprint import canonical_json, digest
+from pipeline.fingerprint import canonical_json, digest, file_digest
 from pipeline.ports import DatasetReader
 from pipeline.types import Failure, Receipt
 
@@ -260,13 +260,17 @@ class _Planner:
         made = {stage: self._over_shards(stage, jobs[stage], others) for stage in SHARD_STAGES}
         for stage in self._run_stages:
             basis = {**self._bases[stage], "inputs": dict(previous)}
+            # Later stages follow only if the table comes out different: no student is trained anew
+            # because something is promised of its masks.
+            previous[stage] = digest(basis)
+            if stage == "merge" and self._paths.guarantee.is_file():
+                basis["guarantee"] = file_digest(self._paths.guarantee)
             asked = Job(stage, everything, digest(basis), basis=_short(basis))
             receipt = self._receipt(stage, ALL)
             reads = [made[name] for name in STAGE[stage].reads if name in made]
             reads += self._looked_at(receipt, stage, shards)
             job = self._judged(asked, receipt, reads, set(self._aside))
             made[stage] = _Input.of(job)
-            previous[stage] = asked.fingerprint
             self._jobs[stage].append(job)
 
     def _looked_at(

@@ -22,6 +22,8 @@ _FILES = {
     "models": "the grounder or segmenter of the student",
     "reading": "how answers are read",
     "decisions": "decisions of reviewers",
+    "promised": "what is promised of the masks",
+    "guarantee": "what is promised of the masks",
 }
 """Key of a basis -> its name in a reason."""
 

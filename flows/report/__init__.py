@@ -12,8 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from flows.context import RunContext
 from flows.evaluation.metrics_table import FIGURES, SYSTEMS, figure
-from flows.finished_results import FinishedMasks, student_is_done
-from flows.planning.products import joined
+from flows.finished_results import FinishedMasks, promises_of, student_is_done
 from flows.planning.stand_ins import stand_in_warning
 from flows.report.card import write_card
 from flows.report.charts import BINS, histogram_bars, shares
@@ -28,11 +27,8 @@ from flows.report.gather import (
 from flows.report.sample_rows import sample_rows
 from flows.report.stage_table import SHARES
 from pipeline.config import dump_config
-from pipeline.errors import StoreError
 from storage.arrays.masks import MaskStore
 from storage.files.atomic import replace_file
-from storage.guarantee_table import read_guarantee
-from storage.run.ledger import Ledger
 
 PREDICTIONS = 12
 """Samples of the student's predictions that are shown."""
@@ -56,6 +52,9 @@ def write_report(context: RunContext) -> Counter[str]:
     split = context.prediction_split() if has_student else ""
     metrics = read_metrics(context)
     work = read_work(context)
+    promised, problem = promises_of(context)
+    if problem:
+        context.progress.say(f"The report shows no guarantee: {problem}", "yellow")
     shown: Counter[str] = Counter({"samples": 0, "predictions": 0})
     values: dict[str, Any] = {
         "name": config.run_folder.name,
@@ -88,7 +87,7 @@ def write_report(context: RunContext) -> Counter[str]:
             "predictions",
         ),
         "rows": rows.data,
-        "guarantee": _guarantee(context),
+        "guarantee": None if promised is None else promised.about,
         "prediction_split": split,
         "style": page_source("report.css"),
         "script": page_source("report.js"),
@@ -113,22 +112,6 @@ def _limited(
             return
         shown[name] += 1
         yield card
-
-
-def _guarantee(context: RunContext) -> dict[str, Any] | None:
-    """Returns what `pseudolabels guarantee` found; None if it is of other masks, or not there."""
-    path = context.paths.guarantee
-    if not path.is_file():
-        return None
-    try:
-        about = dict(read_guarantee(path).about)
-    except StoreError as error:
-        # The page is of the masks; what is promised of them can be made again.
-        context.progress.say(f"The report shows no guarantee: {error}", "yellow")
-        return None
-    receipts = Ledger(context.paths.folder).receipts("rank")
-    now = joined({item.shard: item.product for item in receipts})
-    return about if about.get("masks") == now else None
 
 
 def _figure_rows(metrics: dict[str, Any]) -> list[tuple[str, list[float | None]]]:

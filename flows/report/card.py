@@ -5,19 +5,25 @@ programs (Croissant 1.0, JSON-LD).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from flows.context import RunContext
 from flows.evaluation.metrics_table import FIGURES, figure
+from flows.exchange.export import SYSTEM_OF_SOURCE
+from flows.finished_results import promises_of
+from flows.planning.stages import SHARD_STAGES
 from flows.planning.stand_ins import stand_in_warning
-from flows.report.gather import Quality, Work
+from flows.report.gather import Quality, Work, read_metrics, read_quality
 from flows.weights.published import PUBLISHED
 from pipeline.config import RunConfig, dump_config
+from pipeline.errors import CheckpointError
 from pipeline.fingerprint import file_digest
 from pipeline.text import markdown_escaped
 from storage.files.atomic import replace_file
-from storage.tables import QUALITY_SCHEMA
+from storage.run.ledger import Ledger
+from storage.tables import quality_columns
 
 MOST_LISTED = 20
 """Skipped videos that the card lists."""
@@ -62,6 +68,47 @@ def write_card(
         file.write("\n")
 
 
+def write_export_card(context: RunContext, to: str, path: Path, source: str) -> Path:
+    """Writes the card of an export: ``card.md`` in its folder, or ``<file>.card.md`` beside it.
+
+    Args:
+        to: its format.
+        path: the file or folder that was written.
+        source: which masks it holds, as `export --from` names them.
+
+    Returns:
+        The path of the card.
+    """
+    card = path / "card.md" if path.is_dir() else path.with_name(f"{path.name}.card.md")
+    metrics = read_metrics(context).get(SYSTEM_OF_SOURCE.get(source, "")) or {}
+    with replace_file(card, "w") as file:
+        file.writelines(f"{line}\n" for line in _export_lines(context, to, source, metrics))
+    return card
+
+
+def _export_lines(
+    context: RunContext, to: str, source: str, metrics: dict[str, Any]
+) -> Iterator[str]:
+    config = context.config
+    yield f"# Masks of {markdown_escaped(config.dataset.name)}, {config.dataset.split}, as {to}"
+    yield f"\n{_description(config)} Exported with `--from {source}`."
+    yield "\n## Models\n"
+    yield from _models(context)
+    yield "\n## Quality against ground truth, in percent\n"
+    yield from _figures(metrics)
+    if source == "masks":
+        quality = read_quality(context, [])
+        yield "\n## Known failures\n"
+        yield from _failures(config, quality, _skipped(context))
+    yield f"\n## Configuration\n\n```toml\n{dump_config(config)}```"
+
+
+def _figures(system: dict[str, Any]) -> Iterator[str]:
+    rows = [(label, figure(system, keys)) for label, keys in FIGURES]
+    known = [f"- {label}: {value:.1f}" for label, value in rows if value is not None]
+    yield from known or ["Not measured: there is no ground truth for these videos."]
+
+
 def _lines(
     context: RunContext, quality: Quality, work: Work, metrics: dict[str, Any], samples: int
 ) -> Iterator[str]:
@@ -78,12 +125,13 @@ def _lines(
     yield "\n## Models\n"
     yield from _models(context)
     yield "\n## Quality against ground truth, in percent\n"
-    own = metrics.get("pseudo_masks") or {}
-    rows = [(label, figure(own, keys)) for label, keys in FIGURES]
-    known = [f"- {label}: {value:.1f}" for label, value in rows if value is not None]
-    yield from known or ["Not measured: the data set has no ground truth for these videos."]
+    yield from _figures(metrics.get("pseudo_masks") or {})
+    table, _ = promises_of(context)
+    if table is not None:
+        kept, level, sure = (table.about[name] for name in ("kept", "level", "confidence"))
+        yield f"- {kept:.1%} of the samples are promised J of {level:g}, at {sure:.0%} confidence"
     yield "\n## Known failures\n"
-    yield from _failures(config, quality, work)
+    yield from _failures(config, quality, work.skipped)
     yield f"\n## Configuration\n\n```toml\n{dump_config(config)}```"
 
 
@@ -103,8 +151,11 @@ def _models(context: RunContext) -> Iterator[str]:
     if config.augment.source == "model":
         used["augment"] = config.augment.checkpoint
     for stage, name in sorted(used.items()):
-        digest = context.weight_digests().of_checkpoint(name)
-        yield f"- {stage}: {markdown_escaped(name)}, SHA-256 {digest}, licence: {_licence(name)}"
+        try:
+            digest = f"SHA-256 {context.weight_digests().of_checkpoint(name)}"
+        except CheckpointError:
+            digest = "weights not on this machine"
+        yield f"- {stage}: {markdown_escaped(name)}, {digest}, licence: {_licence(name)}"
     if config.augment.source != "model":
         yield f"- augment: {config.augment.source}"
 
@@ -117,16 +168,29 @@ def _licence(name: str) -> str:
     return found[0] if found else "not known here"
 
 
-def _failures(config: RunConfig, quality: Quality, work: Work) -> Iterator[str]:
+def _skipped(context: RunContext) -> list[tuple[str, str, str]]:
+    """Returns (video, stage, reason) of the videos that are in no shard's masks."""
+    ledger = Ledger(context.paths.folder)
+    receipts = [receipt for stage in SHARD_STAGES for receipt in ledger.receipts(stage)]
+    return sorted(
+        (video, receipt.stage, reason)
+        for receipt in receipts
+        for video, reason in receipt.skipped.items()
+    )
+
+
+def _failures(
+    config: RunConfig, quality: Quality, skipped: Sequence[tuple[str, str, str]]
+) -> Iterator[str]:
     if warning := stand_in_warning(config):
         yield f"- {warning}"
     for (status, reason), count in quality.reasons.most_common():
         yield f"- {count} frames {status}: {markdown_escaped(reason)}"
-    for video, stage, reason in work.skipped[:MOST_LISTED]:
+    for video, stage, reason in skipped[:MOST_LISTED]:
         yield f"- video {markdown_escaped(video)} skipped in {stage}: {markdown_escaped(reason)}"
-    if len(work.skipped) > MOST_LISTED:
-        yield f"- and {len(work.skipped) - MOST_LISTED} more skipped videos"
-    if not (warning or quality.reasons or work.skipped):
+    if len(skipped) > MOST_LISTED:
+        yield f"- and {len(skipped) - MOST_LISTED} more skipped videos"
+    if not (warning or quality.reasons or skipped):
         yield "- none"
 
 
@@ -150,12 +214,12 @@ def _croissant(context: RunContext, samples: int) -> dict[str, Any]:
     fields = [
         {
             "@type": "cr:Field",
-            "@id": f"frames/{column.name}",
-            "name": column.name,
-            "dataType": _TYPES[str(column.type)],
-            "source": {"fileObject": {"@id": "quality"}, "extract": {"column": column.name}},
+            "@id": f"frames/{name}",
+            "name": name,
+            "dataType": _TYPES[kind],
+            "source": {"fileObject": {"@id": "quality"}, "extract": {"column": name}},
         }
-        for column in QUALITY_SCHEMA
+        for name, kind in quality_columns(paths.quality)
     ]
     return {
         "@context": _CONTEXT,

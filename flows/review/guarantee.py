@@ -25,7 +25,7 @@ from flows.evaluation.guarantee import (
 )
 from flows.evaluation.mask_sources import StoredMasks
 from flows.evaluation.scores import score_each
-from flows.planning.products import joined
+from flows.finished_results import mark_of
 from pipeline.config import RunConfig, load_config
 from pipeline.decisions import Sample
 from pipeline.errors import ConfigError, InputError, PseudoLabelError
@@ -202,12 +202,6 @@ def _warnings(
             f"Of the masks kept in held-out videos {tested.wrong:.0%} are below {level}; label more"
         )
     return lines
-
-
-def mark_of(context: RunContext) -> str:
-    """Returns a digest of the masks that a guarantee is about."""
-    receipts = Ledger(context.paths.folder).receipts("rank")
-    return joined({item.shard: item.product for item in receipts})
 
 
 def _write(

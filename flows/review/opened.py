@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flows.context import RunContext
 from flows.finished_results import FinishedMasks
+from pipeline.config import RankConfig
 from pipeline.decisions import Sample, Verdict, digest_of_tracks
 from pipeline.fingerprint import digest
 from pipeline.packed_masks import pack_mask
@@ -23,6 +26,9 @@ from storage.arrays.candidates import StoredCandidates
 from storage.arrays.hypotheses import StoredHypotheses
 from storage.tables import iter_quality
 from storage.track_table import read_tracks
+
+if TYPE_CHECKING:
+    from stages.track_masks import TrackMasks
 
 Mask = NDArray[np.bool_]
 
@@ -35,6 +41,7 @@ class Opened:
         order: tracks, the likeliest first.
         mask: returns the mask [H, W] of a frame.
         rows: the quality of each of the T frames.
+        rules: of ``rank``.
     """
 
     video: VideoRef
@@ -45,6 +52,15 @@ class Opened:
     order: list[int]
     mask: Callable[[int], Mask]
     rows: list[FrameQuality]
+    rules: RankConfig
+
+    @cached_property
+    def track_masks(self) -> TrackMasks:
+        """The masks of the video's tracks. The first use imports PyTorch."""
+        from stages.track_masks import TrackMasks
+
+        size = self.video.height, self.video.width
+        return TrackMasks(self.hypotheses, self.candidates, self.tracks, size, self.rules)
 
     def digest(self) -> str:
         """Returns a digest of the masks as they are shown."""
@@ -79,7 +95,8 @@ def open_sample(
         mask, rows = _made(context, video, verdict, hypotheses, candidates, tracks)
     order = order_of_tracks(hypotheses, tracks)
     expression = expressions[sample[1]]
-    return Opened(video, expression, hypotheses, candidates, tracks, order, mask, rows)
+    rules = context.config.rank
+    return Opened(video, expression, hypotheses, candidates, tracks, order, mask, rows, rules)
 
 
 def _stored(
@@ -105,6 +122,6 @@ def _made(
     """Does what the next run would do."""
     parts, config = context.parts, context.config
     found, rows = parts.rank(hypotheses, candidates, video, config, "")
-    fitting = verdict.without_other_tracks(digest_of_tracks(tracks))
+    fitting = verdict.fitting(digest_of_tracks(tracks), (video.height, video.width))
     found, rows = parts.decide(fitting, found, rows, hypotheses, candidates, tracks, config)
     return found.mask.__getitem__, rows

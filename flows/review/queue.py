@@ -5,7 +5,7 @@ Nothing here reads a frame or a mask. Letter: S samples.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 from flows.evaluation.expected_gain import expected_gain, quality_of
 from pipeline.decisions import Sample, Verdict
+from pipeline.errors import InputError
+from pipeline.ports import DatasetReader
+from pipeline.types import Receipt
 from storage.sample_table import SampleTable, Texts
 
 SAME_VIDEO = 0.85
@@ -196,6 +199,18 @@ class Queue:
         for row, verdict in self._decided.items():
             found[row] = asked(verdict)
         return found
+
+
+def kinds_of(
+    reader: DatasetReader, receipts: Iterable[Receipt]
+) -> Iterator[tuple[Sample, str | None]]:
+    """Yields the samples of some shards with their kinds, without those that cannot be read."""
+    for video in (video for item in receipts for video in item.videos):
+        try:
+            for item in reader.expressions(video):
+                yield (video, item.key.expression), item.kind
+        except InputError:
+            continue
 
 
 def decision_of(verdict: Verdict) -> str:

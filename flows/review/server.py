@@ -6,6 +6,7 @@ holds the token is not sent from elsewhere, and another origin or host name is r
 
 from __future__ import annotations
 
+import base64
 import secrets
 import socket
 from collections.abc import Awaitable, Callable
@@ -17,14 +18,18 @@ from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from flows.review.pictures import Show
+from flows.review.prompting import Relative
 from flows.review.queue import DECISIONS, Filters
-from flows.review.session import NoSampleError, Session, Show
+from flows.review.session import NoSampleError, Session
 from pipeline.decisions import Action
+from pipeline.drawn import LONGEST, Drawn
 from pipeline.errors import PseudoLabelError
 
 HOST = "127.0.0.1"
 PAGE_ROWS = 50
 MOST_ROWS = 200
+MOST_POINTS = 100
 
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _POLICY = (
@@ -41,6 +46,30 @@ _HEADERS = {
 
 Text = Annotated[str, Query(max_length=400)]
 Id = Annotated[str, Query(max_length=400)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class DrawnMask(BaseModel):
+    """A mask of a frame, as a COCO RLE."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    frame: int = Field(ge=0)
+    size: tuple[int, int]
+    counts: str = Field(max_length=LONGEST)
+
+
+class Shown(BaseModel):
+    """Clicks and a box in a frame, in shares of its width and height."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    video: str = Field(max_length=400)
+    expression: str = Field(max_length=400)
+    frame: int = Field(ge=0)
+    points: list[tuple[Share, Share, bool]] = Field([], max_length=MOST_POINTS)
+    box: tuple[Share, Share, Share, Share] | None = None
+    width: int = Field(640, ge=32, le=1920)
 
 
 class Wish(BaseModel):
@@ -54,6 +83,7 @@ class Wish(BaseModel):
     first: int = Field(0, ge=0, alias="from")
     last: int | None = Field(None, ge=0, alias="to")
     track: int | None = Field(None, ge=0)
+    drawn: DrawnMask | None = None
 
 
 def build_app(session: Session, token: str, port: int) -> FastAPI:
@@ -157,10 +187,18 @@ def _add_samples(app: FastAPI, session: Session) -> None:
         content = session.image((video, expression), frame, show, track, width)
         return Response(content, media_type="image/jpeg")
 
+    @app.post("/api/prompt")
+    def prompt(shown: Shown) -> dict[str, Any]:
+        asked = Relative(shown.points, shown.box)
+        sample = (shown.video, shown.expression)
+        mask, image = session.prompted(sample, shown.frame, asked, shown.width)
+        return {"mask": mask.as_json(), "jpeg": base64.b64encode(image).decode()}
+
     @app.post("/api/decisions")
     def decide(wish: Wish) -> dict[str, Any]:
         sample = (wish.video, wish.expression)
-        session.decide(sample, wish.action, wish.first, wish.last, wish.track)
+        drawn = None if wish.drawn is None else Drawn.from_json(wish.drawn.model_dump())
+        session.decide(sample, wish.action, wish.first, wish.last, wish.track, drawn)
         return {"row": asdict(session.queue.find(sample))}
 
 

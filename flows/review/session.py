@@ -5,43 +5,39 @@ Nothing is read before it is asked for, except one row per sample. Letters: T fr
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Sequence
-from importlib import import_module
-from threading import RLock, Thread
-from typing import Any, Literal
+from threading import RLock
+from typing import Any
 
-import numpy as np
 from cachetools import LRUCache
-from numpy.typing import NDArray
-from PIL import Image as Pillow
 
 from flows.context import RunContext
 from flows.planning.stages import SHARD_STAGES
-from flows.report.draw import OTHER, TRUE, overlay, predicted_frame
+from flows.review.imports import Imports
 from flows.review.opened import Opened, open_sample
-from flows.review.queue import Filters, Queue, Row
+from flows.review.pictures import Show, drawn_picture, has_truth, picture
+from flows.review.prompting import Prompting, Relative
+from flows.review.queue import Filters, Queue, Row, kinds_of
 from pipeline.decisions import (
     Action,
     Decision,
     Sample,
+    Span,
     Verdict,
     digest_of_tracks,
     digest_of_verdicts,
     now,
     verdicts_of,
 )
-from pipeline.errors import InputError, PseudoLabelError
-from pipeline.types import Augmentation, FrameIndex, Receipt
+from pipeline.drawn import Drawn
+from pipeline.errors import PseudoLabelError
+from pipeline.ports import Image
+from pipeline.types import Augmentation, FrameIndex, Receipt, VideoRef
 from storage.decisions import append_decisions, read_decisions
 from storage.run.layout import known_layout
 from storage.run.ledger import Ledger
 from storage.sample_table import read_samples, read_texts
 from storage.tables import read_augmentations
 
-Show = Literal["mask", "plain", "truth", "track"]
-
-_QUALITY = 85
 _HELD = 6
 MOST_TRACKS = 5
 """Tracks of a video that are offered for a sample."""
@@ -63,7 +59,8 @@ class Session:
         self.who, self._context, self._paths = who, context, context.paths
         # A list must not wait for a sample that is being opened.
         self._lock, self._listed = RLock(), RLock()
-        self._is_getting_ready = False
+        self._imports = Imports()
+        self._prompting = Prompting(context, self._read_frame)
         ledger = Ledger(self._paths.folder)
         receipts = list(ledger.receipts("rank"))
         if not receipts:
@@ -85,22 +82,12 @@ class Session:
                 self._paths.part("augment", item.shard) for item in receipts
             )
         }
-        self.queue = Queue.of(table, texts, dict(self._kinds(receipts)))
+        self.queue = Queue.of(table, texts, dict(kinds_of(context.reader(), receipts)))
         self.queue.decide(verdicts)
         self._verdicts = verdicts
         for item in receipts:
             self._note_applied(item)
         self._held: LRUCache[Sample, Opened] = LRUCache(_HELD)
-
-    def _kinds(self, receipts: Sequence[Any]) -> Iterator[tuple[Sample, str | None]]:
-        reader = self._context.reader()
-        for video in (video for item in receipts for video in item.videos):
-            try:
-                for item in reader.expressions(video):
-                    yield (video, item.key.expression), item.kind
-            except InputError:
-                # Its samples are listed without a kind.
-                continue
 
     @property
     def name(self) -> str:
@@ -119,7 +106,7 @@ class Session:
             NoSampleError: there is no such sample.
             PseudoLabelError: a file of the run or of the data set cannot be read.
         """
-        self._get_ready()
+        self._imports.start()
         with self._lock:
             opened = self._opened(sample)
             verdict = self._verdicts.get(sample, Verdict())
@@ -137,7 +124,7 @@ class Session:
                 "row": vars(self.queue.find(sample)),
                 "size": [opened.video.height, opened.video.width],
                 "frames": frames,
-                "truth": any(self._truth(opened, t) is not None for t in range(len(opened.video))),
+                "truth": has_truth(self._context.reader(), opened),
                 "tracks": opened.order[:MOST_TRACKS],
                 "verdict": verdict.words(),
                 "history": history,
@@ -157,16 +144,29 @@ class Session:
         Raises:
             NoSampleError: there is no such sample, or frame of it.
         """
+        if show == "track":
+            self._imports.wait()
         with self._lock:
-            opened = self._opened(sample)
-            if not 0 <= frame < len(opened.video):
-                raise NoSampleError(f"{sample[0]}: no frame {frame} of {len(opened.video)}")
-            image = self._context.reader().frame(opened.video, FrameIndex(frame))
-            wide = min(width, opened.video.width)
-            drawn = self._drawn(opened, image, frame, show, track, wide)
-        buffer = io.BytesIO()
-        Pillow.fromarray(drawn).save(buffer, "JPEG", quality=_QUALITY)
-        return buffer.getvalue()
+            opened = self._opened_at(sample, frame)
+            return picture(self._context.reader(), opened, frame, show, track, width)
+
+    def prompted(
+        self, sample: Sample, frame: int, prompt: Relative, width: int
+    ) -> tuple[Drawn, bytes]:
+        """Returns the mask of what a person shows in a frame, and the frame with it as a JPEG.
+
+        Raises:
+            NoSampleError: there is no such sample, or frame of it.
+            ValueError: nothing is shown.
+        """
+        with self._lock:
+            opened = self._opened_at(sample, frame)
+        pixels = prompt.in_pixels((opened.video.height, opened.video.width))
+        self._imports.wait()
+        mask = self._prompting.mask(opened.video, frame, pixels)
+        with self._lock:
+            shown = drawn_picture(self._context.reader(), opened, frame, mask, width)
+        return Drawn.of(frame, mask), shown
 
     def decide(
         self,
@@ -175,13 +175,17 @@ class Session:
         first: int = 0,
         last: int | None = None,
         track: int | None = None,
+        drawn: Drawn | None = None,
     ) -> None:
         """Writes a decision to the disk, and takes it over.
+
+        A tracker of the run follows a drawn mask first, which may take long.
 
         Raises:
             NoSampleError: there is no such sample, frame or track.
             ValueError: it is no decision.
         """
+        masks = () if drawn is None else self._followed(sample, drawn, first, last)
         with self._lock:
             opened = self._opened(sample)
             if first >= len(opened.video) or (last is not None and last >= len(opened.video)):
@@ -189,7 +193,7 @@ class Session:
             if track is not None and not 0 <= track < len(opened.tracks):
                 raise NoSampleError(f"{sample[0]}: no track {track} of {len(opened.tracks)}")
             seen = digest_of_tracks(opened.tracks) if action == "choose" else opened.digest()
-            made = Decision(self.who, now(), *sample, action, first, last, track, seen)
+            made = Decision(self.who, now(), *sample, action, first, last, track, seen, masks)
             self._add(made)
             mine = [item for item in self._log.decisions if item.sample == sample]
             verdict = verdicts_of(mine).get(sample, Verdict())
@@ -199,6 +203,25 @@ class Session:
             with self._listed:
                 self.queue.decide_one(sample, verdict)
             self._held.pop(sample, None)
+
+    def _followed(
+        self, sample: Sample, drawn: Drawn, first: int, last: int | None
+    ) -> tuple[Drawn, ...]:
+        """Returns a drawn mask, and those that the run's tracker makes of it."""
+        with self._lock:
+            opened = self._opened_at(sample, drawn.frame)
+            size, at = (opened.video.height, opened.video.width), drawn.frame
+            if drawn.size != size:
+                raise ValueError(f"a mask of {drawn.size} pixels (H, W); the frame has {size}")
+            spans = (
+                *self._verdicts.get(sample, Verdict()).spans,
+                Span(first, last, None, "", (drawn,)),
+            )
+            carried = Verdict(spans=spans).carried(len(opened.video))
+            mine = [t for t, span in enumerate(carried) if span is spans[-1]] + [at]
+            cells = opened.candidates[at].logits.shape[1:]
+        more = self._prompting.followed(opened.video, drawn, min(mine), max(mine), cells)
+        return drawn, *more
 
     def _add(self, made: Decision) -> None:
         """Writes a decision, and reads what other processes have written in the meantime."""
@@ -215,17 +238,16 @@ class Session:
         from flows.review.explain import explain_frame
 
         with self._lock:
-            opened = self._opened(sample)
-            if not 0 <= frame < len(opened.video):
-                raise NoSampleError(f"{sample[0]}: no frame {frame} of {len(opened.video)}")
+            self._opened_at(sample, frame)
+        self._imports.wait()
         found = explain_frame(self._context, self._shard_of[sample[0]], sample, frame)
         return {"lines": found.lines()}
 
-    def _get_ready(self) -> None:
-        """Loads in the background what the masks of other tracks need; it takes seconds once."""
-        if not self._is_getting_ready:
-            self._is_getting_ready = True
-            Thread(target=import_module, args=("stages.decided",), daemon=True).start()
+    def _opened_at(self, sample: Sample, frame: int) -> Opened:
+        opened = self._opened(sample)
+        if not 0 <= frame < len(opened.video):
+            raise NoSampleError(f"{sample[0]}: no frame {frame} of {len(opened.video)}")
+        return opened
 
     def _opened(self, sample: Sample) -> Opened:
         if sample not in self.queue:
@@ -234,6 +256,8 @@ class Session:
             shard = self._shard_of[sample[0]]
             verdict = self._verdicts.get(sample, Verdict())
             done = self._is_applied(sample, shard, verdict)
+            if not done:
+                self._imports.wait()
             self._held[sample] = open_sample(self._context, shard, sample, verdict, done)
         return self._held[sample]
 
@@ -259,35 +283,9 @@ class Session:
             mine = {key: said for key, said in self._verdicts.items() if key[0] in receipt.videos}
             self._applied[receipt.shard] = receipt.fingerprint, mine
 
-    def _drawn(
-        self,
-        opened: Opened,
-        image: NDArray[np.uint8],
-        frame: int,
-        show: Show,
-        track: int,
-        width: int,
-    ) -> NDArray[np.uint8]:
-        size = opened.video.height, opened.video.width
-        nothing = np.zeros(size, np.bool_)
-        if show == "mask":
-            return predicted_frame(image, opened.mask(frame), opened.rows[frame].status, width)
-        if show == "track":
-            from stages.decided import track_mask
-
-            rules = self._context.config.rank
-            mask = track_mask(
-                opened.hypotheses, opened.candidates, opened.tracks, frame, track, size, rules
-            )
-            return overlay(image, nothing if mask is None else mask, OTHER, width)
-        truth = self._truth(opened, frame) if show == "truth" else None
-        return overlay(image, nothing if truth is None else truth, TRUE, width)
-
-    def _truth(self, opened: Opened, frame: int) -> NDArray[np.bool_] | None:
-        try:
-            return self._context.reader().truth(opened.video, opened.expression, FrameIndex(frame))
-        except InputError:
-            return None
+    def _read_frame(self, video: VideoRef, frame: int) -> Image:
+        with self._lock:
+            return self._context.reader().frame(video, FrameIndex(frame))
 
     def _texts(self, sample: Sample) -> dict[str, list[str]]:
         found = read_augmentations(self._paths.part("augment", self._shard_of[sample[0]]))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from flows.context import RunContext
 from flows.finished_results import own_masks
-from flows.training.reviewed import reviewed_masks
+from flows.training.reviewed import promised_masks, reviewed_masks
 from flows.training.sentences import StoredSentences
 from pipeline.config import (
     GroPromptConfig,
@@ -88,6 +88,8 @@ def taught_by(context: RunContext, masks: MaskSource | None = None) -> Supervisi
         source = masks or masks_to_train_on(context)
         if config.reviewed_only:
             source = reviewed_masks(context, source)
+        if config.minimum_j is not None:
+            source = promised_masks(context, source, config.minimum_j)
         return supervision_of(config, context.reader(), source)
     sentences = StoredSentences(context.paths.folder)
     if not sentences.videos():

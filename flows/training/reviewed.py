@@ -1,4 +1,4 @@
-"""Masks that people vouch for: samples that were accepted, or given another object."""
+"""Some of the masks: samples that people vouch for, or of which enough is promised."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.context import RunContext
+from flows.finished_results import promises_of
 from pipeline.decisions import Sample, digest_of_verdicts
 from pipeline.errors import ConfigError
 from pipeline.ports import MaskSource
 from storage.run.ledger import Ledger
 
 
-class ReviewedMasks:
+class SomeMasks:
     """Some of the samples of a mask source. Pickles if the source does.
 
     Args:
         masks: the source.
-        reviewed: its samples that count.
+        samples: its samples that count.
     """
 
-    def __init__(self, masks: MaskSource, reviewed: Collection[Sample]) -> None:
-        self._masks, self._reviewed = masks, frozenset(reviewed)
+    def __init__(self, masks: MaskSource, samples: Collection[Sample]) -> None:
+        self._masks, self._samples = masks, frozenset(samples)
 
     def samples(self) -> Iterator[tuple[str, str]]:
-        """Yields the reviewed pairs (video, expression), in the order of the source."""
-        return (sample for sample in self._masks.samples() if sample in self._reviewed)
+        """Yields the pairs (video, expression) that count, in the order of the source."""
+        return (sample for sample in self._masks.samples() if sample in self._samples)
 
     def read(
         self, video_id: str, expression_id: str, frames: Sequence[int]
@@ -42,7 +43,7 @@ class ReviewedMasks:
         return self._masks.quality(video_id, expression_id)
 
 
-def reviewed_masks(context: RunContext, masks: MaskSource) -> ReviewedMasks:
+def reviewed_masks(context: RunContext, masks: MaskSource) -> SomeMasks:
     """Returns the masks of a run that people accepted, or whose object they chose.
 
     Raises:
@@ -61,4 +62,25 @@ def reviewed_masks(context: RunContext, masks: MaskSource) -> ReviewedMasks:
             f"{path}: no sample was accepted; expected some for --reviewed-only; decide with"
             " `pseudolabels review`"
         )
-    return ReviewedMasks(masks, reviewed)
+    return SomeMasks(masks, reviewed)
+
+
+def promised_masks(context: RunContext, masks: MaskSource, minimum: float) -> SomeMasks:
+    """Returns the masks of a run of which J of a minimum or more is promised.
+
+    Raises:
+        ConfigError: there are none, or nothing is promised of the run's present masks.
+    """
+    table, problem = promises_of(context)
+    if table is None:
+        raise ConfigError(
+            f"{problem or f'{context.paths.guarantee}: missing'}; expected promises of the run's"
+            " masks for --minimum-j; make them with `pseudolabels guarantee`"
+        )
+    enough = {sample for sample, (_, lower) in table.promised().items() if lower >= minimum - 1e-9}
+    if not enough:
+        raise ConfigError(
+            f"{context.paths.guarantee}: J of {minimum:g} is promised of no sample; expected some"
+            " for --minimum-j; give a lower one, or label more for `pseudolabels guarantee`"
+        )
+    return SomeMasks(masks, enough)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pipeline.config import SegmentConfig
 from pipeline.geometry import box_iou
-from pipeline.ports import Image
+from pipeline.ports import Image, Prompt
 from pipeline.types import Candidates
 from stages.common.compilation import compile_in_place, compiled, padded
 from stages.common.fitting_batches import FittingBatches
@@ -28,6 +28,7 @@ from stages.common.weights import check_digest, fill_model, resolve_checkpoint
 from stages.segment.architecture import build_demo, build_published, encode_frames
 from stages.segment.attention import fuse_attention
 from stages.segment.decoder import decode_boxes
+from stages.segment.prompted import check, decode_prompt, mask_by_boxes
 
 STABILITY_OFFSET = 1.0
 """Stability is the IoU of the masks of logits above +1 and above -1, as in segment-anything."""
@@ -82,6 +83,18 @@ class SamSegmenter:
             found.append(Candidates(logits[part], quality[part], stability[part], box_row))
             start += count
         return found
+
+    @torch.inference_mode()
+    def prompted(self, embedding: object, prompt: Prompt) -> NDArray[np.bool_]:
+        """Returns the mask [H, W] of what a person shows in the one frame of an embedding.
+
+        The demo model was trained with boxes alone; see :func:`mask_by_boxes`.
+        """
+        check(prompt)
+        features, size = cast(tuple[Tensor, tuple[int, int]], embedding)
+        if self._config.model == "demo":
+            return mask_by_boxes(lambda boxes: self.decode(embedding, [boxes])[0], size, prompt)
+        return decode_prompt(self._sam, features, size, prompt)
 
     def _decode_all(
         self,

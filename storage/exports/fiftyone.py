@@ -14,7 +14,7 @@ FiftyOne's ``FiftyOneVideoLabelsDataset``, which can be written without FiftyOne
 
 A detection's label is the sentence, its confidence the weight, and its index the track: the number
 of the expression in its video, from 1. Its attributes are the expression's id and the figures of
-the quality table.
+the quality table; its tag is what people decided about the sample.
 """
 
 from __future__ import annotations
@@ -119,6 +119,7 @@ def _detections(
             "mask": _packed(target.mask[y : y + height, x : x + width]),
             "confidence": round(target.weight, 6),
             "index": track,
+            "tags": [tag] if (tag := source.tags.get((video.id, target.expression))) else [],
             "attrs": {"attrs": list(_attributes(target, rows, frame))},
         }
 

@@ -101,6 +101,7 @@ class ExportSource:
         link: how frames get into an export.
         models: what made the masks, such as ``ground`` -> name of its weights.
         metrics: figures of the masks against ground truth, in percent; empty without any.
+        tags: (video, expression) -> what people said of it, of samples that they decided about.
     """
 
     store: MaskStore
@@ -110,6 +111,7 @@ class ExportSource:
     link: Link = "copy"
     models: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
+    tags: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     @property
     def title(self) -> str:

@@ -9,6 +9,9 @@ from pathlib import Path
 from pipeline.errors import InputError
 from storage.files.text_files import read_text_file
 
+# The text is in memory anyway, and a cell may hold the masks of a whole video.
+csv.field_size_limit(1 << 30)
+
 
 def read_csv_rows(path: Path, expected: str) -> list[list[str]]:
     """The rows of a CSV file that are not empty, its header among them if it has one.

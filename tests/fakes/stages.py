@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from flows.context import Parts
 from pipeline.config import RunConfig
 from pipeline.packed_masks import PackedMasks
+from pipeline.ports import Prompt
 from pipeline.types import (
     Augmentation,
     Boxes,
@@ -63,6 +64,22 @@ class FakeSegmenter:
 
     def decode(self, embedding: Any, boxes: Sequence[NDArray[np.float32]]) -> list[Candidates]:
         return [self._frame(size, asked) for size, asked in zip(embedding, boxes, strict=True)]
+
+    def prompted(self, embedding: Any, prompt: Prompt) -> NDArray[np.bool_]:
+        """The box, or a square of 12 x 12 pixels around the last point inside."""
+        mask = np.zeros(embedding[0], np.bool_)
+        if prompt.box is None:
+            if not prompt.inside.any():
+                raise ValueError("neither a box nor a point inside; expected one")
+            x, y = prompt.points[prompt.inside][-1]
+            corners = [x - 6, y - 6, x + 6, y + 6]
+        else:
+            corners = prompt.box.tolist()
+        x0, y0, x1, y1 = (max(round(float(value)), 0) for value in corners)
+        mask[y0:y1, x0:x1] = True
+        for x, y in prompt.points[~prompt.inside].astype(int):
+            mask[y, x] = False
+        return mask
 
     def _frame(self, size: tuple[int, int], boxes: NDArray[np.float32]) -> Candidates:
         height, width = size

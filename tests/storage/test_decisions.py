@@ -5,9 +5,11 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipeline.decisions import Decision, now
+from pipeline.drawn import Drawn
 from pipeline.errors import InputError
 from storage.decisions import (
     append_decisions,
@@ -69,7 +71,11 @@ def test_decisions_of_many_at_once_are_all_there(tmp_path: Path) -> None:
 
 def test_a_table_comes_back_as_it_was(tmp_path: Path) -> None:
     made = [decision(0, '=1+1, "quoted"'), Decision("b", now(), "v", "1", "accept")]
-    assert write_decision_table(tmp_path / "out.csv", made) == 2
+    noise = np.random.default_rng(0).random((400, 800)) > 0.5
+    drawn = Drawn.of(2, np.eye(4, 5, dtype=np.bool_)), Drawn.of(3, noise)
+    assert len(drawn[1].counts) > 1 << 17
+    made.append(Decision("b", now(), "v", "1", "draw", drawn=drawn))
+    assert write_decision_table(tmp_path / "out.csv", made) == 3
     assert read_decision_file(tmp_path / "out.csv").decisions == made
     append_decisions(tmp_path / "other.jsonl", made)
     assert read_decision_file(tmp_path / "other.jsonl").decisions == made

@@ -28,14 +28,24 @@ export const sample = async (video, expression, signal) =>
 export const explain = async (video, expression, frame) =>
   (await ask(`/api/explain?${query({ video, expression, frame })}`)).json();
 
-export const decide = async (wish) =>
+const post = async (path, values, signal) =>
   (
-    await ask("/api/decisions", {
+    await ask(path, {
       method: "POST",
       headers: { "Content-Type": "application/json" },
-      body: JSON.stringify(wish),
+      body: JSON.stringify(values),
+      signal,
     })
   ).json();
+
+export const decide = (wish) => post("/api/decisions", wish);
+
+// Returns the mask of clicks and a box, and an image of the frame with it.
+export async function prompt(shown, signal) {
+  const { mask, jpeg } = await post("/api/prompt", shown, signal);
+  const bytes = Uint8Array.from(atob(jpeg), (letter) => letter.charCodeAt(0));
+  return { mask, image: await createImageBitmap(new Blob([bytes], { type: "image/jpeg" })) };
+}
 
 export async function frame(values, signal) {
   const response = await ask(`/api/frame?${query(values)}`, { signal });

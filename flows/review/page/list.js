@@ -71,6 +71,7 @@ export class List {
     this.#mark();
   }
 
+  // Goes to another sample of the list. Returns whether there is one.
   async step(by) {
     const place = this.#place();
     let next = place < 0 ? 0 : place + by;
@@ -81,7 +82,9 @@ export class List {
       await this.load(this.start - PAGE);
       next = this.rows.length - 1;
     }
-    if (this.rows[next]) this.chosen(this.rows[next]);
+    if (!this.rows[next]) return false;
+    this.chosen(this.rows[next]);
+    return true;
   }
 
   writeAddress() {

@@ -1,7 +1,9 @@
 // Puts the page together: a sample, its player, the keys, and the decisions.
 import * as api from "./api.js";
 import { List } from "./list.js";
+import { Pencil } from "./pencil.js";
 import { Player } from "./player.js";
+import { fillWords } from "./words.js";
 
 const at = (id) => document.getElementById(id);
 const STATUS = ["unknown", "present", "absent"];
@@ -13,6 +15,11 @@ const decided = [];
 
 const player = new Player(at("view"), at("bar"), shown);
 const list = new List(at("filters"), open, fail);
+const pencil = new Pencil(player, () => !at("outside").checked, pointed);
+player.left = () => {
+  if (pencil.active) pencil.clear();
+  tellPencil();
+};
 
 function fail(error) {
   at("message").textContent = error?.message ?? "";
@@ -31,27 +38,43 @@ function shown(error) {
   at("view").setAttribute("aria-label", `Frame ${frame.name}, target ${words}`);
 }
 
-async function open(row, index = 0) {
+function pointed(error) {
+  fail(error);
+  tellPencil();
+}
+
+function tellPencil() {
+  const found = pencil.mask !== null;
+  const words = pencil.waits ? "The segmenter is asked" : "";
+  at("drawn").textContent = found ? "A new mask: enter takes it, escape drops it" : words;
+  for (const name of ["back", "drop"]) {
+    document.querySelector(`[data-do="${name}"]`).disabled = !pencil.active;
+  }
+}
+
+async function open(row) {
   opening.abort();
   opening = new AbortController();
   list.select(row);
   try {
-    show(await api.sample(row.video, row.expression, opening.signal), index);
+    show(await api.sample(row.video, row.expression, opening.signal));
     fail(null);
   } catch (error) {
     if (error.name !== "AbortError") fail(error);
   }
 }
 
-function show(found, index) {
-  sample = found;
+function show(found) {
   const { row, frames } = found;
+  // Who decides about a sample stays at the frame, even one gone to in the meantime.
+  const index = isOpen(row) ? player.index : 0;
+  sample = found;
   at("text").textContent = row.text;
   at("facts").textContent =
     `${row.video} ${row.expression}${row.kind ? ` · ${row.kind}` : ""} · quality ` +
     `${row.quality.toFixed(2)} · ${row.present} of ${row.frames} frames with a mask, ` +
     `${row.absent} absent`;
-  at("verdict").textContent = found.verdict === "undecided" ? "" : `Decided: ${found.verdict}`;
+  tellVerdict(found.verdict);
   at("frame").max = frames.length - 1;
   at("range-first").max = at("range-last").max = frames.length - 1;
   fillShows(found);
@@ -59,6 +82,14 @@ function show(found, index) {
   player.show = { show: "mask", track: 0 };
   player.open(found, index);
   if (at("why").open) explain();
+}
+
+function isOpen({ video, expression }) {
+  return sample?.row.video === video && sample.row.expression === expression;
+}
+
+function tellVerdict(words) {
+  at("verdict").textContent = words === "undecided" ? "" : `Decided: ${words}`;
 }
 
 function fillShows(found) {
@@ -84,32 +115,6 @@ function fillShows(found) {
   }
 }
 
-function fillWords({ history, texts }) {
-  at("history").replaceChildren(
-    ...history.map((item) => {
-      const line = document.createElement("li");
-      const track = item.track === null ? "" : ` track ${item.track}`;
-      const frames = item.action === "absent" || item.action === "choose"
-        ? `, frames ${item.from} to ${item.to ?? "the end"}` : "";
-      line.textContent = `${item.when.slice(0, 19)} ${item.who}: ${item.action}${track}${frames}`;
-      return line;
-    }),
-  );
-  at("sentences").replaceChildren(
-    ...Object.entries(texts).flatMap(([name, lines]) => {
-      const title = document.createElement("h3");
-      title.textContent = name;
-      const items = document.createElement("ul");
-      for (const text of lines) {
-        const line = document.createElement("li");
-        line.textContent = text;
-        items.append(line);
-      }
-      return [title, items];
-    }),
-  );
-}
-
 function framesOf(action) {
   const first = at("range-first").value, last = at("range-last").value;
   if (first !== "" || last !== "") {
@@ -126,10 +131,12 @@ async function decide(action, more = {}) {
   try {
     const { row } = await api.decide({ video, expression, action, ...more });
     fail(null);
-    if (action !== "undo") decided.push([video, expression]);
+    if (action !== "undo") decided.push({ video, expression });
     at("range-first").value = at("range-last").value = "";
-    if (action === "accept" || action === "reject") await list.step(1);
-    else await open(row, player.index);
+    // The masks come later, if they have to be made anew.
+    tellVerdict(row.verdict);
+    const goesOn = action === "accept" || action === "reject";
+    if (!goesOn || !(await list.step(1))) await open(row);
     await list.load();
   } catch (error) {
     fail(error);
@@ -138,9 +145,7 @@ async function decide(action, more = {}) {
 
 async function undo() {
   const last = decided.pop();
-  if (last && (last[0] !== sample?.row.video || last[1] !== sample?.row.expression)) {
-    await open({ video: last[0], expression: last[1] });
-  }
+  if (last && !isOpen(last)) await open(last);
   await decide("undo");
 }
 
@@ -158,6 +163,17 @@ const choose = (place) => {
   const track = sample?.tracks[place];
   if (track !== undefined) decide("choose", { track, ...framesOf("choose") });
 };
+
+function takeDrawn() {
+  if (!pencil.mask) return;
+  const drawn = pencil.mask;
+  const first = at("range-first").value, last = at("range-last").value;
+  const range = { from: Number(first || 0), to: last === "" ? null : Number(last) };
+  if (at("from-here").checked && first === "") range.from = drawn.frame;
+  actions.drop();
+  at("drawn").textContent = "The mask is carried through the video";
+  decide("draw", { drawn, ...range }).finally(tellPencil);
+}
 
 const shows = () => [...at("shows").querySelectorAll("input")];
 
@@ -179,8 +195,17 @@ const actions = {
   first: () => choose(0),
   second: () => choose(1),
   third: () => choose(2),
+  back: () => {
+    pencil.back();
+    tellPencil();
+  },
+  drop: () => {
+    pencil.clear();
+    tellPencil();
+  },
   shown: () => {
-    if (player.show.show === "track") {
+    if (pencil.active) takeDrawn();
+    else if (player.show.show === "track") {
       decide("choose", { track: player.show.track, ...framesOf("choose") });
     }
   },
@@ -197,7 +222,10 @@ const keys = {
   2: actions.second,
   3: actions.third,
   Enter: actions.shown,
-  u: actions.undo,
+  u: () => (pencil.active ? actions.back() : actions.undo()),
+  Escape: actions.drop,
+  c: () => at("view").focus(),
+  v: () => at("outside").click(),
   n: actions.next,
   j: actions.next,
   p: actions.previous,

@@ -15,6 +15,9 @@ export class Player {
     this.timer = 0;
     this.stop = new AbortController();
     this.frames = new Map();
+    // Draws over the frame: (context, width, height). Is told that another frame comes.
+    this.cover = () => {};
+    this.left = () => {};
   }
 
   open(sample, index = 0) {
@@ -31,6 +34,7 @@ export class Player {
 
   go(index) {
     if (!this.sample?.frames.length) return;
+    this.left();
     const count = this.sample.frames.length;
     this.index = ((index % count) + count) % count;
     this.#draw();
@@ -99,10 +103,19 @@ export class Player {
     if (image instanceof ImageBitmap) {
       this.view.width = image.width;
       this.view.height = image.height;
-      this.view.getContext("2d").drawImage(image, 0, 0);
+      this.redraw();
     }
     this.#drawBar();
     this.changed();
+  }
+
+  // Draws the frame again, and what lies over it.
+  redraw() {
+    const image = this.frames.get(this.index);
+    if (!(image instanceof ImageBitmap)) return;
+    const context = this.view.getContext("2d");
+    context.drawImage(image, 0, 0);
+    this.cover(context, this.view.width, this.view.height);
   }
 
   #drawBar() {

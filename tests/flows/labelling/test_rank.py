@@ -70,7 +70,7 @@ def test_a_torn_line_is_told(ran: Site) -> None:
 def test_a_choice_among_tracks_that_are_gone_is_left_out_and_told(ran: Site) -> None:
     before = MaskStore(ran.folder / "pseudomasks.zarr").read("clip00", "0")[0]
     decide(ran, "choose", first=0, track=1, masks="other tracks")
-    assert "choose again" in finish(ran)[1]
+    assert "decide again" in finish(ran)[1]
     after = MaskStore(ran.folder / "pseudomasks.zarr").read("clip00", "0")[0]
     assert np.array_equal(before, after)
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
+from unittest import mock
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from flows.context import RunContext
 from flows.evaluation.guarantee import LEVELS
-from flows.review.guarantee import make_guarantee, mark_of, run_signals
+from flows.finished_results import mark_of
+from flows.integrity.verify import Contents, verify
+from flows.review.guarantee import make_guarantee, run_signals
 from pipeline.decisions import Decision, now
 from pipeline.errors import ConfigError, PseudoLabelError
 from storage.decisions import append_decisions
@@ -39,6 +44,19 @@ def test_too_few_labels_are_told(ran: Site) -> None:
     assert made.kept == 0
     assert any("Too few labels: 4 labelled videos" in line for line in made.warnings)
     assert "at least 9" in made.warnings[0]
+
+
+def test_a_run_that_differs_from_the_labelled_one_is_told(ran: Site, finished: Site) -> None:
+    # The signals of these masks are far below those of the labelled run.
+    context = RunContext(ran.config())
+    with mock.patch("flows.review.guarantee.run_signals") as signals:
+        true = run_signals(context)
+        few = {(f"v{n}", "0"): 0.01 * (n % 7) for n in range(40)}
+        signals.side_effect = [few, {key: 0.9 + 0.01 * n for n, key in enumerate(true)}]
+        made = make_guarantee(ran.config(), str(finished.folder), 0.8, 0.5)
+    [warning] = [line for line in made.warnings if "differ" in line]
+    assert "the promise need not hold for them; label some of them" in warning
+    assert made.drift < 0.01 and made.kept == 0
 
 
 def test_decisions_are_right_or_wrong_by_the_masks_of_the_run(ran: Site) -> None:
@@ -72,3 +90,37 @@ def test_only_levels_of_the_grid_can_be_promised(ran: Site) -> None:
     with pytest.raises(ConfigError, match="expected one of"):
         make_guarantee(ran.config(), "truth", 0.83)
     assert np.allclose(np.diff(LEVELS), 0.05)
+
+
+def columns_of(ran: Site, *names: str) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = pq.read_table(ran.folder / "quality.parquet").to_pydict()
+    return {name: found[name] for name in names if name in found}
+
+
+def test_promises_go_into_the_quality_table_the_report_and_the_card(ran: Site) -> None:
+    before = columns_of(ran, "video", "weight", "lower_j")
+    assert "lower_j" not in before
+    make_guarantee(ran.config(), "truth", 0.8, 0.5)
+    plan, _ = finish(ran)
+    assert [job.stage for job in plan.pending()] == ["merge"]
+    [job] = plan.pending()
+    assert job.reason == "what is promised of the masks changed"
+    after = columns_of(ran, "video", "expression", "weight", "predicted_j", "lower_j")
+    assert after["weight"] == before["weight"] and min(after["lower_j"]) >= 0.8
+    promised = read_guarantee(ran.folder / "guarantee.parquet").promised()
+    samples = zip(after["video"], after["expression"], strict=True)
+    assert after["predicted_j"] == [promised[sample][0] for sample in samples]
+    assert "promised J of 0.8, at 50% confidence" in (ran.folder / "report" / "card.md").read_text()
+    fields = json.loads((ran.folder / "report" / "croissant.json").read_text())["recordSet"][0]
+    assert fields["field"][-1]["name"] == "lower_j"
+    assert not finish(ran)[0].pending()
+    assert not list(verify(ran.folder, Contents()))
+
+
+def test_promises_of_earlier_masks_are_left_out_and_told(ran: Site) -> None:
+    make_guarantee(ran.config(), "truth", 0.8, 0.5)
+    decide(ran, "clip00", "reject")
+    assert "about earlier masks" in finish(ran)[1]
+    assert not columns_of(ran, "lower_j")
+    (ran.folder / "guarantee.parquet").write_bytes(b"torn")
+    assert "quality.parquet has no promises" in finish(ran)[1]

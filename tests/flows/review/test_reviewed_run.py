@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,15 +30,15 @@ def of_the_other_square(*arguments: Any) -> Hypotheses:
     return replace(made, candidate=np.where(two, 1 - made.candidate, made.candidate))
 
 
-def j_and_f(ran: Site) -> float:
-    found = json.loads((ran.folder / "metrics.json").read_text())
+def j_and_f(run: Path) -> float:
+    found = json.loads((run / "metrics.json").read_text())
     return float(found["pseudo_masks"]["overall"]["J&F"])
 
 
 def test_decisions_on_the_page_raise_j_and_f_without_any_model(ran: Site) -> None:
-    best = j_and_f(ran)
+    best = j_and_f(ran.folder)
     finish(ran, "fuse", fuse=of_the_other_square)
-    before = j_and_f(ran)
+    before = j_and_f(ran.folder)
     assert before < best - 5
     session = Session(RunContext(ran.config(), fake_parts(ran.weights)), "anna")
     client = TestClient(build_app(session, TOKEN, PORT), base_url=f"http://127.0.0.1:{PORT}")
@@ -63,4 +64,4 @@ def test_decisions_on_the_page_raise_j_and_f_without_any_model(ran: Site) -> Non
     plan, _ = finish(ran)
     assert [job.shard.name for job in plan.pending("rank")] == ["00001"]
     assert not ran.loaded.names
-    assert j_and_f(ran) == best
+    assert j_and_f(ran.folder) == best

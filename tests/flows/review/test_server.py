@@ -88,7 +88,7 @@ def test_the_page_is_modules_without_inline_code(client: TestClient) -> None:
     assert '<html lang="en">' in page and page.count("<script") == 1
     assert 'type="module" src="/page/main.js"' in page
     assert "style=" not in page and " on" + "click" not in page
-    for name in ("main.js", "list.js", "player.js", "api.js"):
+    for name in ("main.js", "list.js", "player.js", "pencil.js", "words.js", "api.js"):
         answer = client.get(f"/page/{name}")
         assert answer.headers["content-type"].startswith("text/javascript")
         assert "innerHTML" not in answer.text and "http://" not in answer.text
@@ -205,7 +205,7 @@ def test_two_tabs_that_decide_at_once_lose_nothing(client: TestClient, ran: Site
         assert set(pool.map(decide, range(12))) == {200}
     made = read_decisions(ran.folder / "review.jsonl").decisions
     assert len(made) == 12
-    last = max(made, key=lambda item: item.time)
+    last = max(made, key=lambda item: item.when)
     shown = client.get("/api/sample", params=CLIP).json()
     assert shown["row"]["decision"] == last.action
     assert len(shown["history"]) == 12
