@@ -400,6 +400,9 @@ class FuseConfig(Section):
             the frame absent; by half as much, unknown.
         negative_weight: how much of the strongest negative's score counts against a box or a track.
         hypotheses: instances per frame that are passed on to ``rank``, best first.
+        calibration: a file of `pseudolabels calibrate`, for this checkpoint. ``present_above``,
+            ``absent_below`` and ``uncertain_below`` are then probabilities that a box is the
+            target. Without it they are scores.
     """
 
     level: Literal["track", "frame"] = "track"
@@ -412,6 +415,11 @@ class FuseConfig(Section):
     claim_margin: float = Field(0.1, ge=0, le=1)
     negative_weight: float = Field(1.0, ge=0)
     hypotheses: int = Field(3, ge=1)
+    calibration: UsersPath | None = None
+
+
+CALIBRATED = ("present_above", "absent_below", "uncertain_below")
+"""Settings of ``fuse`` that are probabilities if there is a calibration, and scores if not."""
 
 
 class RankConfig(Section):

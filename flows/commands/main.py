@@ -19,6 +19,7 @@ from typing import Annotated
 
 import typer
 
+from flows.commands import calibrate as calibrate_command
 from flows.commands import dataset as dataset_commands
 from flows.commands import diff as diff_commands
 from flows.commands import evaluate as evaluate_commands
@@ -291,6 +292,7 @@ integrity_commands.register(app)
 label_commands.register(app)
 server_commands.register(app)
 review_commands.register(app)
+calibrate_command.register(app)
 diff_commands.register(app)
 student_commands.register(app)
 unwrap_help(app)
