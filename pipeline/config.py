@@ -311,7 +311,8 @@ class SegmentConfig(Section):
     Attributes:
         checkpoint: weights file, or ``demo:segment``.
         sha256: expected digest of the weights file; None skips the check.
-        model: ``demo``, ``vit_b``, ``vit_l`` or ``vit_h``, by segment-anything's names.
+        model: ``demo``, ``vit_b``, ``vit_l`` or ``vit_h``, by segment-anything's names; or
+            ``transformers``, whose checkpoint is a folder with SAM or HQ-SAM of transformers.
         merge_iou: boxes of a frame with at least this IoU are decoded once. 1 merges only equal
             boxes.
         dtype: of the image encoder and the mask decoder.
@@ -325,7 +326,7 @@ class SegmentConfig(Section):
 
     checkpoint: Checkpoint = "demo:segment"
     sha256: str | None = None
-    model: Literal["demo", "vit_b", "vit_l", "vit_h"] = "demo"
+    model: Literal["demo", "vit_b", "vit_l", "vit_h", "transformers"] = "demo"
     merge_iou: float = Field(0.95, gt=0, le=1)
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     attention: Literal["sdpa", "explicit"] = "sdpa"
