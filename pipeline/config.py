@@ -264,6 +264,9 @@ class GroundConfig(Section):
         joint: sentences that share a pass of the transformer. Each attends to its own words only
             (the sub-sentence mask of Grounding DINO). 1 is exact, more is faster. Published models
             find fewer objects with many; the demo model was trained with up to ten.
+        screen: frames of a video in which all sentences are grounded first, evenly spaced. In the
+            others, negatives are left out whose best box was the positives' own in each of these:
+            they cannot tell two objects apart. 0 grounds all sentences in every frame.
         every: the model sees every n-th frame, and always the first and the last. Boxes of the
             frames between are interpolated linearly. 1 sees every frame.
         short_side, long_side: pixels. A frame's short side is resized to the first, unless its long
@@ -288,6 +291,7 @@ class GroundConfig(Section):
     score: Literal["best", "mean", "max"] = "mean"
     best_words: int = Field(2, ge=1)
     joint: int = Field(8, ge=1, le=32)
+    screen: int = Field(0, ge=0)
     every: int = Field(1, ge=1)
     short_side: int = Field(96, ge=32)
     long_side: int = Field(192, ge=32)

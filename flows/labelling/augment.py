@@ -45,6 +45,9 @@ def run(job: Job, context: RunContext, outcome: Outcome) -> None:
             positives=sum(len(item.positives) for item in augmentations),
             negatives=sum(len(item.negatives) for item in augmentations),
         )
+        for side, name in enumerate(("tokens read", "tokens written")):
+            if tokens := sum(answer.tokens[side] for answer in answers):
+                counts[name] = tokens
         for answer in answers:
             counts.update({f"left out: {name}": n for name, n in answer.left_out.items()})
         return Done(len(images), partial(written.extend, augmentations), counts)

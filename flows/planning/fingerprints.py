@@ -91,6 +91,8 @@ def augment_basis(config: RunConfig, weights: Weights) -> dict[str, Any]:
 def ground_basis(config: RunConfig, weights: Weights) -> dict[str, Any]:
     """What boxes depend on. Raises CheckpointError if weights are missing."""
     basis: dict[str, Any] = {"config": settings(config.ground)}
+    if not config.ground.screen:
+        del basis["config"]["screen"]
     if config.ground.source == "model":
         basis |= _of_grounder(config.ground, weights)
     return basis
@@ -150,7 +152,7 @@ def basis_of_scores(config: RunConfig, weights: Weights) -> dict[str, Any]:
     """What makes the scores of two runs comparable: the grounder's weights, and the settings that
     scores depend on. Raises CheckpointError if weights are missing."""
     basis = settings(config.ground)
-    for name in ("source", "runner_ups", "every"):
+    for name in ("source", "runner_ups", "screen", "every"):
         del basis[name]
     return basis | _of_grounder(config.ground, weights)
 
