@@ -324,7 +324,8 @@ class RunContext:
 
     def captioner(self) -> Captioner:
         """Returns the captioner; loads it if necessary."""
-        if self.config.augment.source in ("lexicon", "none", "endpoint"):
+        section = self.config.augment
+        if section.source in ("lexicon", "none", "endpoint") and section.similarity == "captioner":
             device, content = None, None
         else:
             device, content = self.device, self._file_content()

@@ -158,7 +158,13 @@ class AugmentConfig(Section):
         siblings: whether other sentences about the same object are used as positives. This needs a
             data set that gives object ids; its masks are never used.
         frames: frames of the video that the model sees, evenly spaced.
-        minimum_similarity: positives less similar than this are dropped (the paper: 0.8).
+        similarity: what says how similar a positive is. ``captioner``: the probability that the
+            model of ``source`` gives its words. ``encoder``: a model of frames and sentences, whose
+            cosine for the positive is taken as a share of that for the original.
+        similarity_checkpoint: with ``encoder``, a folder of transformers with CLIP, SigLIP,
+            SigLIP 2 or X-CLIP.
+        minimum_similarity: positives less similar than this are dropped. It belongs to the measure:
+            the paper's 0.8 is of InternVideo2. `pseudolabels calibrate` shows percentiles of a run.
         checkpoint: folder of the model. ``demo:NAME`` is one that ships with the project;
             ``published:NAME`` is one in the cache folder, where `pseudolabels weights fetch` puts
             it. All settings that name weights accept this form.
@@ -191,6 +197,8 @@ class AugmentConfig(Section):
     negatives: int = Field(12, ge=0)
     siblings: bool = True
     frames: int = Field(4, ge=1)
+    similarity: Literal["captioner", "encoder"] = "captioner"
+    similarity_checkpoint: Checkpoint | None = None
     minimum_similarity: float = Field(0.5, ge=0, le=1)
     checkpoint: Checkpoint = "demo:captioner"
     sha256: str | None = None
@@ -211,8 +219,8 @@ class AugmentConfig(Section):
 
     @property
     def needs_frames(self) -> bool:
-        """Whether the captioner looks at frames of the video."""
-        return self.source in ("model", "endpoint")
+        """Whether a model of the stage looks at frames of the video."""
+        return self.source in ("model", "endpoint") or self.similarity == "encoder"
 
     @field_validator("endpoint")
     @classmethod
@@ -236,6 +244,11 @@ class AugmentConfig(Section):
     def _complete(self) -> AugmentConfig:
         if self.source == "endpoint" and not (self.endpoint and self.endpoint_model):
             raise ValueError("source 'endpoint' needs endpoint and endpoint_model")
+        if self.similarity == "encoder" and self.similarity_checkpoint is None:
+            raise ValueError(
+                "similarity 'encoder' needs similarity_checkpoint, a folder of transformers with"
+                " CLIP, SigLIP, SigLIP 2 or X-CLIP"
+            )
         if self.source == "file" and self.file is None:
             raise ValueError("source 'file' needs file, a WSRVOS augmentation JSON")
         return self

@@ -59,7 +59,7 @@ def calibrate(
 
 
 def _show_percentiles(context: RunContext) -> None:
-    from flows.review.calibrate import percentiles
+    from flows.review.calibrate import percentiles, similarities
 
     table = grid(
         ("percent of the best boxes", "right"),
@@ -69,6 +69,15 @@ def _show_percentiles(context: RunContext) -> None:
     for percent, score in percentiles(context):
         add_row(table, percent, f"{score:.3f}")
     console.print(table)
+    if measured := similarities(context):
+        table = grid(
+            ("similarity", "right"),
+            ("positives below it", "right"),
+            title="Similarity of positives, for augment.minimum_similarity",
+        )
+        for step, share in measured:
+            add_row(table, f"{step:.2f}", f"{share:.1%}")
+        console.print(table)
     say(
         console,
         "no labels, so nothing says which boxes are right, and nothing was written. Give --labels;"

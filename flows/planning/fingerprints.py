@@ -49,6 +49,7 @@ _NAMED_BY_DIGEST = frozenset(
         "file",
         "masks",
         "sha256",
+        "similarity_checkpoint",
         "start",
         "text_encoder",
     }
@@ -81,6 +82,11 @@ def augment_basis(config: RunConfig, weights: Weights) -> dict[str, Any]:
     basis["config"].pop("timeout_seconds")
     if section.source == "model":
         basis["weights"] = weights(section.checkpoint)
+    if section.similarity == "encoder":
+        assert section.similarity_checkpoint is not None
+        basis["similarity_weights"] = weights(section.similarity_checkpoint)
+    else:
+        del basis["config"]["similarity"]
     if section.source == "endpoint":
         basis["reading"] = ENDPOINT_READING
     if section.source == "file" and section.file is not None:

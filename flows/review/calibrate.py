@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,9 +37,13 @@ from pipeline.config import CALIBRATED, FuseConfig, RunConfig, load_config
 from pipeline.errors import ConfigError, PseudoLabelError
 from storage.calibration_file import write_calibration
 from storage.files.atomic import replace_file
+from storage.run.ledger import Ledger
 
 PERCENTS = (5, 10, 25, 50, 75, 90, 95)
 PROBABILITIES = (0.1, 0.25, 0.5, 0.75)
+SIMILARITY = "similarity from "
+"""How the names of such counts begin in receipts of `augment`."""
+
 WEAK_AUROC = 0.6
 """Below it, scores hardly tell right boxes from wrong ones."""
 
@@ -147,6 +152,22 @@ def percentiles(context: RunContext) -> list[tuple[int, float]]:
             " `pseudolabels run`"
         )
     return [(percent, float(np.percentile(scores, percent))) for percent in PERCENTS]
+
+
+def similarities(context: RunContext) -> list[tuple[float, float]]:
+    """Returns, for each step of similarity, the share of a run's positives below it; those that
+    were left out count too. Empty if no model measured any."""
+    counts: Counter[float] = Counter()
+    for receipt in Ledger(context.paths.folder).receipts("augment"):
+        for name, count in receipt.counts.items():
+            if name.startswith(SIMILARITY):
+                counts[float(name.removeprefix(SIMILARITY))] += int(count)
+    steps = np.array(sorted(counts))
+    below = np.cumsum([counts[step] for step in steps])
+    return [
+        (float(step), float((total - counts[step]) / below[-1]))
+        for step, total in zip(steps, below, strict=True)
+    ]
 
 
 def reliability_picture(bins: Sequence[Bin], name: str) -> bytes:
