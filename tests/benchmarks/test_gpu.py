@@ -14,6 +14,14 @@ from benchmarks.gpu import Figure, measure, table_of
 CPU = torch.device("cpu")
 
 
+def test_a_run_and_a_student_are_measured() -> None:
+    found = {figure.what: figure for figure in gpu.run_figures(CPU, True)}
+    for stage in ("ground", "segment"):
+        assert 0 < found[f"{stage}, share of its time in the model"].value <= 100
+    assert found["a step of SimRVOS"].value > 0
+
+
+@pytest.mark.slow
 def test_every_part_gives_figures(tmp_path: Path) -> None:
     result = measure(CPU, True, 10, tmp_path / "gpu.json")
     assert {name: part.get("failed") for name, part in result["parts"].items()} == {
