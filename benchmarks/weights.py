@@ -16,10 +16,10 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 import typer
-from numpy.typing import NDArray
-from scipy.stats import rankdata, spearmanr
+from scipy.stats import spearmanr
 
 from flows.context import RunContext
+from flows.evaluation.calibration import auroc
 from pipeline.config import load_config
 from pipeline.metrics import region_similarity
 from pipeline.types import FrameIndex, Status
@@ -34,16 +34,6 @@ class Frame(NamedTuple):
     overlap: float
     weight: float
     without_rivals: float
-
-
-def auroc(score: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
-    """Returns the probability that a right frame scores higher than a wrong one; NaN if there are
-    none of either."""
-    count, wrong = int(right.sum()), int((~right).sum())
-    if not count or not wrong:
-        return float("nan")
-    above = rankdata(score)[right].sum() - count * (count + 1) / 2
-    return float(above / (count * wrong))
 
 
 def frames(folder: Path, root: Path | None) -> Iterator[Frame]:

@@ -20,7 +20,8 @@ from flows.planning.stage_selection import Scope
 from flows.planning.stages import SHARD_STAGES
 from flows.planning.weight_digests import WeightDigests
 from flows.progress import Reporter, Silent
-from pipeline.config import RunConfig
+from pipeline.calibration import Calibration
+from pipeline.config import CALIBRATED, RunConfig
 from pipeline.decisions import Sample, Verdict, digest_of_verdicts, verdicts_of
 from pipeline.errors import InputError, ModelError, PseudoLabelError
 from pipeline.ports import Captioner, DatasetReader, Grounder, Segmenter, Tracker
@@ -37,6 +38,7 @@ from pipeline.types import (
     VideoRef,
 )
 from stages.common.checkpoints import checkpoint_files
+from storage.calibration_file import read_calibration
 from storage.decisions import DecisionLog, read_decisions
 from storage.run.layout import known_layout
 from storage.run.ledger import Ledger
@@ -167,6 +169,7 @@ class RunContext:
     _sources: SourceDigests | None = None
     _decisions: DecisionLog | None = None
     _verdicts: dict[Sample, Verdict] | None = None
+    _calibration: Calibration | None = None
 
     @property
     def paths(self) -> RunPaths:
@@ -296,9 +299,33 @@ class RunContext:
             self._sources = SourceDigests(self.paths.folder, self.reader(), remember)
         return self._sources
 
+    @property
+    def calibration(self) -> Calibration | None:
+        """What the scores of the grounder stand for; None if they are taken as they are.
+
+        Raises:
+            InputError: the file is missing or damaged.
+        """
+        path = self.config.fuse.calibration
+        if path is not None and self._calibration is None:
+            self._calibration = read_calibration(path)
+        return self._calibration
+
+    @property
+    def judging(self) -> RunConfig:
+        """The configuration with the thresholds of `fuse` as scores, if they are probabilities."""
+        if self.calibration is None:
+            return self.config
+        limits = {
+            name: self.calibration.score_at(getattr(self.config.fuse, name)) for name in CALIBRATED
+        }
+        fuse = self.config.fuse.model_copy(update=limits)
+        return self.config.model_copy(update={"fuse": fuse})
+
     def captioner(self) -> Captioner:
         """Returns the captioner; loads it if necessary."""
-        if self.config.augment.source in ("lexicon", "none", "endpoint"):
+        section = self.config.augment
+        if section.source in ("lexicon", "none", "endpoint") and section.similarity == "captioner":
             device, content = None, None
         else:
             device, content = self.device, self._file_content()

@@ -158,7 +158,13 @@ class AugmentConfig(Section):
         siblings: whether other sentences about the same object are used as positives. This needs a
             data set that gives object ids; its masks are never used.
         frames: frames of the video that the model sees, evenly spaced.
-        minimum_similarity: positives less similar than this are dropped (the paper: 0.8).
+        similarity: what says how similar a positive is. ``captioner``: the probability that the
+            model of ``source`` gives its words. ``encoder``: a model of frames and sentences, whose
+            cosine for the positive is taken as a share of that for the original.
+        similarity_checkpoint: with ``encoder``, a folder of transformers with CLIP, SigLIP,
+            SigLIP 2 or X-CLIP.
+        minimum_similarity: positives less similar than this are dropped. It belongs to the measure:
+            the paper's 0.8 is of InternVideo2. `pseudolabels calibrate` shows percentiles of a run.
         checkpoint: folder of the model. ``demo:NAME`` is one that ships with the project;
             ``published:NAME`` is one in the cache folder, where `pseudolabels weights fetch` puts
             it. All settings that name weights accept this form.
@@ -191,6 +197,8 @@ class AugmentConfig(Section):
     negatives: int = Field(12, ge=0)
     siblings: bool = True
     frames: int = Field(4, ge=1)
+    similarity: Literal["captioner", "encoder"] = "captioner"
+    similarity_checkpoint: Checkpoint | None = None
     minimum_similarity: float = Field(0.5, ge=0, le=1)
     checkpoint: Checkpoint = "demo:captioner"
     sha256: str | None = None
@@ -211,8 +219,8 @@ class AugmentConfig(Section):
 
     @property
     def needs_frames(self) -> bool:
-        """Whether the captioner looks at frames of the video."""
-        return self.source in ("model", "endpoint")
+        """Whether a model of the stage looks at frames of the video."""
+        return self.source in ("model", "endpoint") or self.similarity == "encoder"
 
     @field_validator("endpoint")
     @classmethod
@@ -236,6 +244,11 @@ class AugmentConfig(Section):
     def _complete(self) -> AugmentConfig:
         if self.source == "endpoint" and not (self.endpoint and self.endpoint_model):
             raise ValueError("source 'endpoint' needs endpoint and endpoint_model")
+        if self.similarity == "encoder" and self.similarity_checkpoint is None:
+            raise ValueError(
+                "similarity 'encoder' needs similarity_checkpoint, a folder of transformers with"
+                " CLIP, SigLIP, SigLIP 2 or X-CLIP"
+            )
         if self.source == "file" and self.file is None:
             raise ValueError("source 'file' needs file, a WSRVOS augmentation JSON")
         return self
@@ -264,6 +277,9 @@ class GroundConfig(Section):
         joint: sentences that share a pass of the transformer. Each attends to its own words only
             (the sub-sentence mask of Grounding DINO). 1 is exact, more is faster. Published models
             find fewer objects with many; the demo model was trained with up to ten.
+        screen: frames of a video in which all sentences are grounded first, evenly spaced. In the
+            others, negatives are left out whose best box was the positives' own in each of these:
+            they cannot tell two objects apart. 0 grounds all sentences in every frame.
         every: the model sees every n-th frame, and always the first and the last. Boxes of the
             frames between are interpolated linearly. 1 sees every frame.
         short_side, long_side: pixels. A frame's short side is resized to the first, unless its long
@@ -288,6 +304,7 @@ class GroundConfig(Section):
     score: Literal["best", "mean", "max"] = "mean"
     best_words: int = Field(2, ge=1)
     joint: int = Field(8, ge=1, le=32)
+    screen: int = Field(0, ge=0)
     every: int = Field(1, ge=1)
     short_side: int = Field(96, ge=32)
     long_side: int = Field(192, ge=32)
@@ -311,7 +328,8 @@ class SegmentConfig(Section):
     Attributes:
         checkpoint: weights file, or ``demo:segment``.
         sha256: expected digest of the weights file; None skips the check.
-        model: ``demo``, ``vit_b``, ``vit_l`` or ``vit_h``, by segment-anything's names.
+        model: ``demo``, ``vit_b``, ``vit_l`` or ``vit_h``, by segment-anything's names; or
+            ``transformers``, whose checkpoint is a folder with SAM or HQ-SAM of transformers.
         merge_iou: boxes of a frame with at least this IoU are decoded once. 1 merges only equal
             boxes.
         dtype: of the image encoder and the mask decoder.
@@ -325,7 +343,7 @@ class SegmentConfig(Section):
 
     checkpoint: Checkpoint = "demo:segment"
     sha256: str | None = None
-    model: Literal["demo", "vit_b", "vit_l", "vit_h"] = "demo"
+    model: Literal["demo", "vit_b", "vit_l", "vit_h", "transformers"] = "demo"
     merge_iou: float = Field(0.95, gt=0, le=1)
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     attention: Literal["sdpa", "explicit"] = "sdpa"
@@ -400,6 +418,9 @@ class FuseConfig(Section):
             the frame absent; by half as much, unknown.
         negative_weight: how much of the strongest negative's score counts against a box or a track.
         hypotheses: instances per frame that are passed on to ``rank``, best first.
+        calibration: a file of `pseudolabels calibrate`, for this checkpoint. ``present_above``,
+            ``absent_below`` and ``uncertain_below`` are then probabilities that a box is the
+            target. Without it they are scores.
     """
 
     level: Literal["track", "frame"] = "track"
@@ -412,6 +433,11 @@ class FuseConfig(Section):
     claim_margin: float = Field(0.1, ge=0, le=1)
     negative_weight: float = Field(1.0, ge=0)
     hypotheses: int = Field(3, ge=1)
+    calibration: UsersPath | None = None
+
+
+CALIBRATED = ("present_above", "absent_below", "uncertain_below")
+"""Settings of ``fuse`` that are probabilities if there is a calibration, and scores if not."""
 
 
 class RankConfig(Section):

@@ -113,10 +113,14 @@ class CaptionAnswer:
     Attributes:
         augmentation: the expression with its positives and negatives.
         left_out: reason -> how many texts were written and not kept.
+        tokens: that a model read and wrote in all attempts; 0 where none did, or nobody says.
+        similarities: of all positives that a model measured, those that were left out among them.
     """
 
     augmentation: Augmentation
     left_out: Mapping[str, int] = field(default_factory=dict)
+    tokens: tuple[int, int] = (0, 0)
+    similarities: tuple[float, ...] = ()
 
 
 class Captioner(Protocol):

@@ -91,15 +91,25 @@ PROMISED = ("predicted_j", "lower_j")
 """Columns of a merged table about whose samples something is promised (``guarantee_table``)."""
 
 
-def write_augmentations(path: Path, augmentations: Sequence[Augmentation]) -> None:
-    """Writes the augmentations of a shard, in order. All must be of one data set and split."""
+def write_augmentations(
+    path: Path, augmentations: Sequence[Augmentation], similarity: str = ""
+) -> None:
+    """Writes the augmentations of a shard, in order. All must be of one data set and split.
+
+    Args:
+        similarity: what measured the similarity of positives, and which were left out; empty if it
+            was what wrote them.
+    """
     places = {(item.key.dataset, item.key.split) for item in augmentations}
     if len(places) > 1:
         raise ValueError(f"augmentations of {sorted(places)}; expected one data set and split")
     dataset, split = next(iter(places), ("", ""))
     rows = [row for item in augmentations for row in _augmentation_rows(item)]
     table = pa.Table.from_pylist(rows, schema=AUGMENT_SCHEMA)
-    _write_table(path, table, "augment", {"dataset": dataset, "split": split})
+    about = {"dataset": dataset, "split": split}
+    if similarity:
+        about["similarity"] = similarity
+    _write_table(path, table, "augment", about)
 
 
 def read_augmentations(path: Path) -> dict[str, list[Augmentation]]:

@@ -11,17 +11,44 @@ from flows.console import say
 from flows.dataset import shapes_to_render
 from flows.labelling.opened_run import selection_lines
 from flows.labelling.preflight import check_before_start
-from flows.planning.disk_estimate import disk_forecast
+from flows.planning.disk_estimate import disk_by_stage, disk_forecast
 from flows.planning.plan import Job, Plan
 from flows.planning.stage_selection import Scope
 from flows.planning.stages import SHARD_STAGES
 from flows.planning.time_estimate import WORTH_SAYING, forecast, in_words, seconds_left
+from flows.planning.work_estimate import Price, work_lines
 from pipeline.config import RunConfig
+from pipeline.errors import ConfigError
 from storage.run.ledger import Ledger
 
 
-def explain(config: RunConfig, console: Console, scope: Scope, retry_skipped: bool) -> None:
-    """Prints what ``run`` would do.
+def given_price(values: tuple[float, float] | None, dry_run: bool) -> Price | None:
+    """Returns the price of ``--price-per-million-tokens``.
+
+    Raises:
+        ConfigError: it is below 0, or it is not a dry run.
+    """
+    if values is None:
+        return None
+    if not (dry_run and min(values) >= 0):
+        raise ConfigError(
+            f"--price-per-million-tokens {values[0]:g} {values[1]:g}: expected two prices of 0 or"
+            " more, for tokens read and written, together with --dry-run"
+        )
+    return Price(*values)
+
+
+def explain(
+    config: RunConfig,
+    console: Console,
+    scope: Scope,
+    retry_skipped: bool,
+    price: Price | None = None,
+) -> None:
+    """Prints what ``run`` would do, and what it costs.
+
+    Args:
+        price: of a million tokens; None if it is not known.
 
     Raises:
         PseudoLabelError: the run could not start.
@@ -35,8 +62,13 @@ def explain(config: RunConfig, console: Console, scope: Scope, retry_skipped: bo
     context = RunContext(config)
     plan = context.make_plan(retry_skipped, scope, remember=False)
     check_before_start(context, plan)
-    space = disk_forecast(plan, Ledger(config.run_folder), config.run_folder)
-    for line in [*selection_lines(plan), *plan_lines(plan), *filter(None, [space])]:
+    ledger = Ledger(config.run_folder)
+    costs = [
+        *work_lines(context.config, plan, context.reader(), price),
+        disk_by_stage(plan, ledger),
+        disk_forecast(plan, ledger, config.run_folder),
+    ]
+    for line in [*selection_lines(plan), *plan_lines(plan), *filter(None, costs)]:
         say(console, line)
 
 

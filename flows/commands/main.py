@@ -19,6 +19,7 @@ from typing import Annotated
 
 import typer
 
+from flows.commands import calibrate as calibrate_command
 from flows.commands import dataset as dataset_commands
 from flows.commands import diff as diff_commands
 from flows.commands import evaluate as evaluate_commands
@@ -30,7 +31,7 @@ from flows.commands import server as server_commands
 from flows.commands import student as student_commands
 from flows.commands import weights as weight_commands
 from flows.commands.continued import do_continuable, say_error
-from flows.commands.dry_run import explain
+from flows.commands.dry_run import explain, given_price
 from flows.commands.options import (
     ConfigOption,
     DatasetOption,
@@ -131,6 +132,14 @@ def run(
     fetch: Annotated[
         bool, typer.Option("--fetch", help="Fetch missing published weights first.")
     ] = False,
+    price: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            "--price-per-million-tokens",
+            metavar="READ WRITTEN",
+            help="With --dry-run: what a captioner's million tokens cost, to say the money.",
+        ),
+    ] = None,
 ) -> None:
     """Make pseudo-masks, train a student, and write metrics and a report.
 
@@ -145,6 +154,7 @@ def run(
     )
     scope = scope_of(resolved, from_stage, to_stage)
     command = fetch_command(config, preset, tuple(words))
+    cost = given_price(price, dry_run)
     if not dry_run:
         from flows.commands.run import check_new_run
 
@@ -153,7 +163,7 @@ def run(
             weight_commands.fetch_missing(resolved, command, agreed=True)
     check_weights(resolved, command, "--fetch")
     if dry_run:
-        explain(resolved, console, scope, retry_skipped)
+        explain(resolved, console, scope, retry_skipped, cost)
         return
     outcomes: list[RunOutcome] = []
 
@@ -291,6 +301,7 @@ integrity_commands.register(app)
 label_commands.register(app)
 server_commands.register(app)
 review_commands.register(app)
+calibrate_command.register(app)
 diff_commands.register(app)
 student_commands.register(app)
 unwrap_help(app)

@@ -133,17 +133,18 @@ def _ground(context: RunContext, picture: Picture, group: str) -> Iterator[Findi
         grounder = context.grounder()
         [found] = grounder.ground(grounder.embed([picture.image]), texts)
     best = [float(found.score[found.text == row].max(initial=0)) for row in range(2)]
-    present, absent = context.config.fuse.uncertain_below, context.config.fuse.absent_below
+    limits = context.judging.fuse
+    present, absent = limits.uncertain_below, limits.absent_below
     words = f"score {best[0]:.2f} for '{picture.text}'"
     if best[0] < SILENT:
         words += ", expected more: the model knows none of its words; check ground.text_encoder"
     elif best[0] < present:
-        words += f", below fuse.uncertain_below ({present}): such a frame is not present"
+        words += f", below fuse.uncertain_below ({present:.3g}): such a frame is not present"
     yield Finding(group, picture.name, best[0] >= present, f"{words}; {spent}")
     words = f"score {best[1]:.2f} for '{ABSENT}'"
     if best[1] >= absent:
         words += (
-            f", not below fuse.absent_below ({absent}): raise the thresholds of fuse for this"
+            f", not below fuse.absent_below ({absent:.3g}): raise the thresholds of fuse for this"
             " checkpoint"
         )
     yield Finding(group, "an absent object", best[1] < absent, words)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import partial
+from pathlib import Path
 
 from flows.context import RunContext
 from flows.labelling.videos import Done, Later, each_video
@@ -16,6 +17,12 @@ from pipeline.types import Augmentation, VideoRef
 from stages.augment.frames import fitted
 from stages.augment.siblings import others_of, with_siblings
 from storage.tables import write_augmentations
+
+SIMILARITY = "similarity from {:.2f}"
+"""The name of the count of positives with a similarity of at least so much, and less than a step
+more; those that were left out among them."""
+
+SIMILARITY_STEP = 0.05
 
 
 def run(job: Job, context: RunContext, outcome: Outcome) -> None:
@@ -45,9 +52,22 @@ def run(job: Job, context: RunContext, outcome: Outcome) -> None:
             positives=sum(len(item.positives) for item in augmentations),
             negatives=sum(len(item.negatives) for item in augmentations),
         )
+        for side, name in enumerate(("tokens read", "tokens written")):
+            if tokens := sum(answer.tokens[side] for answer in answers):
+                counts[name] = tokens
+        for value in (value for answer in answers for value in answer.similarities):
+            counts[SIMILARITY.format(SIMILARITY_STEP * int(value / SIMILARITY_STEP + 1e-9))] += 1
         for answer in answers:
             counts.update({f"left out: {name}": n for name, n in answer.left_out.items()})
         return Done(len(images), partial(written.extend, augmentations), counts)
 
     each_video(context, job.shard, outcome, work, meter)
-    write_augmentations(context.paths.part("augment", job.shard.name), written)
+    measure = ""
+    if config.similarity == "encoder":
+        name = Path(str(config.similarity_checkpoint)).name
+        weights = str(job.basis["similarity_weights"])[:12]
+        measure = (
+            f"cosine of {name} ({weights}) as a share of the original's, at least"
+            f" {config.minimum_similarity:g}"
+        )
+    write_augmentations(context.paths.part("augment", job.shard.name), written, measure)

@@ -19,7 +19,7 @@ from storage.track_table import read_tracks
 
 def run(job: Job, context: RunContext, outcome: Outcome) -> None:
     """Writes the hypotheses of a shard, one expression at a time."""
-    paths, shard = context.paths, job.shard.name
+    paths, shard, config = context.paths, job.shard.name, context.judging
     augmentations = read_augmentations(paths.part("augment", shard))
     meter = Meter()
 
@@ -32,7 +32,7 @@ def run(job: Job, context: RunContext, outcome: Outcome) -> None:
         counts: Counter[str] = Counter()
         for item in mine:
             with meter.measure(BUSY):
-                fused = context.parts.fuse(item, texts, boxes, candidates, tracks, context.config)
+                fused = context.parts.fuse(item, texts, boxes, candidates, tracks, config)
             count_frames(counts, fused.status, fused.reason)
             later(partial(stream.append, fused))
             context.progress.advance(1 / len(mine), len(video))

@@ -33,6 +33,24 @@ def bytes_left(plan: Plan, ledger: Ledger) -> Mapping[str, float]:
     return found
 
 
+def disk_by_stage(plan: Plan, ledger: Ledger) -> str:
+    """Returns the gigabytes that each stage will still write, in a sentence. Empty if none will.
+
+    A stage without receipts was not measured.
+    """
+    left = bytes_left(plan, ledger)
+    words = []
+    for stage in SHARD_STAGES:
+        due = any(job.receipt is None for job in plan.jobs.get(stage, ()))
+        if stage in plan.stages and due:
+            words.append(f"{stage} {_size(left[stage]) if stage in left else 'not measured'}")
+    return f"Disk space by stage: {', '.join(words)}." if words else ""
+
+
+def _size(size: float) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+
+
 def disk_forecast(plan: Plan, ledger: Ledger, folder: Path) -> str:
     """Returns the estimate and the free space, in a sentence. Empty if little is to come, or
     nothing is known.

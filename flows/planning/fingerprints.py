@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.planning.shards import Shard
+from pipeline.calibration import Calibration
 from pipeline.config import (
     EXECUTION,
     GroundConfig,
@@ -15,10 +16,11 @@ from pipeline.config import (
     StudentEncodersConfig,
     TrainingConfig,
 )
-from pipeline.errors import CheckpointError, InputError
+from pipeline.errors import CheckpointError, ConfigError, InputError
 from pipeline.fingerprint import digest, file_digest
 from pipeline.ports import DatasetReader
 from stages.common.checkpoints import REMEDY, settings_files, weights_of_student
+from storage.calibration_file import read_calibration
 
 ENDPOINT_READING = 4
 """Raised when an endpoint's answers are read otherwise; 2 reads them as a model's own, 3 puts the
@@ -42,10 +44,12 @@ _NAMED_BY_DIGEST = frozenset(
         "adapter",
         "api_key_env",
         "backbone_checkpoint",
+        "calibration",
         "checkpoint",
         "file",
         "masks",
         "sha256",
+        "similarity_checkpoint",
         "start",
         "text_encoder",
     }
@@ -78,6 +82,11 @@ def augment_basis(config: RunConfig, weights: Weights) -> dict[str, Any]:
     basis["config"].pop("timeout_seconds")
     if section.source == "model":
         basis["weights"] = weights(section.checkpoint)
+    if section.similarity == "encoder":
+        assert section.similarity_checkpoint is not None
+        basis["similarity_weights"] = weights(section.similarity_checkpoint)
+    else:
+        del basis["config"]["similarity"]
     if section.source == "endpoint":
         basis["reading"] = ENDPOINT_READING
     if section.source == "file" and section.file is not None:
@@ -88,6 +97,8 @@ def augment_basis(config: RunConfig, weights: Weights) -> dict[str, Any]:
 def ground_basis(config: RunConfig, weights: Weights) -> dict[str, Any]:
     """What boxes depend on. Raises CheckpointError if weights are missing."""
     basis: dict[str, Any] = {"config": settings(config.ground)}
+    if not config.ground.screen:
+        del basis["config"]["screen"]
     if config.ground.source == "model":
         basis |= _of_grounder(config.ground, weights)
     return basis
@@ -106,6 +117,50 @@ def track_basis(config: RunConfig, weights: Weights) -> dict[str, Any]:
             del basis["config"][name]
         return basis
     return basis | {"weights": weights(config.track.checkpoint)}
+
+
+def fuse_basis(config: RunConfig, weights: Weights) -> dict[str, Any]:
+    """What hypotheses depend on.
+
+    Raises:
+        InputError: the calibration cannot be read.
+        ConfigError: it is of other scores than the run's.
+    """
+    basis: dict[str, Any] = {"config": settings(config.fuse)}
+    if config.fuse.calibration is not None:
+        calibration = read_calibration(config.fuse.calibration)
+        _check_calibration(config, calibration, weights)
+        basis["calibration"] = [calibration.scores.tolist(), calibration.probabilities.tolist()]
+    return basis
+
+
+def _check_calibration(config: RunConfig, calibration: Calibration, weights: Weights) -> None:
+    path = config.fuse.calibration
+    if config.ground.source != "model":
+        raise ConfigError(
+            f"fuse.calibration {path} with ground.source={config.ground.source!r}: its boxes have"
+            " no scores of a model; expected ground.source='model'; remove fuse.calibration"
+        )
+    mine = basis_of_scores(config, weights)
+    # A setting that is newer than the file had its default when the file was made.
+    differ = sorted(
+        name for name, value in calibration.scores_of.items() if mine.get(name, value) != value
+    )
+    if differ:
+        raise ConfigError(
+            f"fuse.calibration {path}: made for scores with other {', '.join(differ)} of ground;"
+            " expected those of this run, since scores of two models or settings cannot be"
+            " compared; run `pseudolabels calibrate` on a run with these settings"
+        )
+
+
+def basis_of_scores(config: RunConfig, weights: Weights) -> dict[str, Any]:
+    """What makes the scores of two runs comparable: the grounder's weights, and the settings that
+    scores depend on. Raises CheckpointError if weights are missing."""
+    basis = settings(config.ground)
+    for name in ("source", "runner_ups", "screen", "every"):
+        del basis[name]
+    return basis | _of_grounder(config.ground, weights)
 
 
 def student_basis(config: RunConfig, weights: Weights) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from storage.run.lock import LOCK_FILES
 
 OWN_NAMES = frozenset(
     {"config.toml", "pseudomasks.zarr", "quality.parquet", "metrics.json", "ledger"}
-    | {"review.jsonl", "guarantee.parquet"}
+    | {"review.jsonl", "guarantee.parquet", "calibration.json", "calibration.png"}
     | {*SHARD_STAGES, "report", "student", "students", "consensus"}
     | LOCK_FILES
 )
@@ -92,6 +92,11 @@ class RunPaths:
     def guarantee(self) -> Path:
         """What is promised of the masks, of `pseudolabels guarantee`."""
         return self.folder / "guarantee.parquet"
+
+    @property
+    def calibration(self) -> Path:
+        """What the grounder's scores stand for, of `pseudolabels calibrate`."""
+        return self.folder / "calibration.json"
 
     @property
     def metrics(self) -> Path:

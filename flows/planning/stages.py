@@ -121,7 +121,7 @@ _STAGES = (
         version=3,
         reads=("augment", "ground", "segment", "track"),
         suffix=".zarr",
-        depends_on=lambda config, weights: {"config": fingerprints.settings(config.fuse)},
+        depends_on=fingerprints.fuse_basis,
         looks_at=lambda config: ("frames",),
     ),
     Stage(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from flows.context import RunContext
@@ -100,7 +100,7 @@ def explain_frame(
     """
     from stages.fuse.explain import explain_frames, explain_tracks
 
-    paths, config = context.paths, context.config
+    paths, config = context.paths, context.judging
     video, _ = sample
     mine = _augmentation(context, shard, sample)
     quality = [
@@ -116,6 +116,12 @@ def explain_frame(
         told = explain_tracks(mine, texts, boxes, scores, tracks, config.fuse, at)
     else:
         told = explain_frames(mine, texts, boxes, scores, config.fuse, at)
+    if (calibration := context.calibration) is not None:
+        tests = [
+            replace(test, value=calibration(test.value), limit=calibration(test.limit))
+            for test in told.tests
+        ]
+        told = replace(told, tests=tests)
     verdict = context.verdicts.get(sample)
     decided = verdict and (verdict.judged or verdict.frames(len(boxes))[at] != KEPT)
     row = next((row for row in quality if row.frame == at), None)

@@ -148,6 +148,8 @@ def _named(config: RunConfig) -> Iterator[Need]:
     models = [("segment", config.segment.checkpoint)]
     if config.augment.source == "model":
         models.append(("augment", config.augment.checkpoint))
+    if config.augment.similarity_checkpoint and config.augment.similarity == "encoder":
+        models.append(("augment", config.augment.similarity_checkpoint))
     if config.ground.source == "model":
         models.append(("ground", config.ground.checkpoint))
         if config.ground.adapter is not None:

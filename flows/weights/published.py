@@ -119,6 +119,12 @@ PUBLISHED = (
         "Apache-2.0",
     ),
     Published(
+        "siglip2-base-patch16-224",
+        f"{_HUB}google/siglip2-base-patch16-224",
+        "augment.similarity_checkpoint, the folder; augment.similarity=encoder",
+        "Apache-2.0",
+    ),
+    Published(
         "resnet50-0676ba61.pth",
         f"{_TORCHVISION}/resnet50-0676ba61.pth",
         "student.encoders.backbone_checkpoint, student.encoders.backbone=resnet50",

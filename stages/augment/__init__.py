@@ -29,7 +29,7 @@ def load_captioner(
 
     Args:
         config: the stage's section.
-        device: the device of a model; the other sources do not use it.
+        device: the device of models; a source without one does not use it.
         seed: random seed, stored with every text.
         augmentations: content of ``config.file``, for the source ``file``.
 
@@ -37,6 +37,14 @@ def load_captioner(
         CheckpointError: the model's weights are missing, broken or not the ones asked for.
         ConfigError: a setting that the source needs is missing.
     """
+    if config.similarity == "encoder":
+        from stages.augment.dual_encoder import load_dual_encoder
+        from stages.augment.filtered import FilteredCaptioner
+
+        plain = config.model_copy(update={"similarity": "captioner", "minimum_similarity": 0.0})
+        captioner = load_captioner(plain, device, seed, augmentations)
+        encoder = load_dual_encoder(config, device)
+        return FilteredCaptioner(captioner, encoder, config.minimum_similarity)
     if config.source == "lexicon":
         from stages.augment.lexicon import LexiconCaptioner
 

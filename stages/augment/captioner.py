@@ -45,11 +45,13 @@ class Answer:
         tokens: the L token ids, up to the end token.
         log_probability: float64 [L], natural log of the probability that the model gave each
             token, before any temperature.
+        read: number of tokens of the request, frames included.
     """
 
     text: str
     tokens: tuple[int, ...]
     log_probability: np.ndarray[Any, np.dtype[np.float64]]
+    read: int = 0
 
 
 class ModelCaptioner:
@@ -110,6 +112,7 @@ class ModelCaptioner:
         frames = self.shared_frames(requests)
         done: dict[int, CaptionAnswer] = {}
         problems: dict[int, UnusableAnswerError] = {}
+        tokens = [(0, 0)] * len(requests)
         for attempt in range(self._config.retries + 1):
             open_rows = [row for row in range(len(requests)) if row not in done]
             for rows in self._batches(requests, open_rows):
@@ -118,6 +121,8 @@ class ModelCaptioner:
                     batch, partial(self.answers, attempt=attempt, frames=frames)
                 )
                 for row, request, answer in zip(rows, batch, answers, strict=True):
+                    read, written = tokens[row]
+                    tokens[row] = read + answer.read, written + len(answer.tokens)
                     try:
                         done[row] = self._read(request.expression, answer)
                     except UnusableAnswerError as error:
@@ -130,7 +135,7 @@ class ModelCaptioner:
             done[row] if row in done else given_up(expression, name, attempts, problems[row])
             for row, expression in enumerate(expressions)
         ]
-        return settled(expressions, found, self._provenance)
+        return settled(expressions, found, self._provenance, tokens)
 
     def _batches(
         self, requests: Sequence[CaptionRequest], rows: Sequence[int]
@@ -187,11 +192,12 @@ class ModelCaptioner:
             )
         written = sequences[:, inputs["input_ids"].shape[1] :].tolist()
         chances = torch.stack(chooser.log_probability, dim=1).double().numpy()
+        asked = inputs.get("attention_mask", torch.ones_like(inputs["input_ids"])).sum(1).tolist()
         answers = []
-        for tokens, chance in zip(written, chances, strict=True):
+        for tokens, chance, read in zip(written, chances, asked, strict=True):
             length = next((i for i, token in enumerate(tokens) if token in ends), len(tokens))
             kept = tuple(tokens[:length])
-            answers.append(Answer(self._decode(kept), kept, chance[:length]))
+            answers.append(Answer(self._decode(kept), kept, chance[:length], read))
         return answers
 
     def _inputs(self, batch: Sequence[CaptionRequest], frames: SharedFrames | None = None) -> Any:

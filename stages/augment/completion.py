@@ -25,6 +25,19 @@ def without_content(choice: dict[str, Any]) -> str:
     )
 
 
+def tokens_of(answer: Any) -> tuple[int, int]:
+    """Returns the tokens that a server says it read and wrote; 0 where it says nothing."""
+    usage = answer.get("usage") if isinstance(answer, Mapping) else None
+    found = [
+        usage.get(name) if isinstance(usage, Mapping) else None
+        for name in ("prompt_tokens", "completion_tokens")
+    ]
+    read, written = (
+        count if isinstance(count, int) and 0 <= count < 1 << 53 else 0 for count in found
+    )
+    return read, written
+
+
 def similarity_of(choice: dict[str, Any], answer: str) -> Callable[[tuple[int, int]], float | None]:
     """Returns a function from a part of the answer to the likelihood that the model gave it.
 

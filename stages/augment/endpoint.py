@@ -31,7 +31,7 @@ from pipeline.errors import (
 )
 from pipeline.ports import CaptionAnswer, CaptionRequest
 from pipeline.types import Expression, Provenance
-from stages.augment.completion import similarity_of, without_content
+from stages.augment.completion import similarity_of, tokens_of, without_content
 from stages.augment.parse import parse_answer
 from stages.augment.pauses import pause
 from stages.augment.prompt import ANSWER_SCHEMA, DEFAULT_PROMPT, Prompt
@@ -122,26 +122,36 @@ class EndpointCaptioner:
             AugmentationError: the server rejects a request, or no request has a usable answer.
         """
         with ThreadPoolExecutor(self._config.concurrency, "augment") as pool:
-            found = list(pool.map(self._one, requests))
-        return settled([request.expression for request in requests], found, self._provenance)
+            made = list(pool.map(self._one, requests))
+        expressions = [request.expression for request in requests]
+        found, tokens = [item for item, _ in made], [spent for _, spent in made]
+        return settled(expressions, found, self._provenance, tokens)
 
     def close(self) -> None:
         """Closes the connections."""
         self._client.close()
 
-    def _one(self, request: CaptionRequest) -> CaptionAnswer | UnusableAnswerError:
+    def _one(
+        self, request: CaptionRequest
+    ) -> tuple[CaptionAnswer | UnusableAnswerError, tuple[int, int]]:
+        """Returns the answer to a request, and the tokens of all attempts."""
         expression = request.expression
+        read = written = 0
         problem: UnusableAnswerError | None = None
         for attempt in range(self._config.retries + 1):
             body = self._body(request, attempt)
-            choice = self._choice(self._call(body, expression), expression)
+            whole = self._call(body, expression)
+            choice = self._choice(whole, expression)
+            tokens = tokens_of(whole)
+            read, written = read + tokens[0], written + tokens[1]
             try:
-                return self._read(expression, choice)
+                return self._read(expression, choice), (read, written)
             except UnusableAnswerError as error:
                 logger.info("%s, attempt %d: %s", expression.key, attempt + 1, error)
                 problem = error
         served = f"{self._model} at {self._config.endpoint}"
-        return given_up(expression, served, self._config.retries + 1, problem)
+        unusable = given_up(expression, served, self._config.retries + 1, problem)
+        return unusable, (read, written)
 
     def _body(self, request: CaptionRequest, attempt: int) -> dict[str, Any]:
         text = self._prompt.of(request, self._config)

@@ -21,6 +21,10 @@ RETRY_TEMPERATURE = 0.5
 """Temperature of further attempts. At 0 the model would give the same answer again."""
 
 
+BELOW_MINIMUM = "positive below minimum_similarity"
+"""The reason under which :attr:`CaptionAnswer.left_out` counts them."""
+
+
 def temperature_of(config: AugmentConfig, attempt: int) -> float:
     """Returns the temperature of an attempt; the first is 0."""
     return max(config.temperature, RETRY_TEMPERATURE) if attempt else config.temperature
@@ -47,13 +51,14 @@ def read_answer(
     """
     left_out = Counter(parsed.left_out)
     positives = [Positive(expression.text, 1.0)]
-    least = 1.0
+    least, measured = 1.0, list[float]()
     for text, confidence in parsed.positives:
         found = similarity_of(parsed.spans[text])
         least = least if found is None else min(least, found)
         similarity = confidence if found is None else least
+        measured.append(similarity)
         if similarity < config.minimum_similarity:
-            left_out["positive below minimum_similarity"] += 1
+            left_out[BELOW_MINIMUM] += 1
             logger.info(
                 "%s: %r dropped, similarity %.3f below %.3f",
                 expression.key,
@@ -64,7 +69,7 @@ def read_answer(
             continue
         positives.append(Positive(text, confidence, similarity))
     kept = Augmentation(expression.key, tuple(positives), parsed.negatives, provenance)
-    return CaptionAnswer(kept, left_out)
+    return CaptionAnswer(kept, left_out, similarities=tuple(measured))
 
 
 def likelihood(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pipeline.errors import UnusableAnswerError
 from pipeline.ports import CaptionAnswer
@@ -34,6 +35,7 @@ def settled(
     expressions: Sequence[Expression],
     found: Sequence[CaptionAnswer | UnusableAnswerError],
     provenance: Provenance,
+    tokens: Sequence[tuple[int, int]],
 ) -> list[CaptionAnswer]:
     """Returns an answer for each expression.
 
@@ -43,6 +45,7 @@ def settled(
     Args:
         found: of each expression, the model's answer or why there is none.
         provenance: of an expression alone.
+        tokens: that were read and written for each expression.
 
     Raises:
         UnusableAnswerError: the model failed at every expression. Then the model is more likely to
@@ -52,10 +55,10 @@ def settled(
     if problems and len(problems) == len(found):
         raise problems[0]
     done = []
-    for expression, item in zip(expressions, found, strict=True):
+    for expression, item, spent in zip(expressions, found, tokens, strict=True):
         if isinstance(item, UnusableAnswerError):
             logger.warning("%s; it is used without augmentation", item)
             alone = Augmentation(expression.key, (Positive(expression.text, 1.0),), (), provenance)
             item = CaptionAnswer(alone, {ALONE: 1})
-        done.append(item)
+        done.append(replace(item, tokens=spent))
     return done

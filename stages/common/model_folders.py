@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +16,17 @@ from transformers.utils import logging as transformers_logging
 from pipeline.errors import CheckpointError
 
 
+def model_type(folder: Path) -> str | None:
+    """Returns the type of a folder's model; None if it has no readable configuration."""
+    try:
+        found = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return found if isinstance(found, str) else None
+
+
 def load_folder(
-    loader: Any, folder: Path, dtype: torch.dtype, expected: str, setting: str
+    loader: Any, folder: Path, dtype: torch.dtype, expected: str, setting: str, **settings: Any
 ) -> tuple[Any, Any]:
     """Loads a folder from disk alone.
 
@@ -24,6 +34,7 @@ def load_folder(
         loader: a class of transformers with ``from_pretrained``.
         expected: what the folder should be, for messages.
         setting: that names the folder.
+        settings: further ones for the loader.
 
     Returns:
         The model, on the CPU, and its processor.
@@ -46,6 +57,7 @@ def load_folder(
                 local_files_only=True,
                 use_safetensors=True,
                 output_loading_info=True,
+                **settings,
             )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(folder, f"it does not load ({error})", expected, remedy) from error

@@ -17,6 +17,7 @@ from segment_anything.modeling import Sam
 from torch import Tensor
 
 from pipeline.config import SegmentConfig
+from pipeline.errors import ConfigError
 from pipeline.geometry import box_iou
 from pipeline.ports import Image, Prompt
 from pipeline.types import Candidates
@@ -25,9 +26,9 @@ from stages.common.fitting_batches import FittingBatches
 from stages.common.mask_resolution import low_resolution_size
 from stages.common.preprocessing import to_device, wait_for
 from stages.common.weights import check_digest, fill_model, resolve_checkpoint
-from stages.segment.architecture import build_demo, build_published, encode_frames
+from stages.segment.architecture import build_demo, build_published
 from stages.segment.attention import fuse_attention
-from stages.segment.decoder import decode_boxes
+from stages.segment.box_model import BoxModel, PackageSam
 from stages.segment.prompted import check, decode_prompt, mask_by_boxes
 
 STABILITY_OFFSET = 1.0
@@ -35,12 +36,12 @@ STABILITY_OFFSET = 1.0
 
 
 class SamSegmenter:
-    """A :class:`pipeline.ports.Segmenter` over a ``Sam``."""
+    """A :class:`pipeline.ports.Segmenter` over a ``Sam``, or another model of its kind."""
 
-    def __init__(self, sam: Sam, config: SegmentConfig) -> None:
-        self._sam = sam.eval()
+    def __init__(self, sam: Sam | BoxModel, config: SegmentConfig) -> None:
+        self._model: BoxModel = PackageSam(sam) if isinstance(sam, Sam) else sam
         self._config = config
-        self._device = sam.pixel_mean.device
+        self._device = self._model.device
         remedy = "take a smaller segment.model, or a device with more memory"
         self._frames = FittingBatches(
             config.batch_frames, "frame", "segment.batch_frames", remedy, whole=config.compile
@@ -53,10 +54,10 @@ class SamSegmenter:
 
         def encode(part: Sequence[Image]) -> list[Tensor]:
             if not self._config.compile:
-                return [encode_frames(self._sam, to_device(part, self._device))]
+                return [self._model.encode(to_device(part, self._device))]
             same_size = padded(part, self._frames.size)
             with compiled("segment.compile"):
-                found = encode_frames(self._sam, to_device(same_size, self._device))
+                found = self._model.encode(to_device(same_size, self._device))
             return [found[: len(part)]]
 
         height, width = images[0].shape[:2]
@@ -75,7 +76,7 @@ class SamSegmenter:
         counts = [len(frame) for frame in distinct]
         owner = np.repeat(np.arange(len(counts)), counts)
         flat = np.concatenate([np.zeros((0, 4), np.float32), *distinct])
-        flat *= self._sam.image_encoder.img_size / max(height, width)
+        flat *= self._model.side / max(height, width)
         logits, quality, stability = self._decode_all(embeddings, owner, flat, height, width)
         found, start = [], 0
         for count, (_, box_row) in zip(counts, merged, strict=True):
@@ -88,13 +89,14 @@ class SamSegmenter:
     def prompted(self, embedding: object, prompt: Prompt) -> NDArray[np.bool_]:
         """Returns the mask [H, W] of what a person shows in the one frame of an embedding.
 
-        The demo model was trained with boxes alone; see :func:`mask_by_boxes`.
+        The demo model was trained with boxes alone, and models of transformers are asked with boxes
+        alone; see :func:`mask_by_boxes`.
         """
         check(prompt)
         features, size = cast(tuple[Tensor, tuple[int, int]], embedding)
-        if self._config.model == "demo":
-            return mask_by_boxes(lambda boxes: self.decode(embedding, [boxes])[0], size, prompt)
-        return decode_prompt(self._sam, features, size, prompt)
+        if self._config.model != "demo" and isinstance(self._model, PackageSam):
+            return decode_prompt(self._model.sam, features, size, prompt)
+        return mask_by_boxes(lambda boxes: self.decode(embedding, [boxes])[0], size, prompt)
 
     def _decode_all(
         self,
@@ -112,9 +114,8 @@ class SamSegmenter:
             frame: [n], the frame of each box.
             boxes: [n, 4], xyxy in pixels of the resized frame.
         """
-        side = self._sam.image_encoder.img_size
         count, pinned = len(boxes), self._device.type == "cuda"
-        cells = low_resolution_size(height, width, side)
+        cells = low_resolution_size(height, width, self._model.side)
         logits = torch.zeros(count, *cells, dtype=torch.float16, pin_memory=pinned)
         scores = torch.zeros(count, 2, pin_memory=pinned)
         frames = torch.from_numpy(frame).to(self._device)
@@ -122,8 +123,8 @@ class SamSegmenter:
 
         def decode(part: Sequence[int]) -> list[tuple[slice, Tensor, Tensor]]:
             rows = slice(part[0], part[-1] + 1)
-            low, quality = decode_boxes(
-                self._sam, embeddings, frames[rows], asked[rows], (height, width)
+            low, quality = self._model.decode(
+                embeddings, frames[rows], asked[rows], (height, width)
             )
             kept = low.float().clamp(-32, 32).to(torch.float16)
             return [(rows, kept, torch.stack([quality.float().clamp(0, 1), _stability(kept)], 1))]
@@ -171,6 +172,11 @@ def load_segmenter(config: SegmentConfig, device: torch.device) -> SamSegmenter:
     Raises:
         CheckpointError: as :func:`load_sam`.
     """
+    if config.model == "transformers":
+        from stages.segment.transformers_sam import load_transformers_sam
+
+        check_digest(config.checkpoint, config.sha256)
+        return SamSegmenter(load_transformers_sam(config, device), config)
     return SamSegmenter(load_sam(config, device), config)
 
 
@@ -179,7 +185,13 @@ def load_sam(config: SegmentConfig, device: torch.device) -> Sam:
 
     Raises:
         CheckpointError: weights are missing, damaged or of another model.
+        ConfigError: it is a model of transformers.
     """
+    if config.model == "transformers":
+        raise ConfigError(
+            "segment.model='transformers': GroPrompt's boxes need segment-anything's own model;"
+            " expected demo, vit_b, vit_l or vit_h; change segment.model, or student.model"
+        )
     path = resolve_checkpoint(config.checkpoint)
     check_digest(config.checkpoint, config.sha256)
     demo = config.model == "demo"

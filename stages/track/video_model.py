@@ -5,9 +5,7 @@ Letters: n objects, H W pixels, h w cells of a low-resolution mask, S side of th
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +20,7 @@ from pipeline.errors import CheckpointError
 from pipeline.ports import Image, SeenObjects
 from stages.common.checkpoints import resolve_checkpoint
 from stages.common.mask_resolution import LOW_RESOLUTION, input_size
-from stages.common.model_folders import load_folder
+from stages.common.model_folders import load_folder, model_type
 from stages.common.weights import check_digest
 
 MODEL_TYPES = ("sam2_video", "edgetam_video", "sam3_tracker_video")
@@ -140,19 +138,10 @@ def load_tracker(config: TrackConfig, device: torch.device) -> VideoModelTracker
     folder = resolve_checkpoint(config.checkpoint)
     expected = f"a folder of transformers with a model of type {', '.join(MODEL_TYPES)}"
     check_digest(config.checkpoint, config.sha256)
-    kind = _model_type(folder)
+    kind = model_type(folder)
     if kind is not None and kind not in MODEL_TYPES:
         remedy = "fetch facebook/sam2.1-hiera-small, or another of these models"
         raise CheckpointError(folder, f"a model of type {kind}", expected, remedy)
     dtype = getattr(torch, config.dtype)
     model, processor = load_folder(AutoModel, folder, dtype, expected, "track.checkpoint")
     return VideoModelTracker(model, processor, device)
-
-
-def _model_type(folder: Path) -> str | None:
-    """The type of a folder's model; None if it has no readable configuration."""
-    try:
-        found = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
-    except (OSError, ValueError, AttributeError):
-        return None
-    return found if isinstance(found, str) else None

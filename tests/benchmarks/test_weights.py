@@ -1,14 +1,4 @@
-import numpy as np
-import pytest
-
-from benchmarks.weights import Frame, auroc, report
-
-
-def test_auroc_counts_pairs_of_right_and_wrong_frames() -> None:
-    right = np.array([True, True, False, False])
-    assert auroc(np.array([0.9, 0.8, 0.1, 0.2]), right) == 1
-    assert auroc(np.array([0.9, 0.1, 0.1, 0.2]), right) == pytest.approx(0.625)
-    assert np.isnan(auroc(np.array([0.9, 0.8]), np.array([True, True])))
+from benchmarks.weights import Frame, report
 
 
 def test_both_weights_are_reported() -> None:

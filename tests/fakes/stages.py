@@ -114,18 +114,20 @@ def fake_fuse(
     frames = len(boxes)
     candidate = np.full((frames, 1, 1), -1, np.int32)
     count = np.zeros(frames, np.int32)
+    box = np.zeros((frames, 1, 4), np.float32)
     for t, (found, decoded) in enumerate(zip(boxes, candidates, strict=True)):
         best = np.flatnonzero(found.text == row)
         if best.size:
             count[t] = 1
             candidate[t, 0, 0] = decoded.box_row[best[0]]
+            box[t, 0] = found.xyxy[best[0]]
     ones = np.where(count, 0.8, 0)[:, None].astype(np.float32)
     return Hypotheses(
         key=augmentation.key,
         candidate=candidate,
         share=(candidate >= 0).astype(np.float32),
         count=count,
-        box=np.zeros((frames, 1, 4), np.float32),
+        box=box,
         score=ones,
         box_score=ones,
         agreement=ones,

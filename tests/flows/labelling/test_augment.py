@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from flows.context import RunContext
 from flows.labelling.jobs import do_job
+from flows.review.calibrate import similarities
 from pipeline.config import load_config
 from pipeline.errors import UnusableAnswerError
 from pipeline.ports import CaptionAnswer, CaptionRequest
@@ -40,3 +43,33 @@ def test_the_receipt_counts_what_answers_left_out(tmp_path: Path, shards: int) -
     for count in counts:
         assert count.get("left out: twice", 0) == 2 * count.get("expressions", 0)
     assert sum(count.get("videos", 0) for count in counts) == 2
+
+
+class Measured(OriginalOnly):
+    """Tells similarities and tokens of every answer."""
+
+    def augment(self, requests: Sequence[CaptionRequest]) -> list[CaptionAnswer]:
+        assert len(requests[0].images) == 2, "the encoder sees frames"
+        return [
+            CaptionAnswer(item.augmentation, {}, (7, 3), (0.9, 0.92, 0.51))
+            for item in super().augment(requests)
+        ]
+
+
+def test_measure_threshold_and_distribution_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "weights").write_bytes(b"w")
+    data = write_dataset(tmp_path / "data", 2)
+    words = ["dataset.name=refytvos", f'dataset.root="{data}"', f'out="{tmp_path / "runs"}"']
+    words += ["student.enabled=false", "augment.frames=2", "augment.similarity=encoder"]
+    words += ["augment.similarity_checkpoint=folder/clip-x", "augment.minimum_similarity=0.8"]
+    parts = fake_parts(tmp_path / "weights", captioner=lambda *_: Measured(0))
+    context = RunContext(load_config(None, words), parts)
+    [job] = context.make_plan().jobs["augment"]
+    counts = do_job(job, context).counts
+    assert (counts["tokens read"], counts["tokens written"]) == (28, 12)
+    assert counts["similarity from 0.90"] == 8
+    assert similarities(context) == [(0.5, 0.0), (0.9, pytest.approx(1 / 3))]
+    about = pq.read_schema(context.paths.part("augment", "00000")).metadata
+    said = json.loads(about[b"pseudolabels.about"])["similarity"]
+    assert said.startswith("cosine of clip-x (")
+    assert said.endswith("at least 0.8")

@@ -89,8 +89,10 @@ def test_no_positive_is_held_likelier_than_one_before_it() -> None:
 
 def test_a_broken_answer_is_asked_for_again() -> None:
     stage, _, model = captioner(lambda text, attempt: ANSWER if attempt else "no", retries=1)
-    assert len(stage.augment([request("the red star")])) == 1
+    [answer] = stage.augment([request("the red star")])
     assert list(model.asked.values()) == [2]
+    # The fake reads three tokens of a prompt, and writes one of each letter.
+    assert answer.tokens == (6, len("no") + len(ANSWER))
 
 
 def test_only_what_failed_is_asked_again() -> None:

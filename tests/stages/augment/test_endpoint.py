@@ -350,3 +350,28 @@ def test_a_call_is_repeated_when_the_server_asks_for_it(
     replies = [httpx.Response(429, headers={"Retry-After": "123"}), completion(ANSWER)]
     make(lambda _: replies.pop(0), wait=None).augment([request()])
     assert slept == [123.0]
+
+
+@pytest.mark.parametrize(
+    ("usage", "tokens"),
+    [
+        ({"prompt_tokens": 1200, "completion_tokens": 300}, (2400, 600)),
+        ({"prompt_tokens": "many", "completion_tokens": -1}, (0, 0)),
+        ([], (0, 0)),
+        (None, (0, 0)),
+    ],
+)
+def test_tokens_of_all_attempts_are_counted(
+    make: Callable[..., EndpointCaptioner], usage: Any, tokens: tuple[int, int]
+) -> None:
+    calls = []
+
+    def reply(call: httpx.Request) -> httpx.Response:
+        calls.append(call)
+        content = ANSWER if len(calls) == 2 else "no"
+        body = {"choices": [{"message": {"content": content}}], "usage": usage}
+        return httpx.Response(200, json=body)
+
+    [answer] = make(reply, retries=1, concurrency=1).augment([request()])
+    assert len(calls) == 2
+    assert answer.tokens == tokens

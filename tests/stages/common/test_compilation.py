@@ -13,7 +13,7 @@ from pipeline.config import GroundConfig, SegmentConfig
 from pipeline.errors import ConfigError
 from stages.common.compilation import compiled, padded
 from stages.ground.grounder import load_grounder
-from stages.segment import segmenter
+from stages.segment import box_model
 from stages.segment.segmenter import SamSegmenter, load_segmenter
 
 
@@ -36,13 +36,13 @@ def test_a_compiled_encoder_sees_batches_of_one_size_only(
     small_sam: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes = []
-    real = segmenter.encode_frames
+    real = box_model.encode_frames
 
     def spy(sam: Any, images: torch.Tensor) -> torch.Tensor:
         sizes.append(len(images))
         return real(sam, images)
 
-    monkeypatch.setattr(segmenter, "encode_frames", spy)
+    monkeypatch.setattr(box_model, "encode_frames", spy)
     images = list(np.random.default_rng(0).integers(0, 256, (5, 36, 64, 3), dtype=np.uint8))
     plain, _ = SamSegmenter(small_sam, SegmentConfig(batch_frames=2)).embed(images)
     assert sizes == [2, 2, 1]
