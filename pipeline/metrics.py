@@ -160,37 +160,64 @@ class OverlapFigures:
     samples: int
 
 
-def overlap_figures(
-    pairs: Iterable[tuple[ArrayLike | None, ArrayLike]],
-    thresholds: Sequence[float] = PRECISION_THRESHOLDS,
-) -> OverlapFigures:
-    """Precision@K, overall IoU and mean IoU over (top-scored prediction, truth) pairs.
+class Overlaps:
+    """Adds up precision@K, overall IoU and mean IoU of pairs, one at a time.
 
-    IoU = (I + 1e-6) / (U + 1e-6), so empty against empty is 1. A prediction of None is missing: it
-    counts as an empty mask. Pairs are taken one at a time, so they may come from a generator.
-
-    Raises:
-        ValueError: the shapes of a pair differ, or there are no pairs.
+    IoU = (I + 1e-6) / (U + 1e-6), so empty against empty is 1.
     """
-    ious: list[float] = []
-    intersections = unions = 0
-    for pred, truth in pairs:
+
+    def __init__(self) -> None:
+        self._ious: list[float] = []
+        self._intersections = self._unions = 0
+
+    def add(self, pred: ArrayLike | None, truth: ArrayLike) -> None:
+        """Adds a pair of masks [H, W]. A prediction of None is missing: an empty mask.
+
+        Raises:
+            ValueError: their shapes differ.
+        """
         target = np.asarray(truth, dtype=bool)
         mask = np.zeros_like(target) if pred is None else np.asarray(pred, dtype=bool)
         if mask.shape != target.shape:
             raise ValueError(f"prediction {mask.shape}, truth {target.shape}; expected the same")
         shared, union = np.count_nonzero(mask & target), np.count_nonzero(mask | target)
-        intersections, unions = intersections + int(shared), unions + int(union)
-        ious.append(float((np.float32(shared) + _A2D_EPSILON) / (np.float32(union) + _A2D_EPSILON)))
-    if not ious:
-        raise ValueError("no samples; expected one pair or more")
-    values = np.array(ious)
-    return OverlapFigures(
-        precision={k: float(np.mean(values > np.float32(k))) for k in thresholds},
-        overall_iou=intersections / unions if unions else 1.0,
-        mean_iou=float(values.mean()),
-        samples=len(ious),
-    )
+        self._intersections += int(shared)
+        self._unions += int(union)
+        iou = (np.float32(shared) + _A2D_EPSILON) / (np.float32(union) + _A2D_EPSILON)
+        self._ious.append(float(iou))
+
+    def figures(self, thresholds: Sequence[float] = PRECISION_THRESHOLDS) -> OverlapFigures:
+        """Returns the figures.
+
+        Raises:
+            ValueError: there are no pairs.
+        """
+        if not self._ious:
+            raise ValueError("no samples; expected one pair or more")
+        values = np.array(self._ious)
+        return OverlapFigures(
+            precision={k: float(np.mean(values > np.float32(k))) for k in thresholds},
+            overall_iou=self._intersections / self._unions if self._unions else 1.0,
+            mean_iou=float(values.mean()),
+            samples=len(values),
+        )
+
+
+def overlap_figures(
+    pairs: Iterable[tuple[ArrayLike | None, ArrayLike]],
+    thresholds: Sequence[float] = PRECISION_THRESHOLDS,
+) -> OverlapFigures:
+    """Returns precision@K, overall IoU and mean IoU over (top-scored prediction, truth) pairs.
+
+    Pairs are taken one at a time, so they may come from a generator; see :class:`Overlaps`.
+
+    Raises:
+        ValueError: the shapes of a pair differ, or there are no pairs.
+    """
+    overlaps = Overlaps()
+    for pred, truth in pairs:
+        overlaps.add(pred, truth)
+    return overlaps.figures(thresholds)
 
 
 def _as_clips(

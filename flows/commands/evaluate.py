@@ -118,6 +118,19 @@ def mevis(
     _expressions("mevis", predictions, root, split, as_json, csv)
 
 
+@app.command("masks", epilog=example("evaluate masks out.zip --dataset visor --root VISOR"))
+def masks(
+    predictions: PredictionsArgument,
+    root: TruthRoot,
+    dataset: Annotated[str, typer.Option(help="Any data set with ground truth.")],
+    split: Annotated[str, typer.Option(help="A split with ground truth.")] = "valid",
+    as_json: JsonOption = False,
+    csv: CsvOption = None,
+) -> None:
+    """Measure masks of any data set with ground truth: J&F, IoU and precision@K."""
+    _expressions(dataset, predictions, root, split, as_json, csv)
+
+
 @app.command("a2d", epilog=example("evaluate a2d results.json --root DATA"))
 def a2d(
     predictions: ResultsArgument,

@@ -1,4 +1,4 @@
-"""``evaluate refytvos`` and ``evaluate mevis``: J and F of every expression that has ground
+"""``evaluate refytvos``, ``mevis`` and ``masks``: J, F and more of every expression that has ground
 truth."""
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from flows.evaluation.result import Result, by_video, mean
 from flows.evaluation.scores import left_out
 from flows.evaluation.videos import video_or_truth
 from pipeline.errors import InputError
-from pipeline.metrics import contour_accuracy, region_similarity
+from pipeline.metrics import Overlaps, contour_accuracy, region_similarity
 from pipeline.ports import DatasetReader
 from pipeline.types import Expression, FrameIndex, VideoRef
 from storage.datasets import open_dataset
@@ -40,6 +40,7 @@ def evaluate_expressions(predictions: Path, dataset: str, root: Path, split: str
     videos = list(reader.video_ids())
     tree = PredictionTree(predictions, videos)
     rows: list[dict[str, Any]] = []
+    overlaps = Overlaps()
     problems: list[str] = []
     errors: list[InputError] = []
     without_truth = 0
@@ -59,7 +60,7 @@ def evaluate_expressions(predictions: Path, dataset: str, root: Path, split: str
             tree.problems.append(f"{video_id}/{stray}: not an expression of the video; left out")
         for expression in expressions:
             try:
-                row = _score(reader, tree, video, expression)
+                row = _score(reader, tree, video, expression, overlaps)
             except InputError as error:
                 errors.append(error)
                 problems.append(left_out(f"{video_id}/{expression.key.expression}", error))
@@ -76,7 +77,7 @@ def evaluate_expressions(predictions: Path, dataset: str, root: Path, split: str
     j, f = mean([row["J"] for row in rows]), mean([row["F"] for row in rows])
     return Result(
         title=f"{dataset}, {split}",
-        systems={"predictions": {"J&F": (j + f) / 2, "J": j, "F": f}},
+        systems={"predictions": {"J&F": (j + f) / 2, "J": j, "F": f, **_of_frames(overlaps, rows)}},
         sequences=by_video(rows),
         expressions=rows,
         problems=problems,
@@ -84,10 +85,27 @@ def evaluate_expressions(predictions: Path, dataset: str, root: Path, split: str
     )
 
 
+def _of_frames(overlaps: Overlaps, rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Returns the figures of A2D-Sentences over all frames; none without a frame."""
+    if not rows:
+        return {}
+    found = overlaps.figures()
+    precision = {f"P@{threshold:g}": share for threshold, share in found.precision.items()}
+    return {"overall IoU": found.overall_iou, "mean IoU": found.mean_iou, **precision}
+
+
 def _score(
-    reader: DatasetReader, tree: PredictionTree, video: VideoRef, expression: Expression
+    reader: DatasetReader,
+    tree: PredictionTree,
+    video: VideoRef,
+    expression: Expression,
+    overlaps: Overlaps,
 ) -> dict[str, Any] | None:
-    """The row of one expression; None where no frame of it has ground truth."""
+    """Returns the row of one expression; None where no frame of it has ground truth.
+
+    Args:
+        overlaps: takes up its frames, void pixels left out.
+    """
     name = expression.key.expression
     truths = [reader.truth(video, expression, FrameIndex(t)) for t in range(len(video))]
     if all(truth is None for truth in truths):
@@ -98,6 +116,8 @@ def _score(
         if truth is None:
             continue
         mask, void = ids[frame] > 0, reader.void(video, FrameIndex(frame))
+        counted = np.True_ if void is None else ~void
+        overlaps.add(mask & counted, truth & counted)
         js.append(float(region_similarity(mask, truth, void)) if there[frame] else 0.0)
         fs.append(float(contour_accuracy(mask, truth, void)) if there[frame] else 0.0)
     j, f = float(np.mean(js)), float(np.mean(fs))

@@ -17,7 +17,7 @@ from flows.evaluation.expressions import evaluate_expressions
 from flows.evaluation.result import Result, present
 from pipeline.coco import encode_rle
 from pipeline.errors import InputError
-from pipeline.metrics import contour_accuracy, region_similarity
+from pipeline.metrics import contour_accuracy, overlap_figures, region_similarity
 from tests.storage.datasets import trees
 
 
@@ -143,6 +143,11 @@ def test_a_submission_scores_over_frames_then_expressions(tmp_path: Path) -> Non
     assert (figures["J"], figures["F"]) == (pytest.approx(j), pytest.approx(f))
     assert figures["J&F"] == pytest.approx((j + f) / 2)
     assert result.problems == []
+    same = [(trees.object_mask(1, t), trees.object_mask(1, t)) for t in range(3)]
+    expected = overlap_figures([*same, *pairs])
+    assert figures["mean IoU"] == pytest.approx(expected.mean_iou)
+    assert figures["overall IoU"] == pytest.approx(expected.overall_iou)
+    assert figures["P@0.5"] == expected.precision[0.5]
 
 
 def test_what_a_submission_lacks_counts_zero_and_is_named(tmp_path: Path) -> None:
