@@ -107,9 +107,27 @@ PUBLISHED = (
         "Apache-2.0",
     ),
     Published(
+        "Qwen3-VL-2B-Instruct",
+        f"{_HUB}Qwen/Qwen3-VL-2B-Instruct",
+        "augment.checkpoint, the folder; for a GPU of 8 GB",
+        "Apache-2.0",
+    ),
+    Published(
+        "Qwen3-VL-8B-Instruct",
+        f"{_HUB}Qwen/Qwen3-VL-8B-Instruct",
+        "augment.checkpoint, the folder; any image-text-to-text model of transformers works",
+        "Apache-2.0",
+    ),
+    Published(
+        "Qwen3-VL-32B-Instruct",
+        f"{_HUB}Qwen/Qwen3-VL-32B-Instruct",
+        "augment.checkpoint, the folder",
+        "Apache-2.0",
+    ),
+    Published(
         "Qwen2.5-VL-7B-Instruct",
         f"{_HUB}Qwen/Qwen2.5-VL-7B-Instruct",
-        "augment.checkpoint, the folder; any image-text-to-text model of transformers works",
+        "augment.checkpoint, the folder",
         "Apache-2.0",
     ),
     Published(
