@@ -36,7 +36,7 @@ HOW_TO_GO_ON = (
 @flow(name="train", flow_run_name="{student} {name} of {run}", persist_result=False)
 def train(
     run: str,
-    student: Student = "simrvos",
+    student: Student = "grounded",
     name: str = "",
     masks: str = "",
     start: str = "",

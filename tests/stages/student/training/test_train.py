@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.config import SimrvosStudentConfig, TrainingConfig, ViewsConfig
+from pipeline.config import SimrvosConfig, SimrvosStudentConfig, TrainingConfig, ViewsConfig
 from pipeline.errors import CheckpointError, ConfigError
 from pipeline.geometry import masks_to_boxes
 from pipeline.metrics import region_similarity
@@ -365,7 +365,12 @@ def test_windows_cover_a_video() -> None:
 def test_eight_clips_by_heart(videos: Videos) -> None:
     """J above 95 on the frames themselves: what the network cannot show, it cannot learn."""
     config = CONFIG.model_copy(
-        update={"steps": 260, "short_side": 240, "learning_rate": 3e-3, "focal_weight": 4.0}
+        update={
+            "steps": 260,
+            "short_side": 240,
+            "learning_rate": 3e-3,
+            "simrvos": SimrvosConfig(focal_weight=20.0),
+        }
     )
     trainer = trainer_of(videos, config)
     whole = Clips(videos, PseudoMasks(videos), Shape(1), views=ViewsConfig(mirror=False))
