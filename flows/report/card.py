@@ -219,7 +219,7 @@ def _croissant(context: RunContext, samples: int) -> dict[str, Any]:
             "dataType": _TYPES[kind],
             "source": {"fileObject": {"@id": "quality"}, "extract": {"column": name}},
         }
-        for name, kind in quality_columns(paths.quality)
+        for name, kind in (quality_columns(paths.quality) if paths.quality.is_file() else ())
     ]
     return {
         "@context": _CONTEXT,

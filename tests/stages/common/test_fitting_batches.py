@@ -13,7 +13,7 @@ from stages.augment.prompt import DEFAULT_PROMPT
 from stages.common.fitting_batches import FittingBatches, is_out_of_memory
 from stages.ground import grounder as grounding
 from stages.ground.grounder import load_grounder
-from stages.segment import segmenter as segmenting
+from stages.segment import box_model as segmenting
 from stages.segment.segmenter import SamSegmenter
 from tests.fakes.captioner import FakeModel, FakeProcessor
 from tests.stages.augment.test_captioner import ANSWER, request

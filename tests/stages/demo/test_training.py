@@ -43,16 +43,16 @@ def test_the_set_loss_is_small_for_right_predictions_in_any_order() -> None:
     right[0, 1, 4:6] = 12
     boxes = torch.full((1, 4, 4), 0.5)
     boxes[0, 3], boxes[0, 1] = item.boxes[0], item.boxes[1]
-    words, places = ground._set_loss(Predictions(right, boxes), owner, [item])
+    words, places = ground._set_loss(Predictions(right, boxes, boxes), owner, [item])
     assert float(words) < 1e-3 and float(places) < 1e-5
     moved = boxes.clone()
     moved[0, 1, 0] -= 0.2
-    assert float(ground._set_loss(Predictions(right, moved), owner, [item])[1]) > 0.3
+    assert float(ground._set_loss(Predictions(right, moved, moved), owner, [item])[1]) > 0.3
     swapped = right.flip(1)
-    assert float(ground._set_loss(Predictions(swapped, boxes), owner, [item])[0]) > 1
+    assert float(ground._set_loss(Predictions(swapped, boxes, boxes), owner, [item])[0]) > 1
     padded = right.clone()
     padded[..., -1] = -torch.inf
-    assert float(ground._set_loss(Predictions(padded, boxes), owner, [item])[0]) < 1e-3
+    assert float(ground._set_loss(Predictions(padded, boxes, boxes), owner, [item])[0]) < 1e-3
 
 
 def test_a_frame_that_no_sentence_is_true_of_teaches_silence() -> None:
@@ -60,8 +60,10 @@ def test_a_frame_that_no_sentence_is_true_of_teaches_silence() -> None:
     silent = Example(item.image, item.phrases[2:], item.boxes, item.says[2:], item.masks)
     owner = torch.tensor([[-1, 0, -1]])
     boxes = torch.full((1, 4, 4), 0.5)
-    loud = ground._set_loss(Predictions(torch.full((1, 4, 3), 5.0), boxes), owner, [silent])
-    quiet = ground._set_loss(Predictions(torch.full((1, 4, 3), -9.0), boxes), owner, [silent])
+    loud = ground._set_loss(Predictions(torch.full((1, 4, 3), 5.0), boxes, boxes), owner, [silent])
+    quiet = ground._set_loss(
+        Predictions(torch.full((1, 4, 3), -9.0), boxes, boxes), owner, [silent]
+    )
     assert float(loud[0]) > 1 and float(quiet[0]) < 1e-3
     assert float(loud[1]) == float(quiet[1]) == 0
 

@@ -78,7 +78,8 @@ def test_the_option_chooses(small_sam: Any, tmp_path: Path) -> None:
     for name in ("sdpa", "explicit"):
         config = SegmentConfig(checkpoint=str(tmp_path), attention=name)
         loaded = load_segmenter(config, torch.device("cpu"))
-        blocks = loaded._model._sam.image_encoder.blocks
+        model: Any = loaded._model
+        blocks = model.sam.image_encoder.blocks
         assert isinstance(blocks[0].attn, FusedAttention) == (name == "sdpa")
         found[name], _ = loaded.embed([image])
     torch.testing.assert_close(found["sdpa"], found["explicit"], rtol=1e-4, atol=1e-4)
