@@ -14,6 +14,7 @@ from benchmarks.gpu import Figure, measure, table_of
 CPU = torch.device("cpu")
 
 
+@pytest.mark.slow
 def test_a_run_and_a_student_are_measured() -> None:
     found = {figure.what: figure for figure in gpu.run_figures(CPU, True)}
     for stage in ("ground", "segment"):

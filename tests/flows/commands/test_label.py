@@ -87,6 +87,7 @@ def fakes(tmp_path: Path, prefect_server: str, monkeypatch: pytest.MonkeyPatch) 
     return loaded
 
 
+@pytest.mark.slow
 def test_another_text_labels_its_video_again_and_no_other(
     fakes: Loaded,
     tmp_path: Path,

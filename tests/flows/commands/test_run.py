@@ -364,6 +364,7 @@ def test_videos_that_are_gone_go_though_their_removal_was_cut_off(
     assert store.videos() == ["clip00", "clip01"]
 
 
+@pytest.mark.slow
 def test_another_shard_size_redoes_nothing_and_videos_that_are_gone_go_when_told(
     site: Site,
 ) -> None:

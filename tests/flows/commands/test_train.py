@@ -368,6 +368,7 @@ def test_the_default_student_chooses_among_the_run_s_grounders_instances(site: P
     assert len(clips[0].images) == 2 and not clips[0].negatives, "this run has no sentences"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unobserved")
 def test_groprompt_learns_from_boxes_and_adapts_the_grounder_of_the_next_run(site: Path) -> None:
     options = ("student.model=groprompt", "student.steps=1", "ground.short_side=64")
