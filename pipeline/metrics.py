@@ -159,6 +159,12 @@ class OverlapFigures:
     mean_iou: float
     samples: int
 
+    @property
+    def by_name(self) -> dict[str, float]:
+        """The figures by the names that tables show."""
+        named = {f"P@{k}": share for k, share in self.precision.items()}
+        return named | {"overall IoU": self.overall_iou, "mean IoU": self.mean_iou}
+
 
 class Overlaps:
     """Adds up precision@K, overall IoU and mean IoU of pairs, one at a time.

@@ -15,7 +15,7 @@ from flows.evaluation.scores import left_out
 from flows.evaluation.videos import video_or_truth
 from pipeline.coco import average_precision, decode_rle, encode_rle
 from pipeline.errors import InputError, PseudoLabelError
-from pipeline.metrics import PRECISION_THRESHOLDS, overlap_figures
+from pipeline.metrics import overlap_figures
 from pipeline.ports import DatasetReader
 from pipeline.types import FrameIndex, VideoRef
 from storage.datasets import open_dataset
@@ -80,8 +80,7 @@ def evaluate_queries(
         rows.append({"image": item["image_id"], "IoU": one.mean_iou})
     overlap = overlap_figures(_decoded(*pair) for pair in pairs)
     found_figures = average_precision(truth, kept)
-    found_figures |= {f"P@{k}": overlap.precision[k] for k in PRECISION_THRESHOLDS}
-    found_figures |= {"overall IoU": overlap.overall_iou, "mean IoU": overlap.mean_iou}
+    found_figures |= overlap.by_name
     return Result(
         title=f"{dataset} sentences",
         systems={"predictions": found_figures},

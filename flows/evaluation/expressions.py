@@ -74,24 +74,16 @@ def evaluate_expressions(predictions: Path, dataset: str, root: Path, split: str
     problems += tree.problems
     if without_truth:
         problems.append(f"{without_truth} expressions have no ground truth in this split; left out")
+    of_frames = overlaps.figures().by_name if rows else {}
     j, f = mean([row["J"] for row in rows]), mean([row["F"] for row in rows])
     return Result(
         title=f"{dataset}, {split}",
-        systems={"predictions": {"J&F": (j + f) / 2, "J": j, "F": f, **_of_frames(overlaps, rows)}},
+        systems={"predictions": {"J&F": (j + f) / 2, "J": j, "F": f, **of_frames}},
         sequences=by_video(rows),
         expressions=rows,
         problems=problems,
         counts={"videos": len({row["video"] for row in rows}), "expressions": len(rows)},
     )
-
-
-def _of_frames(overlaps: Overlaps, rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Returns the figures of A2D-Sentences over all frames; none without a frame."""
-    if not rows:
-        return {}
-    found = overlaps.figures()
-    precision = {f"P@{threshold:g}": share for threshold, share in found.precision.items()}
-    return {"overall IoU": found.overall_iou, "mean IoU": found.mean_iou, **precision}
 
 
 def _score(

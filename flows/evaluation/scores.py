@@ -110,13 +110,15 @@ def score_sample(
         if not holds_target:
             empty += 1
             found_empty += int(state == Status.ABSENT)
+        if state == Status.UNKNOWN:
+            missed += int(holds_target)
+            if holds_target:
+                outcomes["missed"] += 1
+            continue
         predicted = mask if state == Status.PRESENT else np.zeros_like(truth)
         overlap = float(region_similarity(predicted, truth, void))
         if holds_target:
             outcomes[outcome_of(predicted, truth, overlap)] += 1
-        if state == Status.UNKNOWN:
-            missed += int(holds_target)
-            continue
         js.append(overlap)
         fs.append(float(contour_accuracy(predicted, truth, void)))
     if frames == 0:
