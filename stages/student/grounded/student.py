@@ -125,17 +125,17 @@ class GroundedStudent(Student):
         )
         terms = dict.fromkeys(("choice", "objection", "mask"), pixels.new_zeros(()))
         for number, (group, item) in enumerate(zip(groups, found, strict=True)):
-            features = self.network.norm(item.features)
             logits = self.network.chooser(item)
             overlap = overlaps(item.boxes, clips)
             of = torch.tensor([one.clip for one in group], device=device)
             true = torch.tensor([one.true for one in group], device=device)
             sure = torch.tensor([one.weight for one in group], device=device)[:, None] * weight[of]
-            right = choice_losses(logits, overlap[of], absent[of])
-            wrong = objection_losses(logits, overlap[of])
-            terms["choice"] = terms["choice"] + (sure * right)[true].sum()
-            terms["objection"] = terms["objection"] + (sure * wrong)[~true].sum()
+            right = choice_losses(logits[true], overlap[of[true]], absent[of[true]])
+            wrong = objection_losses(logits[~true], overlap[of[~true]])
+            terms["choice"] = terms["choice"] + (sure[true] * right).sum()
+            terms["objection"] = terms["objection"] + (sure[~true] * wrong).sum()
             if number == 0:
+                features = self.network.norm(item.features)
                 terms["mask"] = self._mask_term(pixels, features, item.boxes, overlap, clips)
         config = self._config
         return {
