@@ -679,35 +679,76 @@ class SlvpConfig(Section):
     area_weight: float = Field(0.1, ge=0)
 
 
-class SimrvosConfig(Section):
-    """The student SimRVOS: masks from weak annotation (LGCFS and BLCL, eqs 1 to 21).
+class WeakConfig(Section):
+    """The losses of masks of the students that learn from weak annotation (SimRVOS, eqs 6 to 21).
 
     Attributes:
-        fusion: how frames and words meet: in ``both`` directions; with ``vision`` as query, frames
-            attend to words (eq 1); with ``language`` as query, the reverse (eq 2).
         dice_weight, focal_weight: weights of the two terms of L_mask (eq 19; the paper: 5 and 2).
         lgcfs: whether each frame's filters must find the target in the clip's other frames too.
+        lgcfs_boxes: how a frame with boxes takes part in LGCFS: by the ``sum`` over the other
+            frames' filters (eq 9), by their ``mean``, or with ``none`` not at all. The paper
+            compares the three. A frame with a mask always takes the sum (eq 8).
         mil: whether frames with boxes teach, by the box-tightness prior.
         blcl: whether bi-level contrastive learning is on; it adds layers to the student.
         lgcfs_weight, mil_weight, blcl_weight: weights of these terms; the paper uses 1.
         blcl_threshold: d_th, how sure a prediction within a box must be (the paper: 0.9).
+        blcl_levels: the levels of BLCL: language-vision (eq 15), ``consistency`` (eqs 16 and 17),
+            or ``both``.
+        blcl_predictions: whether predictions within boxes are pseudo-masks of BLCL (eqs 12, 13).
+            Without them, a frame with boxes teaches BLCL its background alone.
         blcl_balanced: whether BLCL averages target and background each by itself. The paper has one
             mean over both (eq 14), in which a small target hardly counts.
 
     A setting of a part that is off does not count in the fingerprint.
     """
 
-    fusion: Literal["both", "vision", "language"] = "both"
     dice_weight: float = Field(5.0, ge=0)
     focal_weight: float = Field(2.0, ge=0)
     lgcfs: bool = False
     lgcfs_weight: float = Field(1.0, ge=0)
+    lgcfs_boxes: Literal["sum", "mean", "none"] = "sum"
     mil: bool = False
     mil_weight: float = Field(1.0, ge=0)
     blcl: bool = False
     blcl_weight: float = Field(1.0, ge=0)
     blcl_threshold: float = Field(0.9, gt=0.5, lt=1)
+    blcl_levels: Literal["both", "language_vision", "consistency"] = "both"
+    blcl_predictions: bool = True
     blcl_balanced: bool = False
+
+
+class SimrvosConfig(WeakConfig):
+    """The student SimRVOS: masks from weak annotation (LGCFS and BLCL, eqs 1 to 21).
+
+    Attributes:
+        fusion: how frames and words meet: in ``both`` directions; with ``vision`` as query, frames
+            attend to words (eq 1); with ``language`` as query, the reverse (eq 2).
+    """
+
+    fusion: Literal["both", "vision", "language"] = "both"
+
+
+class ReferformerConfig(WeakConfig):
+    """The student ReferFormer (arXiv 2201.00487); it can learn from weak annotation too.
+
+    Attributes:
+        queries: queries of a frame, each the same object in all frames of a clip (the paper: 5).
+        encoder_layers, decoder_layers: of the deformable transformer (the paper: 4 and 4).
+        heads, points: heads of the attention, and sampled points of each (the paper: 8 and 4).
+        feedforward: channels within the transformer's layers (the paper: 2048).
+        score_weight, box_weight, giou_weight: weights of the losses of scores and boxes, which are
+            also the weights of the matching (the paper: 2, 5 and 2).
+    """
+
+    queries: int = Field(5, ge=1)
+    encoder_layers: int = Field(2, ge=1)
+    decoder_layers: int = Field(2, ge=1)
+    heads: int = Field(4, ge=1)
+    points: int = Field(4, ge=1)
+    feedforward: int = Field(128, ge=1)
+    score_weight: float = Field(2.0, ge=0)
+    box_weight: float = Field(5.0, ge=0)
+    giou_weight: float = Field(2.0, ge=0)
 
 
 Supervision = Literal[
@@ -721,8 +762,8 @@ class StudentConfig(Section):
 
     Attributes:
         enabled: False ends the run after the pseudo-masks.
-        model: which student: ``grounded``, ``simrvos``, ``wsrvos`` or ``groprompt``. Its own
-            settings are in the section of its name.
+        model: which student: ``grounded``, ``simrvos``, ``referformer``, ``wsrvos`` or
+            ``groprompt``. Its own settings are in the section of its name.
         supervision: what teaches the student. ``pseudo_masks`` are the run's. The others are the
             data set's own annotation of the same samples: all ``masks``, the ``first_mask`` of the
             target, ``boxes``, or ``first_mask_boxes``: the first mask, and boxes in the other
@@ -747,7 +788,8 @@ class StudentConfig(Section):
             encoded once for all of them.
         short_side: pixels that a frame's short side is resized to. GroPrompt uses
             ``ground.short_side`` in its place.
-        channels: C of the equations (SimRVOS, WSRVOS), or of the pixel features (grounded).
+        channels: C of the equations (SimRVOS, ReferFormer, WSRVOS), or of the pixel features
+            (grounded).
         learning_rate: of AdamW (the paper: 5e-5).
         backbone_learning_rate: of AdamW for the image encoder (the paper: 2.5e-5). 0 freezes it.
         weight_decay: of AdamW.
@@ -788,6 +830,29 @@ class StudentConfig(Section):
             )
         return self
 
+    @property
+    def weak(self) -> WeakConfig | None:
+        """The losses of masks by weak annotation; None for a student without them."""
+        return None
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        name, weak = self.model, self.weak
+        if weak is None:
+            return self
+        if self.supervision in ("boxes", "first_mask_boxes") and not weak.mil:
+            raise ValueError(
+                f"supervision {self.supervision!r} with {name}.mil off: masks learn from boxes by"
+                f" MIL alone; set student.{name}.mil=true, or student.supervision=first_mask to"
+                " leave the boxes out"
+            )
+        if weak.lgcfs and self.frames_per_clip < 2:
+            raise ValueError(
+                f"{name}.lgcfs with frames_per_clip 1: there is no other frame; set"
+                f" student.frames_per_clip to 2 or more, or student.{name}.lgcfs=false"
+            )
+        return self
+
 
 class SimrvosStudentConfig(StudentConfig):
     """Stage ``student`` with SimRVOS, or with SLVP's loss where optical flow teaches it."""
@@ -798,20 +863,22 @@ class SimrvosStudentConfig(StudentConfig):
 
     taught_by = frozenset(get_args(Supervision)) - {"text"}
 
-    @model_validator(mode="after")
-    def _goes_together(self) -> Self:
-        if self.supervision in ("boxes", "first_mask_boxes") and not self.simrvos.mil:
-            raise ValueError(
-                f"supervision {self.supervision!r} with simrvos.mil off: SimRVOS learns from boxes"
-                " by MIL alone; set student.simrvos.mil=true, or student.supervision=first_mask to"
-                " leave the boxes out"
-            )
-        if self.simrvos.lgcfs and self.frames_per_clip < 2:
-            raise ValueError(
-                "simrvos.lgcfs with frames_per_clip 1: there is no other frame; set"
-                " student.frames_per_clip to 2 or more, or student.simrvos.lgcfs=false"
-            )
-        return self
+    @property
+    def weak(self) -> WeakConfig:
+        return self.simrvos
+
+
+class ReferformerStudentConfig(StudentConfig):
+    """Stage ``student`` with ReferFormer."""
+
+    model: Literal["referformer"] = "referformer"
+    referformer: ReferformerConfig = ReferformerConfig()
+
+    taught_by = frozenset(get_args(Supervision)) - {"text", "flow"}
+
+    @property
+    def weak(self) -> WeakConfig:
+        return self.referformer
 
 
 class WsrvosStudentConfig(StudentConfig):
@@ -849,6 +916,7 @@ _OWNERS: Mapping[str, str] = {
     "simrvos": "simrvos",
     "slvp": "simrvos",
     "supervision=flow": "simrvos",
+    "referformer": "referformer",
     "wsrvos": "wsrvos",
     "supervision=text": "wsrvos",
     "groprompt": "groprompt",
@@ -856,7 +924,11 @@ _OWNERS: Mapping[str, str] = {
 """Settings that one student alone has."""
 
 AnyStudentConfig = (
-    GroundedStudentConfig | SimrvosStudentConfig | WsrvosStudentConfig | GroPromptStudentConfig
+    GroundedStudentConfig
+    | SimrvosStudentConfig
+    | ReferformerStudentConfig
+    | WsrvosStudentConfig
+    | GroPromptStudentConfig
 )
 
 

@@ -42,7 +42,7 @@ def register(app: typer.Typer) -> None:
 def train(
     arguments: RunArguments = None,
     student: Annotated[
-        str | None, typer.Option(help="grounded, simrvos, wsrvos or groprompt.")
+        str | None, typer.Option(help="grounded, simrvos, referformer, wsrvos or groprompt.")
     ] = None,
     paper: Annotated[
         str | None,

@@ -36,7 +36,7 @@ FirstStage = Literal["what is due", Stage]
 LastStage = Literal["the last", Stage]
 """Names of stages to end with; ``the last`` for none."""
 
-Student = Literal["grounded", "simrvos", "wsrvos", "groprompt"]
+Student = Literal["grounded", "simrvos", "referformer", "wsrvos", "groprompt"]
 """Names of students."""
 
 

@@ -26,10 +26,16 @@ ENDPOINT_READING = 4
 """Raised when an endpoint's answers are read otherwise; 2 reads them as a model's own, 3 puts the
 tokens of a letter together, 4 sends the JSON schema of the answer."""
 
-_PARTS_OF_SIMRVOS: Mapping[str, tuple[str, ...]] = {
-    "lgcfs": ("lgcfs_weight",),
+_WEAK_PARTS: Mapping[str, tuple[str, ...]] = {
+    "lgcfs": ("lgcfs_weight", "lgcfs_boxes"),
     "mil": ("mil_weight",),
-    "blcl": ("blcl_weight", "blcl_threshold", "blcl_balanced"),
+    "blcl": (
+        "blcl_weight",
+        "blcl_threshold",
+        "blcl_levels",
+        "blcl_predictions",
+        "blcl_balanced",
+    ),
 }
 """Switches, and the settings that count for nothing where they are off."""
 
@@ -257,11 +263,11 @@ def _drop_parts_that_are_off(student: dict[str, Any]) -> None:
         del student["reviewed_only"]
     if student["minimum_j"] is None:
         del student["minimum_j"]
-    own = student.get("simrvos", {})
-    for part, names in _PARTS_OF_SIMRVOS.items():
-        if not own.get(part):
-            for name in names:
-                own.pop(name, None)
+    for own in (student.get("simrvos", {}), student.get("referformer", {})):
+        for part, names in _WEAK_PARTS.items():
+            if not own.get(part):
+                for name in names:
+                    own.pop(name, None)
     if student["supervision"] != "flow":
         student.pop("slvp", None)
     if not student["training"]["validate_every"]:

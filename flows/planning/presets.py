@@ -25,7 +25,7 @@ GPU_MEMORY = {"demo": 0, "small": 7 * GIB, "base": 22 * GIB, "large": 76 * GIB}
 
 PRESETS = tuple(GPU_MEMORY)
 
-PAPERS = ("simrvos", "wsrvos", "groprompt")
+PAPERS = ("simrvos", "referformer", "wsrvos", "groprompt")
 """Papers whose settings are in ``configs/papers``."""
 
 

@@ -13,6 +13,7 @@ from pipeline.config import (
     GroPromptStudentConfig,
     GroundedConfig,
     GroundedStudentConfig,
+    ReferformerStudentConfig,
     RunConfig,
     SimrvosStudentConfig,
     StudentConfig,
@@ -59,7 +60,7 @@ def clips_of(context: RunContext, masks: MaskSource | None = None) -> Clips:
             config.expressions_per_clip,
             told.positives_per_clip if told else 0,
             told.negatives_per_clip if told else 0,
-            fill=isinstance(config, SimrvosStudentConfig) and config.simrvos.lgcfs,
+            fill=config.weak is not None and config.weak.lgcfs,
             consecutive=isinstance(config, GroundedStudentConfig),
         ),
         seed=context.config.seed,
@@ -168,6 +169,8 @@ def build_student(run: RunConfig, device: torch.device) -> Student:
     from stages.ground.encoders import GroundingText, SwinPyramid, projection_of
     from stages.ground.grounder import load_model
     from stages.student.encoders import build_encoders
+    from stages.student.referformer.network import ReferFormerNetwork
+    from stages.student.referformer.student import ReferFormerStudent
     from stages.student.simrvos.alignment import align
     from stages.student.simrvos.model import ImageEncoder, SimRVOS, TextEncoder
     from stages.student.simrvos.student import SimRVOSStudent
@@ -191,6 +194,9 @@ def build_student(run: RunConfig, device: torch.device) -> Student:
         return Wsrvos(
             images, texts, config.wsrvos, channels=config.channels, short_side=config.short_side
         )
+    if isinstance(config, ReferformerStudentConfig):
+        former = ReferFormerNetwork(images, texts, config.referformer, config.channels)
+        return ReferFormerStudent(former, config)
     parts = config.simrvos
     network = SimRVOS(images, texts, config.channels, contrastive=parts.blcl, fusion=parts.fusion)
     if (

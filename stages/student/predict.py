@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipeline.ports import DatasetReader
 from pipeline.types import FrameIndex, VideoRef
 from stages.student.contract import Student
-from stages.student.simrvos.losses import resize_logits
+from stages.student.weak.losses import resize_logits
 
 
 @dataclass(frozen=True)

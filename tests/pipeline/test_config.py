@@ -121,7 +121,7 @@ def test_links_are_followed_unless_the_configuration_says_otherwise() -> None:
         load_config(None, ["dataset.links=none"])
 
 
-@pytest.mark.parametrize("model", ["grounded", "simrvos", "wsrvos", "groprompt"])
+@pytest.mark.parametrize("model", ["grounded", "simrvos", "referformer", "wsrvos", "groprompt"])
 def test_a_student_has_its_own_section_and_no_other(model: str) -> None:
     config = load_config(None, [f"student.model={model}", "student.steps=7"])
     assert (config.student.model, config.student.steps) == (model, 7)
@@ -129,6 +129,7 @@ def test_a_student_has_its_own_section_and_no_other(model: str) -> None:
     sections = {
         "grounded": "instances=4",
         "simrvos": "fusion='vision'",
+        "referformer": "queries=3",
         "wsrvos": "selection=false",
         "groprompt": "text_weight=0.0",
     }
@@ -149,7 +150,7 @@ def test_a_student_that_is_not_named_follows_from_its_settings_and_an_unknown_on
     assert load_config(None, ["student.supervision=text"]).student.model == "wsrvos"
     assert load_config(None, ["student.supervision=flow"]).student.model == "simrvos"
     with pytest.raises(
-        ConfigError, match=r"student\.model: .*'nosuch'.*'grounded', 'simrvos', 'wsrvos'"
+        ConfigError, match=r"student\.model: .*'nosuch'.*'grounded', 'simrvos', 'referformer'"
     ):
         load_config(None, ["student.model=nosuch"])
 
@@ -157,7 +158,7 @@ def test_a_student_that_is_not_named_follows_from_its_settings_and_an_unknown_on
 def test_another_student_than_the_files_starts_from_its_own_defaults(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_text(dump_config(load_config(None, ["student.enabled=false", "student.steps=7"])))
-    for model in ("simrvos", "wsrvos", "groprompt"):
+    for model in ("simrvos", "referformer", "wsrvos", "groprompt"):
         plain = load_config(None, [f"student.model={model}", "student.enabled=false"])
         assert load_config(path, [f"student.model={model}"]) == plain
     assert load_config(path, ["student.model=grounded"]).student.steps == 7
@@ -183,6 +184,7 @@ def test_a_wrong_name_of_a_students_setting_is_told_with_the_right_one(
     [
         ("grounded", "text"),
         ("simrvos", "text"),
+        ("referformer", "flow"),
         ("wsrvos", "flow"),
         ("wsrvos", "boxes"),
         ("groprompt", "text"),

@@ -68,6 +68,15 @@ class FrameSupervision:
                 " a weight in (0, 1], or 0 where it is unknown"
             )
 
+    @property
+    def tight_boxes(self) -> NDArray[np.float32]:
+        """The boxes [n, 4], xyxy in pixels, half-open; of a mask, its own. None of other kinds."""
+        if self.mask is not None:
+            rows, columns = (np.flatnonzero(self.mask.any(axis)) for axis in (1, 0))
+            corners = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+            return np.array([corners], np.float32)
+        return np.zeros((0, 4), np.float32) if self.boxes is None else self.boxes
+
     def mirrored(self, width: int) -> FrameSupervision:
         """Returns the supervision of the mirrored frame, which is ``width`` pixels wide."""
         if self.mask is not None:

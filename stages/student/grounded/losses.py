@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 from torchvision.ops import box_convert, box_iou
@@ -24,14 +23,7 @@ _SHARP = 4
 def target_boxes(item: FrameSupervision, size: tuple[int, int]) -> Tensor:
     """Returns a frame's target boxes [n, 4], x0, y0, x1, y1 in [0, 1]; of a mask, its own."""
     height, width = size
-    if item.mask is not None:
-        rows, columns = (np.flatnonzero(item.mask.any(axis)) for axis in (1, 0))
-        corners = torch.tensor([[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]])
-    elif item.boxes is not None:
-        corners = torch.from_numpy(item.boxes)
-    else:
-        corners = torch.zeros(0, 4)
-    return corners / torch.tensor([width, height] * 2)
+    return torch.from_numpy(item.tight_boxes) / torch.tensor([width, height] * 2)
 
 
 def overlaps(boxes: Tensor, clips: Sequence[Clip]) -> Tensor:

@@ -12,14 +12,14 @@ from torch import Tensor
 
 from pipeline.config import GroundedConfig
 from stages.common.instances import InstanceProposer, Instances
+from stages.common.losses import mask_losses
 from stages.student.contract import StepSize, Student
 from stages.student.data.clips import Clip
 from stages.student.data.frames import by_size, on_the_same_frames, prepare_frames
 from stages.student.grounded.losses import SAME_IOU, choice_losses, objection_losses, overlaps
 from stages.student.grounded.network import GroundedNetwork
-from stages.student.simrvos.losses import targets_of
-from stages.student.simrvos.mil import mil_losses
-from stages.student.simrvos.model import mask_losses
+from stages.student.weak.losses import targets_of
+from stages.student.weak.mil import mil_losses
 
 Item = TypeVar("Item")
 

@@ -6,7 +6,6 @@ Maps are finest first; the paper's F_4 is the last of them.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
@@ -14,13 +13,10 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops import sigmoid_focal_loss
 
-from stages.common.losses import dice_loss
-from stages.student.simrvos.blcl import ContrastiveFeatures
-
-DYNAMIC_CHANNELS = 8
-"""Channels between the two dynamic 1 x 1 convolutions."""
+from stages.student.weak.blcl import ContrastiveFeatures
+from stages.student.weak.filters import DynamicFilters, with_coordinates
+from stages.student.weak.segmented import Segmented
 
 
 class ImageEncoder(Protocol):
@@ -93,25 +89,6 @@ class Fused:
 
     visual: Tensor
     words: Tensor
-
-
-@dataclass(frozen=True)
-class Segmented:
-    """The output of a pass over N frames. Prediction uses the logits, training all of it.
-
-    Attributes:
-        logits: [N, h_1, w_1], M of eq 5.
-        features: [N, C, h_1, w_1], input of the filters: F_ENH, or F_FPN without BLCL.
-        theta: [N, n], dynamic filters of each frame.
-        sentence: [N, C], R^s.
-        contrast: [N, C, h_1, w_1], H; None without BLCL.
-    """
-
-    logits: Tensor
-    features: Tensor
-    theta: Tensor
-    sentence: Tensor
-    contrast: Tensor | None
 
 
 class CrossAttention(nn.Module):
@@ -192,11 +169,11 @@ class SimRVOS(nn.Module):
         self.to_words = CrossAttention(channels) if fusion != "vision" else None
         self.word_weight = nn.Linear(channels, 1)
         self.pyramid = FeaturePyramid(image_encoder.channels[:-1], channels)
-        self._filter_sizes = filter_sizes(channels)
+        self.dynamic = DynamicFilters(channels + 2)
         self.filters = nn.Sequential(
             nn.Linear(channels, channels),
             nn.ReLU(inplace=True),
-            nn.Linear(channels, sum(self._filter_sizes)),
+            nn.Linear(channels, self.dynamic.count),
         )
         self._channels = channels
         # Made last: what comes before starts from the same weights with it and without.
@@ -221,30 +198,25 @@ class SimRVOS(nn.Module):
             rows: row of each sentence's image; None for one sentence per image, in order.
             lengths: lengths of the images' clips, as in :func:`feature_maps`.
         """
-        distinct = list(dict.fromkeys(texts))
-        with torch.no_grad():
-            words, usable = self._text_encoder(distinct)
-            pooled = _pooled(self._text_encoder, distinct)
-        said = torch.tensor([distinct.index(text) for text in texts], device=images.device)
-        words_NLC = self.text_in(words.to(images.device))[said]
-        usable = usable.to(images.device)[said]
+        words_NLC, usable, sentence = read_sentences(
+            self._text_encoder, self.text_in, texts, images.device
+        )
         maps = feature_maps(self.image_encoder, images, lengths)
         if rows is not None:
             maps = [item[torch.tensor(rows, device=images.device)] for item in maps]
-        sentence = sentence_of(words_NLC, usable)
-        if pooled is not None:
-            sentence = self.text_in(pooled.to(images.device))[said]
         fused = self.fuse(self.visual_in(maps[-1]), words_NLC, usable)
         theta = self.dynamic_filters(fused.words, sentence, usable)
         features, contrast = self.pyramid(fused.visual, maps[:-1]), None
         if self.contrastive is not None:
             contrast, features = self.contrastive(features)
-        return Segmented(self.segment(features, theta), features, theta, sentence, contrast)
+        cells = with_coordinates(features)
+        logits = self.dynamic.masks(cells, theta)  # eq 5
+        return Segmented(logits, cells, theta, self.dynamic, sentence, contrast)
 
     def fuse(self, visual: Tensor, words: Tensor, usable: Tensor) -> Fused:
         """Cross-attention in both directions, each with its own parameters (eqs 1 and 2)."""
         size = visual.shape[-2], visual.shape[-1]
-        cells = visual.flatten(2).transpose(1, 2) + _places(*size, self._channels, visual)
+        cells = visual.flatten(2).transpose(1, 2) + positions(*size, self._channels, visual)
         seen = cells if self.to_visual is None else self.to_visual(cells, words, usable)
         said = words if self.to_words is None else self.to_words(words, cells)
         return Fused(seen.transpose(1, 2).unflatten(2, size), said)
@@ -259,55 +231,28 @@ class SimRVOS(nn.Module):
         theta: Tensor = self.filters(sentence + (weight[..., None] * fused_words).sum(1))
         return theta
 
-    def segment(self, pyramid: Tensor, theta: Tensor) -> Tensor:
-        """M = conv(F_FPN; theta) (eq 5): two 1 x 1 convolutions, coordinates among the input.
 
-        Args:
-            pyramid: [N, C, h, w].
-            theta: [N, n], weights and biases of each frame's filters.
+def read_sentences(
+    encoder: TextEncoder, text_in: nn.Module, texts: Sequence[str], device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns words [N, L, C], which of them count, bool [N, L], and R^s [N, C] of N sentences.
 
-        Returns:
-            Logits [N, h, w].
-        """
-        height, width = pyramid.shape[-2:]
-        cells = with_coordinates(pyramid).flatten(2)
-        weight_1, bias_1, weight_2, bias_2 = theta.split(self._filter_sizes, dim=1)
-        inner = weight_1.unflatten(1, (DYNAMIC_CHANNELS, -1)) @ cells / math.sqrt(cells.shape[1])
-        inner = (inner + bias_1[..., None]).relu()
-        flat = weight_2[:, None] @ inner + bias_2[..., None]
-        logits: Tensor = flat.unflatten(2, (height, width))[:, 0]
-        return logits
-
-
-def mask_losses(logits: Tensor, target: Tensor, dice_weight: float, focal_weight: float) -> Tensor:
-    """Returns L_MASK = 5 Dice + 2 Focal (eq 19) of each frame.
-
-    The focal term is the mean over pixels, with alpha 0.25 and gamma 2, as in ReferFormer's loss.
+    R^s is the encoder's pooled feature if it has one, else the mean of the words.
 
     Args:
-        logits: [N, H, W].
-        target: bool [N, H, W]; all False teaches background.
-
-    Returns:
-        [N].
+        encoder: encodes each distinct sentence once.
+        text_in: from the encoder's channels to C.
     """
-    wanted = target.to(logits.dtype)
-    focal: Tensor = sigmoid_focal_loss(logits, wanted, alpha=0.25, gamma=2).mean((1, 2))
-    return dice_weight * dice_loss(logits, wanted) + focal_weight * focal
-
-
-def with_coordinates(pyramid: Tensor) -> Tensor:
-    """Appends each cell's x and y, from -1 to 1, to its features: [N, C + 2, h, w]."""
-    count, _, height, width = pyramid.shape
-    x = torch.linspace(-1, 1, width, device=pyramid.device).expand(count, 1, height, width)
-    y = torch.linspace(-1, 1, height, device=pyramid.device)[:, None].expand_as(x)
-    return torch.cat([pyramid, x, y], dim=1)
-
-
-def filter_sizes(channels: int) -> list[int]:
-    """Returns the sizes of theta's parts: weights [8, C + 2], biases [8], weights [8], a bias."""
-    inputs = channels + 2
-    return [inputs * DYNAMIC_CHANNELS, DYNAMIC_CHANNELS, DYNAMIC_CHANNELS, 1]
+    distinct = list(dict.fromkeys(texts))
+    with torch.no_grad():
+        words, usable = encoder(distinct)
+        pooled = encoder.pooled(distinct) if isinstance(encoder, SentenceEncoder) else None
+    said = torch.tensor([distinct.index(text) for text in texts], device=device)
+    words_NLC = text_in(words.to(device))[said]
+    usable = usable.to(device)[said]
+    if pooled is not None:
+        return words_NLC, usable, text_in(pooled.to(device))[said]
+    return words_NLC, usable, sentence_of(words_NLC, usable)
 
 
 def sentence_of(words: Tensor, usable: Tensor) -> Tensor:
@@ -315,11 +260,7 @@ def sentence_of(words: Tensor, usable: Tensor) -> Tensor:
     return (words * usable[..., None]).sum(1) / usable.sum(1, keepdim=True).clamp(min=1)
 
 
-def _pooled(encoder: TextEncoder, texts: Sequence[str]) -> Tensor | None:
-    return encoder.pooled(texts) if isinstance(encoder, SentenceEncoder) else None
-
-
-def _places(height: int, width: int, channels: int, like: Tensor) -> Tensor:
+def positions(height: int, width: int, channels: int, like: Tensor) -> Tensor:
     """Returns the sine embedding of the cells' positions: [1, h * w, C]."""
     quarter = channels // 4
     rate = torch.pi * 2 ** torch.linspace(-1, 3, quarter, device=like.device)

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from pipeline.config import SlvpConfig
 from stages.student.data.clips import Clip
 from stages.student.data.frames import on_the_same_frames
-from stages.student.simrvos.losses import resize_logits
+from stages.student.weak.losses import resize_logits
 
 NOISE = 0.05
 """Pixels: the mean flow that is taken for noise; a still frame teaches next to nothing."""

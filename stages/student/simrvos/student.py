@@ -11,9 +11,9 @@ from pipeline.config import SimrvosStudentConfig
 from stages.student.contract import StepSize, Student
 from stages.student.data.clips import Clip
 from stages.student.data.frames import by_size, distinct_frames, prepare_frames
-from stages.student.simrvos.losses import loss_terms
 from stages.student.simrvos.model import SimRVOS
 from stages.student.simrvos.slvp import motion_terms
+from stages.student.weak.losses import loss_terms
 
 
 class SimRVOSStudent(Student):

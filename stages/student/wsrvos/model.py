@@ -23,8 +23,8 @@ from stages.student.simrvos.model import (
     TextEncoder,
     feature_maps,
     sentence_of,
-    with_coordinates,
 )
+from stages.student.weak.filters import with_coordinates
 from stages.student.wsrvos.refinement import Refinement
 from stages.student.wsrvos.selection import Interaction
 

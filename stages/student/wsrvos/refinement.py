@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stages.student.simrvos.lgcfs import cross_frame_logits
-from stages.student.simrvos.model import DYNAMIC_CHANNELS, FeaturePyramid, filter_sizes
+from stages.student.simrvos.model import FeaturePyramid
+from stages.student.weak.filters import DynamicFilters, with_coordinates
 
 
 class Refinement(nn.Module):
@@ -33,10 +33,11 @@ class Refinement(nn.Module):
         super().__init__()
         self.top = nn.Conv2d(maps[-1], channels, 1)
         self.pyramid = FeaturePyramid(maps[:-1], channels)
-        last = nn.Linear(channels, sum(filter_sizes(channels)))
+        self.dynamic = DynamicFilters(channels + 2)
+        last = nn.Linear(channels, self.dynamic.count)
         with torch.no_grad():
-            last.weight[-(DYNAMIC_CHANNELS + 1) :] = 0
-            last.bias[-(DYNAMIC_CHANNELS + 1) :] = 0
+            last.weight[-self.dynamic.last :] = 0
+            last.bias[-self.dynamic.last :] = 0
         self.filters = nn.Sequential(nn.Linear(channels, channels), nn.ReLU(inplace=True), last)
 
     def pyramid_of(self, maps: Sequence[Tensor]) -> Tensor:
@@ -56,4 +57,5 @@ class Refinement(nn.Module):
         """
         upper = F.interpolate(coarse, features.shape[-2:], mode="bilinear", align_corners=False)
         theta = self.filters(sentence.mean(1))
-        return upper + cross_frame_logits(features, theta).transpose(0, 1)
+        drawn = self.dynamic.crossed(with_coordinates(features), theta)
+        return upper + drawn.transpose(0, 1)

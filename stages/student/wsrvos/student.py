@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.config import WsrvosConfig
+from stages.common.losses import mask_losses
 from stages.student.contract import StepSize, Student
 from stages.student.data.clips import Clip
 from stages.student.data.frames import by_size, distinct_frames, prepare_frames
-from stages.student.simrvos.model import ImageEncoder, TextEncoder, mask_losses
+from stages.student.simrvos.model import ImageEncoder, TextEncoder
 from stages.student.wsrvos.classification import (
     Role,
     classification_loss,

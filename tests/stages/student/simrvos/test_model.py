@@ -15,19 +15,19 @@ from torch.nn import functional as F
 
 from pipeline.config import SimrvosConfig, SimrvosStudentConfig
 from pipeline.shapes.scene import Scene
+from stages.common.losses import mask_losses
 from stages.student.contract import StepSize
 from stages.student.data.clips import Clip
 from stages.student.data.frames import distinct_frames, prepare_frames
 from stages.student.data.supervision import UNKNOWN, FrameSupervision, of_mask
 from stages.student.simrvos.model import (
-    DYNAMIC_CHANNELS,
     CrossAttention,
     FeaturePyramid,
     SimRVOS,
-    mask_losses,
     sentence_of,
 )
 from stages.student.simrvos.student import SimRVOSStudent
+from stages.student.weak.filters import with_coordinates
 from tests.fakes.student import CHANNELS, TinyImages, TinyWords, Videos, tiny_model, two_scenes
 
 
@@ -176,32 +176,11 @@ def test_the_pyramid_is_equation_4() -> None:
 
 
 @torch.no_grad()
-def test_the_mask_is_equation_5() -> None:
-    model = tiny_model()
-    height, width, inputs = 3, 4, CHANNELS + 2
-    pyramid = torch.randn(2, CHANNELS, height, width)
-    theta = torch.randn(2, inputs * DYNAMIC_CHANNELS + 2 * DYNAMIC_CHANNELS + 1)
-    found = model.segment(pyramid, theta)
-    assert found.shape == (2, height, width)
-    for n in range(2):
-        values = theta[n].tolist()
-        first = values[: inputs * DYNAMIC_CHANNELS]
-        rest = values[inputs * DYNAMIC_CHANNELS :]
-        bias, second, last = rest[:DYNAMIC_CHANNELS], rest[DYNAMIC_CHANNELS:-1], rest[-1]
-        for y in range(height):
-            for x in range(width):
-                cell = [
-                    *pyramid[n, :, y, x].tolist(),
-                    -1 + 2 * x / (width - 1),
-                    -1 + 2 * y / (height - 1),
-                ]
-                inner = []
-                for d in range(DYNAMIC_CHANNELS):
-                    row = first[d * inputs : (d + 1) * inputs]
-                    total = sum(w * value for w, value in zip(row, cell, strict=True))
-                    inner.append(max(0.0, total / math.sqrt(inputs) + bias[d]))
-                expected = sum(w * value for w, value in zip(second, inner, strict=True)) + last
-                assert float(found[n, y, x]) == pytest.approx(expected, abs=1e-4)
+def test_a_mask_comes_from_the_features_coordinates_and_filters() -> None:
+    found = tiny_model().look(torch.randn(2, 3, 32, 48), ["the red star", "a circle"])
+    assert found.cells.shape == (2, CHANNELS + 2, 8, 12)
+    assert torch.equal(found.cells[:, -2:], with_coordinates(found.cells[:, :-2])[:, -2:])
+    assert torch.equal(found.logits, found.filters.masks(found.cells, found.theta))
 
 
 @torch.no_grad()

@@ -22,11 +22,11 @@ from stages.student.data.clips import Clip, Clips, Shape
 from stages.student.data.loading import clips_of_steps, numbers_of_step
 from stages.student.data.supervision import Annotations, PseudoMasks, SupervisionSource
 from stages.student.predict import predict_video, windows
-from stages.student.simrvos.losses import resize_logits
 from stages.student.simrvos.student import SimRVOSStudent
 from stages.student.training.fit import Checkpoints, History, fit
 from stages.student.training.train import Trainer, rate_of
 from stages.student.training.world import World
+from stages.student.weak.losses import resize_logits
 from storage.files.atomic import replace_file
 from tests.fakes.student import CHANNELS, Videos, tiny_model, two_scenes
 

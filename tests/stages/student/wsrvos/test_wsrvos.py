@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.config import WsrvosConfig
+from stages.common.losses import mask_losses
 from stages.student.contract import StepSize, Student
 from stages.student.data.clips import Clip
 from stages.student.data.supervision import ABSENT, UNKNOWN, FrameSupervision, of_mask
-from stages.student.simrvos.model import mask_losses
 from stages.student.wsrvos.fusion import fuse_positives
 from stages.student.wsrvos.model import LIFT, Response
 from stages.student.wsrvos.refinement import Refinement

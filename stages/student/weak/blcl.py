@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -120,8 +121,17 @@ def contrast(
     return (alike + apart) / (true + false).clamp(min=1)
 
 
+Levels = Literal["both", "language_vision", "consistency"]
+"""The levels of BLCL."""
+
+
 def blcl_loss(
-    sentence: Tensor, features: Tensor, regions: Regions, balanced: bool = False
+    sentence: Tensor,
+    features: Tensor,
+    regions: Regions,
+    *,
+    levels: Levels = "both",
+    balanced: bool = False,
 ) -> Tensor:
     """Returns L_BLCL of one clip (eq 18): language-vision (eq 15) plus consistency (eqs 16, 17).
 
@@ -129,11 +139,16 @@ def blcl_loss(
         sentence: [C], R^s.
         features: [T, C, h, w], H.
         regions: regions of the T frames.
+        levels: which of the two levels count.
         balanced: as in :func:`contrast`.
     """
     weight = regions.weight.to(features.dtype)[:, None, None]
     foreground, background = weight * regions.foreground, weight * regions.background
-    loss = contrast(sentence, features, foreground, background, balanced)
+    loss = features.new_zeros(())
+    if levels != "consistency":
+        loss = loss + contrast(sentence, features, foreground, background, balanced)
+    if levels == "language_vision":
+        return loss
     # The mean of no cells is no feature to be alike.
     if foreground.any():
         mean = _mean(features, foreground)
@@ -149,6 +164,8 @@ def blcl_losses(
     features: Tensor,
     regions: Regions,
     lengths: Sequence[int],
+    *,
+    levels: Levels = "both",
     balanced: bool = False,
 ) -> Tensor:
     """Returns L_BLCL of each of several consecutive clips.
@@ -158,7 +175,7 @@ def blcl_losses(
         features: [N, C, h, w], H.
         regions: regions of all N frames.
         lengths: frames of each clip; their sum is N.
-        balanced: as in :func:`contrast`.
+        levels, balanced: as in :func:`blcl_loss`.
 
     Returns:
         One value per clip.
@@ -177,7 +194,8 @@ def blcl_losses(
                     Regions(
                         regions.foreground[clip], regions.background[clip], regions.weight[clip]
                     ),
-                    balanced,
+                    levels=levels,
+                    balanced=balanced,
                 )
                 for clip in clips
             ]

@@ -1,4 +1,6 @@
-"""The loss of SimRVOS: eq 21, over clips whose frames have supervision of different kinds.
+"""The loss of SimRVOS (eq 21), for every student with dynamic filters.
+
+The frames of a clip may have supervision of different kinds.
 
 Letters: N frames of all clips, P pairs of frames, C channels, h w cells of a grid.
 """
@@ -13,12 +15,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.config import SimrvosConfig
+from pipeline.config import WeakConfig
+from stages.common.losses import mask_losses
 from stages.student.data.clips import Clip
-from stages.student.simrvos.blcl import Regions, blcl_losses, regions_of_boxes, regions_of_masks
-from stages.student.simrvos.lgcfs import cross_frame_losses, cross_frame_pairs
-from stages.student.simrvos.mil import GridBoxes, boxes_on_grid, mil_losses
-from stages.student.simrvos.model import Segmented, mask_losses
+from stages.student.weak.blcl import Regions, blcl_losses, regions_of_boxes, regions_of_masks
+from stages.student.weak.lgcfs import cross_frame_losses, cross_frame_pairs
+from stages.student.weak.mil import GridBoxes, boxes_on_grid, mil_losses
+from stages.student.weak.segmented import Segmented
 
 _NO_BOXES = np.zeros((0, 4), np.float32)
 
@@ -60,7 +63,7 @@ def targets_of(clips: Sequence[Clip], grid: tuple[int, int], device: torch.devic
 def loss_terms(
     found: Segmented,
     clips: Sequence[Clip],
-    config: SimrvosConfig,
+    config: WeakConfig,
     grid: tuple[int, int],
     *,
     size: float,
@@ -87,16 +90,22 @@ def loss_terms(
     """
     targets = targets_of(clips, grid, found.logits.device)
     lengths = [len(clip.images) for clip in clips]
-    each = _segmentation_losses(resize_logits(found.logits, *grid), targets, config)
+    each = segmentation_losses(resize_logits(found.logits, *grid), targets, config)
     terms = {"segmentation": (targets.weight * each).sum() / size}
     if config.lgcfs:
         crossed = _cross_frame_losses(found, targets, config, grid, lengths)
         terms["lgcfs"] = config.lgcfs_weight * (targets.weight * crossed).sum() / size
     if config.blcl:
         assert found.contrast is not None, "a student that is trained with BLCL has its layers"
-        regions = _regions(found.logits, clips, config.blcl_threshold, predictions_count)
+        predicted = predictions_count and config.blcl_predictions
+        regions = _regions(found.logits, clips, config.blcl_threshold, predicted)
         contrasted = blcl_losses(
-            found.sentence, found.contrast, regions, lengths, config.blcl_balanced
+            found.sentence,
+            found.contrast,
+            regions,
+            lengths,
+            levels=config.blcl_levels,
+            balanced=config.blcl_balanced,
         )
         terms["blcl"] = config.blcl_weight * contrasted.sum() / size
     return terms
@@ -108,8 +117,8 @@ def resize_logits(logits: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(logits[:, None], size, mode="bilinear", align_corners=False)[:, 0]
 
 
-def _segmentation_losses(
-    logits: Tensor, targets: Targets, config: SimrvosConfig, frame: Tensor | None = None
+def segmentation_losses(
+    logits: Tensor, targets: Targets, config: WeakConfig, frame: Tensor | None = None
 ) -> Tensor:
     """Returns L_MASK or L_MIL of P logit maps [P, h, w]: [P].
 
@@ -129,7 +138,7 @@ def _segmentation_losses(
 def _cross_frame_losses(
     found: Segmented,
     targets: Targets,
-    config: SimrvosConfig,
+    config: WeakConfig,
     grid: tuple[int, int],
     lengths: Sequence[int],
 ) -> Tensor:
@@ -137,7 +146,7 @@ def _cross_frame_losses(
     maps, frames, start = [], [], 0
     for length in lengths:
         clip = slice(start, start + length)
-        logits, frame = cross_frame_pairs(found.features[clip], found.theta[clip])
+        logits, frame = cross_frame_pairs(found.filters, found.cells[clip], found.theta[clip])
         maps.append(logits)
         frames.append(frame + start)
         start += length
@@ -145,8 +154,12 @@ def _cross_frame_losses(
     if not len(frame):
         return found.logits.new_zeros(start)
     logits = resize_logits(torch.cat(maps), *grid)
-    losses = _segmentation_losses(logits, targets, config, frame)
-    return cross_frame_losses(losses, frame, start)
+    losses = segmentation_losses(logits, targets, config, frame)
+    others = torch.tensor([length - 1 for length in lengths for _ in range(length)])
+    share = {"sum": torch.ones(start), "mean": 1 / others.clamp(min=1), "none": torch.zeros(start)}
+    boxed = share[config.lgcfs_boxes].to(losses)
+    summed = cross_frame_losses(losses, frame, start)
+    return torch.where(targets.boxed, boxed * summed, summed)
 
 
 def _regions(

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from stages.student.simrvos.mil import GridBoxes, boxes_on_grid, mil_losses
+from stages.student.weak.mil import GridBoxes, boxes_on_grid, mil_losses
 
 
 def grid(*boxes: tuple[int, int, int, int]) -> GridBoxes:

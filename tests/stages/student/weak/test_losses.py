@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.config import SimrvosConfig
+from pipeline.config import WeakConfig
+from stages.common.losses import mask_losses
 from stages.student.data.clips import Clip
 from stages.student.data.supervision import ABSENT, UNKNOWN, FrameSupervision, of_boxes, of_mask
-from stages.student.simrvos.blcl import Regions, blcl_loss
-from stages.student.simrvos.lgcfs import cross_frame_logits
-from stages.student.simrvos.losses import loss_terms, targets_of
-from stages.student.simrvos.mil import mil_losses
-from stages.student.simrvos.model import Segmented, filter_sizes, mask_losses
+from stages.student.weak.blcl import Regions, blcl_loss
+from stages.student.weak.filters import DynamicFilters
+from stages.student.weak.losses import loss_terms, targets_of
+from stages.student.weak.mil import mil_losses
+from stages.student.weak.segmented import Segmented
 from tests.pipeline.boxes import box_to_mask
 
 HEIGHT, WIDTH = 24, 32
@@ -30,8 +31,9 @@ BOX = np.array([[8, 4, 24, 16]], np.float32)
 MASK = of_mask(box_to_mask(BOX[0], HEIGHT, WIDTH))
 PSEUDO = of_mask(box_to_mask(BOX[0] - 4, HEIGHT, WIDTH), 0.25)
 BOXED = of_boxes(BOX)
-OFF = SimrvosConfig()
-ALL = SimrvosConfig(lgcfs=True, mil=True, blcl=True)
+FILTERS = DynamicFilters(CHANNELS + 2)
+OFF = WeakConfig()
+ALL = WeakConfig(lgcfs=True, mil=True, blcl=True)
 
 
 def clip_of(*supervision: FrameSupervision) -> Clip:
@@ -47,15 +49,16 @@ def found_for(frames: int, seed: int = 0) -> Segmented:
 
     return Segmented(
         logits=drawn(frames, *COARSE),
-        features=drawn(frames, CHANNELS, *COARSE),
-        theta=drawn(frames, sum(filter_sizes(CHANNELS))),
+        cells=drawn(frames, CHANNELS + 2, *COARSE),
+        theta=drawn(frames, FILTERS.count),
+        filters=FILTERS,
         sentence=drawn(1, CHANNELS).expand(frames, CHANNELS),
         contrast=drawn(frames, CHANNELS, *COARSE),
     )
 
 
 def loss_of(
-    found: Segmented, clips: Sequence[Clip], config: SimrvosConfig, pseudo: bool = True
+    found: Segmented, clips: Sequence[Clip], config: WeakConfig, pseudo: bool = True
 ) -> Tensor:
     weight = float(sum(clip.weight.sum() for clip in clips))
     terms = loss_terms(found, clips, config, FINE, size=weight or 1.0, predictions_count=pseudo)
@@ -66,7 +69,7 @@ def upsampled(logits: Tensor) -> Tensor:
     return F.interpolate(logits[None, None], FINE, mode="bilinear", align_corners=False)[0]
 
 
-def literal_frame(logits: Tensor, item: FrameSupervision, config: SimrvosConfig) -> Tensor:
+def literal_frame(logits: Tensor, item: FrameSupervision, config: WeakConfig) -> Tensor:
     """The loss of one logit map on the coarse grid, held to one frame's supervision."""
     targets = targets_of([clip_of(item)], FINE, CPU)
     if item.kind == "boxes":
@@ -94,7 +97,7 @@ def literal_regions(found: Segmented, clip: Clip, start: int, pseudo: bool) -> R
 
 
 def literal_total(
-    found: Segmented, clips: Sequence[Clip], config: SimrvosConfig, pseudo: bool
+    found: Segmented, clips: Sequence[Clip], config: WeakConfig, pseudo: bool
 ) -> Tensor:
     total, whole, start = torch.zeros((), dtype=torch.float64), 0.0, 0
     for clip in clips:
@@ -104,14 +107,18 @@ def literal_total(
             total = total + item.weight * literal_frame(found.logits[t], item, config)
             for tau in frames:
                 if config.lgcfs and tau != t:
-                    crossed = cross_frame_logits(found.features[[t]], found.theta[[tau]])[0, 0]
+                    crossed = FILTERS.crossed(found.cells[[t]], found.theta[[tau]])[0, 0]
                     cost = literal_frame(crossed, item, config)
-                    total = total + config.lgcfs_weight * item.weight * cost
+                    others = len(frames) - 1
+                    share = {"sum": 1.0, "mean": 1 / others, "none": 0.0}[config.lgcfs_boxes]
+                    share = share if item.kind == "boxes" else 1.0
+                    total = total + config.lgcfs_weight * item.weight * share * cost
         if config.blcl:
             assert found.contrast is not None
-            regions = literal_regions(found, clip, start, pseudo)
+            predicted = pseudo and config.blcl_predictions
+            regions = literal_regions(found, clip, start, predicted)
             part = found.contrast[frames.start : frames.stop]
-            cost = blcl_loss(found.sentence[start], part, regions)
+            cost = blcl_loss(found.sentence[start], part, regions, levels=config.blcl_levels)
             total = total + config.blcl_weight * cost
         start = frames.stop
     return total / whole
@@ -136,8 +143,11 @@ def test_the_loss_is_equation_21(name: str, pseudo: bool) -> None:
     for config in (
         OFF,
         ALL,
-        SimrvosConfig(lgcfs=True, lgcfs_weight=0.5),
-        SimrvosConfig(blcl=True, blcl_weight=3, mil_weight=2),
+        WeakConfig(lgcfs=True, lgcfs_weight=0.5),
+        WeakConfig(blcl=True, blcl_weight=3, mil_weight=2),
+        WeakConfig(lgcfs=True, lgcfs_boxes="mean"),
+        WeakConfig(lgcfs=True, lgcfs_boxes="none"),
+        WeakConfig(blcl=True, blcl_predictions=False, blcl_levels="consistency"),
     ):
         expected = literal_total(found, clips, config, pseudo).item()
         assert loss_of(found, clips, config, pseudo).item() == pytest.approx(expected, rel=1e-6)
@@ -148,23 +158,23 @@ def test_the_gradient_is_right() -> None:
     clips = [clip_of(MASK, BOXED, PSEUDO)]
     assert found.contrast is not None
 
-    def loss(logits: Tensor, features: Tensor, theta: Tensor, contrast: Tensor) -> Tensor:
-        given = replace(found, logits=logits, features=features, theta=theta, contrast=contrast)
+    def loss(logits: Tensor, cells: Tensor, theta: Tensor, contrast: Tensor) -> Tensor:
+        given = replace(found, logits=logits, cells=cells, theta=theta, contrast=contrast)
         return loss_of(given, clips, ALL)
 
     # Targets are float32, so the steps are larger than of float64 alone.
-    inputs = (found.logits, found.features, found.theta, found.contrast)
+    inputs = (found.logits, found.cells, found.theta, found.contrast)
     assert torch.autograd.gradcheck(loss, inputs, eps=1e-5, atol=1e-4, fast_mode=True)
 
 
 @pytest.mark.parametrize("config", [OFF, ALL])
 def test_a_frame_of_which_nothing_is_known_teaches_nothing_of_its_own(
-    config: SimrvosConfig,
+    config: WeakConfig,
 ) -> None:
     found = found_for(3)
     assert found.contrast is not None
     loss_of(found, [clip_of(MASK, UNKNOWN, BOXED)], config).backward()
-    for value in (found.logits, found.features, found.contrast):
+    for value in (found.logits, found.cells, found.contrast):
         if value.grad is not None:
             assert not value.grad[1].any()
     assert found.logits.grad is not None and found.logits.grad[0].any()
@@ -175,7 +185,7 @@ def test_a_frame_of_which_nothing_is_known_teaches_nothing_of_its_own(
 
 
 @pytest.mark.parametrize("config", [OFF, ALL])
-def test_clips_of_which_nothing_is_known_cost_nothing(config: SimrvosConfig) -> None:
+def test_clips_of_which_nothing_is_known_cost_nothing(config: WeakConfig) -> None:
     found = found_for(2)
     loss = loss_of(found, [clip_of(UNKNOWN, UNKNOWN)], config)
     loss.backward()
@@ -210,7 +220,7 @@ def test_a_weighted_frame_counts_by_its_weight_in_every_term() -> None:
 
 
 def test_boxes_enter_blcl_from_the_second_epoch_on() -> None:
-    config = SimrvosConfig(blcl=True)
+    config = WeakConfig(blcl=True)
     targets = targets_of([clip_of(BOXED)], COARSE, CPU)
     x0, y0, x1, y1 = targets.boxes[0][0].tolist()
     within = torch.zeros(COARSE, dtype=torch.bool)
@@ -228,4 +238,4 @@ def test_boxes_enter_blcl_from_the_second_epoch_on() -> None:
 def test_lgcfs_of_single_frames_adds_nothing() -> None:
     found, clips = found_for(2), [clip_of(MASK), clip_of(BOXED)]
     alone = loss_of(found, clips, OFF).item()
-    assert loss_of(found, clips, SimrvosConfig(lgcfs=True)).item() == pytest.approx(alone)
+    assert loss_of(found, clips, WeakConfig(lgcfs=True)).item() == pytest.approx(alone)

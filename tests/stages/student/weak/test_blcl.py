@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 import pytest
 import torch
 from torch import Tensor
 
-from stages.student.simrvos.blcl import (
+from stages.student.weak.blcl import (
     ContrastiveFeatures,
+    Levels,
     Regions,
     blcl_loss,
     blcl_losses,
@@ -53,11 +55,19 @@ def literal_mean(found: list[Key]) -> list[float]:
 
 
 def literal_loss(
-    sentence: Tensor, features: Tensor, regions: Regions, balanced: bool = False
+    sentence: Tensor,
+    features: Tensor,
+    regions: Regions,
+    balanced: bool = False,
+    levels: Levels = "both",
 ) -> float:
     foreground = keys(features, regions.foreground, regions.weight)
     background = keys(features, regions.background, regions.weight)
-    total = literal_contrast(sentence.tolist(), foreground, background, balanced)  # eq 15
+    total = 0.0
+    if levels != "consistency":
+        total = literal_contrast(sentence.tolist(), foreground, background, balanced)  # eq 15
+    if levels == "language_vision":
+        return total
     if foreground:  # eq 16
         total += literal_contrast(literal_mean(foreground), foreground, background, balanced)
     if background:  # eq 17
@@ -79,15 +89,17 @@ def weighted(regions: Regions, *weight: float) -> Regions:
     return Regions(regions.foreground, regions.background, found)
 
 
+@pytest.mark.parametrize("levels", get_args(Levels))
 @pytest.mark.parametrize("balanced", [False, True])
 @pytest.mark.parametrize("weight", [(1.0, 1.0, 1.0), (1.0, 0.25, 0.5), (0.0, 0.7, 0.0)])
 def test_the_loss_of_a_clip_is_equations_14_to_18(
-    weight: tuple[float, ...], balanced: bool
+    weight: tuple[float, ...], balanced: bool, levels: Levels
 ) -> None:
     sentence, features, regions = drawn(3)
     regions = weighted(regions, *weight)
-    found = blcl_loss(sentence, features, regions, balanced).item()
-    assert found == pytest.approx(literal_loss(sentence, features, regions, balanced), rel=1e-9)
+    found = blcl_loss(sentence, features, regions, levels=levels, balanced=balanced).item()
+    expected = literal_loss(sentence, features, regions, balanced, levels)
+    assert found == pytest.approx(expected, rel=1e-9)
 
 
 def test_the_gradient_is_right() -> None:
