@@ -752,9 +752,41 @@ class ReferformerConfig(WeakConfig):
 
 
 Supervision = Literal[
-    "pseudo_masks", "masks", "first_mask_boxes", "boxes", "first_mask", "text", "flow"
+    "pseudo_masks", "masks", "first_mask_boxes", "boxes", "first_mask", "budget", "text", "flow"
 ]
 """What can teach a student."""
+
+
+class BudgetConfig(Section):
+    """What part of a data set's annotation a sample has (``student.supervision=budget``).
+
+    Attributes:
+        mask_frames: frames with a mask, of those that show the target.
+        mask_choice: which ones: the ``first`` ones, ``even`` distances over the video, ``random``
+            ones, or those of the least ``weight`` in the run's masks, of which the least is known.
+        boxes_every: of the other annotated frames, each so-many-th has boxes; 0 for none.
+        points_every: of the frames that are left, each so-many-th has a point on the target; 0 for
+            none. Only students with masks of their own features learn from points.
+        others: what the frames without annotation teach: ``nothing``, or the run's
+            ``pseudo_masks``.
+    """
+
+    mask_frames: int = Field(1, ge=0)
+    mask_choice: Literal["first", "even", "random", "weight"] = "first"
+    boxes_every: int = Field(1, ge=0)
+    points_every: int = Field(0, ge=0)
+    others: Literal["nothing", "pseudo_masks"] = "nothing"
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not (self.mask_frames or self.boxes_every or self.points_every):
+            raise ValueError("no masks, boxes or points; expected one of them above 0")
+        return self
+
+
+FIRST_MASK = BudgetConfig(boxes_every=0)
+FIRST_MASK_BOXES = BudgetConfig()
+BOXES = BudgetConfig(mask_frames=0)
 
 
 class StudentConfig(Section):
@@ -767,7 +799,8 @@ class StudentConfig(Section):
         supervision: what teaches the student. ``pseudo_masks`` are the run's. The others are the
             data set's own annotation of the same samples: all ``masks``, the ``first_mask`` of the
             target, ``boxes``, or ``first_mask_boxes``: the first mask, and boxes in the other
-            frames. ``text`` is the sentences alone (WSRVOS). ``flow`` is the optical flow of the
+            frames. ``budget`` is a part of it that the section ``budget`` names.
+            ``text`` is the sentences alone (WSRVOS). ``flow`` is the optical flow of the
             frames and needs no run (SimRVOS, by SLVP).
         masks: a mask store to use in place of the run's pseudo-masks, such as another student's
             predictions of the labelled split (two-step training). It may hold fewer samples.
@@ -798,6 +831,7 @@ class StudentConfig(Section):
     enabled: bool = True
     model: str
     supervision: Supervision = "pseudo_masks"
+    budget: BudgetConfig = BudgetConfig()
     masks: UsersPath | None = None
     frame_weights: bool = True
     reviewed_only: bool = False
@@ -835,12 +869,38 @@ class StudentConfig(Section):
         """The losses of masks by weak annotation; None for a student without them."""
         return None
 
+    @property
+    def needs_masks(self) -> bool:
+        """Whether it learns from the run's masks, or from samples that they decide."""
+        part = self.annotation
+        by_masks = part is not None and (part.mask_choice == "weight" or part.others != "nothing")
+        chosen = self.reviewed_only or self.minimum_j is not None or self.masks is not None
+        return self.supervision == "pseudo_masks" or by_masks or chosen
+
+    @property
+    def annotation(self) -> BudgetConfig | None:
+        """The part of the data set's annotation that teaches; None for all masks, or for none."""
+        parts = {
+            "boxes": BOXES,
+            "first_mask": FIRST_MASK,
+            "first_mask_boxes": FIRST_MASK_BOXES,
+            "budget": self.budget,
+        }
+        return parts.get(self.supervision)
+
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
         name, weak = self.model, self.weak
+        points = self.annotation is not None and self.annotation.points_every > 0
+        if points and weak is None:
+            raise ValueError(
+                f"budget.points_every with model {name!r}; it does not learn from points; set"
+                " student.budget.points_every=0, or take model='simrvos' or 'referformer'"
+            )
         if weak is None:
             return self
-        if self.supervision in ("boxes", "first_mask_boxes") and not weak.mil:
+        boxes = self.annotation is not None and self.annotation.boxes_every > 0
+        if boxes and not weak.mil:
             raise ValueError(
                 f"supervision {self.supervision!r} with {name}.mil off: masks learn from boxes by"
                 f" MIL alone; set student.{name}.mil=true, or student.supervision=first_mask to"
@@ -887,7 +947,7 @@ class WsrvosStudentConfig(StudentConfig):
     model: Literal["wsrvos"] = "wsrvos"
     wsrvos: WsrvosConfig = WsrvosConfig()
 
-    taught_by = frozenset({"pseudo_masks", "masks", "first_mask", "text"})
+    taught_by = frozenset({"pseudo_masks", "masks", "first_mask", "budget", "text"})
 
 
 class GroPromptStudentConfig(StudentConfig):

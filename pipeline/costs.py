@@ -1,4 +1,4 @@
-"""What labelling costs: seconds of an annotator's time under each weak view of a data set.
+"""What labelling costs: seconds of an annotator's time for each kind of annotation.
 
 The model of SimRVOS (arXiv 2308.02162): 79 s a mask and 7 s a box. At its 27.3 annotated frames a
 target all masks take 2157 s, the first mask and boxes 8.2 times less, boxes alone 11 times less.
@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 MASK_SECONDS = 79.0
 BOX_SECONDS = 7.0
+POINT_SECONDS = 2.4
+"""Of a target's first point (Bearman et al., ECCV 2016); SimRVOS has no figure for it."""
 
 
 @dataclass(frozen=True)
@@ -20,20 +22,21 @@ class LabellingCost:
 
     Attributes:
         name: the way.
-        masks, boxes: how many of each.
-        seconds: of an annotator's time; NaN where the model has no figure for it.
+        masks, boxes, points: how many of each.
+        seconds: of an annotator's time.
         times_less: how many times less than all masks; infinite where it costs nothing.
     """
 
     name: str
     masks: int
     boxes: int
+    points: int
     seconds: float
     times_less: float
 
 
 def labelling_costs(shown: Sequence[int]) -> list[LabellingCost]:
-    """The cost of a data set as it is and under each weak view.
+    """Returns the cost of a data set as it is, and of each kind of weaker annotation.
 
     Args:
         shown: for each target, the annotated frames that show it; targets with none cost nothing.
@@ -41,16 +44,32 @@ def labelling_costs(shown: Sequence[int]) -> list[LabellingCost]:
     frames, targets = sum(shown), sum(count > 0 for count in shown)
     full = MASK_SECONDS * frames
 
-    def cost(name: str, masks: int, boxes: int) -> LabellingCost:
-        seconds = MASK_SECONDS * masks + BOX_SECONDS * boxes
-        return LabellingCost(name, masks, boxes, seconds, full / seconds if seconds else math.inf)
+    def cost(name: str, masks: int = 0, boxes: int = 0, points: int = 0) -> LabellingCost:
+        seconds = MASK_SECONDS * masks + BOX_SECONDS * boxes + POINT_SECONDS * points
+        less = full / seconds if seconds else math.inf
+        return LabellingCost(name, masks, boxes, points, seconds, less)
 
     return [
-        cost("all masks", frames, 0),
-        cost("first mask and boxes (first_mask)", targets, frames - targets),
-        cost("boxes (boxes)", 0, frames),
-        cost("first mask alone", targets, 0),
-        # The paper gives no time for a point.
-        LabellingCost("points (point)", 0, 0, math.nan, math.nan),
-        cost("sentences alone (text)", 0, 0),
+        cost("all masks", masks=frames),
+        cost("first mask and boxes (first_mask_boxes)", masks=targets, boxes=frames - targets),
+        cost("boxes (boxes)", boxes=frames),
+        cost("first mask alone (first_mask)", masks=targets),
+        cost("points (budget)", points=frames),
+        cost("sentences alone (text)"),
     ]
+
+
+def annotation_words(masks: int, boxes: int, points: int) -> str:
+    """Returns a line that says how much annotation there is and what time it takes to make.
+
+    Args:
+        masks, boxes, points: annotated frames of targets.
+    """
+    seconds = MASK_SECONDS * masks + BOX_SECONDS * boxes + POINT_SECONDS * points
+    counts = {"masks": masks, "boxes": boxes, "points": points}
+    words = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count) or "none"
+    time = f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.0f} min"
+    return (
+        f"Annotation: {words}; {time} of an annotator's time at {MASK_SECONDS:g} s a mask,"
+        f" {BOX_SECONDS:g} s a box and {POINT_SECONDS:g} s a point"
+    )

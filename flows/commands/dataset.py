@@ -102,7 +102,7 @@ def show(
 
 
 def _show_check(found: DatasetCheck, title: str) -> None:
-    from pipeline.costs import labelling_costs
+    from pipeline.costs import BOX_SECONDS, MASK_SECONDS, POINT_SECONDS, labelling_costs
 
     table = grid(("", "left"), ("here", "right"), ("published", "right"), title=title)
     for name, count in found.counts.items():
@@ -116,8 +116,9 @@ def _show_check(found: DatasetCheck, title: str) -> None:
         say(console, f"… and {len(found.findings) - SHOWN_FINDINGS} more; --json lists all of them")
     if not found.findings:
         say(console, "Nothing is missing, broken or odd.")
-    names = ("masks", "boxes", "hours", "times less")
-    title = "Labelling cost at 79 s a mask and 7 s a box"
+    names = ("masks", "boxes", "points", "hours", "times less")
+    title = f"Labelling cost at {MASK_SECONDS:g} s a mask, {BOX_SECONDS:g} s a box"
+    title += f" and {POINT_SECONDS:g} s a point"
     table = grid(("", "left"), *((name, "right") for name in names), title=title)
     for cost in labelling_costs(found.shown):
         add_row(
@@ -125,7 +126,8 @@ def _show_check(found: DatasetCheck, title: str) -> None:
             cost.name,
             f"{cost.masks:,}",
             f"{cost.boxes:,}",
-            "–" if math.isnan(cost.seconds) else f"{cost.seconds / 3600:,.1f}",
+            f"{cost.points:,}",
+            f"{cost.seconds / 3600:,.1f}",
             f"{cost.times_less:.1f}" if math.isfinite(cost.times_less) else "–",
         )
     console.print(table)
@@ -140,8 +142,5 @@ def _document(found: DatasetCheck) -> dict[str, object]:
         "counts": dict(found.counts),
         "published": found.published,
         "findings": [vars(item) for item in found.findings],
-        "labelling_seconds": {
-            cost.name: None if math.isnan(cost.seconds) else cost.seconds
-            for cost in labelling_costs(found.shown)
-        },
+        "labelling_seconds": {cost.name: cost.seconds for cost in labelling_costs(found.shown)},
     }

@@ -268,6 +268,8 @@ def _drop_parts_that_are_off(student: dict[str, Any]) -> None:
             if not own.get(part):
                 for name in names:
                     own.pop(name, None)
+    if student["supervision"] != "budget":
+        del student["budget"]
     if student["supervision"] != "flow":
         student.pop("slvp", None)
     if not student["training"]["validate_every"]:

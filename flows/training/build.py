@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from flows.context import RunContext
@@ -20,11 +21,11 @@ from pipeline.config import (
     WsrvosConfig,
     WsrvosStudentConfig,
 )
+from pipeline.costs import annotation_words
 from pipeline.errors import ConfigError
 from pipeline.ports import DatasetReader, MaskSource
 from stages.common.checkpoints import weights_of_student
 from storage.arrays.masks import MaskStore
-from storage.datasets.weak import WeakView
 
 if TYPE_CHECKING:
     import torch
@@ -44,17 +45,18 @@ def clips_of(context: RunContext, masks: MaskSource | None = None) -> Clips:
         ConfigError: the run has not come to what the student is taught by.
         PseudoLabelError: nothing is known of any frame.
     """
+    from stages.student.data.annotation import Annotations
     from stages.student.data.clips import Clips, Shape
 
-    config = context.config.student
+    config, source = context.config.student, taught_by(context, masks)
     told: WsrvosConfig | GroundedConfig | None = None
     if isinstance(config, WsrvosStudentConfig):
         told = config.wsrvos
     elif isinstance(config, GroundedStudentConfig):
         told = config.grounded
-    return Clips(
+    clips = Clips(
         context.reader(),
-        taught_by(context, masks),
+        source,
         Shape(
             config.frames_per_clip,
             config.expressions_per_clip,
@@ -67,6 +69,11 @@ def clips_of(context: RunContext, masks: MaskSource | None = None) -> Clips:
         views=config.views,
         sentences=StoredSentences(context.paths.folder) if told else None,
     )
+    if isinstance(source, Annotations):
+        found = source.bought
+        words = annotation_words(found["mask"], found["boxes"], found["points"])
+        context.progress.say(words)
+    return clips
 
 
 def taught_by(context: RunContext, masks: MaskSource | None = None) -> SupervisionSource:
@@ -86,12 +93,14 @@ def taught_by(context: RunContext, masks: MaskSource | None = None) -> Supervisi
     if isinstance(config, SimrvosStudentConfig) and config.supervision == "flow":
         return OpticalFlow(context.reader(), config.slvp.window)
     if config.supervision != "text":
-        source = masks or masks_to_train_on(context)
-        if config.reviewed_only:
+        source = masks
+        if source is None and (config.needs_masks or own_masks(context).videos()):
+            source = masks_to_train_on(context)
+        if source is not None and config.reviewed_only:
             source = reviewed_masks(context, source)
-        if config.minimum_j is not None:
+        if source is not None and config.minimum_j is not None:
             source = promised_masks(context, source, config.minimum_j)
-        return supervision_of(config, context.reader(), source)
+        return supervision_of(config, context.reader(), source, context.config.seed)
     sentences = StoredSentences(context.paths.folder)
     if not sentences.videos():
         raise ConfigError(
@@ -118,26 +127,43 @@ def masks_to_train_on(context: RunContext) -> MaskStore:
 
 
 def supervision_of(
-    config: StudentConfig, reader: DatasetReader, masks: MaskSource
+    config: StudentConfig, reader: DatasetReader, masks: MaskSource | None, seed: int = 0
 ) -> SupervisionSource:
-    """Returns the supervision of frames: pseudo-masks, or the annotation of the same samples."""
-    from stages.student.data.supervision import Annotations, PseudoMasks
+    """Returns the supervision of frames: pseudo-masks, or the annotation of the same samples.
 
+    Args:
+        masks: the run's; None for the annotation of all samples of a data set.
+        seed: of the random frames of a budget.
+    """
+    from stages.student.data.annotation import Annotations
+    from stages.student.data.supervision import PseudoMasks
+
+    made = None if masks is None else PseudoMasks(masks, weighted=config.frame_weights)
     match config.supervision:
         case "pseudo_masks":
-            return PseudoMasks(masks, weighted=config.frame_weights)
-        case "masks":
-            return Annotations(reader, masks.samples(), boxes=False)
-        case "first_mask_boxes":
-            return Annotations(WeakView(reader, "first_mask"), masks.samples())
-        case "first_mask":
-            return Annotations(WeakView(reader, "first_mask"), masks.samples(), boxes=False)
-        case "boxes":
-            return Annotations(WeakView(reader, "boxes"), masks.samples(), masks=False)
+            assert made is not None, "pseudo-masks are the run's"
+            return made
         case "text":
             raise ValueError("of sentences alone nothing is known of any frame")
         case "flow":
             raise ValueError("optical flow is not of samples that have masks")
+        case _:
+            budget = config.annotation
+            return Annotations(
+                reader,
+                every_sample(reader) if masks is None else masks.samples(),
+                budget,
+                seed=seed,
+                weights=None if masks is None else lambda *sample: masks.quality(*sample)[0],
+                others=made if budget and budget.others == "pseudo_masks" else None,
+            )
+
+
+def every_sample(reader: DatasetReader) -> Iterator[tuple[str, str]]:
+    """Yields (video, expression) of all samples of a split."""
+    for video in reader.video_ids():
+        for expression in reader.expressions(video):
+            yield video, expression.key.expression
 
 
 def student_to_train(run: RunConfig, device: torch.device) -> Student:

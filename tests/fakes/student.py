@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pipeline.geometry import masks_to_boxes
 from pipeline.shapes.render import render
 from pipeline.shapes.scene import Scene, sample_scene
 from pipeline.types import Expression, FrameIndex, SampleKey, Status, VideoRef
@@ -129,3 +130,20 @@ def two_scenes() -> list[Scene]:
         if scene.frames <= 12 and len(scene.objects) == 2:
             found.append(scene)
     return found[:2]
+
+
+class Partly(Videos):
+    """Masks in some frames, boxes in some, and nothing of the others."""
+
+    def __init__(self, scenes: Sequence[Scene], masks: set[int], boxes: set[int]) -> None:
+        super().__init__(scenes)
+        self._masks, self._boxes = masks, boxes
+
+    def truth(self, video: VideoRef, expression: Expression, index: FrameIndex) -> Any:
+        return super().truth(video, expression, index) if index in self._masks else None
+
+    def boxes(self, *asked: Any) -> Any:
+        if asked[2] not in self._boxes:
+            return None
+        mask = super().truth(*asked)
+        return masks_to_boxes(mask[None])[: int(mask.any())]

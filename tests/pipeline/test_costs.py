@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from pipeline.costs import labelling_costs
+from pipeline.costs import annotation_words, labelling_costs
 
 
 def test_the_papers_figures() -> None:
@@ -13,11 +13,19 @@ def test_the_papers_figures() -> None:
     assert costs["first mask and boxes"].times_less == pytest.approx(8.2, abs=0.1)
     assert costs["boxes"].times_less == pytest.approx(11.3, abs=0.1)
     assert costs["first mask alone"].times_less == pytest.approx(27.3, abs=0.1)
+    assert costs["points"].times_less == pytest.approx(79 / 2.4)
 
 
-def test_targets_that_never_show_and_views_without_a_figure() -> None:
+def test_targets_that_never_show_cost_nothing() -> None:
     costs = labelling_costs([0, 2])
-    assert [(item.masks, item.boxes) for item in costs[:3]] == [(2, 0), (1, 1), (0, 2)]
-    assert math.isnan(costs[-2].seconds)
+    bought = [(item.masks, item.boxes, item.points) for item in costs]
+    assert bought == [(2, 0, 0), (1, 1, 0), (0, 2, 0), (1, 0, 0), (0, 0, 2), (0, 0, 0)]
     assert (costs[-1].seconds, costs[-1].times_less) == (0, math.inf)
     assert labelling_costs([])[0].seconds == 0
+
+
+def test_the_words_say_what_there_is_and_what_time_it_takes() -> None:
+    words = annotation_words(24, 1200, 0)
+    assert words.startswith("Annotation: 24 masks, 1,200 boxes; 2.9 h of an annotator")
+    assert "10 points; 0 min of" in annotation_words(0, 0, 10)
+    assert "none; 0 min of" in annotation_words(0, 0, 0)

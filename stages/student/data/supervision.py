@@ -1,7 +1,7 @@
 """The supervision of frames, and its sources.
 
-The supervision of a frame is a mask, a pseudo-mask with its weight, boxes, optical flow, the
-absence of the target, or unknown. Letters: T frames, H W pixels, n boxes.
+The supervision of a frame is a mask, a pseudo-mask with its weight, boxes, points, optical flow,
+the absence of the target, or unknown. Letters: T frames, H W pixels, n boxes or points.
 """
 
 from __future__ import annotations
@@ -14,19 +14,18 @@ from operator import itemgetter
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
-from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from pipeline.ports import DatasetReader, MaskSource
-from pipeline.types import Expression, FrameIndex, Status, VideoRef
+from pipeline.types import Status
 
 logger = logging.getLogger(__name__)
 
 _VIDEOS_KEPT = 1024
 """Names and boxes, no pixels; opening a video looks at every frame's header."""
 
-Kind = Literal["mask", "boxes", "absent", "flow", "unknown"]
+Kind = Literal["mask", "boxes", "points", "absent", "flow", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -34,13 +33,14 @@ class FrameSupervision:
     """The supervision of one frame.
 
     Attributes:
-        kind: ``mask`` teaches pixels; ``boxes`` teach by MIL; ``absent`` teaches background;
-            ``flow`` is of the whole frame, the same for all sentences (SLVP); ``unknown`` teaches
-            nothing.
+        kind: ``mask`` teaches pixels; ``boxes`` teach by MIL; ``points`` lie on the target and say
+            nothing else; ``absent`` teaches background; ``flow`` is of the whole frame, the same
+            for all sentences (SLVP); ``unknown`` teaches nothing.
         weight: in [0, 1], weight of the frame in the loss; 0 only if it is unknown.
         mask: bool [H, W] for the kind ``mask``, else None.
         boxes: float32 [n, 4] for the kind ``boxes``, xyxy in pixels, half-open, n at least 1; else
             None.
+        points: float32 [n, 2] for the kind ``points``, x and y in pixels, n at least 1; else None.
         flow: float32 [H, W, 2] for the kind ``flow``, x and y in pixels per frame, NaN where it is
             unknown; else None.
     """
@@ -49,12 +49,14 @@ class FrameSupervision:
     weight: float = 1.0
     mask: NDArray[np.bool_] | None = None
     boxes: NDArray[np.float32] | None = None
+    points: NDArray[np.float32] | None = None
     flow: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         fits = (
             (self.kind == "mask") == (self.mask is not None)
             and (self.kind == "boxes") == (self.boxes is not None and len(self.boxes) > 0)
+            and (self.kind == "points") == (self.points is not None and len(self.points) > 0)
             and (self.kind == "flow") == (self.flow is not None)
             and (self.kind == "unknown") == (self.weight == 0)
             and 0 <= self.weight <= 1
@@ -63,7 +65,8 @@ class FrameSupervision:
             raise ValueError(
                 f"supervision {self.kind!r} of weight {self.weight} with"
                 f" {'a' if self.mask is not None else 'no'} mask,"
-                f" {'no' if self.boxes is None else len(self.boxes)} boxes and"
+                f" {'no' if self.boxes is None else len(self.boxes)} boxes,"
+                f" {'no' if self.points is None else len(self.points)} points and"
                 f" {'a' if self.flow is not None else 'no'} flow; expected what its kind says, and"
                 " a weight in (0, 1], or 0 where it is unknown"
             )
@@ -86,6 +89,9 @@ class FrameSupervision:
             x0, y0, x1, y1 = self.boxes.T
             boxes = np.stack([width - x1, y0, width - x0, y1], axis=1).astype(np.float32)
             return FrameSupervision("boxes", self.weight, boxes=boxes)
+        if self.points is not None:
+            x, y = self.points.T
+            return of_points(np.stack([width - x, y], axis=1).astype(np.float32))
         if self.flow is not None:
             return of_flow(self.flow[:, ::-1] * np.array([-1, 1], np.float32))
         return self
@@ -107,6 +113,11 @@ def of_mask(mask: NDArray[np.bool_], weight: float = 1.0) -> FrameSupervision:
 def of_boxes(boxes: NDArray[np.float32]) -> FrameSupervision:
     """Returns the supervision by boxes [n, 4]. None of them means absent."""
     return FrameSupervision("boxes", boxes=boxes) if len(boxes) else ABSENT
+
+
+def of_points(points: NDArray[np.float32]) -> FrameSupervision:
+    """Returns the supervision by points [n, 2] on the target. None of them says nothing."""
+    return FrameSupervision("points", points=points) if len(points) else UNKNOWN
 
 
 def of_flow(flow: NDArray[np.float32]) -> FrameSupervision:
@@ -223,72 +234,3 @@ class SentencesAlone:
 
 def _certain(weight: NDArray[np.float32]) -> NDArray[np.float32]:
     return (weight > 0).astype(np.float32)
-
-
-class Annotations:
-    """A data set's own annotation as supervision: masks if there are any, else boxes.
-
-    Args:
-        reader: the data set, or a weak view of it.
-        samples: pairs (video, expression), those of a video consecutively.
-        masks: whether masks are used.
-        boxes: whether boxes are used. Without them, a frame is unknown if only boxes say that the
-            target is absent.
-    """
-
-    def __init__(
-        self,
-        reader: DatasetReader,
-        samples: Iterable[tuple[str, str]],
-        *,
-        masks: bool = True,
-        boxes: bool = True,
-    ) -> None:
-        self._reader = reader
-        self._samples = list(samples)
-        self._use_masks, self._use_boxes = masks, boxes
-        self._open: LRUCache[str, tuple[VideoRef, dict[str, Expression]]] = LRUCache(_VIDEOS_KEPT)
-
-    def samples(self) -> Iterator[KnownFrames]:
-        """Yields every sample, with the weight 1 for each annotated frame.
-
-        If other frames have boxes, the frames with masks are anchors. All annotation is read. A
-        video with annotation that cannot be read is left out with a warning.
-        """
-        for video_id, group in groupby(self._samples, itemgetter(0)):
-            yield from unless_broken(self._known(video_id, group))
-
-    def _known(self, video_id: str, group: Iterable[tuple[str, str]]) -> Iterator[KnownFrames]:
-        video, expressions = self._video(video_id)
-        for _, expression_id in group:
-            expression = expressions[expression_id]
-            known = [self._frame(video, expression, index) for index in range(len(video))]
-            weight = np.array([item.weight for item in known], np.float32)
-            masked = np.array([item.kind == "mask" for item in known])
-            boxed = any(item.kind == "boxes" for item in known)
-            yield KnownFrames(video_id, expression_id, weight, masked & boxed)
-
-    def frames(
-        self, video_id: str, expression_id: str, indices: Sequence[int]
-    ) -> list[FrameSupervision]:
-        """Returns the annotation of these frames."""
-        video, expressions = self._video(video_id)
-        return [self._frame(video, expressions[expression_id], index) for index in indices]
-
-    def _video(self, video_id: str) -> tuple[VideoRef, dict[str, Expression]]:
-        if video_id not in self._open:
-            found = self._reader.expressions(video_id)
-            by_id = {item.key.expression: item for item in found}
-            self._open[video_id] = self._reader.video(video_id), by_id
-        return self._open[video_id]
-
-    def _frame(self, video: VideoRef, expression: Expression, index: int) -> FrameSupervision:
-        if self._use_masks:
-            mask = self._reader.truth(video, expression, FrameIndex(index))
-            if mask is not None:
-                return of_mask(mask)
-        if self._use_boxes:
-            boxes = self._reader.boxes(video, expression, FrameIndex(index))
-            if boxes is not None:
-                return of_boxes(boxes)
-        return UNKNOWN

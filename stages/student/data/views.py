@@ -19,7 +19,13 @@ from torchvision.transforms.v2 import functional as light
 
 from pipeline.config import ViewsConfig
 from pipeline.ports import Image
-from stages.student.data.supervision import FrameSupervision, of_boxes, of_flow, of_mask
+from stages.student.data.supervision import (
+    FrameSupervision,
+    of_boxes,
+    of_flow,
+    of_mask,
+    of_points,
+)
 
 _MIRRORED = {"left": "right", "right": "left"}
 _SIDES = re.compile(
@@ -96,6 +102,9 @@ class View:
             inside = np.clip(moved, 0, np.array([width, height] * 2, np.float32))
             seen = (inside[:, 2] > inside[:, 0]) & (inside[:, 3] > inside[:, 1])
             return of_boxes(inside[seen])
+        if known.points is not None:
+            moved = (known.points - np.array(self.corner, np.float32)) * np.float32(self.zoom)
+            return of_points(moved[((moved >= 0) & (moved < [width, height])).all(1)])
         if known.flow is not None:
             moved = self._warp(known.flow, cv2.INTER_LINEAR, (np.nan, np.nan))
             return of_flow(moved * np.float32(self.zoom))

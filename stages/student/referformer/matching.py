@@ -75,7 +75,8 @@ def matched_queries(
     """
     scores = found.scores[layer].sigmoid()
     shown = boxes.known & (targets.weight > 0)
-    masked = (targets.weight > 0) & ~targets.boxed
+    pointed = torch.tensor([len(cells) > 0 for cells in targets.points], device=scores.device)
+    masked = (targets.weight > 0) & ~targets.boxed & ~pointed
     chance = scores.clamp(1e-8, 1 - 1e-8)
     positive = _ALPHA * (1 - chance) ** _GAMMA * -chance.log()
     negative = (1 - _ALPHA) * chance**_GAMMA * -(1 - chance).log()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -34,12 +35,15 @@ class Targets:
         mask: bool [N, h, w]; all False for a frame without a mask.
         boxes: boxes of each frame; may be empty.
         boxed: bool [N], whether a frame is supervised by boxes.
+        points: of each frame, int64 [n, 2], row and column of the cells that its points lie in; n
+            is 0 for a frame that is not supervised by points.
         weight: float32 [N]; 0 for a frame of unknown status.
     """
 
     mask: Tensor
     boxes: tuple[GridBoxes, ...]
     boxed: Tensor
+    points: tuple[Tensor, ...]
     weight: Tensor
 
 
@@ -57,7 +61,18 @@ def targets_of(clips: Sequence[Clip], grid: tuple[int, int], device: torch.devic
     ]
     boxed = torch.tensor([item.kind == "boxes" for item, _ in frames], device=device)
     weight = torch.from_numpy(np.concatenate([clip.weight for clip in clips])).to(device)
-    return Targets(shares > 0.5, tuple(boxes), boxed, weight)
+    points = tuple(_cells_of(item.points, size, grid).to(device) for item, size in frames)
+    return Targets(shares > 0.5, tuple(boxes), boxed, points, weight)
+
+
+def _cells_of(
+    points: NDArray[np.float32] | None, size: tuple[int, int], grid: tuple[int, int]
+) -> Tensor:
+    """Returns row and column, int64 [n, 2], of the cells that points x, y lie in."""
+    if points is None:
+        return torch.zeros(0, 2, dtype=torch.int64)
+    scaled = torch.from_numpy(points).flip(1) * torch.tensor(grid) / torch.tensor(size)
+    return torch.minimum(scaled.long(), torch.tensor(grid) - 1)
 
 
 def loss_terms(
@@ -120,7 +135,7 @@ def resize_logits(logits: Tensor, height: int, width: int) -> Tensor:
 def segmentation_losses(
     logits: Tensor, targets: Targets, config: WeakConfig, frame: Tensor | None = None
 ) -> Tensor:
-    """Returns L_MASK or L_MIL of P logit maps [P, h, w]: [P].
+    """Returns L_MASK, L_MIL or -log p of the points of P logit maps [P, h, w]: [P].
 
     Args:
         frame: int64 [P], the frame whose targets each map is compared with; by default p itself.
@@ -129,10 +144,15 @@ def segmentation_losses(
         frame = torch.arange(len(logits), device=logits.device)
     losses = mask_losses(logits, targets.mask[frame], config.dice_weight, config.focal_weight)
     boxed = targets.boxed[frame].nonzero()[:, 0]
-    if not len(boxed):
-        return losses
-    boxes = [targets.boxes[row] for row in frame[boxed].tolist()]
-    return losses.index_put((boxed,), config.mil_weight * mil_losses(logits[boxed], boxes))
+    if len(boxed):
+        boxes = [targets.boxes[row] for row in frame[boxed].tolist()]
+        losses = losses.index_put((boxed,), config.mil_weight * mil_losses(logits[boxed], boxes))
+    for row, number in enumerate(frame.tolist()):
+        cells = targets.points[number]
+        if len(cells):
+            of_points = F.softplus(-logits[row, cells[:, 0], cells[:, 1]]).mean()
+            losses = losses.index_put((torch.tensor([row]),), of_points[None])
+    return losses
 
 
 def _cross_frame_losses(
@@ -177,8 +197,13 @@ def _regions(
     if not predictions_count:
         sure, sure_not = torch.zeros_like(inside), ~inside
     boxed = targets.boxed[:, None, None]
+    # A point says of one cell that it is the target, and nothing of the others.
+    pointed = torch.zeros_like(foreground)
+    for row, cells in enumerate(targets.points):
+        pointed[row, cells[:, 0], cells[:, 1]] = True
+        background[row] &= len(cells) == 0
     return Regions(
-        torch.where(boxed, sure, foreground),
+        torch.where(boxed, sure, foreground | pointed),
         torch.where(boxed, sure_not, background),
         targets.weight,
     )

@@ -223,6 +223,47 @@ def test_optical_flow_needs_no_run_and_what_it_teaches_is_gone_on_with(
 
 
 @pytest.mark.usefixtures("unobserved")
+def test_the_data_sets_own_annotation_needs_no_run_and_its_cost_is_said(
+    site: Path, tmp_path: Path
+) -> None:
+    told = Told()
+    words = ("student.supervision=budget", "student.budget.boxes_every=0")
+    bare = config_of(site, f"out={str(tmp_path)!r}", *words)
+    train_run(bare, None, QUIET)
+    reader = open_dataset("shapes", site / "data", "train")
+    told_of = [(v, said.object_ids) for v in reader.video_ids() for said in reader.expressions(v)]
+    assert clips_of(RunContext(bare, progress=told)).samples == len(told_of)
+    targets = len(set(told_of))
+    assert [line.split("; ")[0] for line in told.said] == [f"Annotation: {targets} masks"]
+    for needs in ("student.budget.mask_choice=weight", "student.budget.others=pseudo_masks"):
+        with pytest.raises(ConfigError, match="no masks; "):
+            train_run(config_of(site, f"out={str(tmp_path)!r}", *words, needs), None, QUIET)
+
+
+@pytest.mark.usefixtures("unobserved")
+def test_referformer_learns_from_a_mixture_of_masks_boxes_and_points(
+    site: Path, tmp_path: Path
+) -> None:
+    words = [
+        "student.model=referformer",
+        "student.supervision=budget",
+        "student.budget.boxes_every=2",
+        "student.budget.points_every=1",
+        "student.referformer.mil=true",
+        "student.referformer.lgcfs=true",
+        "student.referformer.blcl=true",
+    ]
+    config = config_of(site, *words)
+    folder = train_run(config, None, QUIET)
+    rows = (folder / "losses.csv").read_text().splitlines()
+    assert rows[0] == "step,loss,blcl,box,lgcfs,score,segmentation" and len(rows) == 5
+    to = tmp_path / "masks"
+    assert predict(config, "referformer", to, How("valid"), QUIET)["predicted"] == 2
+    with pytest.raises(ConfigError, match="does not learn from points"):
+        config_of(site, "student.model=grounded", *words[1:4])
+
+
+@pytest.mark.usefixtures("unobserved")
 def test_a_start_that_does_not_fit_says_why(site: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="nowhere"):
         train_run(config_of(site, f"student.start={str(tmp_path / 'nowhere')!r}"), None, QUIET)

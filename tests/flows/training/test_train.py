@@ -57,6 +57,8 @@ def basis(*overrides: str) -> dict[str, Any]:
         ),
         ("training.validate_videos=3", "training.patience=3"),
         ("slvp.window=21", "slvp.area_weight=1.0"),
+        ("budget.mask_frames=3",),
+        ("simrvos.lgcfs_boxes=mean", "simrvos.blcl_levels=consistency"),
     ],
 )
 def test_what_changes_nothing_is_not_in_the_fingerprint(overrides: tuple[str, ...]) -> None:
@@ -76,6 +78,10 @@ def test_what_changes_nothing_is_not_in_the_fingerprint(overrides: tuple[str, ..
         ("simrvos.blcl=true", "simrvos.blcl_weight=0.5"),
         ("simrvos.blcl=true", "simrvos.blcl_threshold=0.8"),
         ("simrvos.blcl=true", "simrvos.blcl_balanced=true"),
+        ("model=referformer",),
+        ("model=referformer", "referformer.blcl=true"),
+        ("simrvos.mil=true", "supervision=budget"),
+        ("simrvos.mil=true", "supervision=budget", "budget.mask_frames=2"),
         ("model=grounded",),
         ("model=grounded", "grounded.instances=4"),
         ("supervision='masks'",),

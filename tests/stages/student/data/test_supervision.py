@@ -9,21 +9,22 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.errors import InputError
+from pipeline.config import FIRST_MASK
 from pipeline.geometry import masks_to_boxes
 from pipeline.shapes.scene import Scene
-from pipeline.types import Expression, FrameIndex, Status, VideoRef
+from pipeline.types import Status
+from stages.student.data.annotation import Annotations
 from stages.student.data.clips import Clips, Shape
 from stages.student.data.supervision import (
     ABSENT,
     UNKNOWN,
-    Annotations,
     FrameSupervision,
     PseudoMasks,
     of_boxes,
     of_mask,
+    of_points,
 )
-from tests.fakes.student import Videos, two_scenes
+from tests.fakes.student import Partly, Videos, two_scenes
 from tests.pipeline.boxes import box_to_mask
 
 BOX = np.array([[2, 1, 5, 4]], np.float32)
@@ -36,23 +37,6 @@ def square() -> NDArray[np.bool_]:
 @pytest.fixture(scope="module")
 def scenes() -> list[Scene]:
     return two_scenes()
-
-
-class Partly(Videos):
-    """Masks in some frames, boxes in some, and nothing of the others."""
-
-    def __init__(self, scenes: Sequence[Scene], masks: set[int], boxes: set[int]) -> None:
-        super().__init__(scenes)
-        self._masks, self._boxes = masks, boxes
-
-    def truth(self, video: VideoRef, expression: Expression, index: FrameIndex) -> Any:
-        return super().truth(video, expression, index) if index in self._masks else None
-
-    def boxes(self, *asked: Any) -> Any:
-        if asked[2] not in self._boxes:
-            return None
-        mask = super().truth(*asked)
-        return masks_to_boxes(mask[None])[: int(mask.any())]
 
 
 # Values.
@@ -76,6 +60,8 @@ def test_masks_boxes_and_what_an_empty_one_says() -> None:
         {"kind": "absent", "weight": 0.0},
         {"kind": "absent", "weight": 1.5},
         {"kind": "unknown"},
+        {"kind": "points"},
+        {"kind": "points", "points": BOX[:, :2], "boxes": BOX},
     ],
 )
 def test_what_contradicts_itself_is_refused(values: dict[str, Any]) -> None:
@@ -90,6 +76,8 @@ def test_mirroring() -> None:
     boxes = of_boxes(BOX).mirrored(8).boxes
     assert boxes is not None
     np.testing.assert_array_equal(boxes, masks_to_boxes(square()[None, :, ::-1]))
+    points = of_points(np.array([[2.5, 1.5], [8, 0]], np.float32)).mirrored(8).points
+    assert points is not None and points.tolist() == [[5.5, 1.5], [0, 0]]
     assert ABSENT.mirrored(8) is ABSENT and UNKNOWN.mirrored(8) is UNKNOWN
 
 
@@ -126,53 +114,6 @@ def test_pseudo_masks_are_masks_by_their_weight(scenes: list[Scene]) -> None:
     samples = list(source.samples())
     assert [key[:2] for key in samples] == list(stored.samples())
     assert samples[0][2].tolist()[:4] == [0.25, 1.0, 0.5, 0.0]
-
-
-def test_annotation_is_masks_first_then_boxes_then_nothing(scenes: list[Scene]) -> None:
-    partly = Partly(scenes, {0}, {0, 1, 2})
-    full = Videos(scenes)
-    both = Annotations(partly, partly.samples())
-    without_boxes = Annotations(partly, partly.samples(), boxes=False)
-    without_masks = Annotations(partly, partly.samples(), masks=False)
-
-    def kinds(source: Annotations) -> list[str]:
-        return [item.kind for item in source.frames("v1", "1", [0, 1, 3])]
-
-    truth = full.drawn["v1"]
-    assert truth[0].masks[1].any() and truth[1].masks[1].any()
-    assert kinds(both) == ["mask", "boxes", "unknown"]
-    assert kinds(without_boxes) == ["mask", "unknown", "unknown"]
-    assert kinds(without_masks) == ["boxes", "boxes", "unknown"]
-    for source, known in ((both, 3), (without_boxes, 1), (without_masks, 3)):
-        for _, _, weight, _ in source.samples():
-            assert np.flatnonzero(weight).tolist() == list(range(known))
-
-
-def test_a_target_that_the_annotation_does_not_show_is_absent(scenes: list[Scene]) -> None:
-    class Empty(Videos):
-        def truth(self, *_: object) -> NDArray[np.bool_]:
-            return np.zeros((4, 4), np.bool_)
-
-    empty = Empty(scenes)
-    assert Annotations(empty, empty.samples()).frames("v0", "0", [1]) == [ABSENT]
-    hidden = Partly(scenes, set(), {0})
-    hidden.drawn["v0"][0].masks[0][:] = False
-    assert Annotations(hidden, hidden.samples()).frames("v0", "0", [0, 1]) == [ABSENT, UNKNOWN]
-
-
-def test_a_video_whose_annotation_is_broken_is_left_out_whole_and_named(
-    scenes: list[Scene], caplog: pytest.LogCaptureFixture
-) -> None:
-    class Broken(Videos):
-        def truth(self, video: VideoRef, expression: Expression, index: FrameIndex) -> Any:
-            if (video.id, expression.key.expression, index) == ("v0", "1", 2):
-                raise InputError("v0/00002.png", "truncated", "an index mask", "restore it")
-            return super().truth(video, expression, index)
-
-    broken = Broken(scenes)
-    found = list(Annotations(broken, broken.samples()).samples())
-    assert [(item.video, item.expression) for item in found] == [("v1", "0"), ("v1", "1")]
-    assert "left out of training: v0/00002.png: truncated" in caplog.text
 
 
 # Clips.
@@ -229,5 +170,5 @@ def test_a_clip_of_boxes_holds_a_mask_where_there_is_one(scenes: list[Scene]) ->
     for clip in drawn_clips(Clips(partly, weak, Shape(2)), 12):
         kinds = [item.kind for item in clip.supervision]
         assert len(kinds) == 2 and "mask" in kinds
-    alone = Annotations(partly, partly.samples(), boxes=False)
+    alone = Annotations(partly, partly.samples(), FIRST_MASK)
     assert not any(known.anchor.any() for known in alone.samples()), "nothing to choose between"

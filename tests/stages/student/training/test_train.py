@@ -12,15 +12,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.config import SimrvosConfig, SimrvosStudentConfig, TrainingConfig, ViewsConfig
+from pipeline.config import BOXES, SimrvosConfig, SimrvosStudentConfig, TrainingConfig, ViewsConfig
 from pipeline.errors import CheckpointError, ConfigError
 from pipeline.geometry import masks_to_boxes
 from pipeline.metrics import region_similarity
 from pipeline.shapes.scene import Scene
 from stages.student.contract import Student
+from stages.student.data.annotation import Annotations
 from stages.student.data.clips import Clip, Clips, Shape
 from stages.student.data.loading import clips_of_steps, numbers_of_step
-from stages.student.data.supervision import Annotations, PseudoMasks, SupervisionSource
+from stages.student.data.supervision import PseudoMasks, SupervisionSource
 from stages.student.predict import predict_video, windows
 from stages.student.simrvos.student import SimRVOSStudent
 from stages.student.training.fit import Checkpoints, History, fit
@@ -298,7 +299,7 @@ def test_it_learns_masks_from_boxes_alone() -> None:
 
     scenes: list[Scene] = two_scenes()
     videos = Boxed(scenes)
-    source = Annotations(videos, videos.samples(), masks=False)
+    source = Annotations(videos, videos.samples(), BOXES)
     trainer = trainer_of(videos, CONFIG.model_copy(update={"mil": True}), source=source)
     losses_of(trainer)
     assert mean_overlap(trainer.student, videos) > 0.65

@@ -15,7 +15,14 @@ from torch.nn import functional as F
 from pipeline.config import WeakConfig
 from stages.common.losses import mask_losses
 from stages.student.data.clips import Clip
-from stages.student.data.supervision import ABSENT, UNKNOWN, FrameSupervision, of_boxes, of_mask
+from stages.student.data.supervision import (
+    ABSENT,
+    UNKNOWN,
+    FrameSupervision,
+    of_boxes,
+    of_mask,
+    of_points,
+)
 from stages.student.weak.blcl import Regions, blcl_loss
 from stages.student.weak.filters import DynamicFilters
 from stages.student.weak.losses import loss_terms, targets_of
@@ -72,6 +79,12 @@ def upsampled(logits: Tensor) -> Tensor:
 def literal_frame(logits: Tensor, item: FrameSupervision, config: WeakConfig) -> Tensor:
     """The loss of one logit map on the coarse grid, held to one frame's supervision."""
     targets = targets_of([clip_of(item)], FINE, CPU)
+    if item.points is not None:
+        costs = []
+        for x, y in item.points.tolist():
+            row, column = int(y * FINE[0] / HEIGHT), int(x * FINE[1] / WIDTH)
+            costs.append(F.softplus(-upsampled(logits)[0, row, column]))
+        return torch.stack(costs).mean()
     if item.kind == "boxes":
         return config.mil_weight * mil_losses(upsampled(logits), targets.boxes)[0]
     return mask_losses(upsampled(logits), targets.mask, config.dice_weight, config.focal_weight)[0]
@@ -82,7 +95,13 @@ def literal_regions(found: Segmented, clip: Clip, start: int, pseudo: bool) -> R
     for place, item in enumerate(clip.supervision):
         targets = targets_of([clip_of(item)], COARSE, CPU)
         known = item.weight
-        if item.kind == "boxes":
+        if item.points is not None:
+            cell = torch.zeros(COARSE, dtype=torch.bool)
+            for x, y in item.points.tolist():
+                cell[int(y * COARSE[0] / HEIGHT), int(x * COARSE[1] / WIDTH)] = True
+            foreground.append(cell)
+            background.append(torch.zeros_like(cell))
+        elif item.kind == "boxes":
             x0, y0, x1, y1 = targets.boxes[0][0].tolist()
             inside = torch.zeros(COARSE, dtype=torch.bool)
             inside[y0:y1, x0:x1] = True
@@ -124,11 +143,14 @@ def literal_total(
     return total / whole
 
 
+POINT = of_points(np.array([[BOX[0][0] + 1.5, BOX[0][1] + 2.5]], np.float32))
+
 CLIPS = {
     "full masks": [clip_of(MASK, MASK, MASK)],
     "first mask and boxes": [clip_of(MASK, BOXED, BOXED)],
     "boxes": [clip_of(BOXED, BOXED), clip_of(BOXED)],
     "first mask": [clip_of(MASK, UNKNOWN, UNKNOWN)],
+    "points": [clip_of(MASK, POINT), clip_of(POINT, POINT, UNKNOWN)],
     "pseudo-masks": [clip_of(PSEUDO, ABSENT), clip_of(PSEUDO, UNKNOWN, MASK)],
     "everything": [clip_of(MASK, BOXED, UNKNOWN, PSEUDO, ABSENT), clip_of(BOXED, PSEUDO)],
 }
