@@ -26,6 +26,7 @@ from flows.commands import evaluate as evaluate_commands
 from flows.commands import exchange as exchange_commands
 from flows.commands import integrity as integrity_commands
 from flows.commands import label as label_commands
+from flows.commands import paper as paper_command
 from flows.commands import review as review_commands
 from flows.commands import server as server_commands
 from flows.commands import student as student_commands
@@ -304,6 +305,7 @@ review_commands.register(app)
 calibrate_command.register(app)
 diff_commands.register(app)
 student_commands.register(app)
+paper_command.register(app)
 unwrap_help(app)
 
 

@@ -22,12 +22,12 @@ from PIL import Image
 from rich.console import Console
 from safetensors.torch import load_file
 
-from benchmarks.students import FirstVideos
 from flows.context import RunContext
 from flows.labelling.jobs import do_job
 from flows.orchestration import training as train_module
 from flows.orchestration.ray import ray_training
 from flows.orchestration.training import train_run
+from flows.papers.other_masks import FirstVideos
 from flows.planning.fingerprints import ground_basis
 from flows.planning.plan import Job
 from flows.training import train as training
