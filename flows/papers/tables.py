@@ -140,6 +140,12 @@ TABLES: Mapping[str, PaperTable] = {
             "the plain baseline's masks": Row(
                 {**SIMRVOS, "supervision": "pseudo_masks"}, "baseline"
             ),
+            "pseudo-masks, every known frame alike": Row(
+                {**SIMRVOS, "supervision": "pseudo_masks", "frame_weights": False}
+            ),
+            "pseudo-masks without ranking": Row(
+                {**SIMRVOS, "supervision": "pseudo_masks"}, "unranked"
+            ),
         },
     ),
     "simrvos-annotation": PaperTable(
