@@ -809,6 +809,9 @@ class StudentConfig(Section):
         reviewed_only: whether only samples count that people accepted, or whose object they chose.
         minimum_j: only samples count of which `pseudolabels guarantee` promised this J or more;
             None for all.
+        joint: further data sets that teach by their own annotation, as joint training with RefCOCO
+            does; such as ``[{name = "refcoco", root = "DIR"}]``. ``supervision`` says which part of
+            it, and ``pseudo_masks`` stands for all.
         initialise: ``demo`` starts the image encoder, and what joins it to the text, from the demo
             grounder; ``scratch`` starts them from random weights. The text encoder is the demo
             grounder's in both, and frozen.
@@ -836,6 +839,7 @@ class StudentConfig(Section):
     frame_weights: bool = True
     reviewed_only: bool = False
     minimum_j: float | None = Field(None, gt=0, lt=1)
+    joint: tuple[DatasetConfig, ...] = ()
     initialise: Literal["demo", "scratch"] = "demo"
     start: UsersPath | None = None
     steps: int = Field(400, ge=1)
@@ -861,6 +865,11 @@ class StudentConfig(Section):
                 f"supervision {self.supervision!r} with model {self.model!r}; expected one of"
                 f" {', '.join(sorted(self.taught_by))}; 'text' is for model='wsrvos', 'flow' for"
                 " model='simrvos'"
+            )
+        if self.joint and self.supervision in ("text", "flow"):
+            raise ValueError(
+                f"joint with supervision {self.supervision!r}; further data sets teach by their"
+                " masks or boxes; leave student.joint out, or take another student.supervision"
             )
         return self
 

@@ -178,6 +178,9 @@ def student_basis(config: RunConfig, weights: Weights) -> dict[str, Any]:
     student = config.student
     basis: dict[str, Any] = {"config": settings(student), "seed": config.seed}
     _drop_parts_that_are_off(basis["config"])
+    basis["config"].pop("joint")
+    if student.joint:
+        basis["joint"] = [[item.name, item.split, item.only_videos] for item in student.joint]
     if student.masks is not None:
         basis["masks"] = _masks_digest(student.masks)
     if student.minimum_j is not None:

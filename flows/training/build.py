@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from flows.context import RunContext
@@ -31,11 +33,11 @@ if TYPE_CHECKING:
     import torch
 
     from stages.student.contract import Student
-    from stages.student.data.clips import Clips
+    from stages.student.data.joined import Draws
     from stages.student.data.supervision import SupervisionSource
 
 
-def clips_of(context: RunContext, masks: MaskSource | None = None) -> Clips:
+def clips_of(context: RunContext, masks: MaskSource | None = None) -> Draws:
     """Returns the clips that the student of a configuration learns from.
 
     Args:
@@ -47,6 +49,7 @@ def clips_of(context: RunContext, masks: MaskSource | None = None) -> Clips:
     """
     from stages.student.data.annotation import Annotations
     from stages.student.data.clips import Clips, Shape
+    from stages.student.data.joined import JoinedDraws
 
     config, source = context.config.student, taught_by(context, masks)
     told: WsrvosConfig | GroundedConfig | None = None
@@ -54,26 +57,46 @@ def clips_of(context: RunContext, masks: MaskSource | None = None) -> Clips:
         told = config.wsrvos
     elif isinstance(config, GroundedStudentConfig):
         told = config.grounded
-    clips = Clips(
-        context.reader(),
-        source,
-        Shape(
-            config.frames_per_clip,
-            config.expressions_per_clip,
-            told.positives_per_clip if told else 0,
-            told.negatives_per_clip if told else 0,
-            fill=config.weak is not None and config.weak.lgcfs,
-            consecutive=isinstance(config, GroundedStudentConfig),
-        ),
-        seed=context.config.seed,
-        views=config.views,
-        sentences=StoredSentences(context.paths.folder) if told else None,
+    shape = Shape(
+        config.frames_per_clip,
+        config.expressions_per_clip,
+        told.positives_per_clip if told else 0,
+        told.negatives_per_clip if told else 0,
+        fill=config.weak is not None and config.weak.lgcfs,
+        consecutive=isinstance(config, GroundedStudentConfig),
     )
-    if isinstance(source, Annotations):
-        found = source.bought
+    draw = partial(Clips, shape=shape, seed=context.config.seed, views=config.views)
+    sentences = StoredSentences(context.paths.folder) if told else None
+    parts: list[Draws] = [draw(context.reader(), source, sentences=sentences)]
+    annotations = [source] if isinstance(source, Annotations) else []
+    for reader in joint_readers(config):
+        others = Annotations(reader, every_sample(reader), config.annotation)
+        parts.append(draw(reader, others))
+        annotations.append(others)
+    if annotations:
+        found = sum((item.bought for item in annotations), Counter[str]())
         words = annotation_words(found["mask"], found["boxes"], found["points"])
         context.progress.say(words)
-    return clips
+    return parts[0] if len(parts) == 1 else JoinedDraws(parts, context.config.seed)
+
+
+def joint_readers(config: StudentConfig) -> list[DatasetReader]:
+    """Returns the readers of the further data sets that teach a student.
+
+    Raises:
+        ConfigError: one has no root.
+    """
+    from storage.datasets import open_dataset
+
+    readers = []
+    for item in config.joint:
+        if item.root is None:
+            raise ConfigError(
+                f"student.joint: {item.name} without root; expected its folder, such as"
+                f' student.joint=[{{name="{item.name}", root="DIR"}}]'
+            )
+        readers.append(open_dataset(item.name, item.root, item.split, item.links, item.sampling))
+    return readers
 
 
 def taught_by(context: RunContext, masks: MaskSource | None = None) -> SupervisionSource:

@@ -24,7 +24,7 @@ from pipeline.errors import InputError, PseudoLabelError
 from pipeline.ports import DatasetReader, Image
 from pipeline.types import Augmentation, FrameIndex, VideoRef
 from stages.student.data.supervision import FrameSupervision, SupervisionSource
-from stages.student.data.views import draw_view, names_a_place
+from stages.student.data.views import between, draw_view, names_a_place
 
 logger = logging.getLogger(__name__)
 
@@ -181,7 +181,7 @@ class Clips:
 
         They are up to ``shape.expressions`` sentences of one video on the same random frames, in
         order, with the same view. Frames of more weight are drawn more often. Frames are not cut if
-        a sentence names a place in them.
+        a sentence names a place in them. A video of one frame is an image; a camera moves over it.
 
         If a file cannot be read, the next draw that can be read takes its place, always the same
         one. A warning names the video once.
@@ -217,26 +217,35 @@ class Clips:
 
     def _clips(self, video: _Video, rows: Sequence[int], rng: Generator) -> list[Clip]:
         opened = self._open(video.id)
-        view = draw_view(self._views, (opened.height, opened.width), rng)
+        size = opened.height, opened.width
+        view = draw_view(self._views, size, rng)
         weight = np.mean([video.weights[row] for row in rows], axis=0)
         anchor = np.mean([video.anchors[row] for row in rows], axis=0)
         frames = self._pick(weight, anchor, rng)
         texts = {name: self._text(video.id, name) for name in (video.expressions[r] for r in rows)}
         told = {name: self._others(video.id, name, rng) for name in texts}
         true = [*texts.values(), *(text for each in told.values() for text, _ in each.positives)]
+        views = [view] * len(frames)
+        if len(opened) == 1 and self._shape.frames > 1:
+            # An image becomes a video by the movement of a camera over it.
+            frames = frames * self._shape.frames
+            views = between(view, draw_view(self._views, size, rng), len(frames))
         if any(map(names_a_place, true)):
-            view = view.uncut()
-        shown = [view.of_image(self._reader.frame(opened, FrameIndex(index))) for index in frames]
-        images = tuple(shown)
+            views = [item.uncut() for item in views]
+        decoded = {
+            index: self._reader.frame(opened, FrameIndex(index)) for index in dict.fromkeys(frames)
+        }
+        images = tuple(
+            item.of_image(decoded[index]) for item, index in zip(views, frames, strict=True)
+        )
         clips = []
         for expression, others in told.items():
             known = self._source.frames(video.id, expression, frames)
-            size = opened.height, opened.width
             clips.append(
                 Clip(
                     images,
                     view.of_text(texts[expression]),
-                    tuple(view.of_supervision(item, size) for item in known),
+                    tuple(v.of_supervision(k, size) for v, k in zip(views, known, strict=True)),
                     tuple((view.of_text(text), sure) for text, sure in others.positives),
                     tuple(view.of_text(text) for text in others.negatives),
                     tuple(view.of_text(text) for text in others.elsewhere),

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from torch.utils.data import DataLoader
 
 from pipeline.errors import ConfigError
-from stages.student.data.clips import Clip, Clips
+from stages.student.data.clips import Clip
+from stages.student.data.joined import Draws
 from stages.student.training.world import ALONE, World
 
 
@@ -35,7 +36,7 @@ def numbers_of_step(step: int, draws: int, world: World = ALONE) -> range:
 
 
 def clips_of_steps(
-    clips: Clips, steps: range, draws: int, *, world: World = ALONE, workers: int = 0
+    clips: Draws, steps: range, draws: int, *, world: World = ALONE, workers: int = 0
 ) -> Iterator[list[Clip]]:
     """Yields this process's clips of each step.
 

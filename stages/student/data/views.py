@@ -163,6 +163,29 @@ def draw_view(config: ViewsConfig, size: tuple[int, int], rng: Generator) -> Vie
     )
 
 
+def between(first: View, last: View, count: int) -> list[View]:
+    """Returns views that lead from one to another, as the movement of a camera does.
+
+    Zoom and corner change evenly; everything else is as in the first view.
+
+    Args:
+        count: number of views, at least 2; the first one is ``first``, the last one ends at the
+            place of ``last``.
+    """
+    shares = [place / (count - 1) for place in range(count)]
+    return [
+        replace(
+            first,
+            zoom=(1 - share) * first.zoom + share * last.zoom,
+            corner=(
+                (1 - share) * first.corner[0] + share * last.corner[0],
+                (1 - share) * first.corner[1] + share * last.corner[1],
+            ),
+        )
+        for share in shares
+    ]
+
+
 def names_a_place(text: str) -> bool:
     """Whether a sentence names a place in the frame.
 

@@ -22,7 +22,8 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from pipeline.config import StudentConfig, TrainingConfig
 from stages.student.contract import StepSize, Student
-from stages.student.data.clips import Clip, Clips
+from stages.student.data.clips import Clip
+from stages.student.data.joined import Draws
 from stages.student.data.loading import clips_of_steps
 from stages.student.training.world import ALONE, World
 
@@ -65,7 +66,7 @@ class Trainer:
     def __init__(
         self,
         student: Student,
-        clips: Clips,
+        clips: Draws,
         config: StudentConfig,
         *,
         device: torch.device,

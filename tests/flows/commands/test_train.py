@@ -35,7 +35,7 @@ from flows.training.build import clips_of, masks_to_train_on
 from flows.training.curves import curves_markdown, write_curves
 from flows.training.predict import How, predict
 from flows.training.torchrun import world_of_torchrun
-from flows.training.train import train_student
+from flows.training.train import identity_of, train_student
 from flows.training.validation import Validation
 from pipeline.config import GroundConfig, RunConfig, load_config
 from pipeline.errors import CheckpointError, ConfigError, LockLostError, PseudoLabelError
@@ -238,6 +238,25 @@ def test_the_data_sets_own_annotation_needs_no_run_and_its_cost_is_said(
     for needs in ("student.budget.mask_choice=weight", "student.budget.others=pseudo_masks"):
         with pytest.raises(ConfigError, match="no masks; "):
             train_run(config_of(site, f"out={str(tmp_path)!r}", *words, needs), None, QUIET)
+
+
+@pytest.mark.usefixtures("unobserved")
+def test_further_data_sets_teach_by_their_own_annotation(site: Path, tmp_path: Path) -> None:
+    write_shapes(tmp_path / "other", 3, 1, 9)
+    joint = f'student.joint=[{{name="shapes", root="{tmp_path / "other"}"}}]'
+    told = Told()
+    alone, config = config_of(site), config_of(site, joint)
+    more = clips_of(RunContext(config, progress=told))
+    reader = open_dataset("shapes", tmp_path / "other", "train")
+    added = sum(len(reader.expressions(video)) for video in reader.video_ids())
+    assert more.samples == clips_of(RunContext(alone)).samples + added
+    assert told.said and told.said[0].startswith("Annotation: "), "of the further data set"
+    assert train_run(config, "joint", QUIET).is_dir()
+    assert identity_of(RunContext(config)) != identity_of(RunContext(alone))
+    with pytest.raises(ConfigError, match=r"student\.joint: shapes without root"):
+        clips_of(RunContext(config_of(site, 'student.joint=[{name="shapes"}]')))
+    with pytest.raises(ConfigError, match="joint with supervision 'flow'"):
+        config_of(site, joint, "student.supervision=flow")
 
 
 @pytest.mark.usefixtures("unobserved")

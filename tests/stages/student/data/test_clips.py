@@ -129,6 +129,30 @@ def test_frames_are_not_cut_where_a_sentence_names_a_place_in_them(
     assert kept == [kind is Videos] * 6
 
 
+class Pictures(Unplaced):
+    """The first frames alone, each as a video."""
+
+    def __init__(self, scenes: list[Scene]) -> None:
+        super().__init__([replace(scene, frames=1) for scene in scenes])
+
+
+def test_an_image_becomes_a_clip_by_a_camera_that_moves_over_it(scenes: list[Scene]) -> None:
+    images, views = Pictures(scenes), ViewsConfig(mirror=False, zoom=(1.1, 1.6))
+    clips = Clips(images, PseudoMasks(images), Shape(4), views=views)
+    [clip] = clips[0]
+    assert len(clip.images) == len(clip.supervision) == 4
+    assert len({image.tobytes() for image in clip.images}) == 4
+    for image, item in zip(clip.images, clip.supervision, strict=True):
+        assert item.mask is not None
+        inside = image[item.mask].reshape(-1, 3).astype(float)
+        outside = image[~item.mask].reshape(-1, 3).astype(float)
+        assert np.abs(inside.mean(0) - outside.mean(0)).max() > 20, "the mask moves with the image"
+    [again] = clips[0]
+    assert same(clip, again)
+    [alone] = Clips(images, PseudoMasks(images), Shape(1), views=views)[0]
+    assert len(alone.images) == 1
+
+
 class Damaged(Videos):
     """Frames of some videos cannot be read."""
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.config import ViewsConfig
 from stages.student.data.supervision import ABSENT, UNKNOWN, of_boxes, of_mask
-from stages.student.data.views import View, draw_view, mirror_sentence, names_a_place
+from stages.student.data.views import View, between, draw_view, mirror_sentence, names_a_place
 from tests.pipeline.boxes import box_to_mask
 
 HEIGHT, WIDTH = 40, 60
@@ -110,6 +110,16 @@ def test_a_box_goes_where_its_mask_goes(
     assert moved.boxes is not None
     tight = np.array([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
     np.testing.assert_allclose(moved.boxes[0], tight, atol=1.01)
+
+
+def test_views_between_two_lead_evenly_from_one_to_the_other() -> None:
+    first = View(mirrored=True, zoom=1.0, corner=(0.0, 0.0), brightness=1.2)
+    last = View(zoom=2.0, corner=(8.0, 4.0), brightness=0.7)
+    views = between(first, last, 5)
+    assert views[0] == first
+    assert [view.zoom for view in views] == [1, 1.25, 1.5, 1.75, 2]
+    assert [view.corner for view in views] == [(0, 0), (2, 1), (4, 2), (6, 3), (8, 4)]
+    assert all(view.mirrored and view.brightness == 1.2 for view in views)
 
 
 def test_light_changes_frames_alone_and_no_more_than_it_may() -> None:
