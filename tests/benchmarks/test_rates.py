@@ -17,6 +17,7 @@ from stages.common.compilation import compile_in_place
 CPU = torch.device("cpu")
 
 
+@pytest.mark.slow
 def test_every_part_of_the_demo_models_has_a_rate() -> None:
     about, rows = measure(CPU, frames=1, repeats=1)
     found = {row.what: row for row in rows}

@@ -1,6 +1,9 @@
+import pytest
+
 from benchmarks.store import HELD_TO, measure
 
 
+@pytest.mark.slow
 def test_both_sides_hold_the_same_masks_and_the_store_is_no_larger() -> None:
     found = measure(count=1, frames=8, passes=1, clips=3)
     assert found["masks"] >= 16

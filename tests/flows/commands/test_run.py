@@ -169,10 +169,10 @@ def no_truth(site: Site) -> None:
 @pytest.mark.parametrize(
     ("change", "first", "reason"),
     [
-        (listed_frame, "augment", "frames changed"),
+        pytest.param(listed_frame, "augment", "frames changed", marks=pytest.mark.slow),
         (other_object, "augment", "sentences or their objects changed"),
         (other_picture, "augment", "frames changed"),
-        (other_size, "augment", "frames changed"),
+        pytest.param(other_size, "augment", "frames changed", marks=pytest.mark.slow),
         (no_truth, "evaluate", "ground truth changed"),
     ],
 )

@@ -113,7 +113,7 @@ def test_early_fusion_multiplies_cells_with_what_they_read() -> None:
 @pytest.mark.parametrize(
     ("kind", "own"),
     [
-        ("mask", {}),
+        pytest.param("mask", {}, marks=pytest.mark.slow),
         ("boxes", {"mil": True, "lgcfs": True, "blcl": True}),
     ],
 )
