@@ -59,17 +59,31 @@ def labelling_costs(shown: Sequence[int]) -> list[LabellingCost]:
     ]
 
 
-def annotation_words(masks: int, boxes: int, points: int) -> str:
-    """Returns a line that says how much annotation there is and what time it takes to make.
+@dataclass(frozen=True)
+class Annotation:
+    """How much annotation there is.
 
-    Args:
+    Attributes:
         masks, boxes, points: annotated frames of targets.
     """
-    seconds = MASK_SECONDS * masks + BOX_SECONDS * boxes + POINT_SECONDS * points
-    counts = {"masks": masks, "boxes": boxes, "points": points}
-    words = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count) or "none"
-    time = f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.0f} min"
-    return (
-        f"Annotation: {words}; {time} of an annotator's time at {MASK_SECONDS:g} s a mask,"
-        f" {BOX_SECONDS:g} s a box and {POINT_SECONDS:g} s a point"
-    )
+
+    masks: int
+    boxes: int
+    points: int
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of an annotator's time."""
+        return MASK_SECONDS * self.masks + BOX_SECONDS * self.boxes + POINT_SECONDS * self.points
+
+    @property
+    def words(self) -> str:
+        """A line that says how much there is and what time it takes to make."""
+        counts = {"masks": self.masks, "boxes": self.boxes, "points": self.points}
+        words = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count) or "none"
+        hours = self.seconds / 3600
+        time = f"{hours:.1f} h" if hours >= 1 else f"{self.seconds / 60:.0f} min"
+        return (
+            f"Annotation: {words}; {time} of an annotator's time at {MASK_SECONDS:g} s a mask,"
+            f" {BOX_SECONDS:g} s a box and {POINT_SECONDS:g} s a point"
+        )

@@ -26,6 +26,9 @@ METRICS = ("J&F", "J", "F", "overall IoU", "mean IoU", "box IoU")
 PARAMETERS = "million parameters"
 """Those that are trained."""
 
+HOURS = "hours of annotation"
+"""By the seconds of a mask, a box and a point of ``pipeline.costs``; 0 for pseudo-masks."""
+
 
 class _Overlaps:
     """Passes a system's masks on, and adds up how they overlap with the ground truth."""

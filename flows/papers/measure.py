@@ -10,12 +10,12 @@ import torch
 from safetensors.torch import save
 
 from flows.context import RunContext
-from flows.papers.figures import figures_of
+from flows.papers.figures import HOURS, figures_of
 from flows.papers.other_masks import identity_of_masks, masks_of
 from flows.papers.rows import FEW, Row, student_of
 from flows.planning.run_paths import RunPaths
 from flows.planning.stages import STAGE
-from flows.training.build import clips_of, student_to_train, taught_by
+from flows.training.build import annotated_clips, student_to_train, taught_by
 from flows.training.predict import How, predict_split
 from flows.training.train import identity_of
 from pipeline.config import RunConfig
@@ -28,7 +28,7 @@ from stages.student.training.train import Trainer
 from storage.arrays.masks import MaskStore
 from storage.files.atomic import replace_file
 
-_VERSION = 1
+_VERSION = 2
 """Raised when a figure means something else."""
 
 
@@ -95,9 +95,13 @@ class Bench:
             start = str(self._weights(self._configured(Row(row.before), seed)))
             mine = self._configured(Row({**row.student, "start": start}), seed)
         device = RunContext(mine).device
-        if not row.trained:
-            return figures_of(started(RunContext(mine)), self.valid, device)
-        return figures_of(taught(mine, self._masks(row, mine, seed)), self.valid, device)
+        student, seconds = started(RunContext(mine)), 0.0
+        if row.trained:
+            student, seconds = taught(mine, self._masks(row, mine, seed))
+        if row.teacher is not None:
+            _, annotation = annotated_clips(RunContext(self._configured(Row(row.teacher), seed)))
+            seconds += 0.0 if annotation is None else annotation.seconds
+        return figures_of(student, self.valid, device) | {HOURS: seconds / 3600}
 
     def _configured(self, row: Row, seed: int) -> RunConfig:
         model = str(row.student.get("model", "grounded"))
@@ -120,7 +124,7 @@ class Bench:
         name = f"student-{identity_of(RunContext(first))[:12]}.safetensors"
         place = self.folder / name
         if not place.exists():
-            student = taught(first, None)
+            student, _ = taught(first, None)
             place.parent.mkdir(parents=True, exist_ok=True)
             weights = {key: value.contiguous() for key, value in student.state_dict().items()}
             with replace_file(place) as file:
@@ -134,7 +138,8 @@ class Bench:
         place = self.folder / f"student-{identity[:12]}.zarr"
         store = MaskStore(place)
         if set(store.videos()) < set(context.reader().video_ids()):
-            predict_split(context, taught(first, None), How(first.dataset.split), place, identity)
+            student, _ = taught(first, None)
+            predict_split(context, student, How(first.dataset.split), place, identity)
         return store
 
 
@@ -144,13 +149,13 @@ def started(context: RunContext) -> Student:
     return student_to_train(context.config, context.device).eval()
 
 
-def taught(config: RunConfig, masks: MaskStore | None) -> Student:
-    """Returns a student that is trained here.
+def taught(config: RunConfig, masks: MaskStore | None) -> tuple[Student, float]:
+    """Returns a student that is trained here, and the seconds that its annotation takes to make.
 
     Args:
         masks: that teach it; None for the run's, or for annotation.
     """
     context = RunContext(config)
-    student, clips = started(context), clips_of(context, masks)
+    student, (clips, annotation) = started(context), annotated_clips(context, masks)
     fit(Trainer(student, clips, config.student, device=context.device), config.student.training)
-    return student.eval()
+    return student.eval(), 0.0 if annotation is None else annotation.seconds

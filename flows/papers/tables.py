@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from flows.papers.figures import HOURS
 from flows.papers.rows import FEW, Row
 
 Published = Mapping[str, Mapping[str, float]]
@@ -168,7 +169,7 @@ TABLES: Mapping[str, PaperTable] = {
                 },
             },
         ),
-        ("J&F", "J", "F", "overall IoU", "mean IoU"),
+        ("J&F", "J", "F", "overall IoU", "mean IoU", HOURS),
     ),
     "simrvos-two-steps": PaperTable(
         "SimRVOS, Table IV",
@@ -234,6 +235,7 @@ TABLES: Mapping[str, PaperTable] = {
                 published=_refytvos(49.0),
             )
         },
+        ("J&F", HOURS),
     ),
     "simrvos-random-mask": PaperTable(
         "SimRVOS, Table VIII",
@@ -244,6 +246,7 @@ TABLES: Mapping[str, PaperTable] = {
                 _budget(SIMRVOS, mask_choice="random"), published=_refytvos(46.5)
             ),
         },
+        ("J&F", HOURS),
     ),
     "simrvos-budgets": PaperTable(
         "SimRVOS, its further budgets; points and weights are our own",
@@ -259,6 +262,7 @@ TABLES: Mapping[str, PaperTable] = {
                 _budget(SIMRVOS, boxes_every=4, points_every=1)
             ),
         },
+        ("J&F", HOURS),
     ),
     "budgets-by-weight": PaperTable(
         "our own",
@@ -273,6 +277,7 @@ TABLES: Mapping[str, PaperTable] = {
                 _budget(SIMRVOS, boxes_every=0, others="pseudo_masks", mask_choice="weight")
             ),
         },
+        ("J&F", HOURS),
     ),
     "groprompt": PaperTable(
         "GroPrompt, its main tables, Tables 5 and 6",

@@ -23,7 +23,7 @@ from pipeline.config import (
     WsrvosConfig,
     WsrvosStudentConfig,
 )
-from pipeline.costs import annotation_words
+from pipeline.costs import Annotation
 from pipeline.errors import ConfigError
 from pipeline.ports import DatasetReader, MaskSource
 from stages.common.checkpoints import weights_of_student
@@ -38,7 +38,18 @@ if TYPE_CHECKING:
 
 
 def clips_of(context: RunContext, masks: MaskSource | None = None) -> Draws:
-    """Returns the clips that the student of a configuration learns from.
+    """Returns the clips of :func:`annotated_clips`, and says what their annotation costs."""
+    clips, annotation = annotated_clips(context, masks)
+    if annotation is not None:
+        context.progress.say(annotation.words)
+    return clips
+
+
+def annotated_clips(
+    context: RunContext, masks: MaskSource | None = None
+) -> tuple[Draws, Annotation | None]:
+    """Returns the clips that the student of a configuration learns from, and how much annotation
+    teaches it; None for pseudo-masks, sentences or optical flow alone.
 
     Args:
         masks: in place of the run's.
@@ -73,11 +84,11 @@ def clips_of(context: RunContext, masks: MaskSource | None = None) -> Draws:
         others = Annotations(reader, every_sample(reader), config.annotation)
         parts.append(draw(reader, others))
         annotations.append(others)
-    if annotations:
-        found = sum((item.bought for item in annotations), Counter[str]())
-        words = annotation_words(found["mask"], found["boxes"], found["points"])
-        context.progress.say(words)
-    return parts[0] if len(parts) == 1 else JoinedDraws(parts, context.config.seed)
+    clips = parts[0] if len(parts) == 1 else JoinedDraws(parts, context.config.seed)
+    if not annotations:
+        return clips, None
+    found = sum((item.bought for item in annotations), Counter[str]())
+    return clips, Annotation(found["mask"], found["boxes"], found["points"])
 
 
 def joint_readers(config: StudentConfig) -> list[DatasetReader]:

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from pipeline.costs import annotation_words, labelling_costs
+from pipeline.costs import Annotation, labelling_costs
 
 
 def test_the_papers_figures() -> None:
@@ -25,7 +25,7 @@ def test_targets_that_never_show_cost_nothing() -> None:
 
 
 def test_the_words_say_what_there_is_and_what_time_it_takes() -> None:
-    words = annotation_words(24, 1200, 0)
+    words = Annotation(24, 1200, 0).words
     assert words.startswith("Annotation: 24 masks, 1,200 boxes; 2.9 h of an annotator")
-    assert "10 points; 0 min of" in annotation_words(0, 0, 10)
-    assert "none; 0 min of" in annotation_words(0, 0, 0)
+    assert "10 points; 0 min of" in Annotation(0, 0, 10).words
+    assert "none; 0 min of" in Annotation(0, 0, 0).words

@@ -43,6 +43,16 @@ def test_a_row_is_trained_once(cli: Cli) -> None:
     assert code == 0 and "seed 0: J&F" in changed
 
 
+def test_what_labels_of_a_student_cost_is_what_taught_it(cli: Cli) -> None:
+    words = ["paper", "simrvos-two-steps", "--json", *SMALL]
+    words += ["student.short_side=32", "student.channels=16"]
+    code, shown = cli(*words)
+    assert code == 0, shown
+    found, _ = json.JSONDecoder().raw_decode(shown[shown.index("{") :])
+    hours = [row["measured"]["hours of annotation"]["mean"] for row in found.values()]
+    assert hours[0] == hours[1] > 0
+
+
 @pytest.fixture(scope="module")
 def rehearsed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two videos, whose masks, sentences and candidates the tables take."""
