@@ -43,6 +43,7 @@ def test_a_row_is_trained_once(cli: Cli) -> None:
     assert code == 0 and "seed 0: J&F" in changed
 
 
+@pytest.mark.slow
 def test_what_labels_of_a_student_cost_is_what_taught_it(cli: Cli) -> None:
     words = ["paper", "simrvos-two-steps", "--json", *SMALL]
     words += ["student.short_side=32", "student.channels=16"]
