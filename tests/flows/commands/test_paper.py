@@ -55,7 +55,7 @@ def test_what_labels_of_a_student_cost_is_what_taught_it(cli: Cli) -> None:
 
 
 @pytest.fixture(scope="module")
-def rehearsed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def rehearsed(tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> Path:
     """A run of two videos, whose masks, sentences and candidates the tables take."""
     out = tmp_path_factory.mktemp("rehearsed")
     words = ["run", "--out", str(out), "student.enabled=false", *DATA]
