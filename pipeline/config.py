@@ -407,6 +407,10 @@ class FuseConfig(Section):
             much support by the positives.
         stand_in: with tracks, where the chosen track is not, another one is taken if it has at
             least this share of its score.
+        several: with tracks, whether a sentence that names several objects, such as 'the two dogs',
+            gets several tracks, up to ``hypotheses``; see ``pipeline.plural``. False for data sets
+            whose target is always one object.
+        alike: with ``several``, a further track needs at least this share of the best one's score.
         same_box_iou: boxes of a frame with at least this IoU are one instance.
         absent_below: if no box has this much support by the positives, the target is absent from
             the frame.
@@ -426,6 +430,8 @@ class FuseConfig(Section):
     level: Literal["track", "frame"] = "track"
     present_above: float = Field(0.1, ge=0, le=1)
     stand_in: float = Field(0.5, ge=0, le=1)
+    several: bool = True
+    alike: float = Field(0.6, ge=0, le=1)
     same_box_iou: float = Field(0.7, gt=0, le=1)
     absent_below: float = Field(0.25, ge=0, le=1)
     uncertain_below: float = Field(0.3, ge=0, le=1)

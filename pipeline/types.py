@@ -234,10 +234,15 @@ class Hypotheses:
     P is ``fuse.hypotheses``; rows past ``count`` of a frame hold zeros. Best first. The mask of a
     hypothesis is the weighted sum of the logits of up to V of the frame's candidates.
 
+    Of a sentence that names several objects, the first ``together`` hypotheses of a frame are the
+    target, and its mask is the union of theirs.
+
     Attributes:
         candidate: int32 [T, P, V], rows of the frame's candidates; -1 past the last.
         share: float32 [T, P, V], their weights, which sum to 1; 0 past the last.
         count: int32 [T], hypotheses of each frame.
+        together: int32 [T], number of them, the first ones, that are the target; 1 where it is one
+            object.
         box: float32 [T, P, 4], xyxy pixels of the instance.
         score: float32 [T, P], support by the positives less the claim of the negatives.
         box_score: float32 [T, P], the original expression's score for the instance; 0 if none.
@@ -253,6 +258,7 @@ class Hypotheses:
     candidate: NDArray[np.int32]
     share: NDArray[np.float32]
     count: NDArray[np.int32]
+    together: NDArray[np.int32]
     box: NDArray[np.float32]
     score: NDArray[np.float32]
     box_score: NDArray[np.float32]

@@ -81,7 +81,7 @@ def rank(
     mask = PackedMasks(len(video), video.height, video.width)
     cut = _logit(config.threshold)
     for index in np.flatnonzero(status == Status.PRESENT).tolist():
-        logits = fused_logits(hypotheses, candidates, index, int(ranking.chosen[index]))
+        logits = target_logits(hypotheses, candidates, index, int(ranking.chosen[index]))
         mask[index] = mask_above(logits, video.height, video.width, cut).numpy()
         if mask.packed(index) is None:
             status[index], reason[index] = Status.UNKNOWN, EMPTY_MASK
@@ -106,7 +106,7 @@ def rank_frames(
     temporal = np.full(len(chosen), np.nan)
     if len(present):
         cut = _logit(config.threshold)
-        fused = (fused_logits(hypotheses, candidates, int(t), int(chosen[t])) for t in present)
+        fused = (target_logits(hypotheses, candidates, int(t), int(chosen[t])) for t in present)
         masks = np.stack([(logits > cut).numpy() for logits in fused])
         overlap = pairwise_mask_iou(masks, masks)
         # Two empty frames are no evidence against a non-empty frame between them.
@@ -116,6 +116,19 @@ def rank_frames(
             violation[present] = order_violations(overlap, present, config.window, config.epsilon)
         temporal[present] = mean_of_neighbours(np.diagonal(overlap, 1))
     return Ranking(chosen, violation, temporal)
+
+
+def target_logits(
+    hypotheses: Hypotheses, candidates: Sequence[Candidates], frame: int, chosen: int
+) -> torch.Tensor:
+    """The mask logits of the target: those of its hypothesis, or the largest of several.
+
+    Args:
+        chosen: the hypothesis that was chosen; the first stands for all that are the target.
+    """
+    rows = [chosen] if chosen else range(int(hypotheses.together[frame]))
+    parts = [fused_logits(hypotheses, candidates, frame, row) for row in rows]
+    return parts[0] if len(parts) == 1 else torch.stack(parts).amax(0)
 
 
 def fused_logits(
@@ -217,7 +230,8 @@ def _weights(
     weight = np.zeros(len(status), np.float32)
     rows = np.flatnonzero(status == Status.PRESENT)
     at = ranking.chosen[rows]
-    lead = np.clip(leads(hypotheses.score[rows], at) / CLEAR_LEAD, LEAST_LEAD, 1)
+    together = np.where(at == 0, hypotheses.together[rows], 1)
+    lead = np.clip(leads(hypotheses.score[rows], at, together) / CLEAR_LEAD, LEAST_LEAD, 1)
     product = hypotheses.predicted_iou[rows, at] * hypotheses.stability[rows, at] * lead
     weight[rows] = np.cbrt(np.clip(product, 0, 1)) * (1 - ranking.violation[rows])
     absent = status == Status.ABSENT
@@ -226,7 +240,9 @@ def _weights(
     return weight
 
 
-def leads(score: NDArray[np.float32], chosen: NDArray[np.int64]) -> NDArray[np.float64]:
+def leads(
+    score: NDArray[np.float32], chosen: NDArray[np.int64], together: NDArray[np.int32]
+) -> NDArray[np.float64]:
     """Returns how far the chosen hypotheses are ahead of the best others, as shares of their score.
 
     A score is the support by the positives less what the negatives claim. As a share, a lead does
@@ -235,14 +251,17 @@ def leads(score: NDArray[np.float32], chosen: NDArray[np.int64]) -> NDArray[np.f
     Args:
         score: [n, P], of the hypotheses of n frames; 0 past the last.
         chosen: [n], the hypothesis that was chosen.
+        together: [n], number of hypotheses from the chosen one on that are the target together. The
+            one that scores lowest has to be ahead of the others.
 
     Returns:
         [n], at most 1, which is for one without a rival; below 0 if another scores higher.
     """
     rows = np.arange(len(score))
-    own = score[rows, chosen].astype(np.float64)
+    own = score[rows, chosen + together - 1].astype(np.float64)
     others = score.astype(np.float64)
-    others[rows, chosen] = 0
+    place = np.arange(score.shape[1])
+    others[(place >= chosen[:, None]) & (place < (chosen + together)[:, None])] = 0
     lead: NDArray[np.float64] = (own - np.maximum(others.max(1), 0)) / np.maximum(own, 1e-6)
     return lead
 

@@ -118,7 +118,7 @@ _STAGES = (
     ),
     Stage(
         "fuse",
-        version=3,
+        version=4,
         reads=("augment", "ground", "segment", "track"),
         suffix=".zarr",
         depends_on=fingerprints.fuse_basis,

@@ -49,8 +49,8 @@ class FrameExplanation:
         lines.append(f"Each {unit}, by score (support of the positives less what negatives claim):")
         lines += [
             f"  {unit} {item.track}: score {item.score:.3f}, support {item.support:.3f},"
-            f" {item.frames} frames{', chosen' if place == 0 else ''}"
-            for place, item in enumerate(found.tracks[:MOST_TRACKS])
+            f" {item.frames} frames{', chosen' if item.chosen else ''}"
+            for item in found.tracks[:MOST_TRACKS]
         ]
         if len(found.tracks) > MOST_TRACKS:
             lines.append(f"  and {len(found.tracks) - MOST_TRACKS} more")

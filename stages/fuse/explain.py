@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pipeline.config import FuseConfig
 from pipeline.types import Augmentation, Boxes, CandidateScores, Status, Tracks
 from stages.fuse.frames import gate, judged_frames, scores_of
-from stages.fuse.tracks import Votes, best_rows, judged_tracks, status_of
+from stages.fuse.tracks import Votes, best_rows, judged_tracks, status_of, targets_of
 from stages.fuse.votes import NOTHING_FOUND, with_votes
 
 
@@ -48,12 +48,14 @@ class TrackSupport:
     Attributes:
         support: mean support by the positives.
         score: support less what the negatives claim; the track with the highest is chosen.
+        chosen: whether it is the target, or one of several.
     """
 
     track: int
     frames: int
     support: float
     score: float
+    chosen: bool
 
 
 @dataclass(frozen=True)
@@ -131,8 +133,15 @@ def explain_tracks(
     augmentation, weight = with_votes(augmentation)
     frames, votes = judged_tracks(augmentation, weight, texts, boxes, candidates, tracks, config)
     said = _votes_of(augmentation, weight, votes)
+    chosen = set(targets_of(augmentation, votes, config).tolist())
     supports = [
-        TrackSupport(int(t), int(votes.lasts[t]), float(votes.support[t]), float(votes.score[t]))
+        TrackSupport(
+            int(t),
+            int(votes.lasts[t]),
+            float(votes.support[t]),
+            float(votes.score[t]),
+            int(t) in chosen,
+        )
         for t in votes.order
     ]
     at = frames[frame]
@@ -171,7 +180,9 @@ def explain_frames(
     best = int(order[0])
     votes = Votes(score, order, support, telling, at.score, np.ones(len(score)))
     said = _votes_of(augmentation, weight, votes)
-    supports = [TrackSupport(int(i), 1, float(support[i]), float(score[i])) for i in order]
+    supports = [
+        TrackSupport(int(i), 1, float(support[i]), float(score[i]), int(i) == best) for i in order
+    ]
     status, reason = gate(float(support[best]), float(margin[best]), config)
     least = -config.claim_margin
     tests = [

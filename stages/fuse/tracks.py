@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config import FuseConfig
+from pipeline.plural import targets_named
 from pipeline.types import Augmentation, Boxes, CandidateScores, Hypotheses, Status, Tracks
 from stages.fuse.votes import (
     IN_DOUBT,
@@ -75,14 +76,16 @@ def fuse_tracks(
 ) -> Hypotheses:
     """Chooses among the tracks of a video; arguments and result as of :func:`stages.fuse.fuse`.
 
-    A frame is present where the chosen track is and the positives support it, or where another
-    track stands in for it: one that broke off, say. The hypotheses of a frame are its tracks.
+    A frame is present where a chosen track is and the positives support it, or where another track
+    stands in for it: one that broke off, say. The hypotheses of a frame are its tracks. A sentence
+    that names several objects chooses several tracks, and the mask is their union.
     """
     augmentation, weight = with_votes(augmentation)
     found = no_hypotheses(augmentation, len(boxes), config.hypotheses)
     frames, votes = judged_tracks(augmentation, weight, texts, boxes, candidates, tracks, config)
+    chosen = targets_of(augmentation, votes, config)
     reasons = [
-        _fill(found, index, frame, votes, boxes[index], candidates[index], weight, config)
+        _fill(found, index, frame, votes, chosen, boxes[index], candidates[index], weight, config)
         if len(frame.track)
         else NOTHING_FOUND
         for index, frame in enumerate(frames)
@@ -164,6 +167,7 @@ def _fill(
     index: int,
     frame: FrameTracks,
     votes: Votes,
+    chosen: NDArray[np.intp],
     boxes: Boxes,
     candidates: CandidateScores,
     weight: NDArray[np.float64],
@@ -173,13 +177,36 @@ def _fill(
     instances = frame.instances
     support, margin = instances.margin(weight, votes.against)
     score = votes.score[frame.track]
-    rows = best_rows(frame, votes, len(weight))[: config.hypotheses]
+    rows = best_rows(frame, votes, len(weight))
+    # Of several targets, those that this frame shows come first; they are the best ones anyway.
+    shown = np.isin(frame.track[rows], chosen) & (support[rows] >= config.present_above)
+    if len(chosen) > 1:
+        rows = np.concatenate([rows[shown], rows[~shown]])
+        found.together[index] = max(1, int(shown.sum()))
+    rows = rows[: config.hypotheses]
     fill(found, index, instances, rows, score, margin, boxes, candidates, weight)
     if not len(rows):
         return NOTHING_FOUND
     status, reason = status_of(int(frame.track[rows[0]]), float(support[rows[0]]), votes, config)
     found.status[index] = status
     return reason
+
+
+def targets_of(augmentation: Augmentation, votes: Votes, config: FuseConfig) -> NDArray[np.intp]:
+    """Returns the tracks that are the target, best first: one, or several if the sentence names
+    several.
+
+    A further track needs support of its own, and a score that is near the best one's. Without any
+    track, there is none.
+    """
+    named = targets_named(augmentation.original) if config.several else 1
+    count, best = min(named, config.hypotheses), votes.order[:1]
+    if count == 1 or not len(best):
+        return best
+    alike = votes.score >= config.alike * votes.score[best[0]]
+    supported = votes.support >= config.absent_below
+    fits = [track for track in votes.order[1:count] if alike[track] and supported[track]]
+    return np.concatenate([best, np.array(fits, np.intp)])
 
 
 def best_rows(frame: FrameTracks, votes: Votes, positives: int) -> NDArray[np.intp]:

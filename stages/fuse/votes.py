@@ -44,6 +44,7 @@ def no_hypotheses(augmentation: Augmentation, frames: int, kept: int) -> Hypothe
         candidate=np.full((frames, kept, voters), -1, np.int32),
         share=np.zeros((frames, kept, voters), np.float32),
         count=np.zeros(frames, np.int32),
+        together=np.ones(frames, np.int32),
         box=np.zeros((frames, kept, 4), np.float32),
         score=np.zeros((frames, kept), np.float32),
         box_score=np.zeros((frames, kept), np.float32),

@@ -34,6 +34,7 @@ _TYPES: dict[str, type[np.generic]] = {
     "candidate": np.int32,
     "share": np.float32,
     "count": np.int32,
+    "together": np.int32,
     "box": np.float32,
     "score": np.float32,
     "box_score": np.float32,

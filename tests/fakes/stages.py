@@ -127,6 +127,7 @@ def fake_fuse(
         candidate=candidate,
         share=(candidate >= 0).astype(np.float32),
         count=count,
+        together=np.ones_like(count),
         box=box,
         score=ones,
         box_score=ones,

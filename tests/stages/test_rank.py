@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,7 @@ def made(
         "share": np.ones((count, most, 1), np.float32),
         "candidates": candidates_of(changes.pop("logits", logits)),
         "count": number,
+        "together": np.ones(count, np.int32),
         "box": box,
         "score": score,
         "box_score": score,
@@ -258,9 +259,27 @@ def test_a_rival_of_like_score_takes_weight_from_a_frame() -> None:
 def test_a_lead_is_a_share_of_the_score() -> None:
     score = np.array([[0.8, 0.2, 0], [0.4, 0.1, 0], [0.5, -0.9, 0], [0.2, 0.4, 0]], np.float32)
     chosen = np.zeros(4, np.int64)
-    assert leads(score, chosen) == pytest.approx([0.75, 0.75, 1.0, -1.0])
-    assert leads(score[3:], np.ones(1, np.int64)) == pytest.approx([0.5])
-    assert leads(score[:1, :1], chosen[:1]) == pytest.approx([1.0])
+    one = np.ones(4, np.int32)
+    assert leads(score, chosen, one) == pytest.approx([0.75, 0.75, 1.0, -1.0])
+    assert leads(score[3:], np.ones(1, np.int64), one[:1]) == pytest.approx([0.5])
+    assert leads(score[:1, :1], chosen[:1], one[:1]) == pytest.approx([1.0])
+
+
+def test_the_mask_of_several_targets_is_the_union_of_theirs() -> None:
+    hypotheses = made([[(HERE, 0.9), (THERE, 0.8), (None, 0.7)]] * 3)
+    one, _ = run(hypotheses)
+    two, rows = run(replace(hypotheses, together=np.full(3, 2, np.int32)))
+    other, _ = run(made([[(THERE, 0.9)]] * 3))
+    for index in range(3):
+        assert np.array_equal(two.mask[index], one.mask[index] | other.mask[index])
+        assert other.mask[index].any() and not (one.mask[index] & other.mask[index]).any()
+    assert {row.status for row in rows} == {Status.PRESENT}
+
+
+def test_several_targets_need_a_lead_over_the_others_and_not_over_each_other() -> None:
+    score = np.array([[0.8, 0.8, 0.4, 0.1]] * 3, np.float32)
+    together = np.array([1, 2, 3], np.int32)
+    assert leads(score, np.zeros(3, np.int64), together) == pytest.approx([0, 0.5, 0.75])
 
 
 def test_one_frame() -> None:

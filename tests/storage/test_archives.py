@@ -83,6 +83,7 @@ def write_archive(folder: Path) -> None:
                     MEMBERS,
                     _halves(2, 1, 2),
                     rows,
+                    np.ones(2, np.int32),
                     box,
                     *floats,
                     status,

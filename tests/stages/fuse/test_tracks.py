@@ -31,12 +31,16 @@ Seen = Mapping[int, Sequence[float]]
 
 
 def fused(
-    frames: Sequence[Seen], positives: int = 1, negatives: int = 0, **settings: object
+    frames: Sequence[Seen],
+    positives: int = 1,
+    negatives: int = 0,
+    said: str = "p0",
+    **settings: object,
 ) -> Hypotheses:
     """Each track of a frame is one candidate, in the order of the mapping."""
     augmentation = Augmentation(
         KEY,
-        tuple(Positive(f"p{row}", 1.0) for row in range(positives)),
+        tuple(Positive(said if row == 0 else f"p{row}", 1.0) for row in range(positives)),
         tuple(Negative(f"n{row}", "attribute") for row in range(negatives)),
         Provenance("test", "0", "0", 0),
     )
@@ -53,7 +57,7 @@ def fused(
         candidates.append(CandidateScores(ones, ones, rows))
         tracks.append(np.array(list(seen), np.int32))
     config = FuseConfig.model_validate({"level": "track", **settings})
-    return fuse(augmentation, TEXTS, boxes, candidates, Tracks(tuple(tracks)), config)
+    return fuse(augmentation, (said, *TEXTS[1:]), boxes, candidates, Tracks(tuple(tracks)), config)
 
 
 def chosen(found: Hypotheses) -> list[int | None]:
@@ -130,3 +134,51 @@ def test_a_frame_counts_for_a_track_although_no_sentence_has_a_box_there() -> No
 def test_a_video_without_frames_or_candidates() -> None:
     assert fused([{}, {}]).status.tolist() == [Status.ABSENT] * 2
     assert fused([]).reason == ()
+
+
+THREE = {0: (0.7, 0, 0), 1: (0.6, 0, 0), 2: (0.5, 0, 0)}
+
+
+def together(found: Hypotheses) -> list[list[int]]:
+    """The tracks that are the target of each present frame, by their boxes."""
+    return [
+        sorted(int(x) // 10 for x in found.box[t, : found.together[t], 0])
+        if found.status[t] == Status.PRESENT
+        else []
+        for t in range(len(found.status))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("the dog", [0]),
+        ("the two dogs", [0, 1]),
+        ("the three dogs", [0, 1, 2]),
+        ("the dogs", [0, 1, 2]),
+    ],
+)
+def test_a_sentence_of_several_objects_chooses_as_many_tracks(
+    said: str, expected: list[int]
+) -> None:
+    assert together(fused([THREE] * 3, said=said)) == [expected] * 3
+    assert together(fused([THREE] * 3, said=said, several=False)) == [[0]] * 3
+
+
+def test_a_further_track_needs_a_score_near_the_best_one() -> None:
+    frames = [{0: (0.8, 0, 0), 1: (0.7, 0, 0), 2: (0.4, 0, 0)}] * 2
+    assert together(fused(frames, said="the dogs")) == [[0, 1]] * 2
+    assert together(fused(frames, said="the dogs", alike=0.4)) == [[0, 1, 2]] * 2
+    assert together(fused(frames, said="the dogs", alike=0.4, hypotheses=2)) == [[0, 1]] * 2
+    weak = [{0: (0.35, 0, 0), 1: (0.3, 0, 0)}] * 2
+    assert together(fused(weak, said="the dogs", absent_below=0.33)) == [[0]] * 2
+
+
+def test_of_several_targets_a_frame_has_those_that_it_shows() -> None:
+    frames = [THREE, {1: (0.6, 0, 0), 2: (0.5, 0, 0)}, {0: (0.7, 0, 0), 2: (0.05, 0, 0)}, {}]
+    assert together(fused(frames, said="the two dogs")) == [[0, 1], [1], [0], []]
+
+
+def test_a_negative_takes_its_own_track_out_of_several() -> None:
+    frames = [{0: (0.7, 0, 0.1), 1: (0.6, 0, 0.9), 2: (0.6, 0, 0)}] * 2
+    assert together(fused(frames, negatives=1, said="the dogs")) == [[0, 2]] * 2

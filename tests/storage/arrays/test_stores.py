@@ -47,6 +47,7 @@ def _hypotheses(rng: np.random.Generator, expression: str, frames: int) -> Hypot
         candidate=rng.integers(-1, 9, (*shape, 3)).astype(np.int32),
         share=rng.random((*shape, 3), dtype=np.float32),
         count=rng.integers(0, 3, frames).astype(np.int32),
+        together=rng.integers(1, 3, frames).astype(np.int32),
         box=rng.random((*shape, 4), dtype=np.float32),
         status=rng.integers(0, 3, frames).astype(np.uint8),
         reason=tuple("" if frame % 2 else "claimed by a negative" for frame in range(frames)),
