@@ -101,7 +101,7 @@ _STAGES = (
     ),
     Stage(
         "segment",
-        version=2,
+        version=3,
         reads=("ground",),
         suffix=".zarr",
         depends_on=fingerprints.segment_basis,

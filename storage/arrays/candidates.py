@@ -1,7 +1,11 @@
 """Candidate masks of a shard: ``segment/<shard>.zarr`` (``docs/format.md``).
 
-A group a video. Letters: T frames, Q masks of the video over all its frames, n boxes asked for,
-h w cells of a low-resolution mask.
+A group a video. Logits are stored as int8, in steps of ``LOGIT_STEP``, which takes a seventh of
+the bytes of float16. A logit within ``LOGIT_LIMIT`` is off by half a step at most. One beyond
+becomes the limit, where a pixel is as sure as it can be.
+
+Letters: T frames, Q masks of the video over all its frames, n boxes asked for, h w cells of a
+low-resolution mask.
 """
 
 from __future__ import annotations
@@ -11,18 +15,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 from cachetools import LRUCache
 from numpy.typing import NDArray
 
+from pipeline.errors import StoreError
 from pipeline.types import Candidates, CandidateScores
-from storage.arrays.zarr_arrays import StoredArray, write_array
+from storage.arrays.zarr_arrays import FOR_LOGITS, StoredArray, write_array
 from storage.arrays.zarr_groups import (
     ShardStoreWriter,
     create_group,
     explain_damage,
+    group_attributes,
     open_video,
     read_array,
 )
@@ -31,6 +37,13 @@ from storage.files.names import safe_name, stored_name
 
 FORMAT = "pseudolabels.candidates"
 FORMAT_VERSION = 1
+
+LOGIT_STEP = 0.125
+"""Half of it changes a probability by 1.6 points at most."""
+LOGIT_LIMIT = 127 * LOGIT_STEP
+
+_STEP = "logit_step"
+"""Attribute of a video's group; without it, logits are float16 as they are."""
 
 _CHUNK_ROWS = 64
 
@@ -55,7 +68,7 @@ class CandidateWriter(ShardStoreWriter):
         safe_name(video_id, self._path, "video id")
         folder = self._folder / stored_name(video_id)
         with explain_disk_errors(self._path):
-            create_group(folder, {})
+            create_group(folder, {_STEP: LOGIT_STEP})
         return CandidateStream(folder, self._path)
 
     def remove_video(self, video_id: str) -> None:
@@ -92,7 +105,8 @@ class CandidateStream:
         with explain_disk_errors(self._path):
             self._flush(1)
             if not self._written:
-                write_array(self._folder / "logits", np.zeros((0, 1, 1), np.float16))
+                empty = np.zeros((0, 1, 1), np.int8)
+                write_array(self._folder / "logits", empty, codec=FOR_LOGITS)
             frames = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
             write_array(self._folder / "frame", frames)
             write_array(self._folder / "box_count", box_count)
@@ -109,8 +123,17 @@ class CandidateStream:
         rows = np.concatenate(self._held).astype(np.float16, copy=False)
         # A copy, for a view would keep what was written in memory.
         self._held = [rows[count:].copy()] if len(rows) > count else []
-        write_array(self._folder / "logits", rows[:count], _CHUNK_ROWS, start=self._written)
+        stored = in_steps(rows[:count])
+        folder, start = self._folder / "logits", self._written
+        write_array(folder, stored, _CHUNK_ROWS, start=start, codec=FOR_LOGITS)
         self._written += count
+
+
+def in_steps(logits: NDArray[np.float16]) -> NDArray[np.int8]:
+    """Returns logits as the nearest number of steps, from -127 to 127."""
+    steps = np.rint(logits.astype(np.float32) / LOGIT_STEP)
+    stored: NDArray[np.int8] = np.clip(steps, -127, 127).astype(np.int8)
+    return stored
 
 
 def read_candidates(path: Path, video_id: str) -> list[Candidates]:
@@ -121,10 +144,36 @@ def read_candidates(path: Path, video_id: str) -> list[Candidates]:
     """
     with explain_damage(f"{path}/{video_id}"):
         video = _open_video(path, video_id)
-        logits = read_array(video / "logits", np.float16)
+        stored = StoredLogits(video)
+        logits = stored.values(stored.array.read())
         return [
             Candidates(logits[part], *_values(scores)) for part, scores in _without_logits(video)
         ]
+
+
+class StoredLogits:
+    """The logits of a video: their array, and what a stored number stands for.
+
+    Args:
+        video: the folder of its group.
+
+    Raises:
+        StoreError: the group's document is missing or damaged, or logits are of another type.
+    """
+
+    def __init__(self, video: Path) -> None:
+        self.array = StoredArray(video / "logits")
+        self._step: float | None = group_attributes(video).get(_STEP)
+        expected = np.float16 if self._step is None else np.int8
+        if self.array.dtype != expected:
+            found = f"{video / 'logits'}: {self.array.dtype}; expected {np.dtype(expected)}"
+            raise StoreError(f"{found}; run again")
+
+    def values(self, stored: NDArray[Any]) -> NDArray[np.float16]:
+        """Returns the logits of rows as they are stored. Steps are exact in float16."""
+        if self._step is None:
+            return stored
+        return stored.astype(np.float16) * np.float16(self._step)
 
 
 class StoredCandidates(Sequence[Candidates]):
@@ -142,15 +191,15 @@ class StoredCandidates(Sequence[Candidates]):
         self._place = f"{path}/{video_id}"
         with explain_damage(self._place):
             video = _open_video(path, video_id)
-            self._logits = StoredArray(video / "logits")
+            self._stored = StoredLogits(video)
+            self._logits = self._stored.array
             self._frames = _without_logits(video)
         self._chunk = self._logits.chunk_rows
         size = self._logits.row_bytes
         chunks = max(2, held_bytes // max(1, self._chunk * size))
-        self._path = video / "logits"
         self._fits = self._logits.shape[0] * size <= held_bytes
-        self._whole: NDArray[np.float16] | None = None
-        self._kept: LRUCache[int, NDArray[np.float16]] = LRUCache(chunks)
+        self._whole: NDArray[Any] | None = None
+        self._kept: LRUCache[int, NDArray[Any]] = LRUCache(chunks)
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -174,8 +223,8 @@ class StoredCandidates(Sequence[Candidates]):
         if self._fits:
             if self._whole is None:
                 with explain_damage(self._place):
-                    self._whole = read_array(self._path, np.float16)
-            return self._whole[part]
+                    self._whole = self._logits.read()
+            return self._stored.values(self._whole[part])
         if part.stop == part.start:
             return np.zeros((0, *self._logits.shape[1:]), np.float16)
         first, last = part.start // self._chunk, (part.stop - 1) // self._chunk
@@ -183,9 +232,9 @@ class StoredCandidates(Sequence[Candidates]):
             found = [self._rows(number) for number in range(first, last + 1)]
         rows = found[0] if len(found) == 1 else np.concatenate(found)
         start = part.start - first * self._chunk
-        return rows[start : start + part.stop - part.start]
+        return self._stored.values(rows[start : start + part.stop - part.start])
 
-    def _rows(self, number: int) -> NDArray[np.float16]:
+    def _rows(self, number: int) -> NDArray[Any]:
         if number not in self._kept:
             self._kept[number] = self._logits.read(number, number + 1)
         return self._kept[number]

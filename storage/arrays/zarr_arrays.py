@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     import zarr
 
 BLOSC = Blosc(cname="lz4", clevel=5, shuffle=Blosc.BITSHUFFLE)
-"""zstd makes logits hardly smaller and takes much longer (``benchmarks/codecs.py``)."""
+FOR_LOGITS = Blosc(cname="zstd", clevel=1, shuffle=Blosc.NOSHUFFLE)
+"""For the logits of masks in steps of a byte (``benchmarks/codecs.py``)."""
+_SHUFFLES = {Blosc.NOSHUFFLE: "noshuffle", Blosc.BITSHUFFLE: "bitshuffle"}
 
 _HEADER_BYTES = 16
 
@@ -98,6 +100,7 @@ def write_array(
     chunk_rows: int | None = None,
     *,
     start: int = 0,
+    codec: Blosc = BLOSC,
 ) -> None:
     """Writes a compressed array to its folder, or appends rows to it.
 
@@ -106,13 +109,16 @@ def write_array(
         values: [n, ...], at least one axis; n may be 0.
         chunk_rows: rows of a chunk; None for one chunk.
         start: number of rows that the array already has, a multiple of ``chunk_rows``.
+        codec: compresses the chunks.
 
     Raises:
         OSError: no space is left, or the folder may not be written to.
     """
     shape = (start + len(values), *values.shape[1:])
     rows = max(1, shape[0] if chunk_rows is None else min(chunk_rows, shape[0]))
-    write_document(folder, _own_document(shape, values.dtype, rows))
+    shuffle = _SHUFFLES[codec.shuffle]
+    document = _own_document(shape, values.dtype, rows, codec.cname, codec.clevel, shuffle)
+    write_document(folder, document)
     if not values.size:
         return
     for first in range(0, len(values), rows):
@@ -125,7 +131,7 @@ def write_array(
             part = np.concatenate([part, rest])
         path = _chunk_path(folder, (start + first) // rows, len(shape))
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(BLOSC.encode(part))
+        path.write_bytes(codec.encode(part))
 
 
 class StoredArray:
@@ -220,8 +226,9 @@ def _own_document(
     shape: Sequence[int],
     dtype: np.dtype[Any],
     rows: int,
-    cname: str = BLOSC.cname,
-    clevel: int = BLOSC.clevel,
+    cname: str,
+    clevel: int,
+    shuffle: str,
 ) -> dict[str, Any]:
     """Returns the document of an array that :func:`write_array` writes."""
     order = {"configuration": {"endian": "little"}} if dtype.itemsize > 1 else {}
@@ -229,7 +236,7 @@ def _own_document(
         "typesize": dtype.itemsize,
         "cname": cname,
         "clevel": clevel,
-        "shuffle": "bitshuffle",
+        "shuffle": shuffle,
         "blocksize": 0,
     }
     codecs = [{"name": "bytes", **order}, {"name": "blosc", "configuration": blosc}]
@@ -245,7 +252,7 @@ def _is_own(document: Mapping[str, Any]) -> bool:
         expected = {}
         if dtype.kind in "biuf":
             expected = _own_document(
-                document["shape"], dtype, rows, blosc["cname"], blosc["clevel"]
+                document["shape"], dtype, rows, blosc["cname"], blosc["clevel"], blosc["shuffle"]
             )
     except (LookupError, TypeError, ValueError):
         return False

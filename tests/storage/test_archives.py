@@ -45,7 +45,8 @@ ARCHIVES = Path(__file__).parent / "archives"
 KEY = SampleKey("shapes", "train", "clip", "0")
 TEXTS = ("a red star", "a blue star")
 MASK = np.arange(2 * 6 * 8).reshape(2, 6, 8) % 5 == 0
-LOGITS = np.linspace(-4, 4, 2 * 3 * 4, dtype=np.float16).reshape(2, 3, 4)
+LOGITS = np.linspace(-4, 7.5, 2 * 3 * 4, dtype=np.float16).reshape(2, 3, 4)
+"""Whole steps of what is stored."""
 MEMBERS = np.array([[[0, 1]], [[1, -1]]], np.int32)
 QUALITY = FrameQuality("clip", "0", 1, "00005", 0.5, 0.75, 0.25, 1, math.inf, -0.5, 0.125, 1, "why")
 AUGMENTATION = Augmentation(

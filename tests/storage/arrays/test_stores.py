@@ -15,14 +15,20 @@ from hypothesis import strategies as st
 from pipeline.errors import NoRoomError, StoreError
 from pipeline.types import Candidates, Hypotheses, SampleKey
 from storage.arrays import zarr_groups
-from storage.arrays.candidates import CandidateWriter, StoredCandidates, read_candidates
+from storage.arrays.candidates import (
+    LOGIT_LIMIT,
+    LOGIT_STEP,
+    CandidateWriter,
+    StoredCandidates,
+    read_candidates,
+)
 from storage.arrays.hypotheses import HypothesisWriter, StoredHypotheses
 from tests.fakes.disk import Disk
 
 
 def _candidates(rng: np.random.Generator, masks: int, boxes: int) -> Candidates:
     return Candidates(
-        logits=rng.normal(size=(masks, 5, 7)).astype(np.float16),
+        logits=rng.integers(-127, 128, (masks, 5, 7)).astype(np.float16) * np.float16(LOGIT_STEP),
         predicted_iou=rng.random(masks, dtype=np.float32),
         stability=rng.random(masks, dtype=np.float32),
         box_row=rng.integers(0, max(masks, 1), boxes if masks else 0).astype(np.int32),
@@ -83,6 +89,20 @@ def test_candidates_read_back(
             _assert_equal(one, other)
         else:  # h and w of a frame without masks are the video's
             assert len(one) == len(one.box_row) == len(one.stability) == 0
+
+
+def test_logits_are_off_by_half_a_step_or_beyond_the_limit(tmp_path: Path) -> None:
+    logits = np.linspace(-40, 40, 3 * 50 * 70, dtype=np.float16).reshape(3, 50, 70)
+    ones, rows = np.ones(3, np.float32), np.arange(3, dtype=np.int32)
+    with CandidateWriter(tmp_path / "s.zarr", "f") as writer:
+        writer.write_video("v", [Candidates(logits, ones, ones, rows)])
+    (whole,) = read_candidates(tmp_path / "s.zarr", "v")
+    for found in (whole.logits, StoredCandidates(tmp_path / "s.zarr", "v", 0)[0].logits):
+        assert found.dtype == np.float16
+        within = np.abs(logits) <= LOGIT_LIMIT
+        assert np.abs(found[within] - logits[within]).max() <= LOGIT_STEP / 2
+        assert (found[~within] == np.sign(logits[~within]) * LOGIT_LIMIT).all()
+    assert np.array_equal(whole.logits > 0, logits > LOGIT_STEP / 2)
 
 
 def test_candidates_over_several_chunks_read_back(tmp_path: Path) -> None:
@@ -154,7 +174,7 @@ def test_a_damaged_chunk_is_named(tmp_path: Path) -> None:
         writer.write_video("v", [_candidates(np.random.default_rng(0), 3, 3)])
     chunk = next(file for file in (path / "v" / "logits" / "c").rglob("*") if file.is_file())
     chunk.write_bytes(b"damaged")
-    with pytest.raises(StoreError, match=r"logits.*damaged"):
+    with pytest.raises(StoreError, match=r"s.zarr/v: .*damaged"):
         read_candidates(path, "v")
 
 

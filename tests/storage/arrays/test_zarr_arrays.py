@@ -20,7 +20,7 @@ from pipeline.types import Candidates, PseudoMask, SampleKey, VideoRef
 from storage.arrays import zarr_arrays
 from storage.arrays.candidates import CandidateWriter, StoredCandidates
 from storage.arrays.masks import MaskStore
-from storage.arrays.zarr_arrays import StoredArray, known_codecs, write_array
+from storage.arrays.zarr_arrays import FOR_LOGITS, StoredArray, known_codecs, write_array
 from storage.arrays.zarr_groups import create_group, read_array
 
 DTYPES = (np.float16, np.float32, np.int32, np.uint8)
@@ -87,12 +87,22 @@ def test_the_bytes_are_zarrs_own(
     )
 
 
+def test_logits_have_a_codec_of_their_own_which_zarr_python_reads(tmp_path: Path) -> None:
+    values = _values(5, (9, 4, 3), np.int8)
+    write_array(tmp_path / "ours", values, 4, codec=FOR_LOGITS)
+    codec = BloscCodec(typesize=1, cname="zstd", clevel=1, shuffle="noshuffle")
+    _zarrs(tmp_path / "theirs", values, 4, codec)[...] = values
+    assert _files(tmp_path / "ours") == _files(tmp_path / "theirs")
+    assert np.array_equal(zarr.open_array(tmp_path / "ours", mode="r")[...], values)
+
+
+@pytest.mark.parametrize("shuffle", ["bitshuffle", "noshuffle", "shuffle"])
 @pytest.mark.parametrize(("cname", "clevel"), [("zstd", 3), ("lz4", 1), ("blosclz", 9)])
 def test_chunks_of_another_compressor_are_read_the_same_way(
-    tmp_path: Path, cname: Any, clevel: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, cname: Any, clevel: int, shuffle: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = _values(5, (9, 4, 3), np.float16)
-    codec = BloscCodec(cname=cname, clevel=clevel, shuffle="bitshuffle")
+    codec = BloscCodec(cname=cname, clevel=clevel, shuffle=shuffle)
     _zarrs(tmp_path / "a", values, 4, codec)[...] = values
     monkeypatch.delattr(zarr_arrays, "open_array")
     assert np.array_equal(read_array(tmp_path / "a", np.float16), values)
@@ -229,6 +239,7 @@ def test_candidates_in_other_chunks_are_read(tmp_path: Path) -> None:
         writer.write_video("v", [Candidates(logits, ones, ones, rows)])
     group = zarr.open_group(tmp_path / "s.zarr", mode="r+")
     del group["v/logits"]
+    del group["v"].attrs["logit_step"]  # as they were stored before there were steps
     other = group.create_array("v/logits", shape=logits.shape, dtype=logits.dtype, chunks=(2, 3, 5))
     other[...] = logits
     for held_bytes in (0, 10**6):
