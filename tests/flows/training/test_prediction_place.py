@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.training.predict import NOTE, How, _vouch
+from flows.training.prediction_place import NOTE, vouch_folder
 from pipeline.errors import ConfigError
 
 
@@ -15,15 +15,15 @@ from pipeline.errors import ConfigError
 def test_a_damaged_note_is_one_message(tmp_path: Path, content: str) -> None:
     (tmp_path / NOTE).write_text(content)
     with pytest.raises(ConfigError, match=r"predictions\.json: damaged"):
-        _vouch(tmp_path, "f", How("train"))
+        vouch_folder(tmp_path, "f", {"split": "train"})
 
 
 def test_the_note_of_the_same_student_passes_with_or_without_a_mark(tmp_path: Path) -> None:
-    _vouch(tmp_path, "f", How("train"))
-    _vouch(tmp_path, "f", How("train"))
+    vouch_folder(tmp_path, "f", {"split": "train"})
+    vouch_folder(tmp_path, "f", {"split": "train"})
     note = tmp_path / NOTE
     note.write_bytes(note.read_text().encode("utf-8-sig"))
-    _vouch(tmp_path, "f", How("train"))
+    vouch_folder(tmp_path, "f", {"split": "train"})
     assert json.loads(note.read_text("utf-8-sig"))["made_by"] == "f"
     with pytest.raises(ConfigError, match="another student"):
-        _vouch(tmp_path, "g", How("train"))
+        vouch_folder(tmp_path, "g", {"split": "train"})
