@@ -196,9 +196,7 @@ def _predict_to(
         return counts
     if to.suffix == ".json":
         with reporter(console) as progress:
-            counts = predict_queries(student, reader, to, how, context.device, progress)
-        _check_any(counts, len(ids), how)
-        return counts
+            return predict_queries(student, reader, to, how, context.device, progress)
     with _opened(to, reader.name, form) as files, reporter(console) as progress:
         if to.suffix != ".zip":
             vouch_folder(to, fingerprint, vars(how))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flows.evaluation.queries import DATASETS, Query, queries_of
 from flows.progress import Reporter
 from pipeline.coco import encode_rle
-from pipeline.errors import ConfigError, InputError
+from pipeline.errors import ConfigError, InputError, PseudoLabelError
 from storage.datasets.base import MaskedReader
 from storage.files.atomic import replace_file
 
@@ -52,6 +52,9 @@ def predict_queries(
 
     Returns:
         Numbers of videos predicted and skipped.
+
+    Raises:
+        PseudoLabelError: no video could be predicted.
     """
     assert isinstance(reader, MaskedReader), "data sets with queries are read from a root"
     problems: list[str] = []
@@ -72,6 +75,11 @@ def predict_queries(
             progress.say(f"skipped: {error}", "yellow")
         progress.advance(1)
     progress.end()
+    if not counts["predicted"]:
+        raise PseudoLabelError(
+            f"{reader.root}: no video of split {how.split!r} could be predicted; expected annotated"
+            f" frames; {'; '.join(problems[:3]) or 'the lines above say why'}"
+        )
     with replace_file(to, "w") as file:
         json.dump(rows, file)
     return counts
