@@ -69,6 +69,15 @@ def promised_masks(context: RunContext, masks: MaskSource, minimum: float) -> So
     """Returns the masks of a run of which J of a minimum or more is promised.
 
     Raises:
+        ConfigError: as of :func:`promised_samples`.
+    """
+    return SomeMasks(masks, promised_samples(context, minimum))
+
+
+def promised_samples(context: RunContext, minimum: float) -> set[Sample]:
+    """Returns the samples of a run of which J of a minimum or more is promised.
+
+    Raises:
         ConfigError: there are none, or nothing is promised of the run's present masks.
     """
     table, problem = promises_of(context)
@@ -83,4 +92,4 @@ def promised_masks(context: RunContext, masks: MaskSource, minimum: float) -> So
             f"{context.paths.guarantee}: J of {minimum:g} is promised of no sample; expected some"
             " for --minimum-j; give a lower one, or label more for `pseudolabels guarantee`"
         )
-    return SomeMasks(masks, enough)
+    return enough
