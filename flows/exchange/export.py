@@ -14,11 +14,10 @@ from rich.console import Console
 from flows.console import say
 from flows.context import RunContext
 from flows.exchange.destination import check_destination, claimed
-from flows.finished_results import own_masks, student_is_done
+from flows.finished_results import own_masks, promised_samples, student_is_done
 from flows.planning.run_paths import RunPaths
 from flows.planning.stand_ins import stand_in_warning
 from flows.progress import reporter
-from flows.training.reviewed import promised_samples
 from pipeline.config import RunConfig
 from pipeline.decisions import Sample
 from pipeline.errors import ConfigError, PseudoLabelError, StoreError

@@ -18,8 +18,11 @@ from flows.evaluation.result import Result, present
 from pipeline.coco import encode_rle
 from pipeline.errors import InputError
 from pipeline.metrics import contour_accuracy, overlap_figures, region_similarity
+from pipeline.types import FrameIndex
+from storage.datasets import open_dataset
 from storage.files.images import png_of_scores, read_scores
 from tests.storage.datasets import trees
+from tests.storage.datasets.test_contract import BUILDERS
 
 
 def write_png(path: Path, values: np.ndarray) -> None:
@@ -194,6 +197,25 @@ def test_scores_beside_masks_give_the_mean_average_precision(tmp_path: Path) -> 
     assert result.problems == []
     # Five targets, of which the three with the best scores are found.
     assert result.systems["predictions"]["mAP 0.5:0.95"] == pytest.approx(61 / 101)
+
+
+@pytest.mark.parametrize("form", sorted(set(BUILDERS) - {"videos, a file", "videos, a folder"}))
+def test_every_data_set_with_ground_truth_is_measured(tmp_path: Path, form: str) -> None:
+    name, split, build = BUILDERS[form]
+    reader = open_dataset(name, build(tmp_path / "data"), split)
+    video = reader.video("clip")
+    for item in reader.expressions("clip"):
+        for index, frame in enumerate(video.frames):
+            truth = reader.truth(video, item, FrameIndex(index))
+            assert truth is not None
+            place = f"clip/{item.key.expression}/{frame}.png"
+            write_png(tmp_path / "out/Annotations" / place, 255 * truth)
+            write_png(tmp_path / "out/Scores" / place, 255 * truth)
+    result = evaluate_expressions(tmp_path / "out", name, tmp_path / "data", split)
+    assert result.problems == []
+    figures = result.systems["predictions"]
+    names = ("J&F", "J", "F", "mAP 0.5:0.95", "P@0.5", "P@0.9", "overall IoU", "mean IoU")
+    assert {key: figures[key] for key in names} == dict.fromkeys(names, pytest.approx(1))
 
 
 def test_kinds_of_expressions_are_shown_apart(tmp_path: Path) -> None:
