@@ -156,9 +156,7 @@ def evaluate_refdavis(predictions: Path, root: Path, split: str = "valid") -> Re
             for name, found in tally.objects.items()
         ],
         expressions=[
-            {"annotation_set": number} | row
-            for number in sets
-            for row in _object_rows(fixed[number], matched[number])
+            {"annotation_set": n} | row for n in sets for row in _object_rows(fixed[n], matched[n])
         ],
         problems=problems,
         counts={"sequences": len(next(iter(matched.values())).objects) if matched else 0},

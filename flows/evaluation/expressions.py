@@ -108,16 +108,9 @@ def evaluate_expressions(predictions: Path, dataset: str, root: Path, split: str
     problems += [*tree.problems, *(measured.scores.problems if measured.scores else ())]
     if without_truth:
         problems.append(f"{without_truth} expressions have no ground truth in this split; left out")
-    systems = {"predictions": _means(rows) | (measured.figures() if rows else {})}
-    kinds = dict.fromkeys(row["kind"] for row in rows)
-    if len(kinds) > 1:
-        systems |= {
-            kind or "no kind": _means([row for row in rows if row["kind"] == kind])
-            for kind in kinds
-        }
     return Result(
         title=f"{dataset}, {split}",
-        systems=systems,
+        systems=_systems(rows, measured, dataset),
         sequences=by_video(rows),
         expressions=rows,
         problems=problems,
@@ -125,10 +118,35 @@ def evaluate_expressions(predictions: Path, dataset: str, root: Path, split: str
     )
 
 
-def _means(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """J&F, J and F: means over expressions."""
-    j, f = mean([row["J"] for row in rows]), mean([row["F"] for row in rows])
-    return {"J&F": (j + f) / 2, "J": j, "F": f}
+def _systems(
+    rows: Sequence[dict[str, Any]], measured: _Measured, dataset: str
+) -> dict[str, dict[str, float]]:
+    """The figures of all expressions, and of each kind of them, if there are several."""
+    names = ("J&F", "J", "F", *(("tIoU", "vIoU") if dataset == "long_rvos" else ()))
+    systems = {"predictions": _means(rows, names) | (measured.figures() if rows else {})}
+    kinds = dict.fromkeys(row["kind"] for row in rows)
+    for kind in kinds if len(kinds) > 1 else ():
+        mine = [row for row in rows if row["kind"] == kind]
+        systems[kind or "no kind"] = _means(mine, names)
+    return systems
+
+
+def _means(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, float]:
+    """Means over expressions."""
+    return {name: mean([row[name] for row in rows]) for name in names}
+
+
+def temporal_overlap(j: Sequence[float], pred: Any, truth: Any) -> tuple[float, float]:
+    """Returns tIoU and vIoU of Long-RVOS (Liang et al. 2025), 1 where nothing is in any frame.
+
+    Args:
+        j: [T], J of each frame.
+        pred, truth: bool [T], whether the frame has a mask, and a target.
+    """
+    either, both = np.logical_or(pred, truth).sum(), np.logical_and(pred, truth)
+    if not either:
+        return 1.0, 1.0
+    return float(both.sum() / either), float(np.asarray(j)[both].sum() / either)
 
 
 def _score(
@@ -148,7 +166,7 @@ def _score(
     if all(truth is None for truth in truths):
         return None
     ids, there = tree.clip([video.id, name], video.frames, (video.height, video.width))
-    js, fs = [], []
+    js, fs, shown, there_is = [], [], [], []
     for frame, truth in enumerate(truths):
         if truth is None:
             continue
@@ -157,6 +175,9 @@ def _score(
         measured.add([video.id, name, video.frames[frame]], mask & counted, truth & counted)
         js.append(float(region_similarity(mask, truth, void)) if there[frame] else 0.0)
         fs.append(float(contour_accuracy(mask, truth, void)) if there[frame] else 0.0)
+        shown.append(bool(mask.any()))
+        there_is.append(bool(truth.any()))
+    in_time, in_volume = temporal_overlap(js, shown, there_is)
     j, f = float(np.mean(js)), float(np.mean(fs))
     return {
         "video": video.id,
@@ -167,4 +188,6 @@ def _score(
         "J": j,
         "F": f,
         "J&F": (j + f) / 2,
+        "tIoU": in_time,
+        "vIoU": in_volume,
     }

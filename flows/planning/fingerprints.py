@@ -19,7 +19,6 @@ from pipeline.config import (
 from pipeline.errors import CheckpointError, ConfigError, InputError
 from pipeline.fingerprint import digest, file_digest
 from pipeline.ports import DatasetReader
-from pipeline.types import Expression
 from stages.common.checkpoints import REMEDY, settings_files, weights_of_student
 from storage.calibration_file import read_calibration
 
@@ -285,17 +284,13 @@ def texts_of_shard(reader: DatasetReader, shard: Shard) -> dict[str, Any]:
     A video whose sentences cannot be read is noted as such.
     """
     texts: dict[str, Any] = {}
+    nothing = ("no target",)
     for video in shard.videos:
         try:
             texts[video] = [
-                (item.key.expression, item.text, item.object_ids, *_nothing(item))
+                (item.key.expression, item.text, item.object_ids or nothing[: item.no_target])
                 for item in reader.expressions(video)
             ]
         except InputError as error:
             texts[video] = str(error.found)
     return texts
-
-
-def _nothing(expression: Expression) -> tuple[str, ...]:
-    """What is added for a sentence that refers to nothing; the others stay as they were."""
-    return ("no target",) if expression.no_target else ()

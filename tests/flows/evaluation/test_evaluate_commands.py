@@ -13,7 +13,7 @@ from rich.console import Console
 
 from flows.evaluation.coco_queries import evaluate_queries, truth_of_queries
 from flows.evaluation.davis import evaluate_davis, evaluate_refdavis
-from flows.evaluation.expressions import evaluate_expressions
+from flows.evaluation.expressions import evaluate_expressions, temporal_overlap
 from flows.evaluation.result import Result, present
 from pipeline.coco import encode_rle
 from pipeline.errors import InputError
@@ -229,6 +229,24 @@ def test_kinds_of_expressions_are_shown_apart(tmp_path: Path) -> None:
     assert systems["reasoning"]["J&F"] < 0.5
     # Nothing is there, and nothing was predicted.
     assert systems["no target"]["J&F"] == 1
+
+
+def test_long_rvos_is_measured_in_time_too(tmp_path: Path) -> None:
+    root = trees.long_rvos(tmp_path / "data", "valid")
+    out = submission(tmp_path / "out", {"0": 1, "1": 2})
+    empty = np.zeros((trees.HEIGHT, trees.WIDTH))
+    write_png(out / f"Annotations/clip/0/{trees.FRAMES[0]}.png", empty)
+    half = trees.object_mask(2, 1)
+    half[:, 24:] = False
+    write_png(out / f"Annotations/clip/1/{trees.FRAMES[1]}.png", 255 * half)
+    # Object 2 is not in the last frame.
+    write_png(out / f"Annotations/clip/1/{trees.FRAMES[2]}.png", 255 * half)
+    systems = evaluate_expressions(out, "long_rvos", root, "valid").systems
+    found = {kind: (row["tIoU"], row["vIoU"]) for kind, row in systems.items()}
+    assert found["static"] == pytest.approx((2 / 3, 2 / 3))
+    assert found["dynamic"] == pytest.approx((2 / 3, 1.5 / 3))
+    assert found["predictions"] == pytest.approx((2 / 3, 3.5 / 6))
+    assert temporal_overlap([1, 1], [False, False], [False, False]) == (1, 1)
 
 
 def test_a_submission_scores_over_frames_then_expressions(tmp_path: Path) -> None:
