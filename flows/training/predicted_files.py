@@ -90,7 +90,7 @@ class AsDavisSets:
 
         names = [item.key.expression for item in expressions]
         sets = [rows_of_set(names, number) for number in range(ANNOTATION_SETS)]
-        nothing = np.zeros((1, video.height, video.width), np.uint16)
+        nothing = np.zeros((video.height, video.width), np.uint16)
         with self._sets.video(video.id) as add:
 
             def take(part: Window) -> None:
@@ -98,8 +98,10 @@ class AsDavisSets:
                 for place, frame in enumerate(part.frames):
                     shown = part.scores[:, place]
                     for number, rows in enumerate(sets):
-                        kept = [nothing[0] if row is None else shown[row] for row in rows]
-                        scores = np.stack([nothing[0], *kept])[1:, None] / MOST
-                        add(number, video.frames[frame], labels_of_scores(scores)[0])
+                        labels = nothing.astype(np.uint8)
+                        if any(row is not None for row in rows):
+                            kept = [nothing if row is None else shown[row] for row in rows]
+                            labels = labels_of_scores(np.stack(kept)[:, None] / MOST)[0]
+                        add(number, video.frames[frame], labels)
 
             yield take
