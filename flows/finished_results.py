@@ -9,7 +9,8 @@ from flows.planning.plan import Plan
 from flows.planning.products import joined
 from flows.planning.run_paths import RunPaths
 from flows.planning.stages import ALL
-from pipeline.errors import StoreError
+from pipeline.decisions import Sample
+from pipeline.errors import ConfigError, StoreError
 from storage.arrays.masks import MaskStore
 from storage.guarantee_table import GuaranteeTable, read_guarantee
 from storage.run.ledger import Ledger
@@ -96,3 +97,24 @@ def promises_of(context: RunContext) -> tuple[GuaranteeTable | None, str]:
     if table.about.get("masks") == mark_of(context):
         return table, ""
     return None, f"{path}: is about earlier masks; make it again with `pseudolabels guarantee`"
+
+
+def promised_samples(context: RunContext, minimum: float) -> set[Sample]:
+    """Returns the samples of a run of which J of a minimum or more is promised.
+
+    Raises:
+        ConfigError: there are none, or nothing is promised of the run's present masks.
+    """
+    table, problem = promises_of(context)
+    if table is None:
+        raise ConfigError(
+            f"{problem or f'{context.paths.guarantee}: missing'}; expected promises of the run's"
+            " masks for --minimum-j; make them with `pseudolabels guarantee`"
+        )
+    enough = {sample for sample, (_, lower) in table.promised().items() if lower >= minimum - 1e-9}
+    if not enough:
+        raise ConfigError(
+            f"{context.paths.guarantee}: J of {minimum:g} is promised of no sample; expected some"
+            " for --minimum-j; give a lower one, or label more for `pseudolabels guarantee`"
+        )
+    return enough

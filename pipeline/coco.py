@@ -59,6 +59,32 @@ def decode_rle(rle: Any) -> NDArray[np.bool_]:
     return np.repeat(inside, runs).reshape(width, height).T
 
 
+def polygon_mask(polygons: Sequence[Any], height: int, width: int) -> NDArray[np.bool_]:
+    """The mask [H, W] of COCO's polygons, each a list of x and y in turn; their union.
+
+    Corners outside the mask are moved to its edge, as pycocotools allocates by their distances.
+
+    Raises:
+        PseudoLabelError: a polygon has fewer than three corners, or is no list of numbers.
+    """
+    checked = []
+    for polygon in polygons:
+        try:
+            corners = np.array(polygon, dtype=np.float64)
+        except (TypeError, ValueError):
+            corners = np.empty(0)
+        if corners.ndim != 1 or len(corners) < 6 or len(corners) % 2 or np.isnan(corners).any():
+            raise PseudoLabelError(
+                "not a polygon of COCO; expected x and y in turn, of three corners or more"
+            )
+        corners[::2], corners[1::2] = corners[::2].clip(0, width), corners[1::2].clip(0, height)
+        checked.append(corners.tolist())
+    if not checked:
+        return np.zeros((height, width), dtype=np.bool_)
+    parts = rle_codec.frPyObjects(checked, height, width)
+    return np.asarray(rle_codec.decode(rle_codec.merge(parts)), dtype=np.bool_)
+
+
 def average_precision(
     truth: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]]
 ) -> dict[str, float]:

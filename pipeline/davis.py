@@ -9,6 +9,7 @@ Letters: T frames, H W pixels, N true objects, M predicted ones.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,6 +30,10 @@ Ids = NDArray[np.uint8]
 
 Task = Literal["semi-supervised", "unsupervised"]
 TASKS: tuple[Task, ...] = ("semi-supervised", "unsupervised")
+
+ANNOTATION_SETS = 4
+"""Of Ref-DAVIS17: two annotators, who saw the first frame or the full video. The id of an
+expression is 4·rank + set, rank being the place of its object."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +125,19 @@ def scores_by_matching(
         )
         for column in range(objects)
     ]
+
+
+def rows_of_set(expressions: Sequence[str], number: int) -> list[int | None]:
+    """Returns, for each object of a video by rank, the row of its expression in an annotation set
+    of Ref-DAVIS17; None if the set has none of it.
+
+    Args:
+        expressions: ids of a video's expressions, numbers.
+        number: of the annotation set.
+    """
+    rows = {int(name): row for row, name in enumerate(expressions)}
+    ranks = range(1 + max((name // ANNOTATION_SETS for name in rows), default=-1))
+    return [rows.get(ANNOTATION_SETS * rank + number) for rank in ranks]
 
 
 def labels_of_scores(scores: NDArray[np.float64]) -> Ids:

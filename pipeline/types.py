@@ -89,12 +89,15 @@ class Expression:
         text: the sentence, stripped, not empty.
         kind: appearance, place, motion or relation; None if the data set does not give it.
         object_ids: ids of the target in the data set's masks; empty if the data set gives none.
+        no_target: whether the data set says that the sentence refers to nothing in the video. Its
+            ground truth is then empty in every frame.
     """
 
     key: SampleKey
     text: str
     kind: str | None = None
     object_ids: tuple[str, ...] = ()
+    no_target: bool = False
 
 
 @dataclass(frozen=True)

@@ -9,23 +9,29 @@ from __future__ import annotations
 import lzma
 import zipfile
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from pipeline.file_names import composed, is_foreign, natural_order
-from storage.files.images import read_mask
+from storage.files.images import read_mask, read_scores
 from storage.files.listing import data_names, spelled
 
 TOPS = ("", "Annotations", "Annotations/480p", "480p")
 """Folders in which the videos of a submission or of a DAVIS result lie."""
 
+SCORES = "Scores"
+"""Folder of the scores of a submission's masks, beside its own."""
+
 
 SHOWN_NAMES = 5
 """Of what is at the top, where no video is."""
+
+T = TypeVar("T")
 
 MAX_ENTRY_BYTES = 1 << 26
 """Of one PNG in an archive; a small archive can claim to hold terabytes."""
@@ -43,6 +49,7 @@ class PredictionTree:
     Args:
         root: a folder or a zip.
         videos: ids that are expected, by which the folder that holds them is found.
+        top: the folder that holds them; None to find it.
 
     Attributes:
         problems: what was found missing, misplaced or broken, a sentence each, in order.
@@ -51,7 +58,7 @@ class PredictionTree:
         InputError: the root does not exist, or is neither.
     """
 
-    def __init__(self, root: Path, videos: Collection[str]) -> None:
+    def __init__(self, root: Path, videos: Collection[str], top: str | None = None) -> None:
         self.root = root
         self.problems: list[str] = []
         self._archive: zipfile.ZipFile | None = None
@@ -62,10 +69,10 @@ class PredictionTree:
         elif not root.is_dir():
             expected, remedy = "a folder or zip of PNG masks", "check the path"
             raise InputError(root, "no such folder or file", expected, remedy, missing=True)
-        self.top = self._find_top(videos)
+        self.top = self._find_top(videos) if top is None else top
         strays = sorted(self._names(self.top) - set(map(composed, videos)))
         if self.top == "":
-            strays = [name for name in strays if name not in ("Annotations", "480p")]
+            strays = [name for name in strays if name not in ("Annotations", "480p", SCORES)]
         self.problems += [f"{name}: not a video of the data set; left out" for name in strays]
 
     def names(self, *parts: str) -> set[str]:
@@ -76,6 +83,10 @@ class PredictionTree:
         """
         return self._names("/".join([self.top, *parts] if self.top else parts))
 
+    def has_scores(self) -> bool:
+        """Whether scores lie beside the masks."""
+        return bool(self._names(SCORES))
+
     def mask(self, parts: Sequence[str], size: tuple[int, int] | None) -> NDArray[np.uint8] | None:
         """Returns an index mask [H, W]; None, with a note, if there is none that fits.
 
@@ -83,10 +94,21 @@ class PredictionTree:
             parts: such as (video, expression, frame), the frame without suffix.
             size: (H, W) that it must have; None for any.
         """
+        return self._picture(parts, size, read_mask)
+
+    def scores(
+        self, parts: Sequence[str], size: tuple[int, int] | None
+    ) -> NDArray[np.float32] | None:
+        """Returns scores in [0, 1], [H, W]. Arguments and None as of :meth:`mask`."""
+        return self._picture(parts, size, read_scores)
+
+    def _picture(
+        self, parts: Sequence[str], size: tuple[int, int] | None, read: Callable[..., T]
+    ) -> T | None:
         place = "/".join([*([self.top] if self.top else []), *parts]) + ".png"
         try:
             if self._archive is None:
-                return read_mask(self._path(place), size)
+                return read(self._path(place), size)
             try:
                 content = self._content(self._archive, self._entries[composed(place)])
             except InputError:
@@ -94,7 +116,7 @@ class PredictionTree:
             except _DAMAGE as error:
                 found = f"not in the archive ({error})"
                 raise InputError(place, found, "a PNG", "add it", missing=True) from error
-            return read_mask(self.root / place, size, content)
+            return read(self.root / place, size, content)
         except InputError as error:
             if error.missing:
                 self.problems.append(f"{'/'.join(parts)}: missing")
@@ -116,24 +138,32 @@ class PredictionTree:
         """
         ids = np.zeros((len(frames), *size), np.uint8)
         there = np.zeros(len(frames), np.bool_)
-        if not frames:
+        if not self.covers(parts, frames, known):
             return ids, there
+        for index, name in enumerate(frames):
+            mask = self.mask([*parts, name], size)
+            if mask is not None:
+                ids[index], there[index] = mask, True
+        return ids, there
+
+    def covers(
+        self, parts: Sequence[str], frames: Sequence[str], known: Sequence[str] = ()
+    ) -> bool:
+        """Returns whether any frame of a clip is there, and notes what :meth:`clip` notes once."""
+        if not frames:
+            return False
         found = self.names(*parts)
         wanted = {composed(f"{name}.png") for name in frames}
         if not found & wanted:
             self.problems.append(f"{'/'.join(parts)}: {self._nothing_of(frames, found)}")
-            return ids, there
+            return False
         found = {name for name in found if name.lower().endswith(".png")}
         if odd := sorted(found - wanted - {composed(f"{name}.png") for name in known}):
             self.problems.append(
                 f"{'/'.join(parts)}: {len(odd)} files that are no frame of it, such as"
                 f" {odd[0]}; left out"
             )
-        for index, name in enumerate(frames):
-            mask = self.mask([*parts, name], size)
-            if mask is not None:
-                ids[index], there[index] = mask, True
-        return ids, there
+        return True
 
     def _nothing_of(self, frames: Sequence[str], found: set[str]) -> str:
         """What is said of a clip none of whose frames is there."""

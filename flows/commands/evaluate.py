@@ -94,6 +94,22 @@ def davis(
     present(result, console, as_json, csv)
 
 
+@app.command("refdavis", epilog=example("evaluate refdavis masks --root DATA"))
+def refdavis(
+    predictions: PredictionsArgument,
+    root: TruthRoot,
+    split: Annotated[str, typer.Option(help="A split with ground truth.")] = "valid",
+    as_json: JsonOption = False,
+    csv: CsvOption = None,
+) -> None:
+    """Measure results on Ref-DAVIS17, as `evaluate davis --task referring`: the mean of four
+    annotation sets, objects matched and by fixed ids."""
+    from flows.evaluation.davis import evaluate_refdavis
+    from flows.evaluation.result import present
+
+    present(evaluate_refdavis(predictions, root, split), console, as_json, csv)
+
+
 @app.command("refytvos", epilog=example("evaluate refytvos masks.zip --root DATA"))
 def refytvos(
     predictions: PredictionsArgument,
@@ -127,7 +143,8 @@ def masks(
     as_json: JsonOption = False,
     csv: CsvOption = None,
 ) -> None:
-    """Measure masks of any data set with ground truth: J&F, IoU and precision@K."""
+    """Measure masks of any data set with ground truth: J&F, IoU and precision@K; with scores beside
+    them also mAP."""
     _expressions(dataset, predictions, root, split, as_json, csv)
 
 

@@ -57,6 +57,14 @@ def export(
         str,
         typer.Option(help="copy: copies frames. symlink: links to the files of the data set."),
     ] = "copy",
+    minimum_j: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Export samples alone of which `guarantee` promised this J or more.",
+        ),
+    ] = None,
 ) -> None:
     """Write the masks of a run in the format of another trainer, viewer or server."""
     from flows.context import RunContext
@@ -64,8 +72,9 @@ def export(
     from flows.report.card import write_export_card
 
     resolved = resolve_run(arguments, config, dataset, root, split, runs)
-    export_run(resolved, to, path, console, source, overwrite, link)
-    say(console, f"{write_export_card(RunContext(resolved), to, path, source)}: data card")
+    export_run(resolved, to, path, console, source, overwrite, link, minimum_j)
+    card = write_export_card(RunContext(resolved), to, path, source, minimum_j)
+    say(console, f"{card}: data card")
 
 
 def import_masks(

@@ -109,7 +109,10 @@ def train(
 def predict(
     to: Annotated[
         Path,
-        typer.Option(help="Folder or .zip for PNGs; .zarr for a mask store."),
+        typer.Option(
+            help="Folder or .zip for PNGs; .zarr for a mask store; .json for COCO results of"
+            " a2d and jhmdb."
+        ),
     ],
     arguments: RunArguments = None,
     student: Annotated[
@@ -125,6 +128,15 @@ def predict(
     threshold: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="A pixel above this probability is masked.")
     ] = 0.5,
+    scores: Annotated[
+        bool, typer.Option("--scores", help="Also write 16-bit scores, into the folder Scores.")
+    ] = False,
+    merge: Annotated[
+        bool,
+        typer.Option(
+            "--merge", help="Of refdavis: merge objects by scores, in each annotation set."
+        ),
+    ] = False,
     config: ConfigOption = None,
     dataset: DatasetOption = None,
     root: RootOption = None,
@@ -138,13 +150,17 @@ def predict(
     """
     from flows.training.predict import How
     from flows.training.predict import predict as write_predictions
+    from flows.training.prediction_place import Form
 
     words = [*(arguments or ()), *([given("device", device)] if device else [])]
     resolved = resolve_run(words, config, dataset, root, split, out)
     if weights is not None and student is not None:
         raise ConfigError("both --weights and --student are given; give the one to predict with")
+    if scores and merge:
+        raise ConfigError("both --scores and --merge are given; predict twice for both")
+    form: Form = "scores" if scores else "merged" if merge else "masks"
     how = How(of, frames, online, threshold)
-    counts = write_predictions(resolved, student, to, how, console, weights)
+    counts = write_predictions(resolved, student, to, how, console, weights, form)
     told = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
     say(console, f"{to}: videos {told}")
 

@@ -10,16 +10,12 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from flows.evaluation.queries import queries_of
 from flows.evaluation.result import Result, mean
-from flows.evaluation.scores import left_out
-from flows.evaluation.videos import video_or_truth
 from pipeline.coco import average_precision, decode_rle, encode_rle
 from pipeline.errors import InputError, PseudoLabelError
-from pipeline.metrics import overlap_figures
-from pipeline.ports import DatasetReader
-from pipeline.types import FrameIndex, VideoRef
+from pipeline.metrics import contour_accuracy, overlap_figures, region_similarity
 from storage.datasets import open_dataset
-from storage.datasets.numbers import is_number
 from storage.files.json_files import list_at, object_at, read_json, read_json_object
 
 _CATEGORIES: list[dict[str, Any]] = [{"id": 1, "name": "object"}]
@@ -27,8 +23,6 @@ _CATEGORIES: list[dict[str, Any]] = [{"id": 1, "name": "object"}]
 
 _TRUTH_LAYOUT = "a COCO file: images, annotations with RLE segmentations, categories"
 _ROWS_LAYOUT = "a JSON list of COCO results: image_id, RLE segmentation, score"
-_SAMPLES = "jhmdb_sentences_samples_metadata.json"
-_SAMPLES_LAYOUT = "a JSON list of [video, frame path, mask path, frames, text]"
 
 
 def evaluate_queries(
@@ -54,8 +48,7 @@ def evaluate_queries(
     if truth_file is not None:
         truth = _read_truth(truth_file)
     elif root is not None:
-        built = a2d_truth if dataset == "a2d" else jhmdb_truth
-        truth = built(root, problems)
+        truth = truth_of_queries(dataset, root, problems)
     else:
         raise InputError(
             dataset, "neither --truth nor --root", "the truth", "give a COCO file or the data set"
@@ -76,11 +69,12 @@ def evaluate_queries(
         if found is None:
             problems.append(f"{item['image_id']}: no prediction; counted as an empty mask")
         pairs.append((None if found is None else found["segmentation"], item["segmentation"]))
-        one = overlap_figures([_decoded(*pairs[-1])])
-        rows.append({"image": item["image_id"], "IoU": one.mean_iou})
+        rows.append({"image": item["image_id"]} | _of_pair(*_decoded(*pairs[-1])))
     overlap = overlap_figures(_decoded(*pair) for pair in pairs)
     found_figures = average_precision(truth, kept)
     found_figures |= overlap.by_name
+    j, f = mean([row["J"] for row in rows]), mean([row["F"] for row in rows])
+    found_figures |= {"J&F": (j + f) / 2, "J": j, "F": f}
     return Result(
         title=f"{dataset} sentences",
         systems={"predictions": found_figures},
@@ -95,82 +89,23 @@ def _decoded(pred: Any, truth: Any) -> tuple[Any, Any]:
     return None if pred is None else decode_rle(pred), decode_rle(truth)
 
 
-def a2d_truth(root: Path, problems: list[str]) -> dict[str, list[dict[str, Any]]]:
-    """The test queries of A2D-Sentences as COCO: an image a sentence and annotated frame.
-
-    Args:
-        problems: gets a sentence about each video or expression that cannot be read.
-    """
-    reader = open_dataset("a2d", root, "test")
-    return _coco(
-        (f"v_{video}_f_{int(frame)}_i_{expression}", mask)
-        for video, expression, frame, mask in _annotated(reader, problems)
-        if mask.any()
-    )
+def _of_pair(pred: Any, truth: Any) -> dict[str, float]:
+    """The figures of one query; a prediction of None is an empty mask."""
+    mask = np.zeros_like(truth) if pred is None else pred
+    return {
+        "IoU": overlap_figures([(pred, truth)]).mean_iou,
+        "J": float(region_similarity(mask, truth)),
+        "F": float(contour_accuracy(mask, truth)),
+    }
 
 
-def jhmdb_truth(root: Path, problems: list[str]) -> dict[str, list[dict[str, Any]]]:
-    """The queries of JHMDB-Sentences as COCO: the three frames a video that its file names.
-
-    Args:
-        problems: gets a sentence about each sample whose ground truth cannot be read.
-    """
-    reader = open_dataset("jhmdb", root, "test")
-    path = root / _SAMPLES
-    rows = list_at(read_json(path, _SAMPLES_LAYOUT), path, "the file", _SAMPLES_LAYOUT)
-    videos: dict[str, VideoRef | InputError] = {}
-
-    def samples() -> Iterator[tuple[str, Any]]:
-        for row in rows:
-            sample = list_at(row, path, "a sample", _SAMPLES_LAYOUT)
-            stem = Path(str(sample[1])).stem if len(sample) > 1 else ""
-            if not is_number(stem):
-                raise InputError(path, f"a sample is {row}", _SAMPLES_LAYOUT, "fix the sample")
-            video_id, frame = str(sample[0]), int(stem)
-            if video_id not in videos:
-                videos[video_id] = video_or_truth(reader, video_id, problems)
-            video = videos[video_id]
-            if isinstance(video, InputError):
-                continue
-            numbers = [int(name) if is_number(name) else -1 for name in video.frames]
-            try:
-                expression = reader.expressions(video_id)[0]
-                index = FrameIndex(numbers.index(frame)) if frame in numbers else None
-                mask = None if index is None else reader.truth(video, expression, index)
-            except InputError as error:
-                problems.append(left_out(f"{video_id}, frame {frame},", error))
-                continue
-            if mask is None:
-                problems.append(f"{video_id}, frame {frame}, was left out: it has no truth")
-                continue
-            yield f"v_{video_id}_f_{frame}", mask
-
-    return _coco(samples())
-
-
-def _annotated(
-    reader: DatasetReader, problems: list[str]
-) -> Iterator[tuple[str, str, str, NDArray[np.bool_]]]:
-    """(video, expression, frame name, mask) of every annotated frame that can be read."""
-    for video_id in reader.video_ids():
-        video = video_or_truth(reader, video_id, problems)
-        if isinstance(video, InputError):
-            continue
-        try:
-            expressions = reader.expressions(video_id)
-        except InputError as error:
-            problems.append(left_out(video_id, error))
-            continue
-        for expression in expressions:
-            name = expression.key.expression
-            for index, frame in enumerate(video.frames):
-                try:
-                    mask = reader.truth(video, expression, FrameIndex(index))
-                except InputError as error:
-                    problems.append(left_out(f"{video_id}, frame {frame},", error))
-                    continue
-                if mask is not None:
-                    yield video_id, name, frame, mask
+def truth_of_queries(
+    dataset: str, root: Path, problems: list[str]
+) -> dict[str, list[dict[str, Any]]]:
+    """The queries of the split ``test`` of a data set as COCO. Arguments as of
+    :func:`flows.evaluation.queries.queries_of`."""
+    found = queries_of(open_dataset(dataset, root, "test"), root, problems)
+    return _coco((query.image, mask) for query, mask in found)
 
 
 def _coco(samples: Iterator[tuple[str, NDArray[np.bool_]]]) -> dict[str, list[dict[str, Any]]]:

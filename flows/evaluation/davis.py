@@ -12,6 +12,7 @@ import numpy as np
 from flows.evaluation.result import Result, mean
 from flows.evaluation.scores import left_out
 from pipeline.davis import (
+    ANNOTATION_SETS,
     MAX_PROPOSALS,
     VOID,
     Ids,
@@ -20,21 +21,18 @@ from pipeline.davis import (
     evaluated_frames,
     labels_of_scores,
     object_count,
+    rows_of_set,
     scores_by_id,
     scores_by_matching,
 )
 from pipeline.errors import InputError
 from pipeline.ports import DatasetReader
-from pipeline.types import Expression
 from storage.datasets import open_dataset
 from storage.datasets.base import mask_names
 from storage.files.images import image_size, read_mask
 from storage.files.listing import spelled
 from storage.files.text_files import read_text_file
-from storage.predictions import PredictionTree
-
-ANNOTATION_SETS = 4
-"""Two annotators, who saw the first frame or the full video; expression id = 4·rank + set."""
+from storage.predictions import SCORES, PredictionTree
 
 _TRUTH = {"semi-supervised": "Annotations", "unsupervised": "Annotations_unsupervised"}
 
@@ -107,10 +105,9 @@ def evaluate_refdavis(predictions: Path, root: Path, split: str = "valid") -> Re
     """Ref-DAVIS17: each annotation set by the unsupervised evaluation, and their mean.
 
     Args:
-        predictions: a folder or zip with ``anno_0`` … ``anno_3`` of index masks
-            ``<video>/<frame>.png``, or of one mask an expression,
-            ``<video>/<expression>/<frame>.png``, 8-bit grey: scores of 0 to 255, merged here as
-            the field does.
+        predictions: ``anno_0`` … ``anno_3`` of index masks ``<video>/<frame>.png``, or, in a zip
+            too, 8-bit scores ``<video>/<expression>/<frame>.png``, which are merged here; those of
+            16 bits in the folder ``Scores`` are taken in their place.
         root: of Ref-DAVIS17, as published or as converted.
 
     Raises:
@@ -128,13 +125,13 @@ def evaluate_refdavis(predictions: Path, root: Path, split: str = "valid") -> Re
     matched = {number: _Tally() for number in sets}
     problems: list[str] = []
     for name, frames, truth in _truths(folder, sequences, problems):
-        ranks = _ranks(reader.expressions(name))
+        names = [item.key.expression for item in reader.expressions(name)]
         for number in sets:
             tree, merged = trees[number]
             if not merged:
                 pred, _ = tree.clip([name], frames, truth.shape[1:])
             else:
-                mine = [rank[number] for rank in ranks if number in rank]
+                mine = [None if r is None else names[r] for r in rows_of_set(names, number)]
                 pred = _merged(tree, name, mine, frames, truth.shape[1:])
             everything = slice(0, len(frames))
             _score(name, truth, pred, everything, "unsupervised", fixed[number], matched[number])
@@ -159,9 +156,7 @@ def evaluate_refdavis(predictions: Path, root: Path, split: str = "valid") -> Re
             for name, found in tally.objects.items()
         ],
         expressions=[
-            {"annotation_set": number} | row
-            for number in sets
-            for row in _object_rows(fixed[number], matched[number])
+            {"annotation_set": n} | row for n in sets for row in _object_rows(fixed[n], matched[n])
         ],
         problems=problems,
         counts={"sequences": len(next(iter(matched.values())).objects) if matched else 0},
@@ -243,16 +238,9 @@ def _trees_of_sets(
     if any(folder.is_dir() for folder in folders):
         return [(PredictionTree(folder, sequences), False) for folder in folders]
     tree = PredictionTree(predictions, sequences)
+    if tree.has_scores():
+        tree = PredictionTree(predictions, sequences, SCORES)
     return [(tree, True)] * ANNOTATION_SETS
-
-
-def _ranks(expressions: Sequence[Expression]) -> list[dict[int, str]]:
-    """For each object by rank: annotation set -> expression id."""
-    ranks: dict[int, dict[int, str]] = {}
-    for item in expressions:
-        number = int(item.key.expression)
-        ranks.setdefault(number // ANNOTATION_SETS, {})[number % ANNOTATION_SETS] = str(number)
-    return [ranks[rank] for rank in sorted(ranks)]
 
 
 def _sets_of(reader: DatasetReader, sequences: Sequence[str]) -> list[int]:
@@ -262,15 +250,23 @@ def _sets_of(reader: DatasetReader, sequences: Sequence[str]) -> list[int]:
 
 
 def _merged(
-    tree: PredictionTree, video: str, expressions: Sequence[str], frames: Sequence[str], size: Any
+    tree: PredictionTree,
+    video: str,
+    expressions: Sequence[str | None],
+    frames: Sequence[str],
+    size: Any,
 ) -> Ids:
-    """The index masks of one annotation set, out of a mask an expression; a frame at a time."""
-    clips = [tree.clip([video, name], frames, size)[0] for name in expressions]
+    """The index masks of one annotation set, out of scores; a frame at a time. An object by rank
+    has None for an expression where this set has none of it."""
+    there = [name is not None and tree.covers([video, name], frames) for name in expressions]
     result = np.zeros((len(frames), *size), np.uint8)
-    if clips:
-        for frame in range(len(frames)):
-            scores = np.stack([clip[frame] for clip in clips]) / 255.0
-            result[frame] = labels_of_scores(scores[:, None])[0]
+    for index, frame in enumerate(frames):
+        scores = np.zeros((len(expressions), 1, *size))
+        for row, name in enumerate(expressions):
+            if name is not None and there[row]:
+                found = tree.scores([video, name, frame], size)
+                scores[row, 0] = 0 if found is None else found
+        result[index] = labels_of_scores(scores)[0]
     return result
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from flows.console import say
 from flows.context import RunContext
 from flows.exchange.destination import check_destination, claimed
-from flows.finished_results import own_masks, student_is_done
+from flows.finished_results import own_masks, promised_samples, student_is_done
 from flows.planning.run_paths import RunPaths
 from flows.planning.stand_ins import stand_in_warning
 from flows.progress import reporter
@@ -24,6 +24,7 @@ from pipeline.errors import ConfigError, PseudoLabelError, StoreError
 from pipeline.ports import DatasetReader
 from pipeline.text import read_text
 from pipeline.types import Augmentation, FrameIndex, SampleKey
+from storage.arrays.chosen_masks import ChosenMasks
 from storage.arrays.masks import MaskStore
 from storage.exports import FOLDERS, FORMATS, exporter
 from storage.exports.source import ExportReport, ExportSource, Link, Quality, QualityByVideo
@@ -44,6 +45,7 @@ def export_run(
     source: str,
     overwrite: bool,
     link: str = "copy",
+    minimum_j: float | None = None,
 ) -> ExportReport:
     """Exports the masks, or for ``wsrvos`` the sentences, of a run.
 
@@ -54,6 +56,8 @@ def export_run(
         source: ``masks``, ``student``, ``consensus`` or the path of a mask store.
         overwrite: replace an earlier export.
         link: how frames get into the export, ``copy`` or ``symlink``.
+        minimum_j: export only the run's own masks of which this J or more is promised; None for
+            all.
 
     Raises:
         ConfigError: there is no such format or link, or the path may not be replaced.
@@ -61,6 +65,12 @@ def export_run(
         PseudoLabelError: there is nothing to export, or it does not fit the data set.
     """
     _check_options(to, link)
+    if minimum_j is not None and (source != "masks" or to == "wsrvos"):
+        other = "--to wsrvos" if to == "wsrvos" else f"--from {source}"
+        raise ConfigError(
+            f"--minimum-j with {other}: promises are of the run's own masks; leave --minimum-j"
+            " out, or export the masks"
+        )
     place = check_destination(path, to in FOLDERS, overwrite)
     context = RunContext(config, progress=reporter(console))
     with claimed(place):
@@ -68,6 +78,8 @@ def export_run(
             report = ExportReport({"samples": write_augmentations_of(context, place)})
         else:
             masks = replace(described(context, source), link=cast(Link, link))
+            if minimum_j is not None:
+                masks = _promised(context, masks, minimum_j)
             report = exporter(to)(masks, place)
             if masks.warning:
                 report.notes.insert(0, masks.warning)
@@ -78,6 +90,13 @@ def export_run(
     if len(report.notes) > SHOWN_NOTES:
         say(console, f"… and {len(report.notes) - SHOWN_NOTES} notes more")
     return report
+
+
+def _promised(context: RunContext, masks: ExportSource, minimum: float) -> ExportSource:
+    """The masks of which J of a minimum or more is promised; figures of all masks are no longer
+    theirs."""
+    store = ChosenMasks(masks.store, promised_samples(context, minimum))
+    return replace(masks, store=store, metrics={})
 
 
 def _check_options(to: str, link: str) -> None:

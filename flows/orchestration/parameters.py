@@ -10,7 +10,23 @@ from flows.planning.presets import config_of_preset
 from pipeline.config import RunConfig, given, load_config
 from pipeline.errors import ConfigError
 
-Dataset = Literal["shapes", "refytvos", "refdavis", "a2d", "jhmdb", "mevis", "visor", "videos"]
+Dataset = Literal[
+    "shapes",
+    "refytvos",
+    "refdavis",
+    "a2d",
+    "jhmdb",
+    "mevis",
+    "mevis_v2",
+    "revos",
+    "long_rvos",
+    "refcoco",
+    "refcoco+",
+    "refcocog",
+    "refcocog-google",
+    "visor",
+    "videos",
+]
 """Names of data sets."""
 
 Preset = Literal["default", "demo", "small", "base", "large"]

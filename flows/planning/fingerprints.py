@@ -295,10 +295,11 @@ def texts_of_shard(reader: DatasetReader, shard: Shard) -> dict[str, Any]:
     A video whose sentences cannot be read is noted as such.
     """
     texts: dict[str, Any] = {}
+    nothing = ("no target",)
     for video in shard.videos:
         try:
             texts[video] = [
-                (item.key.expression, item.text, item.object_ids)
+                (item.key.expression, item.text, item.object_ids or nothing[: item.no_target])
                 for item in reader.expressions(video)
             ]
         except InputError as error:

@@ -68,13 +68,16 @@ def write_card(
         file.write("\n")
 
 
-def write_export_card(context: RunContext, to: str, path: Path, source: str) -> Path:
+def write_export_card(
+    context: RunContext, to: str, path: Path, source: str, minimum_j: float | None = None
+) -> Path:
     """Writes the card of an export: ``card.md`` in its folder, or ``<file>.card.md`` beside it.
 
     Args:
         to: its format.
         path: the file or folder that was written.
         source: which masks it holds, as `export --from` names them.
+        minimum_j: the J that is promised of them; None for all masks.
 
     Returns:
         The path of the card.
@@ -82,19 +85,27 @@ def write_export_card(context: RunContext, to: str, path: Path, source: str) -> 
     card = path / "card.md" if path.is_dir() else path.with_name(f"{path.name}.card.md")
     metrics = read_metrics(context).get(SYSTEM_OF_SOURCE.get(source, "")) or {}
     with replace_file(card, "w") as file:
-        file.writelines(f"{line}\n" for line in _export_lines(context, to, source, metrics))
+        lines = _export_lines(context, to, source, metrics, minimum_j)
+        file.writelines(f"{line}\n" for line in lines)
     return card
 
 
 def _export_lines(
-    context: RunContext, to: str, source: str, metrics: dict[str, Any]
+    context: RunContext,
+    to: str,
+    source: str,
+    metrics: dict[str, Any],
+    minimum_j: float | None,
 ) -> Iterator[str]:
     config = context.config
     yield f"# Masks of {markdown_escaped(config.dataset.name)}, {config.dataset.split}, as {to}"
-    yield f"\n{_description(config)} Exported with `--from {source}`."
+    chosen = "" if minimum_j is None else f" --minimum-j {minimum_j:g}"
+    yield f"\n{_description(config)} Exported with `--from {source}{chosen}`."
     yield "\n## Models\n"
     yield from _models(context)
     yield "\n## Quality against ground truth, in percent\n"
+    if chosen:
+        yield "Of all masks of the run, also of those that are not in the export.\n"
     yield from _figures(metrics)
     if source == "masks":
         quality = read_quality(context, [])

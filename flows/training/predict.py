@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,26 +18,24 @@ from flows.planning.fingerprints import prediction_basis
 from flows.planning.run_paths import RunPaths
 from flows.progress import reporter
 from flows.training.build import build_student
+from flows.training.predict_queries import check_has_queries, predict_queries
+from flows.training.predicted_files import AsDavisSets, AsMasks, PredictedFiles
+from flows.training.prediction_place import Form, check_suffix, vouch_folder, vouch_store
 from pipeline.config import RunConfig, load_config
 from pipeline.errors import ConfigError, InputError, PseudoLabelError
 from pipeline.fingerprint import digest, file_digest
 from pipeline.packed_masks import PackedMasks
 from pipeline.ports import DatasetReader
-from pipeline.text import read_text
 from pipeline.types import Expression, PseudoMask, Status, VideoRef
 from stages.common.checkpoints import WEIGHTS
 from storage.arrays.masks import MaskStore
-from storage.exports.streamed import MaskSink, open_sink
-from storage.files.atomic import replace_file
+from storage.exports.streamed import open_sink
 
 if TYPE_CHECKING:
     import torch
 
     from stages.student.contract import Student
     from stages.student.predict import Window
-
-NOTE = "predictions.json"
-"""What the masks of a folder were made by."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +120,7 @@ def predict(
     how: How,
     console: Console,
     weights: Path | None = None,
+    form: Form = "masks",
 ) -> dict[str, int]:
     """Writes the masks of a split, window by window. Memory does not grow with a video's length.
 
@@ -133,10 +131,12 @@ def predict(
         config: of a run that has a student; with ``weights``, of any data set.
         name: of the student; None for the run's own.
         to: a folder, a path that ends in ``.zip``, or one that ends in ``.zarr``: a mask store
-            whose weights say how sure the student is. A zip is written anew.
+            whose weights say how sure the student is. One that ends in ``.json`` gets COCO results
+            of A2D-Sentences or JHMDB-Sentences. A zip and a JSON file are written anew.
         how: options.
         console: for messages.
         weights: folder of a student of another run, in place of ``name``.
+        form: what a folder gets.
 
     Returns:
         Numbers of videos predicted, there before, and skipped.
@@ -148,9 +148,16 @@ def predict(
         StoreError: an existing store cannot be read.
         PseudoLabelError: every video was skipped.
     """
-    _check_suffix(to)
+    check_suffix(to, form)
     context = RunContext(config)
     reader = context.reader(how.split)
+    if form == "merged" and reader.name != "refdavis":
+        raise ConfigError(
+            f"--merge with the data set {reader.name}: only refdavis has annotation sets; leave"
+            " --merge out"
+        )
+    if to.suffix == ".json":
+        check_has_queries(reader, to)
     if not reader.video_ids():
         raise ConfigError(f"split {how.split!r} of {reader.name} holds no videos; give another")
     folder = weights or student_folder(config, name)
@@ -164,43 +171,41 @@ def predict(
         )
     check_no_part_of_run(place, to)
     with claimed(place):
-        return _predict_to(context, student, how, to, fingerprint, console)
-
-
-def _check_suffix(to: Path) -> None:
-    """Raises ConfigError for what looks like a file of another kind."""
-    kind = to.suffix.lower()
-    if kind in ("", ".zip", ".zarr") or not re.search("[a-z]", kind) or to.is_dir():
-        return
-    raise ConfigError(
-        f"--to {to}: a file that ends in {to.suffix}; expected a folder or a .zip for PNGs, or a"
-        " .zarr for a mask store; give another path"
-    )
+        return _predict_to(context, student, how, to, fingerprint, console, form)
 
 
 def _predict_to(
-    context: RunContext, student: Student, how: How, to: Path, fingerprint: str, console: Console
+    context: RunContext,
+    student: Student,
+    how: How,
+    to: Path,
+    fingerprint: str,
+    console: Console,
+    form: Form,
 ) -> dict[str, int]:
     reader = context.reader(how.split)
     ids = list(reader.video_ids())
     counts = {"predicted": 0, "there before": 0, "skipped": 0}
     if to.suffix == ".zarr":
-        there = _vouch_store(to, fingerprint)
+        there = vouch_store(to, fingerprint)
         with reporter(console) as progress:
             context.progress = progress
             stored = predict_split(context, student, how, to, fingerprint, there)
         counts = {name: stored[f"videos {name}"] for name in counts}
         _check_any(counts, len(ids), how)
         return counts
-    with open_sink(to, reader.name) as sink, reporter(console) as progress:
+    if to.suffix == ".json":
+        with reporter(console) as progress:
+            return predict_queries(student, reader, to, how, context.device, progress)
+    with _opened(to, reader.name, form) as files, reporter(console) as progress:
         if to.suffix != ".zip":
-            _vouch(to, fingerprint, how)
+            vouch_folder(to, fingerprint, vars(how))
         progress.begin("predict", len(ids), "videos")
         for video_id in ids:
             try:
-                fresh = not sink.has(video_id)
+                fresh = not files.has(video_id)
                 if fresh:
-                    frames = _predict_video(student, reader, video_id, sink, how, context.device)
+                    frames = _predict_video(student, reader, video_id, files, how, context.device)
                 counts["predicted" if fresh else "there before"] += 1
                 progress.advance(1, frames if fresh else 0)
             except InputError as error:
@@ -217,22 +222,26 @@ def _check_any(counts: dict[str, int], videos: int, how: How) -> None:
         raise PseudoLabelError(f"all {videos} videos of split {how.split!r} were skipped")
 
 
+@contextmanager
+def _opened(to: Path, dataset: str, form: Form) -> Iterator[PredictedFiles]:
+    """The files that a prediction is written to. Raises as ``open_sink``."""
+    with open_sink(to, dataset, scores=form == "scores") as sink:
+        yield AsDavisSets(to) if form == "merged" else AsMasks(sink, form == "scores")
+
+
 def _predict_video(
     student: Student,
     reader: DatasetReader,
     video_id: str,
-    sink: MaskSink,
+    files: PredictedFiles,
     how: How,
     device: torch.device,
 ) -> int:
     video = reader.video(video_id)
     expressions = reader.expressions(video_id)
-    names = [item.key.expression for item in expressions]
-    with sink.video(video_id) as add:
-        for part in _windows(student, reader, video, expressions, how, device):
-            for row, name in enumerate(names):
-                for place, frame in enumerate(part.frames):
-                    add(name, video.frames[frame], part.masks[row, place])
+    with files.video(video, expressions) as take:
+        for part in _windows(student, reader, video, expressions, how, device, files.needs_scores):
+            take(part)
     return len(video)
 
 
@@ -243,6 +252,7 @@ def _windows(
     expressions: Sequence[Expression],
     how: How,
     device: torch.device,
+    scores: bool = False,
 ) -> Iterator[Window]:
     from stages.student.predict import predict_video
 
@@ -255,45 +265,8 @@ def _windows(
         frames=how.frames,
         online=how.online,
         threshold=how.threshold,
+        scores=scores,
     )
-
-
-def _vouch(folder: Path, fingerprint: str, how: How) -> None:
-    """Raises ConfigError if a folder has masks of another student; else notes the student there."""
-    note = folder / NOTE
-    if note.exists():
-        try:
-            found = json.loads(read_text(note))
-            if not isinstance(found, dict):
-                raise ValueError(f"a JSON {type(found).__name__}")
-        except (OSError, ValueError, RecursionError) as error:
-            raise ConfigError(
-                f"{note}: damaged ({error}); expected which student the masks beside it are of;"
-                " remove the folder and predict again, or give another --to"
-            ) from error
-        if found.get("made_by") == fingerprint:
-            return
-        raise ConfigError(
-            f"{folder}: holds the masks of another student, or of this one predicted otherwise"
-            f" ({NOTE}); expected its own, or an empty folder; give another --to, or remove it"
-        )
-    if (held := next((item.name for item in folder.iterdir()), None)) is not None:
-        raise ConfigError(f"{folder}: holds {held}; expected an empty folder; give another --to")
-    with replace_file(note, "w") as file:
-        json.dump({"made_by": fingerprint, **vars(how)}, file, indent=2)
-
-
-def _vouch_store(place: Path, fingerprint: str) -> set[str]:
-    """Raises ConfigError if a store has masks of another student; else returns its video ids."""
-    store = MaskStore(place)
-    videos = store.videos()
-    for video_id in videos:
-        if set(store.fingerprints(video_id)) - {fingerprint}:
-            raise ConfigError(
-                f"{place}: holds masks ({video_id}) of another student, or of this one predicted"
-                " otherwise; expected its own, or no store; give another --to, or remove it"
-            )
-    return set(videos)
 
 
 def predict_split(

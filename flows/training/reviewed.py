@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.context import RunContext
-from flows.finished_results import promises_of
+from flows.finished_results import promised_samples
 from pipeline.decisions import Sample, digest_of_verdicts
 from pipeline.errors import ConfigError
 from pipeline.ports import MaskSource
@@ -69,18 +69,6 @@ def promised_masks(context: RunContext, masks: MaskSource, minimum: float) -> So
     """Returns the masks of a run of which J of a minimum or more is promised.
 
     Raises:
-        ConfigError: there are none, or nothing is promised of the run's present masks.
+        ConfigError: as of :func:`promised_samples`.
     """
-    table, problem = promises_of(context)
-    if table is None:
-        raise ConfigError(
-            f"{problem or f'{context.paths.guarantee}: missing'}; expected promises of the run's"
-            " masks for --minimum-j; make them with `pseudolabels guarantee`"
-        )
-    enough = {sample for sample, (_, lower) in table.promised().items() if lower >= minimum - 1e-9}
-    if not enough:
-        raise ConfigError(
-            f"{context.paths.guarantee}: J of {minimum:g} is promised of no sample; expected some"
-            " for --minimum-j; give a lower one, or label more for `pseudolabels guarantee`"
-        )
-    return SomeMasks(masks, enough)
+    return SomeMasks(masks, promised_samples(context, minimum))

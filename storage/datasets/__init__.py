@@ -10,13 +10,22 @@ from typing import cast
 from pipeline.config import Links
 from pipeline.errors import UnknownDatasetError
 from pipeline.ports import DatasetReader
+from storage.datasets.base import MaskedReader
+from storage.datasets.parts import BASE, part_of
 
 READERS = {
     "a2d": ("a2d", "A2DSentences"),
     "jhmdb": ("jhmdb", "JHMDBSentences"),
-    "mevis": ("mevis", "MeViS"),
+    "long_rvos": ("long_rvos", "LongRVOS"),
+    "mevis": ("mevis", "open_mevis"),
+    "mevis_v2": ("mevis", "open_mevis_v2"),
+    "refcoco": ("refcoco", "open_refcoco"),
+    "refcoco+": ("refcoco", "open_refcoco_plus"),
+    "refcocog": ("refcoco", "open_refcocog"),
+    "refcocog-google": ("refcoco", "open_refcocog_google"),
     "refdavis": ("refdavis", "open_refdavis"),
     "refytvos": ("refytvos", "RefYouTubeVOS"),
+    "revos": ("revos", "ReVOS"),
     "shapes": ("refytvos", "open_shapes"),
     "videos": ("videos", "Videos"),
     "visor": ("visor", "VISOR"),
@@ -37,7 +46,8 @@ def open_dataset(
     Args:
         name: one of :data:`READERS`.
         root: the data set's folder.
-        split: such as ``train`` or ``valid``.
+        split: such as ``train`` or ``valid``, or a part of ``train``
+            (:mod:`storage.datasets.parts`).
         links: ``follow`` links wherever they lead, or refuse those that do not stay ``inside``.
         sampling: of the data set ``videos``: ``frames_per_second`` and ``max_size``, if any.
 
@@ -52,4 +62,9 @@ def open_dataset(
     module, opener = READERS[name]
     found = getattr(import_module(f"storage.datasets.{module}"), opener)
     chosen = sampling if name == "videos" else None
-    return cast(Callable[..., DatasetReader], found)(Path(root), split, links, **(chosen or {}))
+    part = part_of(split)
+    opened = BASE if part else split
+    reader = cast(Callable[..., MaskedReader], found)(Path(root), opened, links, **(chosen or {}))
+    if part:
+        part.narrow(reader)
+    return reader

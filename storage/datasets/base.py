@@ -41,6 +41,7 @@ class MaskedReader(ABC):
     """
 
     in_order: bool = False
+    _ids: tuple[str, ...]
 
     def __init__(self, name: str, root: Path, split: str, links: Links = "follow") -> None:
         expected = f"the root folder of data set {name}"
@@ -52,6 +53,10 @@ class MaskedReader(ABC):
         self.root = root
         self.split = split
         self.links = links
+
+    def restrict(self, video_ids: Sequence[str], split: str) -> None:
+        """Leaves some of the videos, sorted, as a split of another name."""
+        self._ids, self.split = tuple(video_ids), split
 
     def within(self, *areas: Path) -> tuple[Path, ...] | None:
         """The folders in which links may end: the root, and layout folders that the user may have

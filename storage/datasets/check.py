@@ -105,6 +105,8 @@ def check_dataset(
                 _check_frames(reader, video, check)
             _check_truth(reader, video, expressions, check)
         advance(video_id)
+    if not check.counts["expressions without a target"]:
+        del check.counts["expressions without a target"]
     check.published = published_counts(reader.name, reader.split, len(ids))
     return check
 
@@ -156,8 +158,10 @@ def _check_truth(
     for item in expressions:
         if item.object_ids:
             targets.setdefault(item.object_ids, item)
-    without = [item.key.expression for item in expressions if not item.object_ids]
-    if without and len(without) < len(expressions):
+    named = [item for item in expressions if not item.no_target]
+    check.counts["expressions without a target"] += len(expressions) - len(named)
+    without = [item.key.expression for item in named if not item.object_ids]
+    if without and len(without) < len(named):
         check.odd(
             video.id,
             f"expressions {', '.join(without)} name no object that is there; kept without truth",

@@ -1,7 +1,8 @@
-"""The index that Ref-YouTube-VOS and MeViS share: expressions and frames of each video."""
+"""The index that Ref-YouTube-VOS and others share: expressions and frames of each video."""
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,28 +30,34 @@ class IndexedReader(MaskedReader):
         name: the data set's name in sample keys.
         root: the data set's folder.
         split: its name, one component of a path.
-        index_path: the index of the split.
+        index_path: the index of the split, from the root, with ``{split}`` for its name.
         layout: where an index should be, for the message.
         links: as of :class:`MaskedReader`.
+        frames: the folder of the videos' folders of frames, as ``index_path``.
 
     Raises:
         InputError: the root or the index is missing, or the index is malformed.
     """
 
     def __init__(
-        self, name: str, root: Path, split: str, index_path: str, layout: str, links: Links
+        self,
+        name: str,
+        root: Path,
+        split: str,
+        index_path: str,
+        layout: str,
+        links: Links,
+        frames: str = "{split}/JPEGImages",
     ) -> None:
         super().__init__(name, root, split, links)
         safe_name(split, root, "split")
         self.index_path = root / index_path.format(split=split)
-        self._frames = root / split / "JPEGImages"
+        self._frames = root / frames.format(split=split)
         if status(self.index_path, layout) is None:
             remedy = "check --root and --split"
             # Raises where glob takes a folder that may not be read for an empty one.
-            names_in(self.index_path.parent.parent, layout, remedy)
-            found = sorted(root.glob(index_path.format(split="*")))
-            place = index_path.split("/").index("{split}") - len(index_path.split("/"))
-            splits = ", ".join(path.parts[place] for path in found) or "none"
+            names_in(root / index_path.partition("{split}")[0].rpartition("/")[0], layout, remedy)
+            splits = ", ".join(_splits_in(root, index_path)) or "none"
             raise InputError(
                 self.index_path,
                 f"no such file; splits found: {splits}",
@@ -82,7 +89,7 @@ class IndexedReader(MaskedReader):
             InputError: the video's folder is missing or may not be read.
         """
         safe_name(video_id, self.index_path, "video id")
-        folder = spelled(self._frames, video_id)
+        folder = spelled(self._frames, self._place(video_id))
         there = frame_files(video_id, folder, self.within(self._frames))
         names = [str(name) for name in self.frame_names(video_id)]
         return [there.get(name, folder / f"{name}.jpg") for name in names]
@@ -92,7 +99,7 @@ class IndexedReader(MaskedReader):
         names = self.frame_names(video_id)
         return video_from_folder(
             video_id,
-            spelled(self._frames, video_id),
+            spelled(self._frames, self._place(video_id)),
             self.within(self._frames),
             names,
             self.index_path,
@@ -105,8 +112,12 @@ class IndexedReader(MaskedReader):
             InputError: the index is malformed here.
         """
         names = tuple(map(str, self.frame_names(video_id)))
-        frames = (self._frames / video_id,)
+        frames = (self._frames / self._place(video_id),)
         return VideoSources(names, frames, self._truth_places(video_id))
+
+    def _place(self, video_id: str) -> str:
+        """The folder of a video below the folder of all frames."""
+        return video_id
 
     @abstractmethod
     def _truth_places(self, video_id: str) -> tuple[Path, ...]:
@@ -117,7 +128,7 @@ class IndexedReader(MaskedReader):
         names = self.frame_names(video_id)
         for name in names:
             safe_name(name, self.index_path, "frame name")
-        folder = self._frames / video_id
+        folder = self._frames / self._place(video_id)
         paths = tuple(folder / f"{name}.jpg" for name in names)
         return VideoRef(video_id, tuple(names), paths, *self._annotated_size(video_id))
 
@@ -144,20 +155,29 @@ class IndexedReader(MaskedReader):
     def _object_ids(self, video_id: str, entry: Mapping[str, Any], what: str) -> tuple[str, ...]:
         """The ids by which the masks know the target of an expression."""
 
-    def _expression(self, video_id: str, name: str, value: object) -> Expression:
-        what = f"expression {name} of video {video_id}"
-        entry = object_at(value, self.index_path, what, INDEX_LAYOUT)
+    def _no_target(self, entry: Mapping[str, Any]) -> bool:
+        """Whether the index says that an expression refers to nothing in the video."""
+        return False
+
+    def _kind(self, entry: Mapping[str, Any], what: str) -> str | None:
+        """The kind of an expression; None if the index does not say."""
         kind = entry.get("kind")
         if kind is not None and not isinstance(kind, str):
             raise InputError(
                 self.index_path, f"kind of {what} is {kind!r}", "text or nothing", "fix it"
             )
+        return kind
+
+    def _expression(self, video_id: str, name: str, value: object) -> Expression:
+        what = f"expression {name} of video {video_id}"
+        entry = object_at(value, self.index_path, what, INDEX_LAYOUT)
         safe_name(name, self.index_path, f"expression id of video {video_id}")
         return Expression(
             key=SampleKey(self.name, self.split, video_id, name),
             text=checked_sentence(entry.get("exp"), self.index_path, what),
-            kind=kind,
+            kind=self._kind(entry, what),
             object_ids=self._object_ids(video_id, entry, what),
+            no_target=self._no_target(entry),
         )
 
     def _entry(self, video_id: str) -> dict[str, Any]:
@@ -176,3 +196,12 @@ class IndexedReader(MaskedReader):
 def read_videos(path: Path, layout: str) -> dict[str, Any]:
     """The ``videos`` of a JSON file. Raises InputError if it is missing or malformed."""
     return object_at(read_json_object(path, layout).get("videos"), path, "videos", layout)
+
+
+def _splits_in(root: Path, index_path: str) -> list[str]:
+    """The splits whose index is there. Arguments as of :class:`IndexedReader`."""
+    before, _, after = index_path.partition("{split}")
+    pattern = re.compile(rf"{re.escape(before)}([^/]+){re.escape(after)}")
+    found = (path.relative_to(root).as_posix() for path in root.glob(f"{before}*{after}"))
+    matches = (pattern.fullmatch(place) for place in sorted(found))
+    return [match[1] for match in matches if match]

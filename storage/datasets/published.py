@@ -10,6 +10,15 @@ PUBLISHED: dict[tuple[str, str], dict[str, int]] = {
     ("a2d", "train"): {"rows of a2d_annotation.txt": 6655, "rows dropped": 1},
     ("a2d", "test"): {"rows of a2d_annotation.txt": 6655, "rows dropped": 1},
     ("jhmdb", "test"): {"videos": 928, "expressions": 928},
+    ("mevis_v2", "train"): {"videos": 1662, "expressions": 27502},
+    ("mevis_v2", "valid_u"): {"videos": 50, "expressions": 907},
+    ("mevis_v2", "valid"): {"videos": 140, "expressions": 2523},
+    ("long_rvos", "train"): {"videos": 1855},
+    ("long_rvos", "valid"): {"videos": 112},
+    ("long_rvos", "test"): {"videos": 226},
+    ("refcoco", "train"): {"objects": 42404},
+    ("refcoco+", "train"): {"objects": 42278},
+    ("refcocog", "train"): {"objects": 42226},
 }
 """(data set, split) -> what is counted -> the published number."""
 

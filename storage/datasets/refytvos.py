@@ -6,6 +6,10 @@
     <root>/<split>/JPEGImages/<video>/<frame>.jpg
     <root>/<split>/Annotations/<video>/<frame>.png      palette, pixel value = object id; optional
     <root>/<split>/meta.json                            objects of each video; optional
+
+An expression whose entry names no ``obj_id`` may have masks of its own, as in a submission::
+
+    <root>/<split>/Annotations/<video>/<expression>/<frame>.png     0 outside
 """
 
 from __future__ import annotations
@@ -22,8 +26,8 @@ from pipeline.config import Links
 from pipeline.errors import InputError
 from pipeline.file_names import composed
 from pipeline.types import Expression, FrameIndex, VideoRef
-from storage.datasets.base import annotated_size, palette_masks, void_of
-from storage.datasets.files import names_in, status
+from storage.datasets.base import annotated_size, index_mask, palette_masks, void_of
+from storage.datasets.files import is_folder, names_in, status
 from storage.datasets.meta_expressions import (
     INDEX,
     INDEX_LAYOUT,
@@ -32,6 +36,7 @@ from storage.datasets.meta_expressions import (
 )
 from storage.files.json_files import object_at
 from storage.files.listing import spelled
+from storage.files.names import is_safe_name
 
 logger = logging.getLogger(__name__)
 
@@ -73,11 +78,15 @@ class RefYouTubeVOS(IndexedReader):
     def object_masks(
         self, video: VideoRef, expression: Expression, index: FrameIndex
     ) -> NDArray[np.bool_] | None:
-        """The masks of the objects [n, H, W]; None without an object or a mask file."""
+        """The masks of the objects, or of an expression without one, [n, H, W]; None without a mask
+        file."""
+        folder, size = spelled(self._annotations, video.id), (video.height, video.width)
         if not expression.object_ids:
-            return None
-        path = self.mask_file(spelled(self._annotations, video.id), video.frames[index])
-        return palette_masks(path, expression.object_ids, (video.height, video.width))
+            own = self.checked(spelled(folder, expression.key.expression), self._annotations)
+            mask = index_mask(self.mask_file(own, video.frames[index]), size)
+            return None if mask is None else (mask > 0)[None]
+        path = self.mask_file(folder, video.frames[index])
+        return palette_masks(path, expression.object_ids, size)
 
     def void(self, video: VideoRef, index: FrameIndex) -> NDArray[np.bool_] | None:
         """The pixels [H, W] whose value is 255, of DAVIS in this layout; YouTube-VOS has none."""
@@ -87,10 +96,22 @@ class RefYouTubeVOS(IndexedReader):
         return void_of(path, (video.height, video.width))
 
     def _truth_places(self, video_id: str) -> tuple[Path, ...]:
-        return (self._annotations / video_id,)
+        return (self._annotations / video_id, *self._own_masks(video_id))
 
     def _annotated_size(self, video_id: str) -> tuple[int, int]:
-        return annotated_size(spelled(self._annotations, video_id))
+        own = self._own_masks(video_id)
+        return annotated_size(own[0] if own else spelled(self._annotations, video_id))
+
+    def _own_masks(self, video_id: str) -> list[Path]:
+        """The folders of masks that are of one expression each."""
+        entries, folder = self._entry(video_id).get("expressions"), self._annotations / video_id
+        of_objects = entries if isinstance(entries, dict) else {}
+        places = [
+            folder / name
+            for name, entry in of_objects.items()
+            if is_safe_name(name) and isinstance(entry, dict) and entry.get("obj_id") is None
+        ]
+        return [place for place in places if is_folder(place, "masks of an expression")]
 
     def _object_ids(self, video_id: str, entry: Mapping[str, Any], what: str) -> tuple[str, ...]:
         value = entry.get("obj_id")

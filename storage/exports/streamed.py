@@ -1,14 +1,15 @@
 """Masks in a server's layout as they are made: a folder or a zip that grows video by video.
 
 ``Annotations/<video>/<expression>/<frame>.png``, 8-bit grey, 0 or 255; MeViS without the top
-folder. Memory holds one mask; of a zip, the PNGs of a video.
+folder. In a folder, scores may come with them: ``Scores/<video>/<expression>/<frame>.png``, 16-bit
+grey, 65535 for the probability 1. Memory holds one mask; of a zip, the PNGs of a video.
 """
 
 from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -17,16 +18,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.files.atomic import fresh_folder, replace_file
-from storage.files.images import png_of
+from storage.files.images import png_of, png_of_scores
 from storage.files.names import safe_name
+from storage.predictions import SCORES
 
-WITHOUT_TOP_FOLDER = frozenset({"mevis"})
+WITHOUT_TOP_FOLDER = frozenset({"mevis", "mevis_v2"})
 
 
 class AddMask(Protocol):
-    """Adds the mask [H, W] of a frame of a video."""
+    """Adds the mask [H, W] of a frame of a video, and, where the sink keeps them, its scores
+    uint16 [H, W]."""
 
-    def __call__(self, expression: str, frame: str, mask: NDArray[np.bool_]) -> None: ...
+    def __call__(
+        self,
+        expression: str,
+        frame: str,
+        mask: NDArray[np.bool_],
+        scores: NDArray[np.uint16] | None = None,
+    ) -> None: ...
 
 
 class MaskSink(Protocol):
@@ -47,24 +56,35 @@ class FolderSink:
     Args:
         path: of the folder.
         dataset: name of the data set's reader, which says whether there is a top folder.
+        scores: whether scores are kept too.
     """
 
-    def __init__(self, path: Path, dataset: str) -> None:
-        self._top = path if dataset in WITHOUT_TOP_FOLDER else path / "Annotations"
+    def __init__(self, path: Path, dataset: str, scores: bool = False) -> None:
+        top = path if dataset in WITHOUT_TOP_FOLDER else path / "Annotations"
+        self._tops = [top, path / SCORES] if scores else [top]
 
     def has(self, video: str) -> bool:
-        return (self._top / safe_name(video, self._top, "video id")).is_dir()
+        return all((top / safe_name(video, top, "video id")).is_dir() for top in self._tops)
 
     @contextmanager
     def video(self, video: str) -> Iterator[AddMask]:
-        place = self._top / safe_name(video, self._top, "video id")
-        with fresh_folder(place) as folder:
+        places = [top / safe_name(video, top, "video id") for top in self._tops]
+        with ExitStack() as stack:
+            # The masks' folder appears last.
+            folders = [stack.enter_context(fresh_folder(place)) for place in places]
 
-            def add(expression: str, frame: str, mask: NDArray[np.bool_]) -> None:
-                home = folder / safe_name(expression, place, "expression id")
-                home.mkdir(exist_ok=True)
-                name = safe_name(frame, place, "frame name")
-                (home / f"{name}.png").write_bytes(png_of(mask))
+            def add(
+                expression: str,
+                frame: str,
+                mask: NDArray[np.bool_],
+                scores: NDArray[np.uint16] | None = None,
+            ) -> None:
+                safe_name(frame, places[0], "frame name")
+                kept = [png_of(mask), *([] if scores is None else [png_of_scores(scores)])]
+                for folder, content in zip(folders, kept, strict=True):
+                    home = folder / safe_name(expression, places[0], "expression id")
+                    home.mkdir(exist_ok=True)
+                    (home / f"{frame}.png").write_bytes(content)
 
             yield add
 
@@ -90,7 +110,12 @@ class ZipSink:
         home = self._top + safe_name(video, "export", "video id")
         files: list[tuple[str, bytes]] = []
 
-        def add(expression: str, frame: str, mask: NDArray[np.bool_]) -> None:
+        def add(
+            expression: str,
+            frame: str,
+            mask: NDArray[np.bool_],
+            scores: NDArray[np.uint16] | None = None,
+        ) -> None:
             folder = safe_name(expression, home, "expression id")
             name = safe_name(frame, home, "frame name")
             content = png_of(mask) if mask.any() else _empty_png(*mask.shape)
@@ -108,8 +133,11 @@ def _empty_png(height: int, width: int) -> bytes:
 
 
 @contextmanager
-def open_sink(path: Path, dataset: str) -> Iterator[MaskSink]:
+def open_sink(path: Path, dataset: str, scores: bool = False) -> Iterator[MaskSink]:
     """A zip where the path ends in ``.zip``, which is there once the block ends; else a folder.
+
+    Args:
+        path, dataset, scores: as of :class:`FolderSink`; a zip keeps no scores.
 
     Raises:
         StoreError: no space is left, or the place may not be written to.
@@ -119,4 +147,4 @@ def open_sink(path: Path, dataset: str) -> Iterator[MaskSink]:
             yield ZipSink(archive, dataset)
         return
     path.mkdir(parents=True, exist_ok=True)
-    yield FolderSink(path, dataset)
+    yield FolderSink(path, dataset, scores)

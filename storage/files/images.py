@@ -190,6 +190,38 @@ def png_of(mask: NDArray[np.bool_]) -> bytes:
     return buffer.getvalue()
 
 
+def png_of_scores(scores: NDArray[np.uint16]) -> bytes:
+    """Scores [H, W] as a 16-bit grey PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(scores).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def read_scores(
+    path: Path, size: tuple[int, int] | None = None, content: bytes | None = None
+) -> NDArray[np.float32]:
+    """Scores in [0, 1] as float32 [H, W], of a grey PNG of 8 or 16 bits whose highest value is 1.
+
+    Args:
+        path, size, content: as of :func:`read_mask`.
+
+    Raises:
+        InputError, OSError: as :func:`read_mask`.
+    """
+    expected = "a grey PNG of 8 or 16 bits"
+    with _opened(path, expected, content) as image:
+        deep = ";16" in _raw_mode(image)
+        if not deep and image.mode not in ("1", "L"):
+            found = f"an image of mode {image.mode}"
+            raise InputError(path, found, expected, "save scores as grey values")
+        if size is not None and (image.height, image.width) != size:
+            found = f"scores of {image.height} x {image.width} pixels (height x width)"
+            wanted = f"{size[0]} x {size[1]}, as the frame"
+            raise InputError(path, found, wanted, "save the scores at the frame's size")
+        most = 65535 if deep else 1 if image.mode == "1" else 255
+        return np.asarray(image).astype(np.float32) / np.float32(most)
+
+
 @lru_cache(maxsize=1)
 def _palette() -> bytes:
     """256 colours: black for 0, and neighbouring ids well apart.

@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pipeline.coco import AVERAGE_PRECISIONS, average_precision, decode_rle, encode_rle
+from pipeline.coco import (
+    AVERAGE_PRECISIONS,
+    average_precision,
+    decode_rle,
+    encode_rle,
+    polygon_mask,
+)
 from pipeline.errors import PseudoLabelError
 from pipeline.metrics import overlap_figures
 
@@ -94,3 +100,21 @@ def test_a2d_figures_agree_with_the_reference(real_data: Path, name: str) -> Non
 def test_no_predictions_give_zero() -> None:
     truth = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "object"}]}
     assert average_precision(truth, []) == dict.fromkeys(AVERAGE_PRECISIONS, 0.0)
+
+
+def test_polygons_are_filled_as_pycocotools_fills_them() -> None:
+    squares = [[1, 1, 4, 1, 4, 5, 1, 5], [3, 2, 8, 2, 8, 4, 3, 4]]
+    mask = polygon_mask(squares, 6, 9)
+    expected = np.zeros((6, 9), bool)
+    expected[1:5, 1:4] = True
+    expected[2:4, 3:8] = True
+    assert np.array_equal(mask, expected)
+    assert not polygon_mask([], 6, 9).any()
+    # A corner far away is moved to the edge, and takes no memory.
+    assert polygon_mask([[-1e300, 0, 1e300, 0, 1e300, 1e300, -1e300, 1e300]], 6, 9).all()
+
+
+@pytest.mark.parametrize("polygon", [[1, 2, 3, 4], [1, 2, 3, 4, 5], ["a"] * 6, 3, [[1, 2]] * 3])
+def test_what_is_no_polygon_is_refused(polygon: object) -> None:
+    with pytest.raises(PseudoLabelError, match="not a polygon"):
+        polygon_mask([polygon], 4, 4)

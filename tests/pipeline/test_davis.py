@@ -12,6 +12,7 @@ from pipeline.davis import (
     evaluated_frames,
     labels_of_scores,
     object_count,
+    rows_of_set,
     scores_by_id,
     scores_by_matching,
 )
@@ -92,3 +93,12 @@ def test_labels_go_to_the_highest_score_from_one_half_on() -> None:
 def test_shapes_that_differ_are_refused() -> None:
     with pytest.raises(ValueError, match="expected the same"):
         scores_by_id(np.zeros((1, 4, 4), np.uint8), np.zeros((2, 4, 4), np.uint8), 1)
+
+
+def test_rows_of_an_annotation_set_keep_the_rank_of_their_object() -> None:
+    # The second object has no expression in set 1, the third none but that.
+    names = ["0", "1", "4", "9"]
+    assert rows_of_set(names, 0) == [0, 2, None]
+    assert rows_of_set(names, 1) == [1, None, 3]
+    assert rows_of_set(names, 3) == [None, None, None]
+    assert rows_of_set([], 0) == []

@@ -62,3 +62,37 @@ def test_masks_in_a_closed_folder_are_no_missing_masks(
     trees.refuse(monkeypatch, tmp_path / "train", errno.EACCES)
     with pytest.raises(InputError, match=r"mask_dict\.json: not readable \(Permission denied"):
         reader.truth(video, first, FrameIndex(0))
+
+
+def test_an_expression_without_a_target_has_an_empty_truth(tmp_path: Path) -> None:
+    reader = open_dataset("mevis_v2", trees.mevis_v2(tmp_path), "train")
+    video, nothing = reader.video("clip"), reader.expressions("clip")[3]
+    assert nothing.no_target
+    assert nothing.object_ids == ()
+    for index in map(FrameIndex, range(3)):
+        truth, boxes = reader.truth(video, nothing, index), reader.boxes(video, nothing, index)
+        assert truth is not None
+        assert truth.shape == (trees.HEIGHT, trees.WIDTH)
+        assert not truth.any()
+        assert boxes is not None
+        assert boxes.shape == (0, 4)
+    (tmp_path / "train/mask_dict.json").unlink()
+    assert reader.truth(video, nothing, FrameIndex(0)) is None
+
+
+def test_version_2_reads_its_own_index(tmp_path: Path) -> None:
+    trees.mevis(tmp_path, "valid")
+    with pytest.raises(InputError, match=r"meta_expressions_v2\.json: no such file"):
+        open_dataset("mevis_v2", tmp_path, "valid")
+    document = json.loads((tmp_path / "valid/meta_expressions.json").read_text())
+    for entry in document["videos"]["clip"]["expressions"].values():
+        del entry["anno_id"], entry["obj_id"]
+    document["videos"]["clip"]["expressions"]["9"] = {"exp": "of version 2"}
+    (tmp_path / "valid/meta_expressions_v2_release.json").write_text(json.dumps(document))
+    (tmp_path / "valid/mask_dict.json").unlink()
+    reader = open_dataset("mevis_v2", tmp_path, "valid")
+    expressions = reader.expressions("clip")
+    assert len(expressions) == 4
+    assert not any(item.no_target for item in expressions)
+    assert reader.truth(reader.video("clip"), expressions[0], FrameIndex(0)) is None
+    assert len(open_dataset("mevis", tmp_path, "valid").expressions("clip")) == 3

@@ -341,3 +341,20 @@ def test_a_long_sentence_without_spaces_is_refused(root: Path) -> None:
     read("\u7ea2\u8272\u7684\u65b9\u5757" * 25)
     with pytest.raises(InputError, match=r"has 300 words.*every letter counts"):
         read("\u7ea2\u8272\u7684\u65b9\u5757" * 60)
+
+
+def test_masks_of_one_expression_each_are_the_truth_of_valid(tmp_path: Path) -> None:
+    root = trees.masks_by_expression(trees.refytvos(tmp_path, "valid"), "valid")
+    reader = open_dataset("refytvos", root, "valid")
+    video, (red, blue) = reader.video("clip"), reader.expressions("clip")
+    assert red.object_ids == ()
+    for index in map(FrameIndex, range(3)):
+        assert np.array_equal(reader.truth(video, red, index), trees.object_mask(1, index))
+        assert np.array_equal(reader.truth(video, blue, index), trees.object_mask(2, index))
+    masks = root / "valid/Annotations/clip"
+    assert reader.sources("clip").truth == (masks, masks / "0", masks / "1")
+    (masks / "1" / f"{trees.FRAMES[2]}.png").unlink()
+    assert reader.truth(video, blue, FrameIndex(2)) is None
+    shutil.rmtree(root / "valid/JPEGImages/clip")
+    seen = reader.annotated_video("clip")  # type: ignore[attr-defined]
+    assert (seen.height, seen.width) == (trees.HEIGHT, trees.WIDTH)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -110,6 +111,23 @@ def refytvos(root: Path, split: str = "train", video: str = "clip", masks: bool 
     return root
 
 
+def masks_by_expression(root: Path, split: str = "train", video: str = "clip") -> Path:
+    """Turns the ground truth of Ref-YouTube-VOS into masks of one expression each."""
+    folder = root / split / "Annotations" / video
+    shutil.rmtree(folder)
+    for frame, name in enumerate(FRAMES):
+        for number in (1, 2):
+            path = folder / str(number - 1) / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(object_mask(number, frame).astype(np.uint8) * np.uint8(255)).save(path)
+    index = root / "meta_expressions" / split / "meta_expressions.json"
+    document = json.loads(index.read_text())
+    for entry in document["videos"][video]["expressions"].values():
+        del entry["obj_id"]
+    index.write_text(json.dumps(document))
+    return root
+
+
 def write_index(root: Path, split: str, videos: Mapping[str, object]) -> None:
     path = root / "meta_expressions" / split / "meta_expressions.json"
     write_json(path, {"videos": videos})
@@ -157,6 +175,97 @@ def mevis(root: Path, split: str = "train", video: str = "clip") -> Path:
         for number in (1, 2)
     }
     write_json(root / split / "mask_dict.json", masks)
+    return root
+
+
+def mevis_v2(root: Path, split: str = "train") -> Path:
+    """MeViS, version 2: the same, and an expression without a target."""
+    mevis(root, split)
+    path = root / split / "meta_expressions.json"
+    document = json.loads(path.read_text())
+    nothing = {"exp": "the green box flying", "obj_id": [], "anno_id": []}
+    document["videos"]["clip"]["expressions"]["3"] = nothing
+    path.unlink()
+    write_json(root / split / "meta_expressions_v2.json", document)
+    return root
+
+
+def revos(root: Path, split: str = "train", video: str = "clip") -> Path:
+    """ReVOS: an expression of each kind; the video's published name may have slashes."""
+    for frame, name in enumerate(FRAMES):
+        write_frame(root / "JPEGImages" / video / f"{name}.jpg", frame)
+    expressions = {
+        "0": {"exp": "the red box", "obj_id": [1], "anno_id": [11], "type_id": 0},
+        "1": {"exp": "what is blue?", "obj_id": [2], "anno_id": [12], "type_id": 1},
+        "2": {"exp": "the green box", "obj_id": [], "anno_id": [], "type_id": 2},
+    }
+    entry = {"expressions": expressions, "frames": list(FRAMES), "height": HEIGHT, "width": WIDTH}
+    write_json(root / f"meta_expressions_{split}_.json", {"videos": {video: entry}})
+    mevis(root / "other", split)
+    (root / "other" / split / "mask_dict.json").rename(root / "mask_dict.json")
+    shutil.rmtree(root / "other")
+    return root
+
+
+def long_rvos(root: Path, split: str = "train", video: str = "clip") -> Path:
+    """Long-RVOS: an expression of each object; a frame that does not show it has no mask."""
+    folder = root / split
+    for frame, name in enumerate(FRAMES):
+        write_frame(folder / "JPEGImages" / video / f"{name}.jpg", frame)
+        for number in (1, 2):
+            if (mask := object_mask(number, frame)).any():
+                path = folder / "Annotations" / video / str(number) / f"{name}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(mask.astype(np.uint8) * np.uint8(255)).save(path)
+    expressions = {
+        "0": {"exp": "the red box", "obj_id": 1, "type": "static"},
+        "1": {"exp": "the blue box that goes away", "obj_id": 2, "type": "dynamic"},
+    }
+    entry = {"expressions": expressions, "frames": list(FRAMES)}
+    write_json(folder / "meta_expressions.json", {"videos": {video: entry}})
+    return root
+
+
+def corners(mask: np.ndarray) -> list[float]:
+    """The polygon of a mask that is a rectangle, as COCO writes it."""
+    x0, y0, x1, y1 = masks_to_boxes(mask).tolist()
+    return [x0, y0, x1, y0, x1, y1, x0, y1]
+
+
+def refcoco(root: Path, name: str = "refcoco", by: str = "unc", split: str = "train") -> Path:
+    """RefCOCO: one image, the scene's first frame; its first object is a polygon, its second an
+    RLE."""
+    images = root / "images/mscoco/images/train2014"
+    images.mkdir(parents=True)
+    Image.fromarray(picture(0)).save(images / "clip.jpg", quality=95)
+    size = {"height": HEIGHT, "width": WIDTH}
+    annotations = [
+        {"id": 11, "image_id": 7, "segmentation": [corners(object_mask(1, 0))]},
+        {"id": 12, "image_id": 7, "segmentation": encode_rle(object_mask(2, 0))},
+    ]
+    image = {"id": 7, "file_name": "clip.jpg", **size}
+    write_json(
+        root / name / "instances.json",
+        {"images": [image], "annotations": annotations, "categories": []},
+    )
+    refs = [
+        {
+            "ref_id": number,
+            "ann_id": 10 + number,
+            "image_id": 7,
+            "split": split,
+            "file_name": f"clip_{number}.jpg",
+            "category_id": 1,
+            "sent_ids": [10 * number, 10 * number + 1],
+            "sentences": [
+                {"sent_id": 10 * number + place, "sent": text, "raw": text, "tokens": text.split()}
+                for place, text in enumerate(texts)
+            ],
+        }
+        for number, texts in ((1, ["red box", "box on top"]), (2, ["blue box", "lower box"]))
+    ]
+    # As the published file: protocol 0, which Python 2 wrote.
+    (root / name / f"refs({by}).p").write_bytes(pickle.dumps(refs, protocol=0))
     return root
 
 

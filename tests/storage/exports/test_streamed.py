@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from pipeline.errors import InputError
 from storage.exports.streamed import MaskSink, open_sink
-from storage.files.images import png_of
+from storage.files.images import png_of, read_mask, read_scores
 
 MASK = np.eye(4, 6, dtype=np.bool_)
 
@@ -54,3 +55,23 @@ def test_a_name_that_climbs_out_is_refused(
         with pytest.raises(InputError, match="plain name"), sink.video(video) as add:
             add(expression, frame, MASK)
     assert files_of(tmp_path / name) == {}
+
+
+def test_scores_lie_beside_the_masks_and_a_video_has_both_or_neither(tmp_path: Path) -> None:
+    mask = np.array([[True, False]])
+    scores = np.array([[65535, 3]], np.uint16)
+    with open_sink(tmp_path, "refytvos", scores=True) as sink:
+        with pytest.raises(KeyboardInterrupt), sink.video("cut") as add:
+            add("0", "00000", mask, scores)
+            raise KeyboardInterrupt
+        with sink.video("a") as add:
+            add("0", "00000", mask, scores)
+        assert (sink.has("a"), sink.has("cut")) == (True, False)
+        shutil.rmtree(tmp_path / "Scores/a")
+        assert not sink.has("a")
+        with sink.video("a") as add:
+            add("0", "00000", mask, scores)
+    found = read_scores(tmp_path / "Scores/a/0/00000.png")
+    assert found.tolist() == [[1, pytest.approx(3 / 65535)]]
+    assert read_mask(tmp_path / "Annotations/a/0/00000.png").tolist() == [[255, 0]]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["Annotations", "Scores"]

@@ -16,8 +16,10 @@ from storage.files.images import (
     image_size,
     is_upright_jpeg,
     png_of,
+    png_of_scores,
     read_image,
     read_mask,
+    read_scores,
     write_index_mask,
 )
 
@@ -280,3 +282,19 @@ def test_a_mask_as_a_png_is_black_and_white(tmp_path: Path) -> None:
     mask = np.array([[True, False, False]])
     (tmp_path / "m.png").write_bytes(png_of(mask))
     assert read_mask(tmp_path / "m.png").tolist() == [[255, 0, 0]]
+
+
+def test_scores_come_back_to_the_last_of_16_bits(tmp_path: Path) -> None:
+    scores = np.array([[0, 1, 32767, 32768], [40000, 65534, 65535, 7]], np.uint16)
+    path = tmp_path / "a.png"
+    path.write_bytes(png_of_scores(scores))
+    found = read_scores(path, (2, 4))
+    assert np.array_equal(found, scores.astype(np.float32) / np.float32(65535))
+    assert (found >= 0.5).sum() == 4
+    path.write_bytes(png_of(scores > 40000))
+    assert read_scores(path).tolist() == [[0, 0, 0, 0], [0, 1, 1, 0]]
+    for size, words in (((4, 2), "scores of 2 x 4 pixels"), (None, "mode RGB")):
+        if size is None:
+            Image.new("RGB", (4, 2)).save(path)
+        with pytest.raises(InputError, match=words):
+            read_scores(path, size)
