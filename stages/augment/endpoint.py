@@ -169,7 +169,7 @@ class EndpointCaptioner:
         }
         if self._config.chat_template_kwargs:
             body["chat_template_kwargs"] = self._config.chat_template_kwargs
-        return body
+        return body | self._config.extra_body
 
     def _call(self, body: dict[str, Any], expression: Expression) -> Any:
         """Returns the server's JSON. A server that refuses the JSON schema is asked without it."""
