@@ -28,9 +28,10 @@ from stages.augment.chooser import Chooser
 from stages.augment.parse import parse_answer
 from stages.augment.prefix import SharedFrames
 from stages.augment.prompt import Prompt
-from stages.augment.reading import likelihood, read_answer, temperature_of
+from stages.augment.reading import read_answer, temperature_of
 from stages.augment.unanswered import given_up, settled
 from stages.augment.vision import placeholders, visual_inputs
+from stages.common.completion import likelihood
 from stages.common.fitting_batches import FittingBatches
 
 logger = logging.getLogger(__name__)
