@@ -106,10 +106,11 @@ def _rank(
     video: VideoRef,
     config: RunConfig,
     fingerprint: str,
+    calibration: Calibration | None,
 ) -> tuple[PseudoMask, list[FrameQuality]]:
     from stages.rank import rank
 
-    return rank(hypotheses, candidates, video, config.rank, fingerprint)
+    return rank(hypotheses, candidates, video, config.rank, fingerprint, calibration)
 
 
 def _decide(

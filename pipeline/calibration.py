@@ -43,6 +43,11 @@ class Calibration:
         """Returns the probability that a score stands for."""
         return float(np.interp(score, self.scores, self.probabilities))
 
+    def of_each(self, scores: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Returns the probability that each of some scores stands for."""
+        found: NDArray[np.float64] = np.interp(scores, self.scores, self.probabilities)
+        return found
+
     def score_at(self, probability: float) -> float:
         """Returns the lowest score that stands for at least a probability; 1 if none does."""
         at = int(np.searchsorted(self.probabilities, probability, "left"))

@@ -158,6 +158,11 @@ class AugmentConfig(Section):
         siblings: whether other sentences about the same object are used as positives. This needs a
             data set that gives object ids; its masks are never used.
         frames: frames of the video that the model sees, evenly spaced.
+        input: how a model of transformers gets them. ``images``: as loose images. ``video``: as a
+            video that says when each frame is shown, for models that take one, such as Qwen2.5-VL
+            and Qwen3-VL. Two frames then share their tokens.
+        frames_per_second: of the data set, for ``input = "video"`` where it does not say when its
+            frames are shown. Ref-YouTube-VOS has 6, for example, and Ref-DAVIS17 24.
         similarity: what says how similar a positive is. ``captioner``: the probability that the
             model of ``source`` gives its words. ``encoder``: a model of frames and sentences, whose
             cosine for the positive is taken as a share of that for the original.
@@ -184,10 +189,14 @@ class AugmentConfig(Section):
             the thoughts of a Qwen3 model off. A model of transformers gets this one by itself if
             its template knows it; an endpoint gets what is given here (vLLM and SGLang take it,
             others may refuse).
+        extra_body: further fields of a request to an endpoint, which win over the others. A vLLM
+            server takes what is not in a request from the model's ``generation_config.json``, so
+            `{repetition_penalty = 1.0, top_p = 1.0, top_k = -1}` lets it inherit nothing.
         json_schema: whether an endpoint gets the JSON schema of the answer. One that refuses it is
             asked without it, with a warning.
         max_pixels: frames with more pixels are scaled down to so many before the model sees them;
             None for the size that they have. Pixels are tokens: Qwen2.5-VL makes one of 28 x 28.
+        max_video_pixels: the same for all frames of a video together.
         dtype: of the model's weights.
         batch_texts: expressions in one pass of a model of transformers.
     """
@@ -197,6 +206,8 @@ class AugmentConfig(Section):
     negatives: int = Field(12, ge=0)
     siblings: bool = True
     frames: int = Field(4, ge=1)
+    input: Literal["images", "video"] = "images"
+    frames_per_second: float | None = Field(None, gt=0, le=1000)
     similarity: Literal["captioner", "encoder"] = "captioner"
     similarity_checkpoint: Checkpoint | None = None
     minimum_similarity: float = Field(0.5, ge=0, le=1)
@@ -212,8 +223,10 @@ class AugmentConfig(Section):
     max_new_tokens: int = Field(1024, ge=16)
     temperature: float = Field(0.0, ge=0)
     chat_template_kwargs: dict[str, bool | int | float | str] = {}
+    extra_body: dict[str, Any] = {}
     json_schema: bool = True
     max_pixels: int | None = Field(None, ge=28 * 28)
+    max_video_pixels: int | None = Field(None, ge=28 * 28)
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     batch_texts: int = Field(8, ge=1)
 
@@ -221,6 +234,14 @@ class AugmentConfig(Section):
     def needs_frames(self) -> bool:
         """Whether a model of the stage looks at frames of the video."""
         return self.source in ("model", "endpoint") or self.similarity == "encoder"
+
+    @property
+    def pixels_of_frame(self) -> int | None:
+        """The most pixels of each of the frames that the model sees; None for no limit."""
+        limits = [self.max_pixels] if self.max_pixels else []
+        if self.max_video_pixels:
+            limits.append(max(1, self.max_video_pixels // self.frames))
+        return min(limits, default=None)
 
     @field_validator("endpoint")
     @classmethod
@@ -244,6 +265,11 @@ class AugmentConfig(Section):
     def _complete(self) -> AugmentConfig:
         if self.source == "endpoint" and not (self.endpoint and self.endpoint_model):
             raise ValueError("source 'endpoint' needs endpoint and endpoint_model")
+        if self.input == "video" and self.source != "model":
+            raise ValueError(
+                f"input 'video' with source {self.source!r}; only a model of transformers (source"
+                " 'model') gets a video; set input to 'images'"
+            )
         if self.similarity == "encoder" and self.similarity_checkpoint is None:
             raise ValueError(
                 "similarity 'encoder' needs similarity_checkpoint, a folder of transformers with"
@@ -261,7 +287,9 @@ class GroundConfig(Section):
         source: ``model`` (Grounding DINO) or ``annotation`` (the data set's own boxes).
         checkpoint: weights file, or ``demo:ground``.
         sha256: expected digest of the weights file; None skips the check.
-        backbone: ``demo``, ``swin_T_224_1k`` or ``swin_B_384_22k``, by groundingdino's names.
+        backbone: ``demo``, ``swin_T_224_1k`` or ``swin_B_384_22k``, by groundingdino's names; or
+            ``transformers``, whose checkpoint is a folder of transformers with Grounding DINO, MM
+            Grounding DINO or OWLv2. The folder has all, so ``text_encoder`` is not set.
         text_encoder: folder of the BERT that the weights belong to; None for the demo model.
         adapter: ``model.safetensors`` of a GroPrompt student, whose decoder replaces the
             checkpoint's; None for the checkpoint as it is.
@@ -271,7 +299,8 @@ class GroundConfig(Section):
             of the sentence: published models score one or two words of it high, and the rest near
             0. ``mean`` is over all tokens; the demo model was trained for it. ``max`` is the
             highest, and sees no attribute beside the noun. The default is ``mean`` for the demo
-            model, and ``best`` for the others. Thresholds of ``fuse`` belong to a score.
+            model, and ``best`` for the others. Thresholds of ``fuse`` belong to a score. OWLv2
+            scores sentences as a whole; this, ``best_words`` and ``joint`` change nothing there.
         best_words: tokens that count with ``best``. A sentence with fewer of them is not scored
             higher for it: a missing one counts 0.
         joint: sentences that share a pass of the transformer. Each attends to its own words only
@@ -283,7 +312,8 @@ class GroundConfig(Section):
         every: the model sees every n-th frame, and always the first and the last. Boxes of the
             frames between are interpolated linearly. 1 sees every frame.
         short_side, long_side: pixels. A frame's short side is resized to the first, unless its long
-            side would exceed the second.
+            side would exceed the second. With ``backbone = "transformers"``, the defaults are 800
+            and 1333; OWLv2 has a size of its own.
         dtype: of the forward pass. Weights stay float32.
         attention: of the transformer. ``fused`` computes deformable attention as one sum, and the
             fusion of text and image without projecting the image; ``explicit`` computes both as
@@ -297,7 +327,7 @@ class GroundConfig(Section):
     source: Literal["model", "annotation"] = "model"
     checkpoint: Checkpoint = "demo:ground"
     sha256: str | None = None
-    backbone: Literal["demo", "swin_T_224_1k", "swin_B_384_22k"] = "demo"
+    backbone: Literal["demo", "swin_T_224_1k", "swin_B_384_22k", "transformers"] = "demo"
     text_encoder: UsersPath | None = None
     adapter: UsersPath | None = None
     runner_ups: int = Field(2, ge=0)
@@ -316,10 +346,24 @@ class GroundConfig(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _score_of_the_model(cls, values: Any) -> Any:
-        if isinstance(values, Mapping) and values.get("backbone", "demo") != "demo":
-            return {"score": "best"} | dict(values)
-        return values
+    def _defaults_of_the_model(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or values.get("backbone", "demo") == "demo":
+            return values
+        sizes = {"short_side": 800, "long_side": 1333}
+        own = sizes if values["backbone"] == "transformers" else {}
+        return {"score": "best"} | own | dict(values)
+
+    @model_validator(mode="after")
+    def _a_folder_has_all(self) -> Self:
+        if self.backbone != "transformers":
+            return self
+        for name in ("text_encoder", "adapter", "compile"):
+            if getattr(self, name):
+                raise ValueError(
+                    f"{name} with backbone 'transformers'; it belongs to groundingdino's own model;"
+                    " leave it out"
+                )
+        return self
 
 
 class SegmentConfig(Section):

@@ -98,12 +98,15 @@ class CaptionRequest:
         images: some of its frames, RGB [H, W, 3] each; empty for a captioner that needs none.
         expression: the expression.
         others: expressions of other objects of the same video.
+        times: when each of the images is shown, seconds after the first frame of the video, if the
+            captioner is to see them as a video; empty if it is to see loose images.
     """
 
     video: VideoRef
     images: Sequence[Image]
     expression: Expression
     others: Sequence[str] = ()
+    times: Sequence[float] = ()
 
 
 @dataclass(frozen=True)

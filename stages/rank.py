@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.calibration import Calibration
 from pipeline.config import RankConfig
 from pipeline.geometry import mean_of_neighbours, pairwise_mask_iou
 from pipeline.packed_masks import PackedMasks
@@ -60,6 +61,7 @@ def rank(
     video: VideoRef,
     config: RankConfig,
     fingerprint: str,
+    calibration: Calibration | None = None,
 ) -> tuple[PseudoMask, list[FrameQuality]]:
     """Chooses, filters and enlarges the masks of one sample.
 
@@ -69,6 +71,7 @@ def rank(
         video: the sample's video; its frames' names and size are used, and no frame is read.
         config: the threshold of a pixel, and which frames are rejected.
         fingerprint: stored with the mask.
+        calibration: of the grounder's scores; None if they stand for no probability.
 
     Returns:
         The pseudo-mask, and one row of quality figures per frame.
@@ -85,7 +88,7 @@ def rank(
         mask[index] = mask_above(logits, video.height, video.width, cut).numpy()
         if mask.packed(index) is None:
             status[index], reason[index] = Status.UNKNOWN, EMPTY_MASK
-    weight = _weights(hypotheses, ranking, status)
+    weight = _weights(hypotheses, ranking, status, calibration)
     rows = [
         _quality(hypotheses, ranking, video, index, weight, status, reason[index])
         for index in range(len(video))
@@ -218,20 +221,27 @@ def _exists(hypotheses: Hypotheses, frame: int) -> NDArray[np.bool_]:
 
 
 def _weights(
-    hypotheses: Hypotheses, ranking: Ranking, status: NDArray[np.uint8]
+    hypotheses: Hypotheses,
+    ranking: Ranking,
+    status: NDArray[np.uint8],
+    calibration: Calibration | None,
 ) -> NDArray[np.float32]:
     """Returns the weight of each frame: float32 [T] in [0, 1].
 
     A present frame has the geometric mean of predicted IoU, stability and lead, times the share of
     its triples that keep the order. Predicted IoU and stability say how well the mask fits some
-    object; the lead says that it is the right one. An absent frame has more weight the lower the
-    margin of its best box is, and at least 0.25. An unknown frame has 0.
+    object; the lead says that it is the right one. It says nothing where there is no rival, so with
+    a calibration it is the geometric mean of the lead and of the probability that an object with
+    this score is the target. An absent frame has more weight the lower the margin of its best box
+    is, and at least 0.25. An unknown frame has 0.
     """
     weight = np.zeros(len(status), np.float32)
     rows = np.flatnonzero(status == Status.PRESENT)
     at = ranking.chosen[rows]
     together = np.where(at == 0, hypotheses.together[rows], 1)
     lead = np.clip(leads(hypotheses.score[rows], at, together) / CLEAR_LEAD, LEAST_LEAD, 1)
+    if calibration is not None:
+        lead = np.sqrt(lead * calibration.of_each(hypotheses.score[rows, at]))
     product = hypotheses.predicted_iou[rows, at] * hypotheses.stability[rows, at] * lead
     weight[rows] = np.cbrt(np.clip(product, 0, 1)) * (1 - ranking.violation[rows])
     absent = status == Status.ABSENT

@@ -174,11 +174,17 @@ def _segment(context: RunContext, picture: Picture, group: str) -> Iterator[Find
 
 
 def _augment(context: RunContext, picture: Picture, group: str) -> Iterator[Finding]:
+    from stages.augment.frames import fitted
+
     height, width = picture.image.shape[:2]
     video = VideoRef("probe", ("0",), (Path("probe"),), height, width)
     expression = Expression(SampleKey("probe", "probe", "probe", "0"), picture.text, None, ())
+    section = context.config.augment
+    images = [fitted(picture.image, section.pixels_of_frame)]
+    times = (0.0,) if section.input == "video" else ()
     with _measured(context) as spent:
-        [answer] = context.captioner().augment([CaptionRequest(video, [picture.image], expression)])
+        captioner = context.captioner()
+        [answer] = captioner.augment([CaptionRequest(video, images, expression, (), times)])
     made = answer.augmentation
     kept = len(made.positives) - 1, len(made.negatives)
     words = f"{kept[0]} positives and {kept[1]} negatives"

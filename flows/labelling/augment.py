@@ -14,7 +14,7 @@ from flows.timing import BUSY, FRAMES, Meter
 from pipeline.ports import CaptionRequest
 from pipeline.sampling import pick_frames
 from pipeline.types import Augmentation, VideoRef
-from stages.augment.frames import fitted
+from stages.augment.frames import fitted, times_of
 from stages.augment.siblings import others_of, with_siblings
 from storage.tables import write_augmentations
 
@@ -35,9 +35,11 @@ def run(job: Job, context: RunContext, outcome: Outcome) -> None:
         expressions = reader.expressions(video.id)
         with meter.measure(FRAMES):
             picked = pick_frames(len(video), config.frames) if config.needs_frames else []
-            images = [fitted(reader.frame(video, index), config.max_pixels) for index in picked]
+            limit = config.pixels_of_frame
+            images = [fitted(reader.frame(video, index), limit) for index in picked]
+        times = times_of(video, picked, config) if config.input == "video" else ()
         requests = [
-            CaptionRequest(video, images, item, others_of(item, expressions))
+            CaptionRequest(video, images, item, others_of(item, expressions), times)
             for item in expressions
         ]
         with meter.measure(BUSY):

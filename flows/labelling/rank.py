@@ -40,7 +40,12 @@ def run(job: Job, context: RunContext, outcome: Outcome) -> None:
         for item in hypotheses:
             with meter.measure(BUSY):
                 mask, rows = context.parts.rank(
-                    item, candidates, video, context.config, job.fingerprint
+                    item,
+                    candidates,
+                    video,
+                    context.config,
+                    job.fingerprint,
+                    context.calibration,
                 )
                 if verdict := context.verdicts.get((video.id, item.key.expression)):
                     tracks = read_tracks(paths.part("track", job.shard.name), video.id)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from flows.planning.shards import Shard
-from pipeline.calibration import Calibration
 from pipeline.config import (
     EXECUTION,
     GroundConfig,
@@ -16,11 +15,10 @@ from pipeline.config import (
     StudentEncodersConfig,
     TrainingConfig,
 )
-from pipeline.errors import CheckpointError, ConfigError, InputError
+from pipeline.errors import CheckpointError, InputError
 from pipeline.fingerprint import digest, file_digest
 from pipeline.ports import DatasetReader
 from stages.common.checkpoints import REMEDY, settings_files, weights_of_student
-from storage.calibration_file import read_calibration
 
 ENDPOINT_READING = 4
 """Raised when an endpoint's answers are read otherwise; 2 reads them as a model's own, 3 puts the
@@ -85,7 +83,7 @@ def augment_basis(config: RunConfig, weights: Weights) -> dict[str, Any]:
         "dataset": {"name": config.dataset.name, "split": config.dataset.split}
         | config.dataset.sampling,
     }
-    basis["config"].pop("timeout_seconds")
+    _drop_unused_of_augment(basis["config"])
     if section.source == "model":
         basis["weights"] = weights(section.checkpoint)
     if section.similarity == "encoder":
@@ -100,13 +98,24 @@ def augment_basis(config: RunConfig, weights: Weights) -> dict[str, Any]:
     return basis
 
 
+def _drop_unused_of_augment(section: dict[str, Any]) -> None:
+    """Drops settings of `augment` that change nothing as they are."""
+    del section["timeout_seconds"]
+    if section["input"] == "images":
+        del section["input"], section["frames_per_second"]
+    if section["max_video_pixels"] is None:
+        del section["max_video_pixels"]
+    if section["source"] != "endpoint" or not section["extra_body"]:
+        del section["extra_body"]
+
+
 def ground_basis(config: RunConfig, weights: Weights) -> dict[str, Any]:
     """What boxes depend on. Raises CheckpointError if weights are missing."""
     basis: dict[str, Any] = {"config": settings(config.ground)}
     if not config.ground.screen:
         del basis["config"]["screen"]
     if config.ground.source == "model":
-        basis |= _of_grounder(config.ground, weights)
+        basis |= of_grounder(config.ground, weights)
     return basis
 
 
@@ -123,50 +132,6 @@ def track_basis(config: RunConfig, weights: Weights) -> dict[str, Any]:
             del basis["config"][name]
         return basis
     return basis | {"weights": weights(config.track.checkpoint)}
-
-
-def fuse_basis(config: RunConfig, weights: Weights) -> dict[str, Any]:
-    """What hypotheses depend on.
-
-    Raises:
-        InputError: the calibration cannot be read.
-        ConfigError: it is of other scores than the run's.
-    """
-    basis: dict[str, Any] = {"config": settings(config.fuse)}
-    if config.fuse.calibration is not None:
-        calibration = read_calibration(config.fuse.calibration)
-        _check_calibration(config, calibration, weights)
-        basis["calibration"] = [calibration.scores.tolist(), calibration.probabilities.tolist()]
-    return basis
-
-
-def _check_calibration(config: RunConfig, calibration: Calibration, weights: Weights) -> None:
-    path = config.fuse.calibration
-    if config.ground.source != "model":
-        raise ConfigError(
-            f"fuse.calibration {path} with ground.source={config.ground.source!r}: its boxes have"
-            " no scores of a model; expected ground.source='model'; remove fuse.calibration"
-        )
-    mine = basis_of_scores(config, weights)
-    # A setting that is newer than the file had its default when the file was made.
-    differ = sorted(
-        name for name, value in calibration.scores_of.items() if mine.get(name, value) != value
-    )
-    if differ:
-        raise ConfigError(
-            f"fuse.calibration {path}: made for scores with other {', '.join(differ)} of ground;"
-            " expected those of this run, since scores of two models or settings cannot be"
-            " compared; run `pseudolabels calibrate` on a run with these settings"
-        )
-
-
-def basis_of_scores(config: RunConfig, weights: Weights) -> dict[str, Any]:
-    """What makes the scores of two runs comparable: the grounder's weights, and the settings that
-    scores depend on. Raises CheckpointError if weights are missing."""
-    basis = settings(config.ground)
-    for name in ("source", "runner_ups", "screen", "every"):
-        del basis[name]
-    return basis | _of_grounder(config.ground, weights)
 
 
 def student_basis(config: RunConfig, weights: Weights) -> dict[str, Any]:
@@ -191,7 +156,7 @@ def student_basis(config: RunConfig, weights: Weights) -> dict[str, Any]:
     basis["weights"] = _weights_of_encoders(student.encoders, weights)
     if student.model in ("groprompt", "grounded"):
         # It starts from the grounder, whether or not the run's boxes are the grounder's.
-        basis["models"] = [ground_basis(config, weights) | _of_grounder(config.ground, weights)]
+        basis["models"] = [ground_basis(config, weights) | of_grounder(config.ground, weights)]
     if student.model == "groprompt":
         basis["models"].append(segment_basis(config, weights))
     return basis
@@ -207,7 +172,7 @@ def prediction_basis(config: RunConfig, weights: Weights) -> dict[str, Any]:
     return {name: basis[name] for name in ("config", "weights", "models") if name in basis}
 
 
-def _of_grounder(config: GroundConfig, weights: Weights) -> dict[str, str]:
+def of_grounder(config: GroundConfig, weights: Weights) -> dict[str, str]:
     """Digests of the files that a grounder is made of."""
     found = {"weights": weights(config.checkpoint)}
     if config.text_encoder is not None:

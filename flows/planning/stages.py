@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from flows.planning import fingerprints
+from flows.planning import calibrated, fingerprints
 from flows.planning.sources import Kind
 from storage.files.names import is_safe_name, stored_name
 
@@ -121,7 +121,7 @@ _STAGES = (
         version=4,
         reads=("augment", "ground", "segment", "track"),
         suffix=".zarr",
-        depends_on=fingerprints.fuse_basis,
+        depends_on=calibrated.fuse_basis,
         looks_at=lambda config: ("frames",),
     ),
     Stage(
@@ -129,7 +129,7 @@ _STAGES = (
         version=5,
         reads=("segment", "track", "fuse"),
         suffix=".parquet",
-        depends_on=lambda config, weights: {"config": fingerprints.settings(config.rank)},
+        depends_on=calibrated.rank_basis,
         looks_at=lambda config: ("frames",),
         more_files=_masks,
     ),

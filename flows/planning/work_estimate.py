@@ -26,8 +26,9 @@ PIXELS_OF_TOKEN = 28 * 28
 """Of Qwen2.5-VL; other models cut frames otherwise."""
 
 RATE_SETTINGS = (
-    "source", "endpoint", "endpoint_model", "positives", "negatives", "frames", "max_pixels",
-    "max_new_tokens", "backbone", "dtype", "joint", "short_side", "long_side", "model",
+    "source", "endpoint", "endpoint_model", "positives", "negatives", "frames", "input",
+    "max_pixels", "max_video_pixels", "max_new_tokens", "backbone", "dtype", "joint", "short_side",
+    "long_side", "model",
 )  # fmt: skip
 """Settings of a stage on which its rate depends, or how much there is to do."""
 
@@ -118,8 +119,10 @@ def _tokens_of_request(
     if asked and (read := _count(receipts, "tokens read")):
         return read / asked, _count(receipts, "tokens written") / asked, True
     section = config.augment
-    pixels = min(size.pixels, section.max_pixels or size.pixels)
-    read = section.frames * pixels / PIXELS_OF_TOKEN + PROMPT_TOKENS
+    pixels = min(size.pixels, section.pixels_of_frame or size.pixels)
+    # Two frames of a video share their tokens.
+    frames = -(-section.frames // 2) if section.input == "video" else section.frames
+    read = frames * pixels / PIXELS_OF_TOKEN + PROMPT_TOKENS
     return read, float(section.max_new_tokens), False
 
 

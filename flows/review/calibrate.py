@@ -23,7 +23,7 @@ from flows.evaluation.calibration import (
     fit,
     reliability,
 )
-from flows.planning.fingerprints import basis_of_scores
+from flows.planning.calibrated import basis_of_scores
 from flows.review.labelled_boxes import (
     Teller,
     best_scores,

@@ -122,7 +122,9 @@ def _undecided_signal(context: RunContext, shard: str, sample: Sample) -> float:
     hypotheses = next(item for item in stored if item.key.expression == sample[1])
     candidates = StoredCandidates(paths.candidates(shard), sample[0])
     rows: list[FrameQuality]
-    _, rows = context.parts.rank(hypotheses, candidates, video, context.config, "")
+    _, rows = context.parts.rank(
+        hypotheses, candidates, video, context.config, "", context.calibration
+    )
     present = [row.weight for row in rows if row.status == Status.PRESENT]
     return float(np.mean(present or [row.weight for row in rows] or [0.0]))
 

@@ -121,7 +121,7 @@ def _made(
 ) -> tuple[Callable[[int], Mask], list[FrameQuality]]:
     """Does what the next run would do."""
     parts, config = context.parts, context.config
-    found, rows = parts.rank(hypotheses, candidates, video, config, "")
+    found, rows = parts.rank(hypotheses, candidates, video, config, "", context.calibration)
     fitting = verdict.fitting(digest_of_tracks(tracks), (video.height, video.width))
     found, rows = parts.decide(fitting, found, rows, hypotheses, candidates, tracks, config)
     return found.mask.__getitem__, rows

@@ -1,8 +1,8 @@
 """Positives and hard negatives by an image-text-to-text model of ``transformers``.
 
 It takes any checkpoint with a chat template that ``AutoModelForImageTextToText`` and
-``AutoProcessor`` load. The model gets the frames as several images, then the prompt. Nothing is
-downloaded.
+``AutoProcessor`` load. The model gets the frames, as several images or as a video with times, then
+the prompt. Nothing is downloaded.
 
 Letters: B requests of a batch, L tokens, V words of the vocabulary.
 """
@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image as Pillow
 from transformers import GenerationConfig, LogitsProcessorList
 
 from pipeline.config import AugmentConfig
@@ -29,8 +28,10 @@ from stages.augment.chooser import Chooser
 from stages.augment.parse import parse_answer
 from stages.augment.prefix import SharedFrames
 from stages.augment.prompt import Prompt
-from stages.augment.reading import likelihood, read_answer, temperature_of
+from stages.augment.reading import read_answer, temperature_of
 from stages.augment.unanswered import given_up, settled
+from stages.augment.vision import placeholders, visual_inputs
+from stages.common.completion import likelihood
 from stages.common.fitting_batches import FittingBatches
 
 logger = logging.getLogger(__name__)
@@ -157,8 +158,7 @@ class ModelCaptioner:
 
     def shared_frames(self, requests: Sequence[CaptionRequest]) -> SharedFrames:
         """Returns the frames that requests share. The model has not read them yet."""
-        images = [request.images for request in requests]
-        return SharedFrames(self._model, self._processor, images)
+        return SharedFrames(self._model, self._processor, requests)
 
     def answers(
         self, batch: Sequence[CaptionRequest], attempt: int = 0, frames: SharedFrames | None = None
@@ -203,15 +203,11 @@ class ModelCaptioner:
     def _inputs(self, batch: Sequence[CaptionRequest], frames: SharedFrames | None = None) -> Any:
         texts = self._texts(batch)
         if frames is not None:
-            shared = frames.inputs(texts, [request.images for request in batch])
+            shared = frames.inputs(texts, batch)
             if shared is not None:
                 return shared
-        pictures = [[Pillow.fromarray(image) for image in item.images] for item in batch]
         inputs = self._processor(
-            text=texts,
-            images=pictures if any(pictures) else None,
-            padding=True,
-            return_tensors="pt",
+            text=texts, **visual_inputs(batch), padding=True, return_tensors="pt"
         )
         return inputs.to(self._model.device, dtype=self._model.dtype)
 
@@ -219,8 +215,7 @@ class ModelCaptioner:
         texts = []
         for request in batch:
             prompt = self._prompt.of(request, self._config)
-            pictures = [{"type": "image"} for _ in request.images]
-            content = [*pictures, {"type": "text", "text": prompt}]
+            content = [*placeholders(request), {"type": "text", "text": prompt}]
             texts.append(
                 self._processor.apply_chat_template(
                     [{"role": "user", "content": content}],

@@ -11,6 +11,7 @@ from transformers import AutoModelForImageTextToText
 from pipeline.config import AugmentConfig
 from pipeline.errors import CheckpointError
 from stages.augment.prompt import Prompt, load_prompt
+from stages.augment.vision import takes_videos
 from stages.common.model_folders import load_folder
 from stages.common.tokenizers import knows_plain_words
 
@@ -22,7 +23,8 @@ def load_model(
 
     Raises:
         CheckpointError: the folder is missing or incomplete, its weights lack parameters or hold
-            others, or its tokenizer reads plain words as unknown.
+            others, or its tokenizer reads plain words as unknown; or it takes no videos, and
+            ``input`` asks for them.
     """
     expected = "a folder that transformers' AutoModelForImageTextToText loads"
     remedy = "check augment.checkpoint; `pseudolabels doctor` says which weights are in place"
@@ -38,4 +40,8 @@ def load_model(
         found = "its tokenizer reads plain words as unknown"
         remedy = "save the tokenizer again as tokenizer.json"
         raise CheckpointError(folder, found, "a tokenizer that knows its vocabulary", remedy)
+    if config.input == "video" and not takes_videos(processor):
+        found = "its processor takes images alone"
+        expected = "one that takes videos, for augment.input='video'"
+        raise CheckpointError(folder, found, expected, "set augment.input to 'images'")
     return model.to(device).eval(), processor, load_prompt(folder)

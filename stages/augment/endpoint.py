@@ -1,62 +1,37 @@
 """Positives and hard negatives from an OpenAI-compatible server, such as one that vLLM serves.
 
 It uses chat completions with the frames as JPEG data URLs. The number of calls at a time is
-limited. If a failure may be temporary (a lost connection, a busy or restarting server), the call is
-repeated after growing pauses.
+limited (:mod:`stages.common.chat_server`).
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
-from tenacity import (
-    Retrying,
-    retry_if_exception,
-    stop_after_attempt,
-)
 
 from pipeline.config import AugmentConfig
-from pipeline.errors import (
-    AugmentationError,
-    ConfigError,
-    EndpointError,
-    UnusableAnswerError,
-)
+from pipeline.errors import AugmentationError, ConfigError, UnusableAnswerError
 from pipeline.ports import CaptionAnswer, CaptionRequest
 from pipeline.types import Expression, Provenance
-from stages.augment.completion import similarity_of, tokens_of, without_content
 from stages.augment.parse import parse_answer
-from stages.augment.pauses import pause
 from stages.augment.prompt import ANSWER_SCHEMA, DEFAULT_PROMPT, Prompt
 from stages.augment.reading import read_answer, temperature_of
 from stages.augment.unanswered import given_up, settled
+from stages.common.chat_server import ChatServer
+from stages.common.completion import similarity_of, tokens_of, without_content
 from stages.common.data_urls import jpeg_data_url
 
 logger = logging.getLogger(__name__)
-
-PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
-"""Status codes of failures that may be temporary."""
-
-REFUSING = frozenset({401, 402, 403, 404, 405})
-"""Status codes that another request would get too."""
 
 ANSWER_FORMAT = {
     "type": "json_schema",
     "json_schema": {"name": "augmentation", "strict": True, "schema": ANSWER_SCHEMA},
 }
 """How a server is asked to write nothing but the object that the prompt describes."""
-
-_HERE = frozenset({"localhost", "127.0.0.1", "::1"})
-
-CALLS = 5
-"""Largest number of calls for one answer if failures may be temporary."""
 
 _JPEG_QUALITY = 90
 
@@ -93,23 +68,8 @@ class EndpointCaptioner:
         self._seed = seed
         self._model = config.endpoint_model
         self._provenance = Provenance(self._model, config.endpoint, prompt.version, seed)
-        self._wait = wait or pause
         self._with_schema = config.json_schema
-        key = (os.environ if environment is None else environment).get(config.api_key_env)
-        try:
-            self._client = httpx.Client(
-                base_url=config.endpoint.rstrip("/"),
-                headers={"Authorization": f"Bearer {key}"} if key else {},
-                timeout=config.timeout_seconds,
-                transport=transport,
-                # A server on this machine is not behind the proxy that leads out of it.
-                trust_env=urlsplit(config.endpoint).hostname not in _HERE,
-            )
-        except (ImportError, OSError, ValueError) as error:
-            raise EndpointError(
-                f"{config.endpoint}: no connection can be made ({error}); check the proxy and the"
-                " certificates that the environment names (HTTPS_PROXY, ALL_PROXY, SSL_CERT_FILE)"
-            ) from error
+        self._server = ChatServer(config, "augment", transport, environment, wait)
 
     def augment(self, requests: Sequence[CaptionRequest]) -> list[CaptionAnswer]:
         """Returns one answer per request, in their order; ``concurrency`` calls run at a time.
@@ -129,7 +89,7 @@ class EndpointCaptioner:
 
     def close(self) -> None:
         """Closes the connections."""
-        self._client.close()
+        self._server.close()
 
     def _one(
         self, request: CaptionRequest
@@ -141,7 +101,7 @@ class EndpointCaptioner:
         for attempt in range(self._config.retries + 1):
             body = self._body(request, attempt)
             whole = self._call(body, expression)
-            choice = self._choice(whole, expression)
+            choice = self._server.choice_of(whole, str(expression.key))
             tokens = tokens_of(whole)
             read, written = read + tokens[0], written + tokens[1]
             try:
@@ -169,7 +129,7 @@ class EndpointCaptioner:
         }
         if self._config.chat_template_kwargs:
             body["chat_template_kwargs"] = self._config.chat_template_kwargs
-        return body
+        return body | self._config.extra_body
 
     def _call(self, body: dict[str, Any], expression: Expression) -> Any:
         """Returns the server's JSON. A server that refuses the JSON schema is asked without it."""
@@ -191,82 +151,7 @@ class EndpointCaptioner:
         return found
 
     def _called(self, body: dict[str, Any], expression: Expression) -> Any:
-        """Returns the server's JSON.
-
-        Raises:
-            EndpointError: the server cannot be reached, refuses, or does not answer in JSON.
-            AugmentationError: the server rejects this request.
-        """
-        where = f"{expression.key}: {self._config.endpoint}"
-        calls = Retrying(
-            stop=stop_after_attempt(CALLS),
-            wait=self._wait,
-            retry=retry_if_exception(_can_pass),
-            reraise=True,
-        )
-        try:
-            response: httpx.Response = calls(self._post, body)
-            return response.json()
-        except httpx.HTTPStatusError as error:
-            code = error.response.status_code
-            detail = error.response.text[:200]
-            refuses = EndpointError if code in REFUSING | PASSING else AugmentationError
-            raise refuses(f"{where} answered {code} ({detail}); {self._remedy(code)}") from error
-        except httpx.HTTPError as error:
-            raise EndpointError(
-                f"{where} cannot be reached ({type(error).__name__}: {error}); check"
-                " augment.endpoint, that the server runs, and augment.timeout_seconds"
-            ) from error
-        except ValueError as error:
-            raise EndpointError(
-                f"{where} answered what is not JSON; expected an OpenAI-compatible server, with"
-                " the base URL up to and with /v1"
-            ) from error
-
-    def _post(self, body: dict[str, Any]) -> httpx.Response:
-        """Returns the whole answer.
-
-        Raises:
-            httpx.ReadTimeout: it takes longer than a call may, even if parts keep arriving.
-        """
-        end = time.monotonic() + self._config.timeout_seconds
-        parts = []
-        with self._client.stream("POST", "/chat/completions", json=body) as response:
-            for part in response.iter_bytes():
-                parts.append(part)
-                if time.monotonic() > end:
-                    raise httpx.ReadTimeout(
-                        f"no whole answer within {self._config.timeout_seconds:g} s",
-                        request=response.request,
-                    )
-        kept = {
-            name: response.headers[name] for name in ("retry-after",) if name in response.headers
-        }
-        whole = httpx.Response(
-            response.status_code, headers=kept, content=b"".join(parts), request=response.request
-        )
-        return whole.raise_for_status()
-
-    def _remedy(self, code: int) -> str:
-        if code in (401, 403):
-            return f"put a valid key into the environment variable {self._config.api_key_env}"
-        if code == 404:
-            return "check augment.endpoint (up to and with /v1) and augment.endpoint_model"
-        if code in PASSING:
-            return f"it did so {CALLS} times; try later, or lower augment.concurrency"
-        return "check augment.endpoint_model and that it takes several images"
-
-    def _choice(self, answer: Any, expression: Expression) -> dict[str, Any]:
-        try:
-            choice = answer["choices"][0]
-            if isinstance(choice["message"]["content"], str | None):
-                return dict(choice)
-        except (KeyError, IndexError, TypeError):
-            pass
-        raise AugmentationError(
-            f"{expression.key}: {self._config.endpoint} answered without"
-            " choices[0].message.content; expected an OpenAI-compatible chat completion"
-        )
+        return self._server.complete(body, str(expression.key))
 
     def _read(self, expression: Expression, choice: dict[str, Any]) -> CaptionAnswer:
         answer = choice["message"]["content"]
@@ -278,12 +163,6 @@ class EndpointCaptioner:
         return read_answer(
             expression, parsed, similarity_of(choice, answer), self._config, self._provenance
         )
-
-
-def _can_pass(error: BaseException) -> bool:
-    if isinstance(error, httpx.HTTPStatusError):
-        return error.response.status_code in PASSING
-    return isinstance(error, httpx.TransportError)
 
 
 def _names_the_schema(error: BaseException | None) -> bool:

@@ -1,13 +1,18 @@
-"""Frames as captioners take them: within a budget of pixels, and of a shape that none refuses."""
+"""Frames as captioners take them: within a budget of pixels, of a shape that none refuses, and with
+the times at which they are shown."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image as Pillow
 
+from pipeline.config import AugmentConfig
+from pipeline.errors import ConfigError
 from pipeline.ports import Image
+from pipeline.types import VideoRef
 
 SMALLEST_SIDE = 28
 """Pixels. Processors of Qwen-VL refuse a frame with a shorter side: it holds no whole token."""
@@ -38,3 +43,20 @@ def fitted(image: Image, max_pixels: int | None) -> Image:
         return image
     border = ((0, missing[0]), (0, missing[1]), (0, 0))
     return np.pad(image, border, constant_values=128)
+
+
+def times_of(video: VideoRef, picked: Sequence[int], config: AugmentConfig) -> tuple[float, ...]:
+    """Returns when the picked frames of a video are shown, seconds after its first frame.
+
+    Raises:
+        ConfigError: neither the data set nor the configuration says it.
+    """
+    if video.times:
+        return tuple(video.times[index] for index in picked)
+    if config.frames_per_second is None:
+        raise ConfigError(
+            f"augment.input='video': nothing says when the frames of video {video.id} are shown;"
+            " set augment.frames_per_second to the rate of the data set's frames, or augment.input"
+            " to 'images'"
+        )
+    return tuple(index / config.frames_per_second for index in picked)

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import logging
-from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Any
-
-import numpy as np
+from collections.abc import Callable
 
 from pipeline.config import AugmentConfig
 from pipeline.ports import CaptionAnswer
@@ -70,25 +66,3 @@ def read_answer(
         positives.append(Positive(text, confidence, similarity))
     kept = Augmentation(expression.key, tuple(positives), parsed.negatives, provenance)
     return CaptionAnswer(kept, left_out, similarities=tuple(measured))
-
-
-def likelihood(
-    span: tuple[int, int],
-    ends: Sequence[int],
-    log_probability: np.ndarray[Any, np.dtype[np.float64]],
-) -> float:
-    """Returns the likelihood that a model gave a text of its answer, in [0, 1].
-
-    It is the geometric mean of the probabilities of the text's tokens, given the frames, the
-    expression and what was written before.
-
-    Args:
-        span: the first character of the text, and the one after its last.
-        ends: the character at which each of the L tokens ends; it is searched by bisection.
-        log_probability: natural log of each token's probability [L].
-    """
-    start, end = span
-    first = bisect_right(ends, start)
-    last = max(first + 1, bisect_left(ends, end) + 1)
-    chances = log_probability[first:last]
-    return float(np.exp(chances.mean())) if chances.size else 0.0

@@ -9,17 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-import numpy as np
 import torch
 from groundingdino.models.GroundingDINO.groundingdino import GroundingDINO
-from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.ops import box_convert
 from transformers import BertConfig
 
 from pipeline.config import GroundConfig
 from pipeline.errors import CheckpointError, ConfigError
-from pipeline.ports import Image
+from pipeline.ports import Grounder, Image
 from pipeline.types import Boxes
 from stages.common.compilation import compile_in_place, compiled, padded
 from stages.common.fitting_batches import FittingBatches
@@ -39,14 +37,11 @@ from stages.ground.architecture import (
 )
 from stages.ground.deformable import fuse_deformable
 from stages.ground.fusion import fold_fusion
+from stages.ground.ranked import best_boxes, boxes_of_frames, in_captions
 from stages.ground.sentences import as_caption, sentence_scores
 
 _TOKENIZER = "a folder with config.json and tokenizer.json of BERT's kind"
 _TOKENIZER_REMEDY = "check ground.text_encoder; `pseudolabels doctor` says where it comes from"
-
-SAME_BOX_IOU = 0.7
-"""Boxes of a text with a larger IoU are one place, of which the best box is kept. So runner-ups are
-other instances."""
 
 
 class GroundingDinoGrounder:
@@ -105,10 +100,10 @@ class GroundingDinoGrounder:
         """
         frames, (height, width) = cast(tuple[FrameFeatures, tuple[int, int]], embedding)
         encoded = self._encode_texts(texts)
-        groups = self._captions(encoded)
+        lengths = [text.encoded.shape[1] - 2 for text in encoded]
+        groups = in_captions(lengths, self._model.max_text_len - 2, self._config.joint)
         if not groups:
-            none = np.zeros((0, 1, 4), np.float32)
-            return [_boxes(none, none[..., 0]) for _ in range(len(frames))]
+            return boxes_of_frames((), len(frames), (), self._config)
         captions = [[encoded[row] for row in rows] for rows in groups]
         # Pairs are numbered: all frames with the first caption, then all with the second.
         pair = torch.arange(len(groups) * len(frames), device=self._device)
@@ -132,18 +127,7 @@ class GroundingDinoGrounder:
 
         # The host waits for the device only after the last pass was started.
         found = list(self._pairs.over(range(len(pair)), match))
-        boxes, scores = (torch.stack(each).cpu().numpy() for each in zip(*found, strict=True))
-        if np.isnan(boxes).any() or np.isnan(scores).any():
-            raise ConfigError(
-                f"ground.dtype={self._config.dtype}: the grounding model gave boxes or scores that"
-                " are no numbers; float16 may overflow; set ground.dtype to bfloat16 or float32,"
-                " and check the checkpoint"
-            )
-        given = np.arange(most) < np.array([[len(rows)] for rows in groups])
-        return [
-            _boxes(boxes[frame :: len(frames)][given], scores[frame :: len(frames)][given])
-            for frame in range(len(frames))
-        ]
+        return boxes_of_frames(found, len(frames), [len(rows) for rows in groups], self._config)
 
     def _encode_texts(self, texts: Sequence[str]) -> list[TextFeatures]:
         """Returns the features of each text, which are kept for the next frames of the same texts.
@@ -169,20 +153,6 @@ class GroundingDinoGrounder:
         known = dict(zip(distinct, self._pairs.over(distinct, encode), strict=True))
         self._texts = tuple(texts), [known[text] for text in texts]
         return self._texts[1]
-
-    def _captions(self, encoded: Sequence[TextFeatures]) -> list[list[int]]:
-        """Returns the rows of the texts of each caption."""
-        groups: list[list[int]] = []
-        length = 0
-        for row, text in enumerate(encoded):
-            own = text.encoded.shape[1] - 2
-            full = groups and len(groups[-1]) == self._config.joint
-            if not groups or full or length + own > self._model.max_text_len - 2:
-                groups.append([])
-                length = 0
-            groups[-1].append(row)
-            length += own
-        return groups
 
 
 def join_captions(groups: Sequence[Sequence[TextFeatures]]) -> tuple[TextFeatures, Tensor]:
@@ -216,12 +186,16 @@ def join_captions(groups: Sequence[Sequence[TextFeatures]]) -> tuple[TextFeature
     return TextFeatures(encoded, used, attends, positions, owner >= 0, ids), owner
 
 
-def load_grounder(config: GroundConfig, device: torch.device) -> GroundingDinoGrounder:
+def load_grounder(config: GroundConfig, device: torch.device) -> Grounder:
     """Returns the grounder that the configuration names.
 
     Raises:
         CheckpointError: as :func:`load_model`.
     """
+    if config.backbone == "transformers":
+        from stages.ground.transformers_grounder import load_transformers_grounder
+
+        return load_transformers_grounder(config, device)
     return GroundingDinoGrounder(prepare(load_model(config, device), config), config)
 
 
@@ -246,7 +220,14 @@ def load_model(config: GroundConfig, device: torch.device) -> GroundingDINO:
 
     Raises:
         CheckpointError: weights or tokenizer are missing, damaged or of another model.
+        ConfigError: it is a model of transformers.
     """
+    if config.backbone == "transformers":
+        raise ConfigError(
+            "ground.backbone='transformers': the students grounded and groprompt need the model of"
+            " groundingdino itself; set ground.backbone and ground.checkpoint to one, or take"
+            " another student"
+        )
     path = resolve_checkpoint(config.checkpoint)
     check_digest(config.checkpoint, config.sha256)
     if config.backbone == "demo":
@@ -271,43 +252,3 @@ def load_model(config: GroundConfig, device: torch.device) -> GroundingDINO:
     if config.adapter is not None:
         fill_model(decoder_of(model), config.adapter, prefix="decoder.")
     return model.to(device).eval()
-
-
-def best_boxes(boxes: Tensor, scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The best boxes of every sentence that are different places: what non-maximum suppression at
-    ``SAME_BOX_IOU`` leaves, cut after the first ``count``.
-
-    Done for all sentences at once, a box of each a round, so that nothing waits for the device.
-
-    Args:
-        boxes: [P, Q, 4], corners.
-        scores: [P, S, Q] in [0, 1].
-        count: R.
-
-    Returns:
-        Corners [P, S, R, 4], best first, and scores [P, S, R], -1 where no box is left.
-    """
-    left, top, right, bottom = boxes[:, None].unbind(-1)
-    area = (right - left) * (bottom - top)
-    corners, best, of = [], [], scores
-    for _ in range(count):
-        score, query = of.max(-1, keepdim=True)
-        x0, y0, x1, y1 = (
-            side.expand_as(of).gather(-1, query) for side in (left, top, right, bottom)
-        )
-        corners.append(torch.cat([x0, y0, x1, y1], -1))
-        best.append(score)
-        width = (torch.minimum(right, x1) - torch.maximum(left, x0)).clamp(min=0)
-        height = (torch.minimum(bottom, y1) - torch.maximum(top, y0)).clamp(min=0)
-        shared = width * height
-        same = shared / (area + (x1 - x0) * (y1 - y0) - shared) > SAME_BOX_IOU
-        of = of.masked_fill(same, -1).scatter(-1, query, -1)
-    return torch.stack(corners, 2), torch.cat(best, -1)
-
-
-def _boxes(corners: NDArray[np.float32], scores: NDArray[np.float32]) -> Boxes:
-    """Of one frame: corners [K, R, 4] and scores [K, R], negative where there is no box."""
-    text, rank = np.nonzero(scores >= 0)
-    return Boxes(
-        corners[text, rank], scores[text, rank], text.astype(np.int32), rank.astype(np.int32)
-    )

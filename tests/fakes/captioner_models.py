@@ -25,12 +25,20 @@ from transformers import (
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2_5_VLProcessor,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
     Qwen2VLImageProcessor,
+    Qwen2VLProcessor,
     Qwen2VLVideoProcessor,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
     Qwen3VLProcessor,
     Qwen3VLVideoProcessor,
+    SmolVLMConfig,
+    SmolVLMForConditionalGeneration,
+    SmolVLMImageProcessor,
+    SmolVLMProcessor,
+    SmolVLMVideoProcessor,
 )
 
 WIDTH = 32
@@ -85,11 +93,15 @@ def tokenizer(**extra: str) -> PreTrainedTokenizerFast:
     )
 
 
-def template(image: str) -> str:
-    """A chat template that puts a text in the place of each image."""
+def template(image: str, video: str = "") -> str:
+    """A chat template that puts a text in the place of each image and of each video."""
     return (
         "{% for message in messages %}<|user|>{% for part in message['content'] %}"
-        "{% if part['type'] == 'image' %}" + image + "{% else %}{{ part['text'] }}{% endif %}"
+        "{% if part['type'] == 'image' %}"
+        + image
+        + "{% elif part['type'] == 'video' %}"
+        + video
+        + "{% else %}{{ part['text'] }}{% endif %}"
         "{% endfor %}<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
     )
 
@@ -122,6 +134,30 @@ def _qwen_of(words: PreTrainedTokenizerFast) -> dict[str, int]:
     }
 
 
+QWEN_TEMPLATE = template(
+    "<|vision_start|><|image_pad|><|vision_end|>", "<|vision_start|><|video_pad|><|vision_end|>"
+)
+
+
+def _qwen2_vl() -> tuple[Any, Any]:
+    words = _qwen_tokens()
+    config = Qwen2VLConfig(
+        text_config=TEXT | _ids(words) | {"rope_parameters": MROPE},
+        vision_config={
+            "depth": 2, "embed_dim": WIDTH, "num_heads": 2, "mlp_ratio": 2,
+            "patch_size": 8, "hidden_size": WIDTH,
+        },
+        **_qwen_of(words),
+    )  # fmt: skip
+    processor = Qwen2VLProcessor(
+        Qwen2VLImageProcessor(**CELLS),
+        words,
+        Qwen2VLVideoProcessor(**CELLS),
+        chat_template=QWEN_TEMPLATE,
+    )
+    return Qwen2VLForConditionalGeneration(config), processor
+
+
 def _qwen2_5_vl() -> tuple[Any, Any]:
     words = _qwen_tokens()
     config = Qwen2_5_VLConfig(
@@ -137,7 +173,7 @@ def _qwen2_5_vl() -> tuple[Any, Any]:
         Qwen2VLImageProcessor(**CELLS),
         words,
         Qwen2VLVideoProcessor(**CELLS),
-        chat_template=template("<|vision_start|><|image_pad|><|vision_end|>"),
+        chat_template=QWEN_TEMPLATE,
     )
     return Qwen2_5_VLForConditionalGeneration(config), processor
 
@@ -157,7 +193,7 @@ def _qwen3_vl() -> tuple[Any, Any]:
         Qwen2VLImageProcessor(**CELLS),
         words,
         Qwen3VLVideoProcessor(**CELLS),
-        chat_template=template("<|vision_start|><|image_pad|><|vision_end|>"),
+        chat_template=QWEN_TEMPLATE,
     )
     return Qwen3VLForConditionalGeneration(config), processor
 
@@ -184,7 +220,7 @@ def _internvl() -> tuple[Any, Any]:
         words,
         InternVLVideoProcessor(size=size),
         image_seq_length=4,
-        chat_template=template("<IMG_CONTEXT>"),
+        chat_template=template("<IMG_CONTEXT>", "<video>"),
     )
     return InternVLForConditionalGeneration(config), processor
 
@@ -214,9 +250,40 @@ def _gemma3() -> tuple[Any, Any]:
     return Gemma3ForConditionalGeneration(config), processor
 
 
+def _smolvlm() -> tuple[Any, Any]:
+    words = tokenizer(
+        image_token="<image>",
+        fake_image_token="<fake_token_around_image>",
+        global_image_token="<global-img>",
+        end_of_utterance_token="<end_of_utterance>",
+        video_token="<video>",
+    )
+    config = SmolVLMConfig(
+        text_config=TEXT | _ids(words) | {"model_type": "llama"},
+        vision_config={
+            "hidden_size": WIDTH, "intermediate_size": 64, "num_hidden_layers": 2,
+            "num_attention_heads": 2, "image_size": 32, "patch_size": 8,
+        },
+        image_token_id=words.convert_tokens_to_ids("<image>"),
+        pad_token_id=words.pad_token_id,
+        scale_factor=2,
+    )  # fmt: skip
+    size = {"size": {"longest_edge": 32}, "max_image_size": {"longest_edge": 32}}
+    processor = SmolVLMProcessor(
+        SmolVLMImageProcessor(**size, do_image_splitting=False),
+        words,
+        SmolVLMVideoProcessor(**size),
+        image_seq_len=4,
+        chat_template=template("<image>", "<video>"),
+    )
+    return SmolVLMForConditionalGeneration(config), processor
+
+
 MADE: dict[str, Callable[[], tuple[Any, Any]]] = {
+    "qwen2_vl": _qwen2_vl,
     "qwen2_5_vl": _qwen2_5_vl,
     "qwen3_vl": _qwen3_vl,
     "internvl": _internvl,
     "gemma3": _gemma3,
+    "smolvlm": _smolvlm,
 }

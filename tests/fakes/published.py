@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.config import GroundConfig
 from pipeline.types import Boxes, Candidates
-from stages.ground.grounder import best_boxes
+from stages.ground.ranked import best_boxes
 from stages.ground.sentences import as_caption, sentence_scores
 from tests.fakes.dataset import COLOURS
 from tests.fakes.stages import FakeSegmenter, box_of

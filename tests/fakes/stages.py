@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.context import Parts
+from pipeline.calibration import Calibration
 from pipeline.config import RunConfig
 from pipeline.packed_masks import PackedMasks
 from pipeline.ports import Prompt
@@ -146,6 +147,7 @@ def fake_rank(
     video: VideoRef,
     config: RunConfig,
     fingerprint: str,
+    calibration: Calibration | None,
 ) -> tuple[PseudoMask, list[FrameQuality]]:
     mask = np.zeros((len(candidates), video.height, video.width), np.bool_)
     for t, row in enumerate(hypotheses.candidate[:, 0, 0]):

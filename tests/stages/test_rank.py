@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from pipeline.calibration import Calibration
 from pipeline.config import RankConfig
 from pipeline.types import Candidates, Hypotheses, SampleKey, Status, VideoRef
 from stages.common.mask_resolution import enlarge
@@ -94,11 +95,12 @@ def made(
     return Made(**(values | changes))
 
 
-def run(hypotheses: Made, **changes: Any) -> Any:
+def run(hypotheses: Made, calibration: Calibration | None = None, **changes: Any) -> Any:
     frames = len(hypotheses.status)
     names = tuple(f"{index:05}" for index in range(frames))
     video = VideoRef("v", names, (Path("frame"),) * frames, HEIGHT, WIDTH)
-    return rank(hypotheses, hypotheses.candidates, video, RankConfig(**changes), "digest")
+    rules = RankConfig(**changes)
+    return rank(hypotheses, hypotheses.candidates, video, rules, "digest", calibration)
 
 
 def shifted(t: int) -> tuple[int, int, int, int]:
@@ -254,6 +256,17 @@ def test_a_rival_of_like_score_takes_weight_from_a_frame() -> None:
     assert found.weight[:3] == pytest.approx([full] * 3), "a clear lead"
     assert (np.diff(found.weight[2:6]) < 0).all()
     assert found.weight[5:] == pytest.approx([full * np.cbrt(LEAST_LEAD)] * 3), "kept, barely"
+
+
+def test_where_scores_are_calibrated_the_probability_counts_as_much_as_the_lead() -> None:
+    knots = np.array([0, 0.5, 1]), np.array([0, 0.2, 1])
+    # Neither has a rival, so both lead as far as they can.
+    sample = made([[(HERE, 0.5)], [(HERE, 0.75)]])
+    plain, _ = run(sample)
+    assert plain.weight[0] == plain.weight[1]
+    known, _ = run(sample, Calibration(*knots, {}))
+    expected = plain.weight * np.sqrt([0.2, 0.6]) ** (1 / 3)
+    np.testing.assert_allclose(known.weight, expected, rtol=1e-4)
 
 
 def test_a_lead_is_a_share_of_the_score() -> None:

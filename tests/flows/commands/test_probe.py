@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -53,8 +53,11 @@ class Segmenter:
 
 
 class Captioner:
+    asked: ClassVar[list[CaptionRequest]] = []
+
     def augment(self, requests: Sequence[CaptionRequest]) -> list[CaptionAnswer]:
         [request] = requests
+        self.asked.append(request)
         positives = (Positive(request.expression.text, 1.0), Positive("a square", 0.5))
         made = Augmentation(request.expression.key, positives, (), Provenance("m", "", "", 0))
         return [CaptionAnswer(made, {"no such kind": 3})]
@@ -126,6 +129,14 @@ def test_an_answer_without_negatives_is_off_and_a_broken_model_stops_no_other() 
     assert "such as 'a square'" in words
     assert not seen["track a square"].well and "out of memory" in seen["track a square"].words
     assert seen["segment a square"].well
+
+
+def test_a_captioner_is_probed_with_what_a_run_shows_it() -> None:
+    found("augment.source=model", "augment.input=video", "augment.max_pixels=900")
+    request = Captioner.asked[-1]
+    assert request.times == (0.0,) and request.images[0].shape[:2] == (28, 37)
+    found("augment.source=model")
+    assert Captioner.asked[-1].times == () and Captioner.asked[-1].images[0].shape[:2] == (40, 64)
 
 
 def test_pictures_of_the_user_and_of_an_installed_package(tmp_path: Path) -> None:

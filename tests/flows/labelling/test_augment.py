@@ -73,3 +73,39 @@ def test_measure_threshold_and_distribution_are_kept(tmp_path: Path) -> None:
     said = json.loads(about[b"pseudolabels.about"])["similarity"]
     assert said.startswith("cosine of clip-x (")
     assert said.endswith("at least 0.8")
+
+
+class Watching(OriginalOnly):
+    """Notes what it is shown."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.requests: list[CaptionRequest] = []
+
+    def augment(self, requests: Sequence[CaptionRequest]) -> list[CaptionAnswer]:
+        self.requests += requests
+        return super().augment(requests)
+
+
+def test_a_video_comes_with_times_and_within_its_pixels(tmp_path: Path) -> None:
+    (tmp_path / "weights").write_bytes(b"w")
+    data = write_dataset(tmp_path / "data", 1)
+    words = ["dataset.name=refytvos", f'dataset.root="{data}"', f'out="{tmp_path / "runs"}"']
+    words += ["student.enabled=false", "augment.source=model", "augment.frames=2"]
+
+    def shown(*settings: str) -> CaptionRequest:
+        captioner = Watching()
+        parts = fake_parts(tmp_path / "weights", captioner=lambda *_: captioner)
+        context = RunContext(load_config(None, [*words, *settings]), parts)
+        [job] = context.make_plan().jobs["augment"]
+        do_job(job, context)
+        return captioner.requests[0]
+
+    as_video = "augment.input=video", "augment.frames_per_second=6"
+    request = shown(*as_video, "augment.max_video_pixels=1800")
+    assert request.times == (0.0, pytest.approx(4 / 6)), "the first frame and the last of five"
+    sizes = [image.shape[:2] for image in request.images]
+    # 64 x 40 pixels of a frame become 37 x 24, with a border to the smallest side.
+    assert sizes == [(28, 37)] * 2
+    loose = shown()
+    assert loose.times == () and loose.images[0].shape[:2] == (40, 64)

@@ -95,6 +95,14 @@ def test_tokens_and_money_are_said() -> None:
     assert told("augment", []) == "", "rules cost nothing"
 
 
+def test_two_frames_of_a_video_share_their_tokens() -> None:
+    words = ["augment.source=model", "augment.frames=4", "augment.max_video_pixels=313600"]
+    # 100 tokens a frame, and the instructions.
+    assert "about 0.04 million tokens read" in told("augment", words, None)
+    video = [*words, "augment.input=video"]
+    assert "about 0.03 million tokens read" in told("augment", video, None)
+
+
 def test_a_rate_of_another_model_is_none() -> None:
     found = {"frames": 44.0, "masks": 440.0, "seconds_busy": 11.0}
     line = told("segment", [], **found)

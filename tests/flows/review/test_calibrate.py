@@ -83,7 +83,9 @@ def test_thresholds_are_probabilities_with_a_calibration(doubtful: Site, tmp_pat
     assert (plain.absent_below, plain.uncertain_below) == (0.5, 0.6)
 
 
-def test_its_content_is_in_the_fingerprint_of_fuse(doubtful: Site, tmp_path: Path) -> None:
+def test_its_content_is_in_the_fingerprints_of_fuse_and_rank(
+    doubtful: Site, tmp_path: Path
+) -> None:
     def due(*words: str) -> list[str]:
         plan = context_of(doubtful, *words).make_plan(remember=False)
         return [stage for stage in ("ground", "track", "fuse") if plan.pending(stage)]
@@ -97,8 +99,11 @@ def test_its_content_is_in_the_fingerprint_of_fuse(doubtful: Site, tmp_path: Pat
         context_of(doubtful, f'fuse.calibration="{path}"').make_plan(remember=False)
         for path in (first, second)
     ]
-    prints = [[job.fingerprint for job in plan.jobs["fuse"]] for plan in keys]
-    assert prints[0] == prints[1]
+    for stage in ("fuse", "rank"):
+        prints = [[job.fingerprint for job in plan.jobs[stage]] for plan in keys]
+        assert prints[0] == prints[1]
+    plain = context_of(doubtful).make_plan(remember=False).jobs["rank"]
+    assert plain[0].fingerprint != keys[0].jobs["rank"][0].fingerprint
 
 
 def test_a_calibration_of_other_scores_is_refused(doubtful: Site, tmp_path: Path) -> None:

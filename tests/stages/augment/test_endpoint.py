@@ -342,6 +342,21 @@ def test_settings_of_the_chat_template_are_sent(make: Callable[..., EndpointCapt
     assert bodies[1]["chat_template_kwargs"] == {"enable_thinking": False}
 
 
+def test_further_fields_of_a_request_are_sent_and_win(
+    make: Callable[..., EndpointCaptioner],
+) -> None:
+    bodies: list[Any] = []
+
+    def handler(call: httpx.Request) -> httpx.Response:
+        bodies.append(json.loads(call.content))
+        return completion(ANSWER)
+
+    augmented(make(handler, extra_body={"repetition_penalty": 1.0, "logprobs": False}), request())
+    assert bodies[0]["repetition_penalty"] == 1.0 and bodies[0]["logprobs"] is False
+    augmented(make(handler), request())
+    assert "repetition_penalty" not in bodies[1] and bodies[1]["logprobs"] is True
+
+
 def test_a_call_is_repeated_when_the_server_asks_for_it(
     make: Callable[..., EndpointCaptioner], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,4 @@
-"""Models of other families than the demo captioner's, tiny and random, through real processors.
-
-SmolVLM is not among them: its processor needs the package num2words, which the project lacks.
-"""
+"""Models of several families, tiny and random, through real processors."""
 
 from __future__ import annotations
 

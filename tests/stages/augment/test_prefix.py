@@ -19,6 +19,7 @@ from pipeline.types import Expression, SampleKey, VideoRef
 from stages.augment import load_captioner
 from stages.augment.captioner import ModelCaptioner
 from stages.augment.prefix import rest_of
+from stages.augment.vision import frame_token
 from tests.fakes.captioner import FakeProcessor
 from tests.fakes.student import two_scenes
 
@@ -110,4 +111,5 @@ def test_a_call_shares_the_frames_of_its_requests(demo: ModelCaptioner, seen: li
 
 
 def test_a_model_that_does_not_say_where_its_frames_are_shares_nothing() -> None:
-    assert rest_of(FakeProcessor(), "<image>text") is None
+    assert frame_token(FakeProcessor(), requests(0)[0]) is None
+    assert rest_of(FakeProcessor(), "<image>text", None) is None

@@ -31,13 +31,8 @@ from stages.ground.architecture import (
     run_transformer,
 )
 from stages.ground.encoders import GroundingText, SwinPyramid
-from stages.ground.grounder import (
-    SAME_BOX_IOU,
-    GroundingDinoGrounder,
-    best_boxes,
-    join_captions,
-    load_grounder,
-)
+from stages.ground.grounder import GroundingDinoGrounder, join_captions, load_grounder
+from stages.ground.ranked import SAME_BOX_IOU, best_boxes
 from stages.ground.sentences import as_caption, sentence_scores
 
 SHORT = "the red circle"

@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from stages.augment.pauses import retry_after
+from stages.common.pauses import retry_after
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable, Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
 import numpy as np
-
-from stages.augment.reading import likelihood
 
 
 def without_content(choice: dict[str, Any]) -> str:
@@ -60,6 +59,28 @@ def similarity_of(choice: dict[str, Any], answer: str) -> Callable[[tuple[int, i
         return lambda span: 0.0
     ends = [end - offset for end in accumulate(map(len, pieces))]
     return lambda span: likelihood(span, ends, chances)
+
+
+def likelihood(
+    span: tuple[int, int],
+    ends: Sequence[int],
+    log_probability: np.ndarray[Any, np.dtype[np.float64]],
+) -> float:
+    """Returns the likelihood that a model gave a text of its answer, in [0, 1].
+
+    It is the geometric mean of the probabilities of the text's tokens, given the frames, the
+    expression and what was written before.
+
+    Args:
+        span: the first character of the text, and the one after its last.
+        ends: the character at which each of the L tokens ends; it is searched by bisection.
+        log_probability: natural log of each token's probability [L].
+    """
+    start, end = span
+    first = bisect_right(ends, start)
+    last = max(first + 1, bisect_left(ends, end) + 1)
+    chances = log_probability[first:last]
+    return float(np.exp(chances.mean())) if chances.size else 0.0
 
 
 def _bytes_of(token: Mapping[str, Any]) -> bytes:
