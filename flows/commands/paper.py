@@ -41,7 +41,9 @@ def register(app: typer.Typer) -> None:
 def paper(
     table: Annotated[str | None, typer.Argument(help="Name of a table; see --list.")] = None,
     arguments: RunArguments = None,
-    list_all: Annotated[bool, typer.Option("--list", help="List the tables and end.")] = False,
+    list_all: Annotated[
+        bool, typer.Option("--list", help="List the tables, or the rows of TABLE, and end.")
+    ] = False,
     seeds: Annotated[int, typer.Option(min=1, help="Students of each row: seeds 0, 1, …")] = 1,
     rows: Annotated[list[str] | None, typer.Option("--row", help="Only this row.")] = None,
     of: Annotated[str, typer.Option(help="Split that is measured.")] = "valid",
@@ -63,14 +65,17 @@ def paper(
     --root, students are trained as published. Figures are kept in the run's folder papers/, so an
     interrupted command continues.
     """
-    from flows.papers.show import list_tables, show_table, write_table
+    from flows.papers.show import list_rows, list_tables, show_table, write_table
     from flows.papers.tables import TABLES
 
-    if list_all or table is None:
+    if table is None:
         list_tables(console)
         return
     if table not in TABLES:
         raise ConfigError(f"table {table!r}: unknown; expected one of {', '.join(TABLES)}")
+    if list_all:
+        list_rows(console, table)
+        return
     chosen = TABLES[table].rows
     for name in rows or ():
         if name not in chosen:

@@ -23,6 +23,30 @@ def list_tables(console: Console) -> None:
     console.print(table)
 
 
+def list_rows(console: Console, name: str) -> None:
+    """Prints the rows of a table, whose masks teach each, and its published figures."""
+    table = TABLES[name]
+    drawn = grid(
+        ("student", "left"), ("taught by", "left"), ("published", "left"), title=table.source
+    )
+    for label, row in table.rows.items():
+        taught = str(row.student.get("supervision", "pseudo_masks")).replace("_", " ")
+        if row.masks != "run":
+            taught += f" of {row.masks}"
+        if row.before is not None:
+            taught = "optical flow" + (f", then {taught}" if row.trained else "")
+        elif not row.trained:
+            taught = "nothing"
+        figures = [
+            f"{metric} {value} on {data}"
+            for data, metrics in row.published.items()
+            for metric, value in metrics.items()
+        ]
+        add_row(drawn, label, taught, "; ".join(figures))
+    say(console, table.asks)
+    console.print(drawn)
+
+
 def show_table(
     console: Console,
     name: str,

@@ -28,6 +28,8 @@ def test_tables_and_rows_that_are_not_there_are_named_and_missing_masks_too(cli:
 def test_the_list_names_the_tables(cli: Cli) -> None:
     code, shown = cli("paper", "--list")
     assert code == 0 and "simrvos-budgets" in shown
+    code, shown = cli("paper", "groprompt", "--list")
+    assert code == 0 and "the grounder as it is" in shown and "J&F 65.2 on refdavis" in shown
 
 
 def test_a_row_is_trained_once(cli: Cli) -> None:
