@@ -10,9 +10,26 @@ from typing import Literal
 from rich.console import Console
 
 from flows.console import add_row, grid, say, write
+from flows.papers.rows import FEW, Masks
 from flows.papers.tables import TABLES, PaperTable
 
 Figures = Mapping[str, float]
+
+_OF_MASKS: Mapping[Masks, str] = {
+    "run": "pseudo-masks",
+    "few": f"pseudo-masks of {FEW} videos",
+    "baseline": "masks of the plain baseline",
+    "unranked": "pseudo-masks without ranking",
+    "student": "what a student of weak annotation predicts",
+}
+_TAUGHT = {
+    "masks": "all masks",
+    "first_mask": "first mask",
+    "boxes": "boxes",
+    "first_mask_boxes": "first mask and boxes",
+    "budget": "a budget of annotation",
+    "text": "sentences",
+}
 
 
 def list_tables(console: Console) -> None:
@@ -30,9 +47,8 @@ def list_rows(console: Console, name: str) -> None:
         ("student", "left"), ("taught by", "left"), ("published", "left"), title=table.source
     )
     for label, row in table.rows.items():
-        taught = str(row.student.get("supervision", "pseudo_masks")).replace("_", " ")
-        if row.masks != "run":
-            taught += f" of {row.masks}"
+        supervision = str(row.student.get("supervision", "pseudo_masks"))
+        taught = _OF_MASKS[row.masks] if supervision == "pseudo_masks" else _TAUGHT[supervision]
         if row.before is not None:
             taught = "optical flow" + (f", then {taught}" if row.trained else "")
         elif not row.trained:

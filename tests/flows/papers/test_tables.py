@@ -10,7 +10,7 @@ from rich.console import Console
 
 from flows.papers.rows import student_of
 from flows.papers.settings import STUDENTS, settings_of, without_others
-from flows.papers.show import list_tables, show_table, write_table
+from flows.papers.show import list_rows, list_tables, show_table, write_table
 from flows.papers.tables import TABLES
 from pipeline.config import dump_config, load_config
 
@@ -75,6 +75,13 @@ def test_json_has_mean_spread_and_every_seed(capsys: pytest.CaptureFixture[str])
     first = document["the first frame's mask"]
     assert first["measured"]["J&F"]["mean"] == 41 and first["measured"]["J&F"]["seeds"] == [40, 42]
     assert first["published"] == {"refytvos": {"J&F": 46.6}}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_rows_of_a_table_are_listed(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    list_rows(Console(width=250), name)
+    out = capsys.readouterr().out
+    assert all(label in out for label in TABLES[name].rows)
 
 
 def test_the_list_names_every_table(capsys: pytest.CaptureFixture[str]) -> None:
