@@ -18,9 +18,15 @@ from flows.planning.fingerprints import prediction_basis
 from flows.planning.run_paths import RunPaths
 from flows.progress import reporter
 from flows.training.build import build_student
-from flows.training.predict_queries import check_has_queries, predict_queries
+from flows.training.predict_queries import predict_queries
 from flows.training.predicted_files import AsDavisSets, AsMasks, PredictedFiles
-from flows.training.prediction_place import Form, check_suffix, vouch_folder, vouch_store
+from flows.training.prediction_place import (
+    Form,
+    check_fits,
+    check_suffix,
+    vouch_folder,
+    vouch_store,
+)
 from pipeline.config import RunConfig, load_config
 from pipeline.errors import ConfigError, InputError, PseudoLabelError
 from pipeline.fingerprint import digest, file_digest
@@ -149,15 +155,9 @@ def predict(
         PseudoLabelError: every video was skipped.
     """
     check_suffix(to, form)
+    check_fits(to, form, config.dataset.name)
     context = RunContext(config)
     reader = context.reader(how.split)
-    if form == "merged" and reader.name != "refdavis":
-        raise ConfigError(
-            f"--merge with the data set {reader.name}: only refdavis has annotation sets; leave"
-            " --merge out"
-        )
-    if to.suffix == ".json":
-        check_has_queries(reader, to)
     if not reader.video_ids():
         raise ConfigError(f"split {how.split!r} of {reader.name} holds no videos; give another")
     folder = weights or student_folder(config, name)

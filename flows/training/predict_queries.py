@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.evaluation.queries import DATASETS, Query, queries_of
+from flows.evaluation.queries import Query, queries_of
 from flows.progress import Reporter
 from pipeline.coco import encode_rle
-from pipeline.errors import ConfigError, InputError, PseudoLabelError
+from pipeline.errors import InputError, PseudoLabelError
 from storage.datasets.base import MaskedReader
 from storage.files.atomic import replace_file
 
@@ -23,15 +23,6 @@ if TYPE_CHECKING:
 
 CATEGORY = 1
 """The one category of all results; evaluations leave categories aside."""
-
-
-def check_has_queries(reader: DatasetReader, to: Path) -> None:
-    """Raises ConfigError where the data set is none that COCO results are made for."""
-    if reader.name not in DATASETS:
-        raise ConfigError(
-            f"--to {to}: a JSON file with the data set {reader.name}; expected one of"
-            f" {', '.join(DATASETS)}, whose results are COCO's; give a folder, or a .zip or .zarr"
-        )
 
 
 def predict_queries(

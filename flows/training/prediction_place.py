@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from flows.evaluation.queries import DATASETS
 from pipeline.errors import ConfigError
 from pipeline.text import read_text
 from storage.arrays.masks import MaskStore
@@ -33,6 +34,20 @@ def check_suffix(to: Path, form: Form) -> None:
         f"--to {to}: a file that ends in {to.suffix}; expected a folder or a .zip for PNGs, a"
         " .zarr for a mask store, or a .json for COCO results; give another path"
     )
+
+
+def check_fits(to: Path, form: Form, dataset: str) -> None:
+    """Raises ConfigError where a data set has not what a form of prediction is made for."""
+    if form == "merged" and dataset != "refdavis":
+        raise ConfigError(
+            f"--merge with the data set {dataset}: only refdavis has annotation sets; leave"
+            " --merge out"
+        )
+    if to.suffix == ".json" and dataset not in DATASETS:
+        raise ConfigError(
+            f"--to {to}: a JSON file with the data set {dataset}; expected one of"
+            f" {', '.join(DATASETS)}, whose results are COCO's; give a folder, or a .zip or .zarr"
+        )
 
 
 def vouch_folder(folder: Path, fingerprint: str, how: Mapping[str, Any]) -> None:

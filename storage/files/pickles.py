@@ -12,8 +12,11 @@ from storage.files.regular import check_regular
 from storage.files.text_files import MAX_TEXT_BYTES
 
 
-class _Plain(pickle.Unpickler):
-    """Takes dicts, lists, tuples, texts, numbers, truth values and None."""
+class _Plain(pickle._Unpickler):
+    """Takes dicts, lists, tuples, texts, numbers, truth values and None.
+
+    It is the one written in Python: that in C takes as much memory as a few bytes ask it for.
+    """
 
     def find_class(self, module: str, name: str) -> NoReturn:
         raise pickle.UnpicklingError(f"it names {module}.{name}, which is no plain value")

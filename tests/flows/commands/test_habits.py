@@ -93,7 +93,9 @@ def test_show_writes_a_contact_sheet_only_where_it_is_asked_to(cli: Cli, tmp_pat
 
 
 def test_predict_takes_no_file_of_another_kind_for_a_folder(cli: Cli, tmp_path: Path) -> None:
-    for name in ("p.txt", "p.json", "p.tar.gz"):
+    code, shown = cli("predict", "--to", "p.json")
+    assert code == 2 and "--to p.json: a JSON file with the data set shapes; expected one" in shown
+    for name in ("p.txt", "p.tar.gz"):
         code, shown = cli("predict", "--to", name)
         assert code == 2 and f"--to {name}: a file that ends in" in shown
         assert not (tmp_path / name).exists()

@@ -63,6 +63,12 @@ def test_a_damaged_file_is_one_message(tmp_path: Path, content: bytes) -> None:
         read(path)
 
 
+def test_a_place_in_the_memo_takes_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "a.p"
+    path.write_bytes(b"\x80\x02]r\xff\xff\xff\xff.")
+    assert read(path) == []
+
+
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file") as missing:
         read(tmp_path / "none.p")
