@@ -111,8 +111,9 @@ def probe(
     """
     context = RunContext(config, parts or Parts())
     checks = [(f"probe of segment, {config.segment.checkpoint}", _segment)]
-    if config.ground.source == "model":
-        checks.insert(0, (f"probe of ground, {config.ground.checkpoint}", _ground))
+    if config.ground.source != "annotation":
+        name = config.ground.mllm.endpoint_model or config.ground.checkpoint
+        checks.insert(0, (f"probe of ground, {name}", _ground))
     if config.augment.source in ("model", "endpoint"):
         name = config.augment.endpoint_model or config.augment.checkpoint
         checks.insert(0, (f"probe of augment, {name}", _augment))

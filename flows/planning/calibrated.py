@@ -59,6 +59,6 @@ def basis_of_scores(config: RunConfig, weights: Weights) -> dict[str, Any]:
     """What makes the scores of two runs comparable: the grounder's weights, and the settings that
     scores depend on. Raises CheckpointError if weights are missing."""
     basis = settings(config.ground)
-    for name in ("source", "runner_ups", "screen", "every"):
+    for name in ("source", "mllm", "runner_ups", "screen", "every"):
         del basis[name]
     return basis | of_grounder(config.ground, weights)

@@ -24,6 +24,9 @@ ENDPOINT_READING = 4
 """Raised when an endpoint's answers are read otherwise; 2 reads them as a model's own, 3 puts the
 tokens of a letter together, 4 sends the JSON schema of the answer."""
 
+MLLM_READING = 1
+"""Raised when a multimodal language model is asked for boxes otherwise, or read otherwise."""
+
 _PARTS_OF_SIMRVOS: Mapping[str, tuple[str, ...]] = {
     "lgcfs": ("lgcfs_weight",),
     "mil": ("mil_weight",),
@@ -108,6 +111,13 @@ def ground_basis(config: RunConfig, weights: Weights) -> dict[str, Any]:
     basis: dict[str, Any] = {"config": settings(config.ground)}
     if not config.ground.screen:
         del basis["config"]["screen"]
+    if config.ground.source == "mllm":
+        del basis["config"]["mllm"]["timeout_seconds"]
+        basis["reading"] = MLLM_READING
+        if not config.ground.mllm.endpoint:
+            basis["weights"] = weights(config.ground.checkpoint)
+        return basis
+    del basis["config"]["mllm"]
     if config.ground.source == "model":
         basis |= of_grounder(config.ground, weights)
     return basis
