@@ -6,6 +6,7 @@ Letters: B frames, K texts, R ranked boxes of a text.
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from pipeline.config import GroundConfig
 from pipeline.ports import Image
 from pipeline.types import Boxes
 from stages.ground.box_answers import AnsweredBox, Coordinates, read_boxes
+
+logger = logging.getLogger(__name__)
 
 CELL = 28
 """Pixels of a side of a token of Qwen2.5-VL, whose processor resizes images to whole cells."""
@@ -101,6 +104,15 @@ class MllmGrounder:
         prompts = [question(text, self._coordinates) for text in texts]
         replies = self._model.ask([(image, prompt) for image in images for prompt in prompts])
         found = [self._ranked(reply, size) for reply in replies]
+        odd = [r.text for r, boxes in zip(replies, found, strict=True) if not (boxes or _none(r))]
+        if odd:
+            logger.warning(
+                "%d of %d answers hold no box within the frame and no empty list, and count as"
+                " none, such as %r; a thinking model may need more ground.mllm.max_new_tokens",
+                len(odd),
+                len(replies),
+                odd[0][:80],
+            )
         count = len(texts)
         return [_boxes(found[row * count : (row + 1) * count]) for row in range(len(images))]
 
@@ -113,6 +125,11 @@ class MllmGrounder:
             scored.append((box, stated if likely is None else likely))
         scored.sort(key=lambda item: -item[1])
         return scored[: self._config.runner_ups + 1]
+
+
+def _none(reply: Reply) -> bool:
+    """Whether a model says that there is no such object."""
+    return "[]" in "".join(reply.text.split())
 
 
 def question(text: str, coordinates: Coordinates) -> str:

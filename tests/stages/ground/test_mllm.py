@@ -84,6 +84,17 @@ def test_boxes_are_ordered_by_text_and_rank_with_scores_that_are_known() -> None
     assert [len(item) for item in none.ground(none.embed(frames(2, 56, 56)), ["a"])] == [0, 0]
 
 
+def test_answers_that_say_nothing_are_told_and_an_empty_list_is_an_answer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for answer, told in (("```json\n[ ]\n```", False), ("I am not sure.", True), ("", True)):
+        caplog.clear()
+        grounder = MllmGrounder(Says(answer), "pixels", config_of())
+        [boxes] = grounder.ground(grounder.embed(frames(1, 56, 56)), ["a", "b"])
+        assert len(boxes) == 0
+        assert ("2 of 2 answers hold no box" in caplog.text) is told
+
+
 def served(handler: Callable[[httpx.Request], httpx.Response], **changes: Any) -> ServedModel:
     config = config_of(mllm=ENDPOINT | changes).mllm
     transport = httpx.MockTransport(handler)
