@@ -365,7 +365,8 @@ class GroundConfig(Section):
         short_side, long_side: pixels. A frame's short side is resized to the first, unless its long
             side would exceed the second. With ``backbone = "transformers"``, the defaults are 800
             and 1333; OWLv2 has a size of its own.
-        dtype: of the forward pass. Weights stay float32.
+        dtype: of the forward pass. Weights stay float32, except those of a multimodal language
+            model.
         attention: of the transformer. ``fused`` computes deformable attention as one sum, and the
             fusion of text and image without projecting the image; ``explicit`` computes both as
             groundingdino does. The results agree within rounding.

@@ -113,10 +113,7 @@ def ground_basis(config: RunConfig, weights: Weights) -> dict[str, Any]:
         del basis["config"]["screen"]
     if config.ground.source == "mllm":
         del basis["config"]["mllm"]["timeout_seconds"]
-        basis["reading"] = MLLM_READING
-        if not config.ground.mllm.endpoint:
-            basis["weights"] = weights(config.ground.checkpoint)
-        return basis
+        return basis | of_mllm(config.ground, weights)
     del basis["config"]["mllm"]
     if config.ground.source == "model":
         basis |= of_grounder(config.ground, weights)
@@ -171,6 +168,12 @@ def prediction_basis(config: RunConfig, weights: Weights) -> dict[str, Any]:
     """
     basis = student_basis(_untaught(config), weights)
     return {name: basis[name] for name in ("config", "weights", "models") if name in basis}
+
+
+def of_mllm(config: GroundConfig, weights: Weights) -> dict[str, Any]:
+    """How a multimodal language model is read, and its weights if they are here."""
+    reading = {"reading": MLLM_READING}
+    return reading if config.mllm.endpoint else reading | {"weights": weights(config.checkpoint)}
 
 
 def of_grounder(config: GroundConfig, weights: Weights) -> dict[str, str]:
