@@ -145,6 +145,24 @@ class ShapesConfig(Section):
     seed: int = Field(2026, ge=0, le=MAX_SEED)
 
 
+def _plain_address(value: str | None) -> str | None:
+    """Refuses the address of a server that is none, or that holds a secret."""
+    if value is None:
+        return None
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("expected an address that begins with http:// or https://")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        # The message leaves the value out, since it may be a secret.
+        raise ValueError(
+            "the address contains a user name, a password or a query, which would be stored"
+            " with the run and shown in its report; give the plain address, up to and with /v1,"
+            " and put the key into the environment variable OPENAI_API_KEY, or into the one"
+            " that api_key_env names"
+        )
+    return value
+
+
 class AugmentConfig(Section):
     """Stage ``augment``: positives and hard negatives for every expression (WSRVOS).
 
@@ -246,20 +264,7 @@ class AugmentConfig(Section):
     @field_validator("endpoint")
     @classmethod
     def _no_secrets(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("expected an address that begins with http:// or https://")
-        if "@" in parts.netloc or parts.query or parts.fragment:
-            # The message leaves the value out, since it may be a secret.
-            raise ValueError(
-                "the address contains a user name, a password or a query, which would be stored"
-                " with the run and shown in its report; give the plain address, up to and with /v1,"
-                " and put the key into the environment variable OPENAI_API_KEY, or into the one"
-                " that augment.api_key_env names"
-            )
-        return value
+        return _plain_address(value)
 
     @model_validator(mode="after")
     def _complete(self) -> AugmentConfig:
@@ -280,11 +285,57 @@ class AugmentConfig(Section):
         return self
 
 
+class MllmConfig(Section):
+    """A multimodal language model that finds boxes (``ground.source = "mllm"``).
+
+    Without an endpoint it is the model of transformers in the folder ``ground.checkpoint``.
+
+    Attributes:
+        endpoint: base URL of an OpenAI-compatible server, up to and with ``/v1``.
+        endpoint_model: the server's name for the model.
+        api_key_env: environment variable that holds the server's key.
+        timeout_seconds: longest time of one call.
+        concurrency: calls at the same time.
+        coordinates: of its answers: ``pixels`` of the image that it sees (Qwen2.5-VL), or
+            ``thousandths`` of the image's width and height (Qwen2-VL, Qwen3-VL). None decides by
+            the model of a folder; an endpoint needs it.
+        max_pixels: frames with more pixels are scaled down to so many before the model sees them.
+        max_new_tokens: largest number of tokens in an answer.
+        extra_body: further fields of a request to an endpoint, as in `augment`.
+    """
+
+    endpoint: str | None = None
+    endpoint_model: str | None = None
+    api_key_env: str = "OPENAI_API_KEY"
+    timeout_seconds: float = Field(120.0, gt=0)
+    concurrency: int = Field(8, ge=1)
+    coordinates: Literal["pixels", "thousandths"] | None = None
+    max_pixels: int = Field(1_003_520, ge=56 * 56)
+    max_new_tokens: int = Field(256, ge=16)
+    extra_body: dict[str, Any] = {}
+
+    @field_validator("endpoint")
+    @classmethod
+    def _no_secrets(cls, value: str | None) -> str | None:
+        return _plain_address(value)
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.endpoint and not (self.endpoint_model and self.coordinates):
+            raise ValueError(
+                "endpoint needs endpoint_model, and coordinates: 'pixels' for Qwen2.5-VL,"
+                " 'thousandths' for Qwen3-VL"
+            )
+        return self
+
+
 class GroundConfig(Section):
     """Stage ``ground``: boxes for every sentence.
 
     Attributes:
-        source: ``model`` (Grounding DINO) or ``annotation`` (the data set's own boxes).
+        source: ``model`` (Grounding DINO or OWLv2), ``mllm`` (a multimodal language model, asked
+            for each sentence in each key frame), or ``annotation`` (the data set's own boxes).
+        mllm: which model that is, and how it answers.
         checkpoint: weights file, or ``demo:ground``.
         sha256: expected digest of the weights file; None skips the check.
         backbone: ``demo``, ``swin_T_224_1k`` or ``swin_B_384_22k``, by groundingdino's names; or
@@ -314,7 +365,8 @@ class GroundConfig(Section):
         short_side, long_side: pixels. A frame's short side is resized to the first, unless its long
             side would exceed the second. With ``backbone = "transformers"``, the defaults are 800
             and 1333; OWLv2 has a size of its own.
-        dtype: of the forward pass. Weights stay float32.
+        dtype: of the forward pass. Weights stay float32, except those of a multimodal language
+            model.
         attention: of the transformer. ``fused`` computes deformable attention as one sum, and the
             fusion of text and image without projecting the image; ``explicit`` computes both as
             groundingdino does. The results agree within rounding.
@@ -324,7 +376,8 @@ class GroundConfig(Section):
         batch_pairs: pairs of a frame and a caption in one pass of the transformer.
     """
 
-    source: Literal["model", "annotation"] = "model"
+    source: Literal["model", "mllm", "annotation"] = "model"
+    mllm: MllmConfig = MllmConfig()
     checkpoint: Checkpoint = "demo:ground"
     sha256: str | None = None
     backbone: Literal["demo", "swin_T_224_1k", "swin_B_384_22k", "transformers"] = "demo"
@@ -347,11 +400,31 @@ class GroundConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _defaults_of_the_model(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and values.get("source") == "mllm":
+            return {"joint": 1} | dict(values)
         if not isinstance(values, Mapping) or values.get("backbone", "demo") == "demo":
             return values
         sizes = {"short_side": 800, "long_side": 1333}
         own = sizes if values["backbone"] == "transformers" else {}
         return {"score": "best"} | own | dict(values)
+
+    @property
+    def uses_checkpoint(self) -> bool:
+        """Whether boxes come from the weights that ``checkpoint`` names."""
+        return self.source == "model" or (self.source == "mllm" and not self.mllm.endpoint)
+
+    @model_validator(mode="after")
+    def _mllm_is_named(self) -> Self:
+        if self.source != "mllm":
+            return self
+        if not self.mllm.endpoint and self.checkpoint.startswith("demo:"):
+            raise ValueError(
+                "source 'mllm' needs checkpoint, a folder of transformers with Qwen2.5-VL or"
+                " Qwen3-VL, or mllm.endpoint"
+            )
+        if self.joint != 1:
+            raise ValueError("source 'mllm' asks for each sentence alone; set joint to 1")
+        return self
 
     @model_validator(mode="after")
     def _a_folder_has_all(self) -> Self:

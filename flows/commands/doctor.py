@@ -180,7 +180,7 @@ def _demo_weights(config: RunConfig) -> Iterator[Finding]:
     used = {"segment": config.segment.checkpoint}
     if config.augment.source == "model":
         used["augment"] = config.augment.checkpoint
-    if config.ground.source == "model":
+    if config.ground.uses_checkpoint:
         used["ground"] = config.ground.checkpoint
     for stage, checkpoint in used.items():
         if not checkpoint.startswith("demo:"):

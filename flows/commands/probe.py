@@ -111,8 +111,9 @@ def probe(
     """
     context = RunContext(config, parts or Parts())
     checks = [(f"probe of segment, {config.segment.checkpoint}", _segment)]
-    if config.ground.source == "model":
-        checks.insert(0, (f"probe of ground, {config.ground.checkpoint}", _ground))
+    if config.ground.source != "annotation":
+        name = config.ground.mllm.endpoint_model or config.ground.checkpoint
+        checks.insert(0, (f"probe of ground, {name}", _ground))
     if config.augment.source in ("model", "endpoint"):
         name = config.augment.endpoint_model or config.augment.checkpoint
         checks.insert(0, (f"probe of augment, {name}", _augment))
@@ -129,7 +130,8 @@ def probe(
 
 def _ground(context: RunContext, picture: Picture, group: str) -> Iterator[Finding]:
     texts = [picture.text, ABSENT]
-    with _measured(context) as spent:
+    section = context.config.ground
+    with _measured(context, section.dtype if section.uses_checkpoint else "") as spent:
         grounder = context.grounder()
         [found] = grounder.ground(grounder.embed([picture.image]), texts)
     best = [float(found.score[found.text == row].max(initial=0)) for row in range(2)]
@@ -159,7 +161,7 @@ def _ground(context: RunContext, picture: Picture, group: str) -> Iterator[Findi
 def _segment(context: RunContext, picture: Picture, group: str) -> Iterator[Finding]:
     height, width = picture.image.shape[:2]
     box = picture.some_box
-    with _measured(context) as spent:
+    with _measured(context, context.config.segment.dtype) as spent:
         segmenter = context.segmenter()
         [found] = segmenter.decode(segmenter.embed([picture.image]), [box[None]])
     share = _share_of_box(found.logits[0], box, (height, width))
@@ -182,7 +184,7 @@ def _augment(context: RunContext, picture: Picture, group: str) -> Iterator[Find
     section = context.config.augment
     images = [fitted(picture.image, section.pixels_of_frame)]
     times = (0.0,) if section.input == "video" else ()
-    with _measured(context) as spent:
+    with _measured(context, section.dtype if section.source == "model" else "") as spent:
         captioner = context.captioner()
         [answer] = captioner.augment([CaptionRequest(video, images, expression, (), times)])
     made = answer.augmentation
@@ -190,6 +192,8 @@ def _augment(context: RunContext, picture: Picture, group: str) -> Iterator[Find
     words = f"{kept[0]} positives and {kept[1]} negatives"
     lost = ", ".join(f"{count} {reason}" for reason, count in answer.left_out.items())
     words += f"; left out: {lost}" if lost else ""
+    if any(answer.tokens):
+        words += f"; {answer.tokens[0]} tokens read, {answer.tokens[1]} written"
     if made.positives[1:]:
         words += f"; such as '{made.positives[1].text}'"
     if not all(kept):
@@ -204,7 +208,7 @@ def _track(context: RunContext, picture: Picture, group: str) -> Iterator[Findin
     box = picture.some_box
     moved = np.roll(picture.image, SHIFT, axis=1)
     cells = low_resolution_size(height, width, 1024)
-    with _measured(context) as spent:
+    with _measured(context, context.config.track.dtype) as spent:
         tracker = context.tracker()
         first, second = tracker.follow([picture.image, moved], {0: {0: box}}, cells)
     cell = max(height, width) / max(cells)
@@ -229,7 +233,7 @@ class _Spent:
 
 
 @contextmanager
-def _measured(context: RunContext) -> Iterator[_Spent]:
+def _measured(context: RunContext, dtype: str) -> Iterator[_Spent]:
     import torch
 
     device: Any = context.device
@@ -239,6 +243,7 @@ def _measured(context: RunContext) -> Iterator[_Spent]:
     spent, start = _Spent(), time.perf_counter()
     yield spent
     words = f"{time.perf_counter() - start:.1f} s with loading, on {device or 'cpu'}"
+    words += f" in {dtype}" if dtype else ""
     if on_gpu:
         words += f", {torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB"
     spent.words = words

@@ -119,7 +119,9 @@ def described(context: RunContext, source: str) -> ExportSource:
     captioners = {"model": augment.checkpoint, "endpoint": augment.endpoint_model or ""}
     models = {
         "augment": captioners.get(augment.source, augment.source),
-        "ground": ground.checkpoint if ground.source == "model" else ground.source,
+        "ground": ground.checkpoint
+        if ground.uses_checkpoint
+        else ground.mllm.endpoint_model or ground.source,
         "segment": config.segment.checkpoint,
     }
     if config.track.source == "model" and config.track.checkpoint is not None:

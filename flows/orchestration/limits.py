@@ -74,10 +74,14 @@ def _wanted(config: RunConfig, stages: Collection[str]) -> dict[str, str]:
     with_models = [stage for stage in GPU_STAGES if stage in stages]
     if augment.source != "model":
         with_models = [stage for stage in with_models if stage != "augment"]
+    if not config.ground.uses_checkpoint:
+        with_models = [stage for stage in with_models if stage != "ground"]
     if with_models and _uses_gpu(config):
         wanted = dict.fromkeys(with_models, gpu_limit())
     if "augment" in stages and augment.source == "endpoint" and augment.endpoint:
         wanted["augment"] = endpoint_limit(augment.endpoint)
+    if "ground" in stages and config.ground.source == "mllm" and config.ground.mllm.endpoint:
+        wanted["ground"] = endpoint_limit(config.ground.mllm.endpoint)
     return wanted
 
 

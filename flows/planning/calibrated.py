@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flows.planning.fingerprints import Weights, of_grounder, settings
+from flows.planning.fingerprints import Weights, of_grounder, of_mllm, settings
 from pipeline.calibration import Calibration
 from pipeline.config import RunConfig
 from pipeline.errors import ConfigError
@@ -37,10 +37,11 @@ def _of_calibration(config: RunConfig, weights: Weights) -> dict[str, Any]:
 
 def _check_calibration(config: RunConfig, calibration: Calibration, weights: Weights) -> None:
     path = config.fuse.calibration
-    if config.ground.source != "model":
+    if config.ground.source == "annotation":
         raise ConfigError(
             f"fuse.calibration {path} with ground.source={config.ground.source!r}: its boxes have"
-            " no scores of a model; expected ground.source='model'; remove fuse.calibration"
+            " no scores of a model; expected ground.source='model' or 'mllm'; remove"
+            " fuse.calibration"
         )
     mine = basis_of_scores(config, weights)
     # A setting that is newer than the file had its default when the file was made.
@@ -59,6 +60,9 @@ def basis_of_scores(config: RunConfig, weights: Weights) -> dict[str, Any]:
     """What makes the scores of two runs comparable: the grounder's weights, and the settings that
     scores depend on. Raises CheckpointError if weights are missing."""
     basis = settings(config.ground)
-    for name in ("source", "runner_ups", "screen", "every"):
+    for name in ("runner_ups", "screen", "every"):
         del basis[name]
+    if config.ground.source == "mllm":
+        return basis | of_mllm(config.ground, weights)
+    del basis["mllm"]
     return basis | of_grounder(config.ground, weights)

@@ -24,6 +24,9 @@ ENDPOINT_READING = 4
 """Raised when an endpoint's answers are read otherwise; 2 reads them as a model's own, 3 puts the
 tokens of a letter together, 4 sends the JSON schema of the answer."""
 
+MLLM_READING = 1
+"""Raised when a multimodal language model is asked for boxes otherwise, or read otherwise."""
+
 _WEAK_PARTS: Mapping[str, tuple[str, ...]] = {
     "lgcfs": ("lgcfs_weight", "lgcfs_boxes"),
     "mil": ("mil_weight",),
@@ -114,6 +117,10 @@ def ground_basis(config: RunConfig, weights: Weights) -> dict[str, Any]:
     basis: dict[str, Any] = {"config": settings(config.ground)}
     if not config.ground.screen:
         del basis["config"]["screen"]
+    if config.ground.source == "mllm":
+        del basis["config"]["mllm"]["timeout_seconds"]
+        return basis | of_mllm(config.ground, weights)
+    del basis["config"]["mllm"]
     if config.ground.source == "model":
         basis |= of_grounder(config.ground, weights)
     return basis
@@ -170,6 +177,12 @@ def prediction_basis(config: RunConfig, weights: Weights) -> dict[str, Any]:
     """
     basis = student_basis(_untaught(config), weights)
     return {name: basis[name] for name in ("config", "weights", "models") if name in basis}
+
+
+def of_mllm(config: GroundConfig, weights: Weights) -> dict[str, Any]:
+    """How a multimodal language model is read, and its weights if they are here."""
+    reading = {"reading": MLLM_READING}
+    return reading if config.mllm.endpoint else reading | {"weights": weights(config.checkpoint)}
 
 
 def of_grounder(config: GroundConfig, weights: Weights) -> dict[str, str]:

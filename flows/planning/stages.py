@@ -97,7 +97,7 @@ _STAGES = (
         reads=("augment",),
         suffix=".parquet",
         depends_on=fingerprints.ground_basis,
-        looks_at=lambda config: ("frames",) if config.ground.source == "model" else ("truth",),
+        looks_at=lambda config: ("truth",) if config.ground.source == "annotation" else ("frames",),
     ),
     Stage(
         "segment",

@@ -14,7 +14,7 @@ def stand_in_warning(config: RunConfig) -> str:
     """Returns a sentence about the demo models that make the masks of another data set than
     ``shapes``; empty if there are none."""
     used = {"ground": config.ground.checkpoint, "segment": config.segment.checkpoint}
-    if config.ground.source == "annotation":
+    if not config.ground.uses_checkpoint:
         del used["ground"]
     stages = [stage for stage, checkpoint in used.items() if checkpoint.startswith("demo:")]
     if not stages or config.dataset.name == "shapes":

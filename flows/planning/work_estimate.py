@@ -22,6 +22,9 @@ SAMPLE = 100
 PROMPT_TOKENS = 700
 """About what the instructions of a captioner take, frames aside."""
 
+BOX_PROMPT_TOKENS, BOX_ANSWER_TOKENS = 120, 50
+"""About what a question for boxes takes, its frame aside, and its answer."""
+
 PIXELS_OF_TOKEN = 28 * 28
 """Of Qwen2.5-VL; other models cut frames otherwise."""
 
@@ -127,9 +130,11 @@ def _tokens_of_request(
 
 
 def _ground(config: RunConfig, size: Size, receipts: Sequence[Receipt], price: Price | None) -> str:
-    if config.ground.source != "model":
+    if config.ground.source == "annotation":
         return ""
     each, measured = _sentences(config, size, receipts)
+    if config.ground.source == "mllm":
+        return _asked_for_boxes(config, size, receipts, price, each, measured)
     # The last pass of a frame is half full, on average.
     joint = config.ground.joint
     passes = max(size.keys, (size.pairs * each + size.keys * (joint - 1) / 2) / joint)
@@ -141,6 +146,30 @@ def _ground(config: RunConfig, size: Size, receipts: Sequence[Receipt], price: P
         f" {size.expressions:,.0f} expressions, {size.keys:,.0f} frames, {shared} a pass;"
         f" {_time(config, receipts, 'passes', passes)}"
     )
+
+
+def _asked_for_boxes(
+    config: RunConfig,
+    size: Size,
+    receipts: Sequence[Receipt],
+    price: Price | None,
+    each: float,
+    measured: bool,
+) -> str:
+    """Returns what it costs to ask a multimodal language model for each sentence and key frame."""
+    section, requests = config.ground.mllm, size.pairs * each
+    read = min(size.pixels, section.max_pixels) / PIXELS_OF_TOKEN + BOX_PROMPT_TOKENS
+    total = requests * read, requests * BOX_ANSWER_TOKENS
+    most = "about" if measured and not config.ground.screen else "at most"
+    words = (
+        f"{most} {requests:,.0f} requests: a sentence and one of {size.keys:,.0f} frames each;"
+        f" {total[0] / 1e6:,.2f} million tokens read and {total[1] / 1e6:,.2f} written (not"
+        " measured; counted for Qwen2.5-VL)"
+    )
+    if price is not None:
+        cost = (total[0] * price.read + total[1] * price.written) / 1e6
+        words += f"; {cost:,.2f} at the given price"
+    return f"{words}; {_time(config, receipts, 'passes', requests)}"
 
 
 def _segment(

@@ -157,7 +157,7 @@ def _description(config: RunConfig) -> str:
 def _models(context: RunContext) -> Iterator[str]:
     config = context.config
     used = {"segment": config.segment.checkpoint}
-    if config.ground.source == "model":
+    if config.ground.uses_checkpoint:
         used["ground"] = config.ground.checkpoint
     if config.augment.source == "model":
         used["augment"] = config.augment.checkpoint

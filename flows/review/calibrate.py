@@ -109,10 +109,10 @@ def calibrate(context: RunContext, labels_from: str, out: Path | None = None) ->
         PseudoLabelError: there are no boxes, or too few labels.
     """
     config = context.config
-    if config.ground.source != "model":
+    if config.ground.source == "annotation":
         raise ConfigError(
-            f"{config.run_folder}: ground.source={config.ground.source!r}; expected 'model': boxes"
-            " of a data set have no scores to calibrate"
+            f"{config.run_folder}: ground.source={config.ground.source!r}; expected 'model' or"
+            " 'mllm': boxes of a data set have no scores to calibrate"
         )
     scores_of = basis_of_scores(config, context.weight_digests().of_checkpoint)
     labelled, tell = _source(context, labels_from, scores_of)

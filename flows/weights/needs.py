@@ -150,8 +150,9 @@ def _named(config: RunConfig) -> Iterator[Need]:
         models.append(("augment", config.augment.checkpoint))
     if config.augment.similarity_checkpoint and config.augment.similarity == "encoder":
         models.append(("augment", config.augment.similarity_checkpoint))
-    if config.ground.source == "model":
+    if config.ground.uses_checkpoint:
         models.append(("ground", config.ground.checkpoint))
+    if config.ground.source == "model":
         if config.ground.adapter is not None:
             yield Need("ground", config.ground.adapter)
         if config.ground.text_encoder is not None:

@@ -31,6 +31,7 @@ from stages.augment.prompt import Prompt
 from stages.augment.reading import read_answer, temperature_of
 from stages.augment.unanswered import given_up, settled
 from stages.augment.vision import placeholders, visual_inputs
+from stages.common.chat_models import end_tokens, without_thoughts
 from stages.common.completion import likelihood
 from stages.common.fitting_batches import FittingBatches
 
@@ -94,11 +95,11 @@ class ModelCaptioner:
         tokenizer.padding_side = "left"
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
-        self._ends = _end_tokens(model, tokenizer)
+        self._ends = end_tokens(model, tokenizer)
         # What is not set in a call is inherited from generation_config.json: penalties, which
         # change the probabilities, and settings of the sampling, which is the chooser's here.
         model.generation_config = GenerationConfig(eos_token_id=sorted(self._ends))
-        self._template_kwargs = _without_thoughts(processor) | config.chat_template_kwargs
+        self._template_kwargs = without_thoughts(processor) | config.chat_template_kwargs
 
     def augment(self, requests: Sequence[CaptionRequest]) -> list[CaptionAnswer]:
         """Returns one answer per request, in their order.
@@ -262,22 +263,6 @@ class _Prefixes(Sequence[int]):
 
     def __getitem__(self, index: Any) -> Any:
         return len(self._captioner._decode(self._tokens[: index + 1]))
-
-
-def _without_thoughts(processor: Any) -> dict[str, Any]:
-    """Returns what switches thinking off in the chat template, if the template knows it."""
-    owners = (processor, processor.tokenizer)
-    known = any("enable_thinking" in str(getattr(owner, "chat_template", "")) for owner in owners)
-    return {"enable_thinking": False} if known else {}
-
-
-def _end_tokens(model: Any, tokenizer: Any) -> set[int]:
-    ends = model.generation_config.eos_token_id
-    if ends is None:
-        ends = tokenizer.eos_token_id
-    if ends is None:
-        return set()
-    return {ends} if isinstance(ends, int) else set(ends)
 
 
 def _seed(seed: int, key: str, attempt: int) -> int:

@@ -192,6 +192,10 @@ def load_grounder(config: GroundConfig, device: torch.device) -> Grounder:
     Raises:
         CheckpointError: as :func:`load_model`.
     """
+    if config.source == "mllm":
+        from stages.ground.mllm import load_mllm_grounder
+
+        return load_mllm_grounder(config, device)
     if config.backbone == "transformers":
         from stages.ground.transformers_grounder import load_transformers_grounder
 
@@ -220,13 +224,13 @@ def load_model(config: GroundConfig, device: torch.device) -> GroundingDINO:
 
     Raises:
         CheckpointError: weights or tokenizer are missing, damaged or of another model.
-        ConfigError: it is a model of transformers.
+        ConfigError: it is a model of transformers, or a multimodal language model.
     """
-    if config.backbone == "transformers":
+    if config.backbone == "transformers" or config.source == "mllm":
         raise ConfigError(
-            "ground.backbone='transformers': the students grounded and groprompt need the model of"
-            " groundingdino itself; set ground.backbone and ground.checkpoint to one, or take"
-            " another student"
+            f"ground.source={config.source!r}, ground.backbone={config.backbone!r}: the students"
+            " grounded and groprompt need the model of groundingdino itself; set ground.backbone"
+            " and ground.checkpoint to one, or take another student"
         )
     path = resolve_checkpoint(config.checkpoint)
     check_digest(config.checkpoint, config.sha256)

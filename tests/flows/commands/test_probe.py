@@ -60,7 +60,7 @@ class Captioner:
         self.asked.append(request)
         positives = (Positive(request.expression.text, 1.0), Positive("a square", 0.5))
         made = Augmentation(request.expression.key, positives, (), Provenance("m", "", "", 0))
-        return [CaptionAnswer(made, {"no such kind": 3})]
+        return [CaptionAnswer(made, {"no such kind": 3}, (700, 40))]
 
 
 def found(
@@ -127,6 +127,7 @@ def test_an_answer_without_negatives_is_off_and_a_broken_model_stops_no_other() 
     assert not seen["augment a square"].well
     assert "1 positives and 0 negatives; left out: 3 no such kind" in words
     assert "such as 'a square'" in words
+    assert "700 tokens read, 40 written" in words and "on cpu in float32" in words
     assert not seen["track a square"].well and "out of memory" in seen["track a square"].words
     assert seen["segment a square"].well
 

@@ -103,6 +103,16 @@ def test_two_frames_of_a_video_share_their_tokens() -> None:
     assert "about 0.03 million tokens read" in told("augment", video, None)
 
 
+def test_questions_for_boxes_are_counted() -> None:
+    words = ["ground.source=mllm", "ground.mllm.endpoint=http://x/v1", "ground.every=5"]
+    words += ["ground.mllm.endpoint_model=m", "ground.mllm.coordinates=pixels"]
+    line = told("ground", [*words, "augment.positives=2", "augment.negatives=0"], Price(1.0, 10.0))
+    # 36 frames with 3 expressions of 2 sentences; 200 tokens a frame, and the question.
+    assert "at most 216 requests: a sentence and one of 36 frames each" in line
+    assert "0.07 million tokens read and 0.01 written" in line
+    assert "0.18 at the given price" in line
+
+
 def test_a_rate_of_another_model_is_none() -> None:
     found = {"frames": 44.0, "masks": 440.0, "seconds_busy": 11.0}
     line = told("segment", [], **found)
