@@ -147,7 +147,8 @@ def segmentation_losses(
     if len(boxed):
         boxes = [targets.boxes[row] for row in frame[boxed].tolist()]
         losses = losses.index_put((boxed,), config.mil_weight * mil_losses(logits[boxed], boxes))
-    for row, number in enumerate(frame.tolist()):
+    pointed = any(map(len, targets.points))  # without points, the host need not wait for the frames
+    for row, number in enumerate(frame.tolist() if pointed else ()):
         cells = targets.points[number]
         if len(cells):
             of_points = F.softplus(-logits[row, cells[:, 0], cells[:, 1]]).mean()
