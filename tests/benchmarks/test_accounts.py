@@ -69,6 +69,7 @@ def test_videos_are_as_long_and_as_large_as_asked_for(tmp_path: Path) -> None:
     assert not np.array_equal(frames[0], frames[1])
 
 
+@pytest.mark.slow
 def test_refuse_does_the_work_of_a_video() -> None:
     found = measure(videos=1)
     assert (FRAMES, EXPRESSIONS) == (27, 4)

@@ -208,6 +208,7 @@ def written() -> list[list[Any]]:
     return found
 
 
+@pytest.mark.slow
 def test_the_captioner_writes_what_it_writes_on_the_cpu(there: Call) -> None:
     ours, theirs = there(written)
     assert len(ours) == 2

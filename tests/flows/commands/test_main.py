@@ -273,7 +273,10 @@ def test_verify_repair_and_digest_of_a_run(
     assert call(monkeypatch, capsys, "digest", folder) == (0, digest)
 
 
-@pytest.mark.parametrize("command", ["repair", "report", "verify"])
+@pytest.mark.parametrize(
+    "command",
+    ["verify", *(pytest.param(name, marks=pytest.mark.slow) for name in ("repair", "report"))],
+)
 def test_what_another_process_writes_to_is_left_alone(
     site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:

@@ -107,6 +107,7 @@ def test_scores_that_are_off_are_explained(
     assert not item.well and words in item.words
 
 
+@pytest.mark.slow
 def test_a_mask_that_is_off_is_explained() -> None:
     item = found(segmenter=Segmenter(np.nan))["segment a square"]
     assert not item.well and "set segment.dtype to float32" in item.words

@@ -170,7 +170,12 @@ def no_truth(site: Site) -> None:
     ("change", "first", "reason"),
     [
         pytest.param(listed_frame, "augment", "frames changed", marks=pytest.mark.slow),
-        (other_object, "augment", "sentences or their objects changed"),
+        pytest.param(
+            other_object,
+            "augment",
+            "sentences or their objects changed",
+            marks=pytest.mark.slow,
+        ),
         (other_picture, "augment", "frames changed"),
         pytest.param(other_size, "augment", "frames changed", marks=pytest.mark.slow),
         (no_truth, "evaluate", "ground truth changed"),
@@ -189,6 +194,7 @@ def test_what_changed_in_the_data_set_is_done_again(
     assert not site.run().pending()
 
 
+@pytest.mark.slow
 def test_a_data_set_that_was_copied_or_touched_is_the_same(site: Site) -> None:
     site.run()
     for frame in site.data.rglob("*.jpg"):
@@ -298,6 +304,7 @@ def test_boxes_of_the_data_set_take_the_grounders_place(site: Site) -> None:
     assert metrics["pseudo_masks"]["overall"]["J"] > 95
 
 
+@pytest.mark.slow
 def test_a_runs_texts_go_out_as_a_file_and_come_in_again(site: Site) -> None:
     site.run()
     file = site.out / "texts.json"
@@ -339,6 +346,7 @@ def test_only_some_videos_and_masks_of_others_stay(
         site.run('dataset.only_videos=["clip99"]')
 
 
+@pytest.mark.slow
 def test_videos_that_are_gone_go_though_their_removal_was_cut_off(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -389,6 +397,7 @@ def test_another_shard_size_redoes_nothing_and_videos_that_are_gone_go_when_told
     assert len(MaskStore(site.folder / "pseudomasks.zarr").videos()) == 4
 
 
+@pytest.mark.slow
 def test_a_run_without_a_layout_file_has_it_from_its_receipts(site: Site) -> None:
     site.run()
     before = read_layout(site.folder)

@@ -274,6 +274,7 @@ def test_a_run_goes_out_in_every_format_and_is_measured_by_its_folder(
     assert (moved / "metrics.json").is_file()
 
 
+@pytest.mark.slow
 def test_an_export_replaces_no_part_of_a_run(cli, site: Site) -> None:  # type: ignore[no-untyped-def]
     site.run()
     before = sorted(site.out.rglob("*"))

@@ -34,7 +34,7 @@ def labelled(folder: Path, *words: str) -> tuple[Site, Watched]:
     return made, grounder
 
 
-@pytest.mark.parametrize("batch", [1, 2, 8])
+@pytest.mark.parametrize("batch", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 8))])
 def test_negatives_that_tell_nothing_are_left_out_after_the_screening(
     tmp_path: Path, batch: int
 ) -> None:

@@ -216,6 +216,7 @@ def test_after_an_error_in_the_block_nothing_more_is_written() -> None:
     assert written == [0]
 
 
+@pytest.mark.slow
 def test_a_run_is_the_same_with_any_number_of_workers(site: Site) -> None:
     broken = site.data / "train" / "JPEGImages" / "clip01" / "00010.jpg"
     broken.write_bytes(broken.read_bytes()[:200])

@@ -84,6 +84,7 @@ def test_frames_without_a_box_are_filled(tmp_path: Path) -> None:
     assert not problems_of_track(context)
 
 
+@pytest.mark.slow
 def test_the_product_is_the_same_after_a_crash_and_goes_when_the_source_is_changed(
     tmp_path: Path,
 ) -> None:

@@ -259,6 +259,7 @@ def test_the_stage_trains_by_its_configuration_and_predicts(
     assert predictions.videos() == list(reader.video_ids())
 
 
+@pytest.mark.slow
 def test_the_stage_keeps_nothing_that_another_student_predicted(
     data: tuple[Path, Path], tmp_path: Path
 ) -> None:

@@ -113,6 +113,7 @@ def test_binding_lowers_its_loss_on_a_frame(small_dino: Any) -> None:
     assert losses[-1] < 0.6 * losses[0]
 
 
+@pytest.mark.slow
 def test_the_segmenter_learns_a_frame(small_sam: Any) -> None:
     sam = copy.deepcopy(small_sam).train()
     drawn = [draw_prompts(np.random.default_rng(9), 0.0)]
