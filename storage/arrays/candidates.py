@@ -10,6 +10,7 @@ low-resolution mask.
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -195,11 +196,12 @@ class StoredCandidates(Sequence[Candidates]):
             self._logits = self._stored.array
             self._frames = _without_logits(video)
         self._chunk = self._logits.chunk_rows
-        size = self._logits.row_bytes
+        # In memory they are float16: a frame is asked for many times, and decoded once.
+        size = math.prod(self._logits.shape[1:]) * np.dtype(np.float16).itemsize
         chunks = max(2, held_bytes // max(1, self._chunk * size))
         self._fits = self._logits.shape[0] * size <= held_bytes
-        self._whole: NDArray[Any] | None = None
-        self._kept: LRUCache[int, NDArray[Any]] = LRUCache(chunks)
+        self._whole: NDArray[np.float16] | None = None
+        self._kept: LRUCache[int, NDArray[np.float16]] = LRUCache(chunks)
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -223,8 +225,8 @@ class StoredCandidates(Sequence[Candidates]):
         if self._fits:
             if self._whole is None:
                 with explain_damage(self._place):
-                    self._whole = self._logits.read()
-            return self._stored.values(self._whole[part])
+                    self._whole = self._stored.values(self._logits.read())
+            return self._whole[part]
         if part.stop == part.start:
             return np.zeros((0, *self._logits.shape[1:]), np.float16)
         first, last = part.start // self._chunk, (part.stop - 1) // self._chunk
@@ -232,11 +234,11 @@ class StoredCandidates(Sequence[Candidates]):
             found = [self._rows(number) for number in range(first, last + 1)]
         rows = found[0] if len(found) == 1 else np.concatenate(found)
         start = part.start - first * self._chunk
-        return self._stored.values(rows[start : start + part.stop - part.start])
+        return rows[start : start + part.stop - part.start]
 
-    def _rows(self, number: int) -> NDArray[Any]:
+    def _rows(self, number: int) -> NDArray[np.float16]:
         if number not in self._kept:
-            self._kept[number] = self._logits.read(number, number + 1)
+            self._kept[number] = self._stored.values(self._logits.read(number, number + 1))
         return self._kept[number]
 
 
