@@ -24,7 +24,7 @@ from flows.commands.options import (
 )
 from flows.console import Output, say
 from pipeline.config import RunConfig, given
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, PseudoLabelError
 
 if TYPE_CHECKING:
     from flows.papers.rows import Row
@@ -94,14 +94,16 @@ def paper(
     if on is not None:
         measured = resolve_run((), config, on, on_root, None, None)
     found = _measure(first, measured, configured, {n: chosen[n] for n in rows or chosen}, seeds, of)
+    failed = any(len(each) < seeds for each in found.values())
     if as_json:
         write_table(console, TABLES[table], found)
-        return
+        raise typer.Exit(int(failed))
     data = measured.dataset.name
     note = f"Measured on {of} of {data}, {seeds} {'seed' if seeds == 1 else 'seeds'}"
     if first.dataset.name == "shapes":
         note += "; a rehearsal: small models on rendered videos, not comparable with the paper's"
     show_table(console, table, TABLES[table], found, data, note)
+    raise typer.Exit(int(failed))
 
 
 def _measure(
@@ -114,7 +116,8 @@ def _measure(
 ) -> dict[str, list[Mapping[str, float]]]:
     """Returns the figures of rows by seed, from the results of before where they are there.
 
-    Seed by seed, so that what is cut off has all rows of the first seeds.
+    Seed by seed, so that what is cut off has all rows of the first seeds. A student that cannot be
+    trained is named, and the others go on.
     """
     from flows.context import RunContext
     from flows.dataset import prepare_dataset
@@ -134,7 +137,11 @@ def _measure(
             key, start = bench.key(row, seed), time.monotonic()
             figures = kept.read(key)
             if figures is None:
-                figures = bench.figures(row, seed)
+                try:
+                    figures = bench.figures(row, seed)
+                except PseudoLabelError as error:
+                    say(errors, f"{name}, seed {seed}: {error}", "red", label="failed")
+                    continue
                 kept.add(key, f"{name}, seed {seed}", figures)
                 took = time.monotonic() - start
                 say(errors, f"{name}, seed {seed}: J&F {figures['J&F']:.1f}, {took:.0f} s")

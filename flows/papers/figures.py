@@ -66,20 +66,29 @@ class _Overlaps:
         }
 
 
+def check_truth(reader: DatasetReader) -> None:
+    """Raises ConfigError if no frame of a split has ground truth. Looks until it finds one."""
+    for video_id in reader.video_ids():
+        video = reader.video(video_id)
+        for expression in reader.expressions(video_id):
+            for index in range(len(video)):
+                if reader.truth(video, expression, FrameIndex(index)) is not None:
+                    return
+    raise ConfigError(
+        f"the split {reader.split!r} of {reader.name}: no frame has ground truth; expected one"
+        " with masks; give --of, such as train_val, which is cut from the training split"
+    )
+
+
 def figures_of(student: Student, reader: DatasetReader, device: torch.device) -> dict[str, float]:
     """Returns ``METRICS`` of a student in percent, and ``PARAMETERS``.
 
-    Raises:
-        ConfigError: the split has no ground truth.
+    The split has ground truth (:func:`check_truth`).
     """
     masks = _Overlaps(Predicted(student, reader, device), reader)
     scores = [score for _, each in evaluate(reader, reader.video_ids(), masks) for score in each]
     found = summarise(scores)
-    if found is None or found["overall"] is None:
-        raise ConfigError(
-            f"the split {reader.split!r} of {reader.name}: no frame has ground truth; expected one"
-            " with masks; give --of, such as train_val, which is cut from the training split"
-        )
+    assert found is not None and found["overall"] is not None, "a frame with ground truth"
     values = {name: float(value) for name, value in found["overall"].items()}
     trained = sum(value.numel() for value in student.parameters() if value.requires_grad)
     return values | masks.figures() | {PARAMETERS: trained / 1e6}

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save
 
 from flows.context import RunContext
-from flows.papers.figures import HOURS, figures_of
+from flows.papers.figures import HOURS, check_truth, figures_of
 from flows.papers.other_masks import identity_of_masks, masks_of
 from flows.papers.rows import FEW, Row, student_of
 from flows.planning.run_paths import RunPaths
@@ -71,11 +71,13 @@ class Bench:
         )
 
     def check(self, rows: Mapping[str, Row]) -> None:
-        """Checks that everything is there that the students of some rows learn from.
+        """Checks that everything is there that the students of some rows learn from, and that they
+        can be measured.
 
         Raises:
             ConfigError: something is missing; the message names the rows.
         """
+        check_truth(self.valid)
         for name, row in rows.items():
             mine = self._configured(row, 0)
             if not row.trained or row.masks == "student":

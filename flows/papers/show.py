@@ -99,7 +99,7 @@ def show_table(
         cells = []
         for metric in table.metrics:
             values = [figures[metric] for figures in each]
-            cells.append(f"{statistics.fmean(values):.1f}")
+            cells.append(f"{statistics.fmean(values):.1f}" if values else "–")
             if many:
                 cells.append(f"{statistics.stdev(values):.1f}" if len(values) > 1 else "–")
             if metric in known:
@@ -117,7 +117,7 @@ def write_table(
     document = {}
     for label, each in found.items():
         metrics = {}
-        for metric in each[0]:
+        for metric in each[0] if each else ():
             values = [figures[metric] for figures in each]
             metrics[metric] = {
                 "mean": statistics.fmean(values),

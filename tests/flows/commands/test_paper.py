@@ -70,11 +70,15 @@ def rehearsed(tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> 
 def test_every_table_rehearses_on_shapes(name: str, rehearsed: Path, cli: Cli) -> None:
     words = ["paper", name, "--out", str(rehearsed), *SMALL, "student.short_side=32"]
     code, shown = cli(*words)
-    assert code == 0, shown
     assert TABLES[name].asks in shown
     assert "a rehearsal: small models on rendered videos" in shown
+    # After two steps, a student may be sure of no frame, and then its labels teach nobody.
+    unsure = "two steps, seed 0: no frame has supervision of any weight" in shown
+    assert code == int(unsure), shown
     code, shown = cli(*words, "--json")
-    found = json.loads(shown)
-    assert found.keys() == TABLES[name].rows.keys()
-    for row in found.values():
-        assert all(0 <= row["measured"][metric]["mean"] <= 100 for metric in TABLES[name].metrics)
+    found, _ = json.JSONDecoder().raw_decode(shown[shown.index("{") :])
+    assert code == int(unsure) and found.keys() == TABLES[name].rows.keys()
+    measured = [row["measured"] for row in found.values() if row["measured"]]
+    assert len(measured) == len(found) - int(unsure)
+    for figures in measured:
+        assert all(0 <= figures[metric]["mean"] <= 100 for metric in TABLES[name].metrics)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from flows.papers.figures import METRICS, PARAMETERS, figures_of
+from flows.papers.figures import METRICS, PARAMETERS, check_truth, figures_of
 from pipeline.errors import ConfigError
 from stages.student.contract import Student
 from tests.fakes.student import Partly, Videos, two_scenes
@@ -84,4 +84,5 @@ def test_overlaps_are_over_annotated_frames_and_boxes_where_the_target_shows() -
 def test_a_split_without_ground_truth_is_refused() -> None:
     bare = Partly(two_scenes(), set(), set())
     with pytest.raises(ConfigError, match=r"no frame has ground truth; .*--of"):
-        figures_of(Drawn(bare, 0), bare, CPU)
+        check_truth(bare)
+    check_truth(Videos(two_scenes()))
