@@ -36,15 +36,13 @@ _GROUPS = {
 }  # fmt: skip
 """Of several objects if 'of' follows."""
 _ONE = {"a", "an", "one", "another", "this", "that", "each", "every", "my", "his", "her"}
-_PLURALS = {
-    "people", "men", "women", "children", "kids", "geese", "mice", "oxen", "calves", "wolves",
-    "they", "persons",
-}  # fmt: skip
-_ONE_IN_S = re.compile(r"(?:ss|us|is|as|ous)$")
+_PLURALS = {"people", "men", "women", "children", "geese", "mice", "oxen", "they"}
+"""Words in the plural without an -s."""
+_ONE_IN_S = ("ss", "us", "is", "as")
 _ONE_OBJECT = {
     "glasses", "scissors", "trousers", "pants", "shorts", "jeans", "goggles", "binoculars", "tongs",
     "pliers", "headphones", "series", "species", "lens", "tennis", "chess", "hers", "his", "its",
-    "always", "sometimes", "afterwards", "left-most", "downwards", "upwards", "towards",
+    "always", "sometimes", "afterwards", "downwards", "upwards",
 }  # fmt: skip
 """Words in -s of one object."""
 
@@ -97,7 +95,7 @@ def targets_named(text: str) -> int:
 def _plural(noun: str) -> bool:
     if noun in _PLURALS:
         return True
-    return "'" not in noun and len(noun) > 3 and noun.endswith("s") and not _ONE_IN_S.search(noun)
+    return "'" not in noun and len(noun) > 3 and noun.endswith("s") and not noun.endswith(_ONE_IN_S)
 
 
 def _one_object(rest: str) -> bool:

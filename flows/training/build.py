@@ -80,8 +80,11 @@ def annotated_clips(
     sentences = StoredSentences(context.paths.folder) if told else None
     parts: list[Draws] = [draw(context.reader(), source, sentences=sentences)]
     annotations = [source] if isinstance(source, Annotations) else []
+    budget = config.annotation
+    if budget is not None:  # further data sets have no pseudo-masks
+        budget = budget.model_copy(update={"others": "nothing"})
     for reader in joint_readers(config):
-        others = Annotations(reader, every_sample(reader), config.annotation)
+        others = Annotations(reader, every_sample(reader), budget, seed=context.config.seed)
         parts.append(draw(reader, others))
         annotations.append(others)
     clips = parts[0] if len(parts) == 1 else JoinedDraws(parts, context.config.seed)
@@ -182,15 +185,8 @@ def supervision_of(
         case "flow":
             raise ValueError("optical flow is not of samples that have masks")
         case _:
-            budget = config.annotation
-            return Annotations(
-                reader,
-                every_sample(reader) if masks is None else masks.samples(),
-                budget,
-                seed=seed,
-                weights=None if masks is None else lambda *sample: masks.quality(*sample)[0],
-                others=made if budget and budget.others == "pseudo_masks" else None,
-            )
+            samples = every_sample(reader) if masks is None else masks.samples()
+            return Annotations(reader, samples, config.annotation, seed=seed, made=made)
 
 
 def every_sample(reader: DatasetReader) -> Iterator[tuple[str, str]]:

@@ -112,6 +112,11 @@ class StudentConfig(Section):
                 f"joint with supervision {self.supervision!r}; further data sets teach by their"
                 " masks or boxes; leave student.joint out, or take another student.supervision"
             )
+        if self.joint and self.annotation and self.annotation.mask_choice == "weight":
+            raise ValueError(
+                "joint with budget.mask_choice='weight'; further data sets have no weights of a"
+                " run; take another student.budget.mask_choice, or leave student.joint out"
+            )
         return self
 
     @property
@@ -123,7 +128,7 @@ class StudentConfig(Section):
     def needs_masks(self) -> bool:
         """Whether it learns from the run's masks, or from samples that they decide."""
         part = self.annotation
-        by_masks = part is not None and (part.mask_choice == "weight" or part.others != "nothing")
+        by_masks = part is not None and part.needs_masks
         chosen = self.reviewed_only or self.minimum_j is not None or self.masks is not None
         return self.supervision == "pseudo_masks" or by_masks or chosen
 

@@ -125,6 +125,11 @@ class BudgetConfig(Section):
     points_every: int = Field(0, ge=0)
     others: Literal["nothing", "pseudo_masks"] = "nothing"
 
+    @property
+    def needs_masks(self) -> bool:
+        """Whether it needs the run's masks."""
+        return self.mask_choice == "weight" or self.others == "pseudo_masks"
+
     @model_validator(mode="after")
     def _something(self) -> Self:
         if not (self.mask_frames or self.boxes_every or self.points_every):

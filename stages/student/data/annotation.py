@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 
@@ -32,14 +32,9 @@ from stages.student.data.supervision import (
 
 _VIDEOS_KEPT = 1024
 """Names and boxes, no pixels; opening a video looks at every frame's header."""
-_PLANS_KEPT = 4096
-"""A letter a frame."""
 
 _MASK, _BOXES, _POINT, _OTHER = "m", "b", "p", "-"
 """What a budget buys for a frame."""
-
-Weights = Callable[[str, str], NDArray[np.float32]]
-"""Returns the weights [T] of a sample's frames in the run's masks."""
 
 
 class Annotations:
@@ -50,8 +45,8 @@ class Annotations:
         samples: pairs (video, expression), those of a video consecutively.
         budget: the part of the annotation that is used; None for all of it.
         seed: of the budget's random frames.
-        weights: of the frames; a budget that asks for the least known frames needs them.
-        others: pseudo-masks for the frames that the budget leaves out; None for nothing.
+        made: the run's pseudo-masks. A budget needs them that asks for the least known frames, or
+            that keeps them in the frames that it leaves out.
 
     Attributes:
         bought: after :meth:`samples`, number of targets' frames by what they have: ``mask``,
@@ -65,18 +60,19 @@ class Annotations:
         budget: BudgetConfig | None = None,
         *,
         seed: int = 0,
-        weights: Weights | None = None,
-        others: PseudoMasks | None = None,
+        made: PseudoMasks | None = None,
     ) -> None:
-        if budget is not None and budget.mask_choice == "weight" and weights is None:
-            raise ValueError("a budget by weight without weights")
+        if budget is not None and budget.needs_masks and made is None:
+            raise ValueError("a budget that needs pseudo-masks without any")
         self._reader, self._samples = reader, list(samples)
         self._budget, self._seed = budget, seed
-        self._weights, self._others = weights, others
+        self._made = made
+        self._others = made if budget is not None and budget.others == "pseudo_masks" else None
         self.bought: Counter[str] = Counter()
         self._counted: set[tuple[str, tuple[str, ...]]] = set()
         self._open: LRUCache[str, tuple[VideoRef, dict[str, Expression]]] = LRUCache(_VIDEOS_KEPT)
-        self._plans: LRUCache[tuple[str, str], str] = LRUCache(_PLANS_KEPT)
+        # A letter a frame. To make a plan anew would read every mask of the video for each clip.
+        self._plans: dict[tuple[str, str], str] = {}
 
     def samples(self) -> Iterator[KnownFrames]:
         """Yields every sample, with the weight 1 for each annotated frame.
@@ -139,16 +135,14 @@ class Annotations:
         if key not in self._plans:
             video, expressions = self._video(video_id)
             expression = expressions[expression_id]
-            masks = [
-                self._reader.truth(video, expression, FrameIndex(t)) for t in range(len(video))
-            ]
-            shown = [t for t, mask in enumerate(masks) if mask is not None and mask.any()]
-            annotated = [
-                t
-                for t, mask in enumerate(masks)
-                if mask is not None
-                or self._reader.boxes(video, expression, FrameIndex(t)) is not None
-            ]
+            shown, annotated = [], []
+            for t in range(len(video)):
+                frame = FrameIndex(t)
+                mask = self._reader.truth(video, expression, frame)
+                if mask is not None and mask.any():
+                    shown.append(t)
+                if mask is not None or self._reader.boxes(video, expression, frame) is not None:
+                    annotated.append(t)
             self._plans[key] = self._buy(key, len(video), shown, annotated)
         return self._plans[key]
 
@@ -187,8 +181,8 @@ class Annotations:
                 drawn = np.random.default_rng((self._seed, zlib.crc32("\0".join(key).encode())))
                 return [int(t) for t in drawn.permutation(shown)[:count]]
             case "weight":
-                assert self._weights is not None
-                weights = self._weights(*key)
+                assert self._made is not None
+                weights = self._made.weights(*key)
                 return sorted(shown, key=lambda t: (weights[t], t))[:count]
 
     def _frame(

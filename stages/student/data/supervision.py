@@ -182,9 +182,13 @@ class PseudoMasks:
     def samples(self) -> Iterator[KnownFrames]:
         """Yields every sample with its weights. Reads no mask."""
         for video, expression in self._masks.samples():
-            weight = self._masks.quality(video, expression)[0]
+            weight = self.weights(video, expression)
             weight = weight if self._weighted else _certain(weight)
             yield KnownFrames(video, expression, weight, np.zeros(len(weight), np.bool_))
+
+    def weights(self, video_id: str, expression_id: str) -> NDArray[np.float32]:
+        """Returns the weights [T] of a sample's frames as the run has them."""
+        return self._masks.quality(video_id, expression_id)[0]
 
     def frames(
         self, video_id: str, expression_id: str, indices: Sequence[int]

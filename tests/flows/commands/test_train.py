@@ -255,6 +255,11 @@ def test_further_data_sets_teach_by_their_own_annotation(site: Path, tmp_path: P
     assert identity_of(RunContext(config)) != identity_of(RunContext(alone))
     with pytest.raises(ConfigError, match=r"student\.joint: shapes without root"):
         clips_of(RunContext(config_of(site, 'student.joint=[{name="shapes"}]')))
+    budget = ("student.supervision=budget", "student.budget.boxes_every=0")
+    kept = config_of(site, joint, *budget, "student.budget.others=pseudo_masks")
+    assert clips_of(RunContext(kept)).samples == more.samples
+    with pytest.raises(ConfigError, match=r"joint with budget\.mask_choice='weight'"):
+        config_of(site, joint, *budget, "student.budget.mask_choice=weight")
     with pytest.raises(ConfigError, match="joint with supervision 'flow'"):
         config_of(site, joint, "student.supervision=flow")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -176,6 +177,7 @@ def test_every_regime_shows_what_it_says_and_no_more(regime: Any, data: tuple[Pa
     reader, masks = open_dataset("shapes", data[0], "train"), MaskStore(data[1])
     config = SimrvosStudentConfig(supervision=regime, simrvos=SimrvosConfig(mil=True))
     source = supervision_of(config, reader, masks)
+    source = pickle.loads(pickle.dumps(source))  # as processes that read clips get it
     samples = list(source.samples())
     assert [key[:2] for key in samples] == list(masks.samples())
     kinds = set()

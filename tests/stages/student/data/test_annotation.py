@@ -93,10 +93,10 @@ def test_masks_are_bought_evenly_at_random_or_where_the_least_is_known(
     shown = [t for t in range(length) if partly.drawn["v0"][t].masks[0].any()]
 
     def masked(**values: Any) -> list[int]:
-        weights = values.pop("weights", None)
+        made = values.pop("made", None)
         seed = values.pop("seed", 0)
         budget = BudgetConfig(boxes_every=0, **values)
-        found = bought(partly, budget, weights=weights, seed=seed)
+        found = bought(partly, budget, made=made, seed=seed)
         return [t for t, kind in enumerate(found) if kind == "m"]
 
     even = masked(mask_frames=2, mask_choice="even")
@@ -106,10 +106,12 @@ def test_masks_are_bought_evenly_at_random_or_where_the_least_is_known(
     assert len({tuple(item) for item in drawn}) > 2
     weights = np.linspace(1, 0.5, length).astype(np.float32)
     weights[shown[1]] = 0.1
-    least = masked(mask_frames=2, mask_choice="weight", weights=lambda *_: weights)
+    run = Videos(scenes)
+    run.weights["v0", "0"] = weights
+    least = masked(mask_frames=2, mask_choice="weight", made=PseudoMasks(run))
     assert least == [shown[1], shown[-1]]
     assert masked(mask_frames=99) == shown
-    with pytest.raises(ValueError, match="without weights"):
+    with pytest.raises(ValueError, match="needs pseudo-masks without any"):
         masked(mask_choice="weight")
 
 
@@ -121,7 +123,7 @@ def test_frames_that_are_not_bought_may_keep_their_pseudo_masks(scenes: list[Sce
         partly,
         partly.samples(),
         BudgetConfig(boxes_every=0, others="pseudo_masks"),
-        others=PseudoMasks(made),
+        made=PseudoMasks(made),
     )
     found = source.frames("v0", "0", [0, 1, 2, 3])
     assert [(item.kind, item.weight) for item in found] == [
