@@ -1,10 +1,13 @@
 """What augmentation, tracks, fusion with its gate, and ranking each add to the masks of a run.
 
-    .venv/bin/python -m benchmarks.ablation [--config FILE] [section.key=value ...]
+    .venv/bin/python -m benchmarks.ablation RUN [RUN ...] [--true-boxes] [--root DIR] [--json]
 
-Works from the run's stored texts, boxes and candidates; no model runs. Every row is scored on the
-same samples. Figures in percent; "misses" counts dropped frames that hold the target as 0. The row
-"best candidate" takes the stored mask that the ground truth overlaps most: no choice does better.
+Works from the stored texts, boxes and candidates of finished runs, which are only read. Every row
+is scored on the same samples. With several runs, such as of several seeds, each figure is the mean
+over the runs with its standard deviation, and the tables of the runs follow. Figures in percent;
+"misses" counts dropped frames that hold the target as 0. The row "best candidate" takes the stored
+mask that the ground truth overlaps most: no choice does better. With ``--true-boxes``, the
+segmenter runs: "true box" is its mask of the ground truth's box, which better boxes could give.
 """
 
 from __future__ import annotations
@@ -20,14 +23,15 @@ import torch
 import typer
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from benchmarks.weights import opened
 from flows.context import RunContext
-from flows.dataset import dataset_root
+from flows.evaluation.metrics_table import figure
 from flows.evaluation.scores import evaluate, summarise
-from flows.planning.run_paths import RunPaths
-from pipeline.config import RunConfig, load_config
-from pipeline.geometry import pairwise_mask_iou
+from pipeline.config import RunConfig
+from pipeline.geometry import masks_to_boxes, pairwise_mask_iou
 from pipeline.types import (
     Augmentation,
     Boxes,
@@ -42,10 +46,9 @@ from stages.baseline import baseline_masks
 from stages.common.mask_resolution import mask_above
 from stages.fuse import fuse
 from stages.rank import rank
-from stages.track import associate
 from storage.arrays.candidates import read_candidates
-from storage.datasets import open_dataset
 from storage.tables import ground_videos, read_augmentations, read_ground
+from storage.track_table import read_tracks
 
 Masks = tuple[NDArray[np.bool_], NDArray[np.uint8]]
 
@@ -119,6 +122,28 @@ def bound(item: Augmentation, expression: Expression, known: Stored) -> Masks:
     return mask, status
 
 
+def true_box(context: RunContext) -> System:
+    """The segmenter's mask of the box of the ground truth; absent where it is."""
+    segmenter, reader = context.segmenter(), context.reader()
+
+    def masks(item: Augmentation, expression: Expression, known: Stored) -> Masks:
+        height, width = known.video.height, known.video.width
+        mask = np.zeros((len(known.candidates), height, width), np.bool_)
+        status = np.full(len(mask), Status.ABSENT, np.uint8)
+        for index in range(len(mask)):
+            true = known.truth(expression, index)
+            if true is None or not true.any():
+                continue
+            embedding = segmenter.embed([reader.frame(known.video, FrameIndex(index))])
+            [found] = segmenter.decode(embedding, [masks_to_boxes(true[None])])
+            logits = torch.from_numpy(found.logits[0]).float()
+            mask[index] = mask_above(logits, height, width, 0.0).numpy()
+            status[index] = Status.PRESENT
+        return mask, status
+
+    return masks
+
+
 def systems(config: RunConfig) -> dict[str, System]:
     """Name -> system: the plain baseline, the pipeline, each part left out, the bound."""
     return {
@@ -135,26 +160,21 @@ def systems(config: RunConfig) -> dict[str, System]:
     }
 
 
-def score(config: RunConfig, chosen: System) -> dict[str, Any] | None:
+def score(context: RunContext, chosen: System) -> dict[str, Any] | None:
     """Figures of one system over the run's finished videos, as in ``metrics.json``."""
-    plan, paths = RunContext(config).make_plan(remember=False), RunPaths(config.run_folder)
-    assert config.dataset.root is not None
-    reader = open_dataset(config.dataset.name, config.dataset.root, config.dataset.split)
+    plan, paths, reader = context.make_plan(remember=False), context.paths, context.reader()
     scores = []
     for shard in plan.shards:
-        ground = paths.part("ground", shard.name)
-        for video_id in ground_videos(ground):
-            mine = read_augmentations(paths.part("augment", shard.name))[video_id]
-            by_id = {item.key.expression: item for item in mine}
-            texts, boxes = read_ground(ground, video_id)
-            candidates = read_candidates(paths.part("segment", shard.name), video_id)
-
+        augmented = read_augmentations(paths.part("augment", shard.name))
+        for video_id in ground_videos(paths.boxes(shard.name)):
+            by_id = {item.key.expression: item for item in augmented[video_id]}
+            texts, boxes = read_ground(paths.boxes(shard.name), video_id)
             video = reader.video(video_id)
             known = Stored(
                 texts,
                 boxes,
-                candidates,
-                associate(len(texts), boxes, candidates, config.track),
+                read_candidates(paths.candidates(shard.name), video_id),
+                read_tracks(paths.part("track", shard.name), video_id),
                 video,
                 lambda expression, index, video=video: reader.truth(  # type: ignore[misc]
                     video, expression, FrameIndex(index)
@@ -170,33 +190,61 @@ def score(config: RunConfig, chosen: System) -> dict[str, Any] | None:
     return summarise(scores)
 
 
+KINDS = ("appearance", "place", "motion", "relation")
+
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "J&F": ("overall", "J&F"),
+    **{kind: ("by_kind", kind, "J&F") for kind in KINDS},
+    "misses": ("overall_with_dropped_as_misses", "J&F"),
+    "absent found": ("absent_frames_found",),
+    "right": ("visible_frames", "right"),
+    "wrong object": ("visible_frames", "wrong object"),
+    "missed": ("visible_frames", "missed"),
+}
+"""Title of a column -> the keys of its figure. The last three are shares of the visible frames."""
+
+
+def wide_console() -> Console:
+    """A console in which the tables fit, also in a file."""
+    return Console(width=max(Console().width, 150))
+
+
+def row_of(runs: Sequence[dict[str, Any] | None]) -> list[str]:
+    """The cells of a system: the mean over runs of each figure, and its spread if there are
+    several."""
+    cells = []
+    for keys in COLUMNS.values():
+        values = [value for run in runs if (value := figure(run, keys)) is not None]
+        spread = f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
+        cells.append(f"{np.mean(values):.1f}{spread}" if values else "–")
+    return cells
+
+
 def main(
-    overrides: Annotated[list[str] | None, typer.Argument(help="section.key=value")] = None,
-    config: Annotated[Path | None, typer.Option(help="the run's configuration")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table")] = False,
+    runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs.")],
+    root: Annotated[Path | None, typer.Option(help="The data set, if it was moved.")] = None,
+    true_boxes: Annotated[bool, typer.Option(help="Also segment the true boxes.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of tables.")] = False,
 ) -> None:
-    resolved = load_config(config, overrides or ())
-    dataset = resolved.dataset.model_copy(update={"root": dataset_root(resolved)})
-    resolved = resolved.model_copy(update={"dataset": dataset})
-    rows = {name: score(resolved, chosen) for name, chosen in systems(resolved).items()}
+    """Prints a table over all runs, and one of each run if there are several."""
+    found: dict[str, dict[str, dict[str, Any] | None]] = {}
+    for folder in runs:
+        context = opened(folder, root)
+        chosen = systems(context.config)
+        if true_boxes:
+            chosen["true box"] = true_box(context)
+        found[str(folder)] = {name: score(context, each) for name, each in chosen.items()}
     if as_json:
-        typer.echo(json.dumps(rows, indent=2))
+        typer.echo(json.dumps(found, indent=2))
         return
-    kinds = ("appearance", "place", "motion", "relation")
-    table = Table("system", "J&F", *kinds, "unknown", "misses", "absent found")
-    for name, found in rows.items():
-        if found is None:
-            continue
-        by_kind = [(found["by_kind"][kind] or {}).get("J&F") for kind in kinds]
-        figures = (
-            found["overall"] and found["overall"]["J&F"],
-            *by_kind,
-            found["frames_unknown"],
-            found["overall_with_dropped_as_misses"]["J&F"],
-            found["absent_frames_found"],
-        )
-        table.add_row(name, *("–" if value is None else f"{value:.1f}" for value in figures))
-    Console().print(table)
+    names = list(next(iter(found.values())))
+    shown = {f"all {len(runs)} runs": list(found.values())} if len(runs) > 1 else {}
+    shown |= {folder: [rows] for folder, rows in found.items()}
+    for title, tables in shown.items():
+        table = Table("system", *COLUMNS, title=escape(title))
+        for name in names:
+            table.add_row(name, *row_of([rows[name] for rows in tables]))
+        wide_console().print(table)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.config import RunConfig
+from pipeline.config import RunConfig, ShapesConfig
 from pipeline.errors import ConfigError
 
 
@@ -22,7 +22,8 @@ def dataset_root(config: RunConfig) -> Path:
         raise ConfigError(
             f"dataset {dataset.name!r} needs its folder: give --root DIR, or ROOT=DIR to make"
         )
-    name = f"shapes-{shapes.train_videos}-{shapes.valid_videos}-seed{shapes.seed}"
+    kind = "shapes-hard" if shapes.hard else "shapes"
+    name = f"{kind}-{shapes.train_videos}-{shapes.valid_videos}-seed{shapes.seed}"
     return config.out / "data" / name
 
 
@@ -35,7 +36,7 @@ def prepare_dataset(config: RunConfig, say: Callable[[str], None]) -> None:
     root = dataset_root(config)
     if shapes_to_render(config) is not None:
         shapes = config.shapes
-        render_shapes(root, shapes.train_videos, shapes.valid_videos, shapes.seed, say)
+        render_shapes(root, shapes, say)
 
 
 def shapes_to_render(config: RunConfig) -> str | None:
@@ -55,15 +56,11 @@ def shapes_to_render(config: RunConfig) -> str | None:
     return f"{config.shapes.train_videos} + {config.shapes.valid_videos} videos"
 
 
-def render_shapes(out: Path, train: int, valid: int, seed: int, say: Callable[[str], None]) -> None:
-    """Renders the shapes data set into a folder.
-
-    Args:
-        train, valid: number of videos of each split.
-        say: called with a line before and after.
-    """
+def render_shapes(out: Path, shapes: ShapesConfig, say: Callable[[str], None]) -> None:
+    """Renders the shapes data set into a folder; ``say`` gets a line before and after."""
     from storage.datasets.shapes import write_shapes
 
-    say(f"Rendering shapes: {train} + {valid} videos")
-    write_shapes(out, train, valid, seed)
+    train, valid = shapes.train_videos, shapes.valid_videos
+    say(f"Rendering {'hard ' if shapes.hard else ''}shapes: {train} + {valid} videos")
+    write_shapes(out, train, valid, shapes.seed, hard=shapes.hard)
     say(f"shapes: {train} videos to train on, {valid} to validate on, in {out}")

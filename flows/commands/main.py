@@ -235,11 +235,21 @@ def make_shapes(
         typer.Option(min=1, help="Number of validation videos. Default: a third of --videos."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Random seed.")] = 2026,
+    hard: Annotated[
+        bool,
+        typer.Option(
+            "--hard", help="Long videos: look-alikes that cross, occlusions, returns, cuts."
+        ),
+    ] = False,
 ) -> None:
     """Render the shapes data set."""
     from flows.dataset import render_shapes
+    from pipeline.config import ShapesConfig
 
-    render_shapes(out, videos, valid or max(1, videos // 3), seed, console.print)
+    shapes = ShapesConfig(
+        train_videos=videos, valid_videos=valid or max(1, videos // 3), seed=seed, hard=hard
+    )
+    render_shapes(out, shapes, console.print)
 
 
 @app.command("demo-models", epilog=example("demo-models --only segment --out weights"))

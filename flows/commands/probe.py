@@ -86,7 +86,7 @@ def pictures_for(config: RunConfig, images: Sequence[Path], text: str | None) ->
 
 def _rendered() -> Picture:
     from pipeline.shapes.render import render
-    from pipeline.shapes.scene import Scene, SceneObject
+    from pipeline.shapes.scene import Scene, SceneObject, Shot
 
     def still(colour: str, shape: str, place: tuple[float, float], depth: int) -> SceneObject:
         still = (0.0, 0.0, 0.0)
@@ -95,7 +95,8 @@ def _rendered() -> Picture:
         )
 
     objects = still("red", "circle", (80, 72), 0), still("blue", "square", (190, 72), 1)
-    scene = Scene(1, objects, np.zeros((0, 6), np.float32), (0.5, 0.5, 0.5), 0)
+    empty = Shot(np.zeros((0, 6), np.float32), (0.5, 0.5, 0.5))
+    scene = Scene(1, objects, (empty,), 0)
     drawn = render(scene, 0)
     box = masks_to_boxes(drawn.masks)[0]
     return Picture("a rendered scene", drawn.image, "the red circle", box)

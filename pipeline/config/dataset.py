@@ -67,8 +67,15 @@ class DatasetConfig(Section):
 
 
 class ShapesConfig(Section):
-    """How many videos are rendered if ``dataset.name`` is ``shapes`` and its root is missing."""
+    """What is rendered if ``dataset.name`` is ``shapes`` and its root is missing.
+
+    Attributes:
+        train_videos, valid_videos: number of videos of each split.
+        seed: of everything that is drawn.
+        hard: whether videos are long, with look-alikes that cross, occlusions, returns and cuts.
+    """
 
     train_videos: int = Field(24, ge=1)
     valid_videos: int = Field(8, ge=1)
     seed: int = Field(2026, ge=0, le=MAX_SEED)
+    hard: bool = False

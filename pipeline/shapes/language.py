@@ -42,6 +42,8 @@ _OPENINGS = ("a {}", "the {}", "a {} seen in the video", "the {} in the scene")
 _OPENING_WEIGHTS = (0.35, 0.4, 0.12, 0.13)
 _CLEAR = 6.0
 """Pixels by which a place or relation must hold to be said."""
+_COMPARED = 0.6
+"""It must also hold, by any distance, in more than this share of the frames that show others."""
 
 
 @dataclass(frozen=True)
@@ -80,13 +82,17 @@ class View:
 def view(scene: Scene, times: Iterable[int] | None = None) -> View:
     """Object centres over the frames asked for, all of them by default."""
     chosen = list(range(scene.frames)) if times is None else list(times)
-    centres = np.array([[item.centre(time) for item in scene.objects] for time in chosen])
+    indices = range(len(scene.objects))
+    centres = np.array([[scene.centre(index, time) for index in indices] for time in chosen])
     inside = (
         (centres[..., 0] > 0)
         & (centres[..., 0] < WIDTH)
         & (centres[..., 1] > 0)
         & (centres[..., 1] < HEIGHT)
     )
+    for row, time in enumerate(chosen):
+        for pillar in scene.shot(time).pillars:
+            inside[row] &= [not pillar.hides(x) for x in centres[row, :, 0]]
     centres = np.where(inside[..., None], centres, np.nan)
     return View(scene.objects, centres, moving=len(chosen) > 1)
 
@@ -126,8 +132,12 @@ def sentences(seen: View, target: int, rng: Generator) -> dict[str, list[Said]]:
     """
     found: dict[str, list[Said]] = {kind: [] for kind in KINDS}
     item = seen.objects[target]
-    found["appearance"].append(Said(target, "appearance", appearance_texts(item, rng)))
-    for name in partial_names(item):
+    names = partial_names(item)
+    if _rivals(seen, target, item.name):
+        names = (*names, item.name)  # it needs more than its name, even its whole name
+    else:
+        found["appearance"].append(Said(target, "appearance", appearance_texts(item, rng)))
+    for name in names:
         rivals = _rivals(seen, target, name)
         if not rivals:
             found["appearance"].append(Said(target, "appearance", open_sentence(name, rng)))
@@ -213,7 +223,14 @@ def _places(seen: View, target: int, rivals: Sequence[int]) -> list[tuple[str, .
     if not rivals and len(seen.objects) < 2:
         return []
     against = list(rivals) or [i for i in range(len(seen.objects)) if i != target]
-    return [tails for side, tails in PLACES.items() if _beyond(seen, target, against, side, 0.9)]
+    found = []
+    for side, tails in PLACES.items():
+        share = _compared(seen, target, against, side)
+        if share <= _COMPARED or not _beyond(seen, target, against, side, 0.9):
+            continue
+        if all(_compared(seen, rival, [target, *rivals], side) < share for rival in rivals):
+            found.append(tails)
+    return found
 
 
 def _extreme(seen: View, target: int, side: str) -> bool | None:
@@ -224,9 +241,21 @@ def _extreme(seen: View, target: int, side: str) -> bool | None:
     return None if _beyond(seen, target, others, side, 0.2) else False
 
 
+def _compared(seen: View, target: int, others: Sequence[int], side: str) -> float:
+    """Of the frames that show the target and another, the share in which it lies to that side of
+    all others; 0 without such frames."""
+    axis, sign = (0 if side in ("left", "right") else 1), (-1 if side in ("left", "top") else 1)
+    own = sign * seen.centres[:, target, axis]
+    rest = sign * seen.centres[:, [other for other in others if other != target], axis]
+    both = np.isfinite(own) & np.isfinite(rest).any(axis=1)
+    if not both.any():
+        return 0.0
+    return float((own[both] > np.nanmax(rest[both], axis=1)).mean())
+
+
 def _beyond(seen: View, target: int, others: Sequence[int], side: str, share: float) -> bool:
     """Whether the target lies clearly to that side of every other object, in that share of the
-    frames that show it (the last of them, and at least one, with another)."""
+    frames that show it (at least one of them with another)."""
     axis, sign = (0 if side in ("left", "right") else 1), (-1 if side in ("left", "top") else 1)
     own = seen.centres[:, target, axis]
     frames = np.isfinite(own)
@@ -264,6 +293,8 @@ def _relations(seen: View, target: int, rivals: Sequence[int]) -> list[tuple[str
             continue
         for relation, words in RELATIONS.items():
             side = {"above": "top", "below": "bottom"}.get(relation, relation)
+            if _compared(seen, target, [anchor], side) <= _COMPARED:
+                continue
             if _beyond(seen, target, [anchor], side, 0.9) and not any(
                 _beyond(seen, rival, [anchor], side, 0.3) for rival in rivals
             ):

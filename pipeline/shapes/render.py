@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.shapes.scene import COLOURS, HEIGHT, WIDTH, Scene, SceneObject
+from pipeline.shapes.scene import COLOURS, HEIGHT, WIDTH, Pillar, Scene, SceneObject, Shot
 
 _Y, _X = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32) + np.float32(0.5)
 
@@ -29,16 +29,17 @@ class Rendered:
 
 def render(scene: Scene, time: int) -> Rendered:
     """Draws the frame at ``time`` (0 <= time < scene.frames)."""
-    canvas = _background(scene, time)
+    shot, moment = scene.shot(time), scene.moment(time)
+    canvas = _background(shot, time)
     masks = np.zeros((len(scene.objects), HEIGHT, WIDTH), np.bool_)
     whole = np.zeros(len(scene.objects), np.int64)
     far_to_near = sorted(range(len(scene.objects)), key=lambda i: -scene.objects[i].depth)
     for index in far_to_near:
-        item = scene.objects[index]
-        window = _window(item, time)
+        item, centre = scene.objects[index], scene.centre(index, time)
+        window = _window(item, centre)
         if window is None:
             continue
-        coverage, shade = _paint(item, time, window)
+        coverage, shade = _paint(item, moment, centre, window)
         colour = np.clip(np.array(COLOURS[item.colour]) + np.array(item.tint), 0, 1)
         alpha = coverage[..., None]
         canvas[window] = canvas[window] * (1 - alpha) + alpha * shade[..., None] * colour
@@ -46,23 +47,33 @@ def render(scene: Scene, time: int) -> Rendered:
         masks[:, window[0], window[1]] &= ~solid
         masks[index, window[0], window[1]] = solid
         whole[index] = int(solid.sum())
+    for pillar in shot.pillars:
+        masks[:, :, _stand(pillar, canvas)] = False
     rng = np.random.default_rng((scene.seed, time))
     canvas += rng.standard_normal(canvas.shape, dtype=np.float32) * np.float32(0.02)
     return Rendered((np.clip(canvas, 0, 1) * 255 + 0.5).astype(np.uint8), masks, whole)
 
 
-def _background(scene: Scene, time: int) -> NDArray[np.float32]:
+def _stand(pillar: Pillar, canvas: NDArray[np.float32]) -> slice:
+    """Draws a pillar, and returns its columns."""
+    columns = slice(max(round(pillar.left), 0), min(round(pillar.left + pillar.width), WIDTH))
+    across = np.linspace(-1, 1, columns.stop - columns.start, dtype=np.float32)
+    canvas[:, columns] = (pillar.grey * (1 - 0.3 * across**2))[None, :, None]
+    return columns
+
+
+def _background(shot: Shot, time: int) -> NDArray[np.float32]:
     canvas = np.empty((HEIGHT, WIDTH, 3), np.float32)
-    canvas[:] = scene.base
-    for fx, fy, phase, drift, strength, hue in scene.waves:
+    canvas[:] = shot.base
+    for fx, fy, phase, drift, strength, hue in shot.waves:
         wave = strength * np.sin(fx * _X + fy * _Y + phase + drift * time)
         canvas += wave[..., None] * np.float32(0.6)
         canvas[..., int(hue)] += wave * np.float32(0.6)
     return canvas
 
 
-def _window(item: SceneObject, time: int) -> tuple[slice, slice] | None:
-    x, y = item.centre(time)
+def _window(item: SceneObject, centre: tuple[float, float]) -> tuple[slice, slice] | None:
+    x, y = centre
     top, bottom = max(int(y - item.radius - 2), 0), min(int(y + item.radius + 3), HEIGHT)
     left, right = max(int(x - item.radius - 2), 0), min(int(x + item.radius + 3), WIDTH)
     if top >= bottom or left >= right:
@@ -71,13 +82,12 @@ def _window(item: SceneObject, time: int) -> tuple[slice, slice] | None:
 
 
 def _paint(
-    item: SceneObject, time: int, window: tuple[slice, slice]
+    item: SceneObject, moment: float, centre: tuple[float, float], window: tuple[slice, slice]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Coverage in [0, 1] and shading of the object in its window."""
-    centre_x, centre_y = item.centre(time)
-    x = _X[window] - np.float32(centre_x)
-    y = _Y[window] - np.float32(centre_y)
-    angle = item.angle + item.spin * time
+    x = _X[window] - np.float32(centre[0])
+    y = _Y[window] - np.float32(centre[1])
+    angle = item.angle + item.spin * moment
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     u, v = cos * x + sin * y, cos * y - sin * x
     coverage = np.clip(_inside_distance(item.shape, u, v, item.radius) + 0.5, 0, 1)

@@ -16,7 +16,7 @@ from PIL import Image
 from pipeline.errors import InputError
 from pipeline.shapes.language import referring_expressions
 from pipeline.shapes.render import render
-from pipeline.shapes.scene import FRAME_STEP, Scene, sample_scene
+from pipeline.shapes.scene import FRAME_STEP, Scene, sample_hard_scene, sample_scene
 from storage.files.atomic import fresh_folder
 from storage.files.images import write_index_mask
 
@@ -24,7 +24,7 @@ JPEG_QUALITY = 93
 _SPLIT_SEED = {"train": 1, "valid": 2}
 
 
-def write_shapes(out: Path, train: int, valid: int, seed: int) -> None:
+def write_shapes(out: Path, train: int, valid: int, seed: int, *, hard: bool = False) -> None:
     """Renders a data set into a folder, which appears whole or not at all.
 
     Args:
@@ -32,6 +32,7 @@ def write_shapes(out: Path, train: int, valid: int, seed: int) -> None:
         train, valid: videos of each split. A video depends on the seed, its split and its number
             alone, so a longer data set begins with the shorter one's videos.
         seed: of everything drawn.
+        hard: whether the scenes are those of ``sample_hard_scene``.
 
     Raises:
         InputError: the folder holds something.
@@ -47,20 +48,23 @@ def write_shapes(out: Path, train: int, valid: int, seed: int) -> None:
         )
     with fresh_folder(out) as folder:
         for split, videos in (("train", train), ("valid", valid)):
-            _write_split(folder, split, videos, seed)
+            _write_split(folder, split, videos, seed, hard)
 
 
-def scenes(split: str, videos: int, seed: int) -> Iterator[tuple[str, Scene, np.random.Generator]]:
+def scenes(
+    split: str, videos: int, seed: int, *, hard: bool = False
+) -> Iterator[tuple[str, Scene, np.random.Generator]]:
     """(id, scene, generator for its sentences) of each video of a split."""
     for number in range(videos):
         rng = np.random.default_rng((seed, _SPLIT_SEED[split], number))
-        yield f"{split}{number:05d}", sample_scene(rng), rng
+        scene = sample_hard_scene(rng) if hard else sample_scene(rng)
+        yield f"{split}{number:05d}", scene, rng
 
 
-def _write_split(folder: Path, split: str, videos: int, seed: int) -> None:
+def _write_split(folder: Path, split: str, videos: int, seed: int, hard: bool) -> None:
     expressions: dict[str, Any] = {}
     objects: dict[str, Any] = {}
-    for video, scene, rng in scenes(split, videos, seed):
+    for video, scene, rng in scenes(split, videos, seed, hard=hard):
         names = [f"{FRAME_STEP * time:05d}" for time in range(scene.frames)]
         said = referring_expressions(scene, rng)
         expressions[video] = {

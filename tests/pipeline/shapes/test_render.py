@@ -10,7 +10,18 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.shapes.render import render
-from pipeline.shapes.scene import COLOURS, HEIGHT, SHAPES, WIDTH, Scene, SceneObject, sample_scene
+from pipeline.shapes.scene import (
+    COLOURS,
+    HEIGHT,
+    SHAPES,
+    WIDTH,
+    Pillar,
+    Scene,
+    SceneObject,
+    Shot,
+    sample_hard_scene,
+    sample_scene,
+)
 
 Y, X = np.mgrid[0:HEIGHT, 0:WIDTH] + 0.5
 
@@ -34,7 +45,8 @@ def make_object(shape: str = "square", **changes: object) -> SceneObject:
 
 
 def make_scene(*objects: SceneObject, frames: int = 8) -> Scene:
-    return Scene(frames, objects, np.zeros((1, 6), np.float32), (0.5, 0.5, 0.5), 5)
+    plain = Shot(np.zeros((1, 6), np.float32), (0.5, 0.5, 0.5))
+    return Scene(frames, objects, (plain,), 5)
 
 
 def outlines(item: SceneObject, time: int) -> list[NDArray[np.float64]]:
@@ -145,3 +157,26 @@ def test_the_same_frame_is_drawn_the_same_and_frames_differ() -> None:
     np.testing.assert_array_equal(first.masks, again.masks)
     assert (first.image != later.image).mean() > 0.5, "noise and background move"
     assert first.image.shape == (HEIGHT, WIDTH, 3) and first.image.dtype == np.uint8
+
+
+def test_a_pillar_hides_what_is_behind_it() -> None:
+    item = make_object(start=(100.0, 70.0))
+    [plain] = make_scene(item).shots
+    scene = Scene(1, (item,), (replace(plain, pillars=(Pillar(90.0, 60.0, 0.4),)),), 5)
+    drawn, free = render(scene, 0), render(make_scene(item), 0)
+    assert not drawn.masks[0, :, 90:150].any()
+    np.testing.assert_array_equal(drawn.masks[0, :, :90], free.masks[0, :, :90])
+    assert drawn.masks[0].any() and drawn.whole[0] == free.masks[0].sum()
+    columns = drawn.image[:, 95:145].astype(float)
+    assert np.ptp(columns.mean((0, 1))) < 2, "it is grey"
+
+
+def test_a_cut_shows_objects_elsewhere_before_another_background() -> None:
+    scene = sample_hard_scene(np.random.default_rng(6))
+    cut = scene.shots[1].first
+    before, after, later = (
+        render(scene, time).image.astype(float) for time in (cut - 1, cut, cut + 1)
+    )
+    assert np.abs(after - before).mean() > 3 * np.abs(later - after).mean()
+    moves = [np.abs(np.subtract(scene.centre(0, cut), scene.centre(0, cut - 1))).max()]
+    assert max(moves) > 10

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
 from pipeline.shapes.scene import (
     COLOURS,
+    HARD_FRAMES,
     HEIGHT,
     MOTIONS,
     SHAPES,
     SIZES,
     WIDTH,
     Scene,
+    sample_hard_scene,
     sample_scene,
 )
 
@@ -117,5 +121,70 @@ def test_objects_leave_and_come_back(scenes: list[Scene]) -> None:
 def test_the_same_generator_gives_the_same_scene() -> None:
     one, two = (sample_scene(np.random.default_rng(11)) for _ in range(2))
     assert one.objects == two.objects and one.frames == two.frames and one.seed == two.seed
-    np.testing.assert_array_equal(one.waves, two.waves)
+    np.testing.assert_array_equal(one.shots[0].waves, two.shots[0].waves)
     assert sample_scene(np.random.default_rng(12)).objects != one.objects
+
+
+@pytest.fixture(scope="module")
+def hard() -> list[Scene]:
+    return [sample_hard_scene(np.random.default_rng((5, number))) for number in range(60)]
+
+
+def shown(scene: Scene, index: int) -> list[bool]:
+    """Whether any part of an object can be in each frame, pillars left aside."""
+    radius = scene.objects[index].radius
+    places = [scene.centre(index, frame) for frame in range(scene.frames)]
+    return [-radius < x < WIDTH + radius and -radius < y < HEIGHT + radius for x, y in places]
+
+
+def test_hard_scenes_are_long_and_cut(hard: list[Scene]) -> None:
+    assert {scene.frames for scene in hard} == {HARD_FRAMES}
+    assert {len(scene.shots) for scene in hard} == {2, 3}
+    for scene in hard:
+        assert scene.shots[0].first == 0 and scene.moment(0) == 0
+        for before, after in itertools.pairwise(scene.shots):
+            assert before.first < after.first < scene.frames
+            assert not np.array_equal(before.waves, after.waves), "another background"
+            assert after.ahead >= 15, "and another part of the paths"
+
+
+def test_look_alikes_of_a_hard_scene_cross_in_sight(hard: list[Scene]) -> None:
+    met = 0
+    for scene in hard:
+        one, two = scene.objects[:2]
+        assert one.name == two.name and {one.motion, two.motion} in (
+            {"left", "right"},
+            {"up", "down"},
+        )
+        others = [item.name for item in scene.objects[2:]]
+        assert len({*others, one.name}) == len(others) + 1, "the others have names of their own"
+        places = [
+            np.subtract(scene.centre(0, frame), scene.centre(1, frame))
+            for frame in range(scene.frames)
+            if shown(scene, 0)[frame] and shown(scene, 1)[frame]
+        ]
+        met += min(float(np.abs(place).max()) for place in places) < one.radius
+    assert met > 0.9 * len(hard)
+
+
+def test_objects_of_hard_scenes_are_away_for_long_and_come_back(hard: list[Scene]) -> None:
+    away = 0
+    for scene in hard:
+        runs = [len(list(run)) for seen, run in itertools.groupby(shown(scene, 0)) if not seen]
+        away += max(runs, default=0) >= 10 and any(shown(scene, 0)[-40:])
+    assert away > 0.5 * len(hard)
+
+
+def test_pillars_hide_objects_for_long(hard: list[Scene]) -> None:
+    longest = []
+    for scene in hard:
+        behind = [
+            any(pillar.hides(scene.centre(index, frame)[0]) for pillar in scene.shot(frame).pillars)
+            and shown(scene, index)[frame]
+            for index in range(len(scene.objects))
+            for frame in range(scene.frames)
+        ]
+        longest.append(
+            max((len(list(run)) for hidden, run in itertools.groupby(behind) if hidden), default=0)
+        )
+    assert np.median(longest) >= 10
