@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 import typer
 from numpy.typing import NDArray
 from rich.markup import escape
@@ -30,10 +29,9 @@ from benchmarks.ablation import row_of, score, system, wide_console
 from benchmarks.weights import opened
 from flows.context import RunContext
 from pipeline.geometry import pairwise_mask_iou
-from pipeline.types import Candidates, FrameIndex, Tracks, VideoRef
-from stages.common.mask_resolution import mask_above
-from stages.temporal_path import best_candidate
+from pipeline.types import FrameIndex, Tracks, VideoRef
 from stages.track import associate
+from stages.track_masks import tracks_in
 from storage.arrays.candidates import StoredCandidates
 from storage.tables import ground_videos, read_ground
 from storage.track_table import read_tracks
@@ -129,7 +127,8 @@ def sequences(context: RunContext, tracks_of: TracksOf) -> Iterator[Sequences]:
             for frame, item in enumerate(candidates):
                 objects = true_objects(context, video, frame)
                 if objects is not None:
-                    found.add(*objects, *tracked(item, tracks.of_candidate[frame], video))
+                    size = video.height, video.width
+                    found.add(*objects, *tracks_in(item, tracks.of_candidate[frame], size))
             if found.overlap:
                 yield found
 
@@ -152,21 +151,6 @@ def true_objects(
     seen = [number for number, mask in shown.items() if mask.any()]
     masks = [shown[number] for number in seen]
     return seen, np.stack(masks) if masks else np.zeros((0, video.height, video.width), np.bool_)
-
-
-def tracked(
-    candidates: Candidates, of: NDArray[np.int32], video: VideoRef
-) -> tuple[list[int], NDArray[np.bool_]]:
-    """Numbers of the tracks that are in a frame, and the mask of the best candidate of each."""
-    numbers, masks = [], []
-    for track in np.unique(of[of >= 0]).tolist():
-        row = best_candidate(candidates, np.flatnonzero(of == track))
-        assert row is not None
-        logits = torch.from_numpy(candidates.logits[row]).float()
-        masks.append(mask_above(logits, video.height, video.width, 0.0).numpy())
-        numbers.append(track)
-    empty = np.zeros((0, video.height, video.width), np.bool_)
-    return numbers, np.stack(masks) if masks else empty
 
 
 def main(

@@ -25,7 +25,7 @@ COLOURS = (
     (255, 130, 190),
     (160, 160, 160),
 )
-"""RGB of the numbers from 1 on; they repeat."""
+"""RGB of the numbers; they repeat."""
 
 _DARK, _LIGHT = (20, 20, 20), (255, 255, 255)
 _LUMA = (0.299, 0.587, 0.114)
@@ -37,8 +37,8 @@ _DIGITS = (
 
 
 def colour_of(number: int) -> tuple[int, int, int]:
-    """Returns the RGB colour of a number from 1 on."""
-    return COLOURS[(number - 1) % len(COLOURS)]
+    """Returns the RGB colour of a number from 0 on."""
+    return COLOURS[number % len(COLOURS)]
 
 
 def marked(image: Image, masks: NDArray[np.bool_], numbers: Sequence[int]) -> Image:
@@ -50,7 +50,7 @@ def marked(image: Image, masks: NDArray[np.bool_], numbers: Sequence[int]) -> Im
     Args:
         image: uint8 [H, W, 3].
         masks: [n, H, W].
-        numbers: of the n objects, from 1 on.
+        numbers: of the n objects, from 0 on.
 
     Returns:
         uint8 [H, W, 3]; ``image`` is left as it is.
@@ -64,7 +64,7 @@ def marked(image: Image, masks: NDArray[np.bool_], numbers: Sequence[int]) -> Im
     for row in shown:
         tag = _tag(numbers[row], max(2, round(min(image.shape[:2]) / 90)))
         box = masks_to_boxes(masks[row][None])[0]
-        others = masks[[other for other in shown if other != row]].any(0)
+        others = np.asarray(masks[[other for other in shown if other != row]].any(axis=0))
         top, left = _place(box, tag.shape[:2], taken, others)
         height, width = taken[top:, left:].shape
         part = tag[:height, :width]
@@ -134,8 +134,8 @@ def _place(
     def hidden(place: tuple[int, int]) -> int:
         top, left = place
         area = slice(top, top + height), slice(left, left + width)
-        over = min(x1, left + width) - max(x0, left), min(y1, top + height) - max(y0, top)
-        own = max(0, over[0]) * max(0, over[1])
+        across = max(0, min(x1, left + width) - max(x0, left))
+        own: int = across * max(0, min(y1, top + height) - max(y0, top))
         return 4 * int(taken[area].sum()) + int(others[area].sum()) + own
 
     return min(inside, key=hidden)

@@ -6,7 +6,7 @@ Letters: T frames, H W pixels.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -24,6 +24,33 @@ from stages.temporal_path import best_candidate, continued
 
 FITS = 0.5
 """A drawn mask is of the track whose candidate overlaps it with this IoU or more."""
+
+
+def tracks_in(
+    candidates: Candidates,
+    of: NDArray[np.int32],
+    size: tuple[int, int],
+    only: Collection[int] | None = None,
+) -> tuple[list[int], NDArray[np.bool_]]:
+    """Returns the tracks that are in a frame, and the mask of the best candidate of each.
+
+    Args:
+        candidates: of the frame.
+        of: int32 [Q], track of each candidate; -1 without one.
+        size: (H, W) of the frame.
+        only: tracks to look for; None for all.
+
+    Returns:
+        Numbers of n tracks, ascending; masks [n, H, W].
+    """
+    numbers, masks = [], []
+    for track in np.unique(of[of >= 0]).tolist():
+        row = best_candidate(candidates, np.flatnonzero(of == track))
+        if row is not None and (only is None or track in only):
+            logits = torch.from_numpy(candidates.logits[row]).float()
+            masks.append(mask_above(logits, *size, 0.0).numpy())
+            numbers.append(track)
+    return numbers, np.stack(masks) if masks else np.zeros((0, *size), np.bool_)
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import cast, get_args
@@ -14,20 +14,21 @@ from rich.console import Console
 from flows.console import say
 from flows.context import RunContext
 from flows.exchange.destination import check_destination, claimed
+from flows.exchange.run_source import RunSource
 from flows.finished_results import own_masks, promised_samples, student_is_done
 from flows.planning.run_paths import RunPaths
 from flows.planning.stand_ins import stand_in_warning
 from flows.progress import reporter
 from pipeline.config import RunConfig
 from pipeline.decisions import Sample
-from pipeline.errors import ConfigError, PseudoLabelError, StoreError
+from pipeline.errors import ConfigError, PseudoLabelError
 from pipeline.ports import DatasetReader
 from pipeline.text import read_text
 from pipeline.types import Augmentation, FrameIndex, SampleKey
 from storage.arrays.chosen_masks import ChosenMasks
 from storage.arrays.masks import MaskStore
 from storage.exports import FOLDERS, FORMATS, exporter
-from storage.exports.source import ExportReport, ExportSource, Link, Quality, QualityByVideo
+from storage.exports.source import ExportReport, ExportSource, Link
 from storage.run.ledger import Ledger
 from storage.tables import read_augmentations
 
@@ -160,58 +161,6 @@ def _metrics(paths: RunPaths, system: str) -> dict[str, float]:
         return {}
 
 
-class FinishedQuality(QualityByVideo):
-    """The quality rows of the videos that receipts of ``rank`` stand for, from the tables that it
-    wrote with their masks: the merged table is as old as the last run that came to its end.
-
-    Args:
-        paths: of the run.
-    """
-
-    def __init__(self, paths: RunPaths) -> None:
-        super().__init__(None)
-        self._parts = {
-            video: paths.part("rank", receipt.shard)
-            for receipt in Ledger(paths.folder).receipts("rank")
-            for video in receipt.videos
-        }
-        self._part: Path | None = None
-        self._rows = QualityByVideo(None)
-
-    def of(self, video_id: str) -> Quality:
-        """The rows of a video; empty where no receipt stands for it. One table is open at a time.
-
-        Raises:
-            StoreError: its table is missing or damaged.
-        """
-        part = self._parts.get(video_id)
-        if part is None:
-            return {}
-        if part != self._part:
-            if not part.is_file():
-                raise StoreError(
-                    f"{part}: missing; expected the quality rows of {video_id};"
-                    " `pseudolabels run` writes them again"
-                )
-            self._part, self._rows = part, QualityByVideo(part)
-        return self._rows.of(video_id)
-
-
-@dataclass(frozen=True)
-class RunSource(ExportSource):
-    """The masks of a run, with the quality rows that were written with them.
-
-    Attributes:
-        paths: of the run.
-    """
-
-    paths: RunPaths = field(kw_only=True)
-
-    def quality_by_video(self) -> QualityByVideo:
-        """The quality rows, video by video."""
-        return FinishedQuality(self.paths)
-
-
 def masks_of(context: RunContext, source: str) -> ExportSource:
     """The masks that go by a name: ``masks``, ``student``, ``consensus``, or a store's path; of the
     run's own, those that it has finished.
@@ -242,7 +191,7 @@ def masks_of(context: RunContext, source: str) -> ExportSource:
         return ExportSource(store, context.reader(context.prediction_split()))
     # A folder without a ledger is no run's.
     if own and Ledger(paths.folder).folder.is_dir():
-        return RunSource(store, context.reader(), warning=warning, paths=paths)
+        return RunSource(store, context.reader(), warning=warning, context=context)
     return ExportSource(store, context.reader(), quality, warning)
 
 

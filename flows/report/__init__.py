@@ -22,10 +22,9 @@ from flows.report.gather import (
     pick_samples,
     read_metrics,
     read_quality,
-    read_work,
 )
 from flows.report.sample_rows import sample_rows
-from flows.report.stage_table import SHARES
+from flows.report.stage_table import SHARES, read_work
 from pipeline.config import dump_config
 from storage.arrays.masks import MaskStore
 from storage.files.atomic import replace_file
@@ -33,7 +32,7 @@ from storage.files.atomic import replace_file
 PREDICTIONS = 12
 """Samples of the student's predictions that are shown."""
 
-MOST_BYTES, MOST_BYTES_OF_STUDENT = 2_400_000, 600_000
+MOST_BYTES, MOST_BYTES_OF_STUDENT = 3_000_000, 600_000
 """Of the images in the page, which has to fit into a mail together with the list of all samples."""
 
 _CHART = {"width": 264.0, "height": 84.0}
@@ -107,7 +106,7 @@ def _limited(
     """Yields cards until their images take up the bytes that they may, and counts them."""
     taken = 0
     for card in found:
-        taken += sum(len(view.image) + len(view.truth or "") for view in card.frames)
+        taken += card.size
         if taken > most_bytes and shown[name]:
             return
         shown[name] += 1

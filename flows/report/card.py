@@ -15,7 +15,8 @@ from flows.exchange.export import SYSTEM_OF_SOURCE
 from flows.finished_results import promises_of
 from flows.planning.stages import SHARD_STAGES
 from flows.planning.stand_ins import stand_in_warning
-from flows.report.gather import Quality, Work, read_metrics, read_quality
+from flows.report.gather import Quality, read_metrics, read_quality
+from flows.report.stage_table import Work
 from flows.weights.published import PUBLISHED
 from pipeline.config import RunConfig, dump_config
 from pipeline.errors import CheckpointError

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.marks import marked
 from pipeline.ports import Image
 from pipeline.types import Status
 from stages.common.data_urls import jpeg_data_url
@@ -51,6 +54,15 @@ def predicted_frame(image: Image, mask: NDArray[np.bool_], status: int, width: i
     if status == Status.UNKNOWN:
         return _striped(small)
     return small
+
+
+def marked_frame(
+    image: Image, numbers: Sequence[int], masks: NDArray[np.bool_], width: int
+) -> Image:
+    """Returns a frame with its tracks: masks [n, H, W] and their numbers."""
+    small = _resized(image, np.zeros(image.shape[:2], np.bool_), width)[0]
+    shapes = [_resized(image, mask, width)[1] for mask in masks]
+    return marked(small, np.stack(shapes), numbers) if shapes else small
 
 
 def jpeg_url(image: Image) -> str:

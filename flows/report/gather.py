@@ -11,11 +11,9 @@ from typing import Any
 import numpy as np
 
 from flows.context import RunContext
-from flows.planning.stages import ALL, SHARD_STAGES, STAGES
 from flows.report.charts import Histogram
 from flows.report.draw import TRUE, jpeg_url, overlay, predicted_frame
-from flows.report.stage_table import stage_rows
-from flows.timing import KINDS
+from flows.report.tracks import TracksView, VideoTracks
 from pipeline.errors import InputError, StoreError
 from pipeline.metrics import region_similarity
 from pipeline.ports import DatasetReader
@@ -24,7 +22,6 @@ from pipeline.text import read_text
 from pipeline.types import (
     Augmentation,
     Expression,
-    Failure,
     FrameIndex,
     FrameQuality,
     Status,
@@ -70,6 +67,13 @@ class Card:
     frames: list[FrameView]
     augmentation: Augmentation | None
     reasons: list[tuple[str, int]]
+    tracks: TracksView | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the images."""
+        views = sum(len(view.image) + len(view.truth or "") for view in self.frames)
+        return views + sum(len(image) for _, image in (self.tracks.frames if self.tracks else ()))
 
 
 @dataclass
@@ -156,12 +160,13 @@ def cards(
     """
     shown = context.config.report.frames if frames is None else frames
     augmentations = _Augmentations(context) if quality is not None else None
+    tracks = VideoTracks(context) if quality is not None else None
     for video_id, name in samples:
         try:
             expression = next(
                 item for item in reader.expressions(video_id) if item.key.expression == name
             )
-            yield _card(context, reader, store, expression, quality, augmentations, shown)
+            yield _card(context, reader, store, expression, quality, augmentations, tracks, shown)
         except (InputError, StoreError, StopIteration):
             continue
 
@@ -173,6 +178,7 @@ def _card(
     expression: Expression,
     quality: Quality | None,
     augmentations: _Augmentations | None,
+    tracks: VideoTracks | None,
     count: int,
 ) -> Card:
     video = reader.video(expression.key.video)
@@ -181,9 +187,10 @@ def _card(
     picked = pick_frames(len(video), count)
     masks, _, _ = store.read(*key, frames=picked)
     why = {} if quality is None else quality.frame_reasons.get(key, {})
-    views = []
+    views, images = [], []
     for index, mask in zip(picked, masks, strict=True):
         image = reader.frame(video, index)
+        images.append(image)
         truth = reader.truth(video, expression, FrameIndex(index))
         state = Status(int(status[index]))
         width = context.config.report.width
@@ -215,6 +222,7 @@ def _card(
         frames=views,
         augmentation=None if augmentations is None else augmentations.of(*key),
         reasons=Counter(why.values()).most_common(),
+        tracks=None if tracks is None else tracks.of(video, key[1], picked, images),
     )
 
 
@@ -239,47 +247,6 @@ class _Augmentations:
             self._held = read_augmentations(self._paths.part("augment", shard))
         mine = self._held.get(video, [])
         return next((item for item in mine if item.key.expression == expression), None)
-
-
-@dataclass(frozen=True)
-class Work:
-    """Times and counts of stages, skipped videos, unusable answers of the captioner, and
-    failures."""
-
-    stages: list[dict[str, Any]]
-    skipped: list[tuple[str, str, str]]
-    left_out: list[tuple[str, int]]
-    texts: dict[str, int]
-    failed: list[Failure] = field(default_factory=list)
-
-
-def read_work(context: RunContext) -> Work:
-    """Returns what the receipts of the run's shards say."""
-    assert context.plan is not None
-    ledger = Ledger(context.config.run_folder)
-    receipts = [
-        receipt
-        for stage in STAGES
-        for name in (
-            [shard.name for shard in context.plan.run_shards] if stage in SHARD_STAGES else [ALL]
-        )
-        if (receipt := ledger.receipt(stage, name)) is not None
-    ]
-    left_out: Counter[str] = Counter()
-    texts: Counter[str] = Counter()
-    for receipt in receipts:
-        for name, count in receipt.counts.items():
-            if name.startswith("left out: "):
-                left_out[name.removeprefix("left out: ")] += int(count)
-            elif receipt.stage == "augment" and name not in KINDS:
-                texts[name] += int(count)
-    skipped = sorted(
-        (video, receipt.stage, reason)
-        for receipt in receipts
-        for video, reason in receipt.skipped.items()
-    )
-    failed = [failure for stage in STAGES for failure in ledger.failures(stage)]
-    return Work(stage_rows(receipts), skipped, left_out.most_common(), dict(texts), failed)
 
 
 def read_metrics(context: RunContext) -> dict[str, Any]:

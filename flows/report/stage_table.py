@@ -1,12 +1,17 @@
-"""Summarises the receipts of a run by stage."""
+"""Summarises the receipts of a run."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from flows.timing import shares
-from pipeline.types import Receipt
+from flows.context import RunContext
+from flows.planning.stages import ALL, SHARD_STAGES, STAGES
+from flows.timing import KINDS, shares
+from pipeline.types import Failure, Receipt
+from storage.run.ledger import Ledger
 
 SHARES = {
     "busy": "busy, percent",
@@ -14,6 +19,47 @@ SHARES = {
     "writes": "waits for writes, percent",
 }
 """Where a stage's seconds go; the words of the tables."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """Times and counts of stages, skipped videos, unusable answers of the captioner, and
+    failures."""
+
+    stages: list[dict[str, Any]]
+    skipped: list[tuple[str, str, str]]
+    left_out: list[tuple[str, int]]
+    texts: dict[str, int]
+    failed: list[Failure] = field(default_factory=list)
+
+
+def read_work(context: RunContext) -> Work:
+    """Returns what the receipts of the run's shards say."""
+    assert context.plan is not None
+    ledger = Ledger(context.config.run_folder)
+    receipts = [
+        receipt
+        for stage in STAGES
+        for name in (
+            [shard.name for shard in context.plan.run_shards] if stage in SHARD_STAGES else [ALL]
+        )
+        if (receipt := ledger.receipt(stage, name)) is not None
+    ]
+    left_out: Counter[str] = Counter()
+    texts: Counter[str] = Counter()
+    for receipt in receipts:
+        for name, count in receipt.counts.items():
+            if name.startswith("left out: "):
+                left_out[name.removeprefix("left out: ")] += int(count)
+            elif receipt.stage == "augment" and name not in KINDS:
+                texts[name] += int(count)
+    skipped = sorted(
+        (video, receipt.stage, reason)
+        for receipt in receipts
+        for video, reason in receipt.skipped.items()
+    )
+    failed = [failure for stage in STAGES for failure in ledger.failures(stage)]
+    return Work(stage_rows(receipts), skipped, left_out.most_common(), dict(texts), failed)
 
 
 def stage_rows(receipts: Sequence[Receipt]) -> list[dict[str, Any]]:

@@ -6,14 +6,18 @@ from collections.abc import Collection, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Picture
 from PIL import ImageDraw, ImageFont
 
+from pipeline.marks import marked
 from pipeline.ports import Image
 from pipeline.types import Status
+
+_Colour = tuple[int, int, int]
 
 COLOURS = (
     (86, 180, 233),
@@ -25,6 +29,9 @@ COLOURS = (
     (120, 130, 255),
 )
 """Of the expressions, in their order; they repeat. Told apart with colour blindness too."""
+
+NO_TRACK = (96, 100, 110)
+"""Of a sentence that takes no track."""
 
 SHORTEST, LONGEST = 640, 1920
 """The longest side of a frame is scaled into these bounds, pixels: phones play no larger video."""
@@ -41,8 +48,6 @@ _DIM = (150, 155, 165)
 _RED = (255, 92, 92)
 _TINT = 0.45
 
-_Colour = tuple[int, int, int]
-
 
 class Painter:
     """Draws frames of one video.
@@ -51,9 +56,20 @@ class Painter:
         size: (H, W) of its frames.
         texts: the E sentences.
         warning: is drawn in red above them; empty for none.
+        colours: of the sentences; None for :data:`COLOURS`.
+        longest: the longest words that are said of a sentence beside it.
     """
 
-    def __init__(self, size: tuple[int, int], texts: Sequence[str], warning: str = "") -> None:
+    def __init__(
+        self,
+        size: tuple[int, int],
+        texts: Sequence[str],
+        warning: str = "",
+        colours: Sequence[_Colour] | None = None,
+        longest: str = "mask, weight 0.00",
+    ) -> None:
+        self._colours = COLOURS if colours is None else tuple(colours)
+        self._longest = longest
         factor = min(max(1.0, SHORTEST / max(size)), LONGEST / max(size))
         self._size = max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
         # H.264 with colour at half the resolution needs even sides.
@@ -85,32 +101,69 @@ class Painter:
             weights: of each expression in this frame.
             statuses: values of :class:`pipeline.types.Status`.
         """
+        pixels = self._scaled(image).astype(np.float32)
+        for number, mask in enumerate(masks):
+            if mask.any():
+                colour = self._colours[number % len(self._colours)]
+                _draw_mask(pixels, self._scaled_mask(mask), colour)
+        words = [
+            f"mask, weight {weight:.2f}"
+            if status == Status.PRESENT
+            else Status(status).name.lower()
+            for weight, status in zip(weights, statuses, strict=True)
+        ]
+        present = [status == Status.PRESENT for status in statuses]
+        return self._composed(pixels.clip(0, 255), words, present)
+
+    def paint_tracks(
+        self,
+        image: Image,
+        masks: NDArray[np.bool_],
+        numbers: Sequence[int],
+        words: Sequence[str],
+        present: Sequence[bool],
+    ) -> Image:
+        """Returns a frame with its tracks, each with an outline and its number, uint8 of
+        :attr:`size`.
+
+        Args:
+            image: uint8 [H, W, 3].
+            masks: [n, H, W] of the tracks.
+            numbers: of the tracks.
+            words: of each of the E sentences.
+            present: whether the track of each sentence is in this frame.
+        """
+        scaled = [self._scaled_mask(mask) for mask in masks]
+        shapes = np.stack(scaled) if scaled else np.zeros((0, *self._size), np.bool_)
+        return self._composed(marked(self._scaled(image), shapes, numbers), words, present)
+
+    def _scaled(self, image: Image) -> Image:
         height, width = self._size
         small = Picture.fromarray(image)
         if small.size != (width, height):
             way = Picture.Resampling.BOX if small.width > width else Picture.Resampling.BICUBIC
             small = small.resize((width, height), way)
-        pixels = np.array(small, np.float32)
-        for number, mask in enumerate(masks):
-            if mask.any():
-                shape = Picture.fromarray(mask).resize((width, height), Picture.Resampling.NEAREST)
-                _draw_mask(pixels, np.asarray(shape, np.bool_), COLOURS[number % len(COLOURS)])
+        return np.array(small)
+
+    def _scaled_mask(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        way = Picture.Resampling.NEAREST
+        return np.array(Picture.fromarray(mask).resize(self._size[::-1], way), np.bool_)
+
+    def _composed(
+        self, pixels: NDArray[Any], words: Sequence[str], present: Sequence[bool]
+    ) -> Image:
+        """The frame over the legend, with what is said of each expression."""
+        height, width = self._size
         canvas = np.empty((*self.size, 3), np.uint8)
         canvas[:] = _PAPER
-        canvas[:height, :width] = pixels.clip(0, 255)
-        canvas[height : height + len(self._legend)] = self._told(weights, statuses)
-        return canvas
-
-    def _told(self, weights: Sequence[float], statuses: Sequence[int]) -> Image:
-        """The legend with what is known of each expression in this frame."""
+        canvas[:height, :width] = pixels
         legend = Picture.fromarray(self._legend)
         pen = ImageDraw.Draw(legend)
-        for top, weight, status in zip(self._marks, weights, statuses, strict=False):
-            present = status == Status.PRESENT
-            words = f"mask, weight {weight:.2f}" if present else Status(status).name.lower()
+        for top, said, bright in zip(self._marks, words, present, strict=False):
             place = self._width - self._pad, top
-            pen.text(place, words, _INK if present else _DIM, self._font, anchor="ra")
-        return np.asarray(legend)
+            pen.text(place, said, _INK if bright else _DIM, self._font, anchor="ra")
+        canvas[height : height + len(self._legend)] = np.asarray(legend)
+        return canvas
 
     @property
     def _pad(self) -> int:
@@ -120,7 +173,7 @@ class Painter:
         """The legend without what changes, and the top of each sentence in it."""
         pad, side = self._pad, self._line - self._line // 4
         shown = list(texts[:MAX_SENTENCES])
-        left, right = 2 * pad + side, round(self._font.getlength("mask, weight 0.00")) + 4 * pad
+        left, right = 2 * pad + side, round(self._font.getlength(self._longest)) + 4 * pad
         wrapped = [self._wrapped(text, self._width - left - right) for text in shown]
         red = self._wrapped(warning, self._width - 2 * pad) if warning else []
         rest = len(texts) - len(shown)
@@ -133,7 +186,7 @@ class Painter:
         for number, sentence in enumerate(wrapped):
             marks.append(top)
             box = (pad, top + 1, pad + side, top + 1 + side)
-            pen.rectangle(box, fill=COLOURS[number % len(COLOURS)])
+            pen.rectangle(box, fill=self._colours[number % len(self._colours)])
             for line in sentence:
                 pen.text((left, top), line, _INK, self._font)
                 top += self._line

@@ -9,10 +9,10 @@ import errno
 import fcntl
 import io
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import pyarrow.compute as pc
@@ -87,6 +87,26 @@ class Target:
         """x, y, width and height in pixels; zeros for an empty mask."""
         x0, y0, x1, y1 = (int(side) for side in masks_to_boxes(self.mask).tolist())
         return x0, y0, x1 - x0, y1 - y0
+
+
+class TracksOfVideo(Protocol):
+    """The tracks of a video, which its masks were chosen from."""
+
+    def chosen(self, expression: str) -> Sequence[int]:
+        """The tracks that an expression takes, best first."""
+        ...
+
+    def words(self, expression: str) -> str:
+        """What an expression makes of the tracks, for the legend."""
+        ...
+
+    def of_interest(self, expressions: Sequence[str]) -> set[int]:
+        """The tracks to show for some expressions."""
+        ...
+
+    def shown(self, frame: int, only: set[int]) -> tuple[Sequence[int], NDArray[np.bool_]]:
+        """The numbers of those tracks that are in a frame, and their masks [n, H, W]."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -164,6 +184,14 @@ class ExportSource:
         texts = self.store.texts(video_id)
         for text, expression in zip(texts, self.store.expressions(video_id), strict=True):
             yield Target(expression, text, *self.mask(video_id, expression, frame))
+
+    def tracks(self, video: VideoRef) -> TracksOfVideo | None:
+        """The tracks that the masks of a video were chosen from; None where they are not known.
+
+        Raises:
+            StoreError: they are damaged.
+        """
+        return None
 
     def quality_by_video(self) -> QualityByVideo:
         """The quality rows, video by video."""

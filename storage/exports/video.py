@@ -3,11 +3,14 @@
 ::
 
     <out>/<video>/overlay.mp4                       H.264; a colour for each sentence, and a legend
+    <out>/<video>/tracks.mp4                        each track in its colour, with its number
     <out>/<video>/masks/<expression>/<frame>.png    8-bit grey, 255 inside and 0 outside
     <out>/export.json                               says that this is an export
 
 An overlay has the times of the video's frames where the data set gives them, else ten frames a
 second. A mask is empty where the target is absent and where it is unknown; the legend says which.
+The tracks are there for a run's own masks: the legend says which of them each sentence took, with
+its score, and which is the next.
 Letters: E expressions.
 """
 
@@ -24,16 +27,18 @@ import av
 import numpy as np
 
 from pipeline.errors import InputError
+from pipeline.marks import colour_of
 from pipeline.ports import Image
 from pipeline.types import FrameIndex, VideoRef
 from storage.exports.marked_folder import export_folder
-from storage.exports.overlay import Painter
-from storage.exports.source import ExportReport, ExportSource
+from storage.exports.overlay import NO_TRACK, Painter
+from storage.exports.source import ExportReport, ExportSource, TracksOfVideo
 from storage.files.atomic import explain_disk_errors, partial_beside, put_in_place
 from storage.files.images import png_of
 from storage.files.names import safe_name
 
 OVERLAY = "overlay.mp4"
+TRACKS = "tracks.mp4"
 MASKS = "masks"
 FRAMES_PER_SECOND = 10.0
 """Of videos whose data set gives no times."""
@@ -89,7 +94,30 @@ def write_overlay(
                 break
             shapes, weights, statuses = zip(*found, strict=True) if found else ((), (), ())
             add(painter.paint(image, shapes, weights, statuses))
+    if (tracks := source.tracks(video)) is not None:
+        _write_tracks(source, video, tracks, folder / TRACKS)
     report.add("videos")
+
+
+def _write_tracks(source: ExportSource, video: VideoRef, tracks: TracksOfVideo, path: Path) -> None:
+    """Writes a video of the tracks; a video whose frames cannot be read is cut off there."""
+    store = source.store
+    expressions, texts = store.expressions(video.id), store.texts(video.id)
+    words = [tracks.words(expression) for expression in expressions]
+    chosen = [tracks.chosen(expression) for expression in expressions]
+    colours = [colour_of(mine[0]) if mine else NO_TRACK for mine in chosen]
+    size, longest = (video.height, video.width), max(words, key=len, default="")
+    painter = Painter(size, texts, source.warning, colours or None, longest)
+    only = tracks.of_interest(expressions)
+    with _encoder(path, painter.size, _times(video)) as add:
+        for index in range(len(video)):
+            try:
+                image = source.reader.frame(video, FrameIndex(index))
+            except InputError:
+                break
+            numbers, masks = tracks.shown(index, only)
+            present = [not set(numbers).isdisjoint(mine) for mine in chosen]
+            add(painter.paint_tracks(image, masks, numbers, words, present))
 
 
 def save_overlay(source: ExportSource, video: VideoRef, expression: str, path: Path) -> None:

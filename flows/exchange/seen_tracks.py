@@ -1,0 +1,113 @@
+"""The tracks of a video as a run's sentences judge them, to be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flows.context import RunContext
+from pipeline.types import Augmentation, Boxes, CandidateScores, Tracks
+from storage.arrays.candidates import StoredCandidates
+from storage.tables import read_augmentations, read_ground
+from storage.track_table import read_tracks
+
+if TYPE_CHECKING:
+    from stages.fuse.explain import Explanation
+
+MOST_TRACKS = 5
+"""Tracks of a sentence that are shown, best first."""
+
+
+@dataclass(frozen=True)
+class SeenTracks:
+    """The tracks of a video, and what its sentences make of them.
+
+    Attributes:
+        size: (H, W) of the frames.
+    """
+
+    context: RunContext
+    size: tuple[int, int]
+    augmentations: dict[str, Augmentation]
+    texts: Sequence[str]
+    boxes: Sequence[Boxes]
+    candidates: StoredCandidates
+    scores: Sequence[CandidateScores]
+    tracks: Tracks
+    _judged: dict[str, Explanation] = field(default_factory=dict)
+
+    def judged(self, expression: str, frame: int = 0) -> Explanation:
+        """Returns how the sentences of a sample judge the tracks, and one of its frames."""
+        from stages.fuse.explain import explain_tracks
+
+        if expression not in self._judged or self._judged[expression].frame != frame:
+            self._judged[expression] = explain_tracks(
+                self.augmentations[expression],
+                self.texts,
+                self.boxes,
+                self.scores,
+                self.tracks,
+                self.context.judging.fuse,
+                frame,
+            )
+        return self._judged[expression]
+
+    def chosen(self, expression: str) -> list[int]:
+        """Returns the tracks that a sample takes, best first."""
+        return [item.track for item in self.judged(expression).tracks if item.chosen]
+
+    def words(self, expression: str) -> str:
+        """Returns the chosen tracks of a sample with their scores, and the next one."""
+        found = self.judged(expression).tracks
+        if not found:
+            return "no track"
+        taken = [item for item in found if item.chosen] or found[:1]
+        rest = [item for item in found if item not in taken]
+        told = ", ".join(f"{item.track} ({item.score:.2f})" for item in taken)
+        return f"track {told}" + (f"; next {rest[0].track} ({rest[0].score:.2f})" if rest else "")
+
+    def of_interest(self, expressions: Sequence[str]) -> set[int]:
+        """Returns the tracks to show for some samples: the best of each."""
+        return {
+            item.track
+            for expression in expressions
+            for item in self.judged(expression).tracks[:MOST_TRACKS]
+        }
+
+    def shown(self, frame: int, only: set[int]) -> tuple[list[int], NDArray[np.bool_]]:
+        """Returns the numbers of those tracks that are in a frame, and their masks [n, H, W]."""
+        from stages.track_masks import tracks_in
+
+        of = self.tracks.of_candidate[frame]
+        return tracks_in(self.candidates[frame], of, self.size, only)
+
+
+def seen_tracks(
+    context: RunContext, shard: str, video: str, size: tuple[int, int]
+) -> SeenTracks | None:
+    """Returns the tracks of a video; None if the run has none, or has released its candidates.
+
+    Raises:
+        StoreError: a product of the run is damaged.
+    """
+    paths = context.paths
+    table, candidates = paths.part("track", shard), paths.candidates(shard)
+    if context.config.fuse.level != "track" or not (table.exists() and candidates.exists()):
+        return None
+    texts, boxes = read_ground(paths.boxes(shard), video)
+    stored = StoredCandidates(candidates, video)
+    mine = read_augmentations(paths.part("augment", shard)).get(video, [])
+    return SeenTracks(
+        context,
+        size,
+        {item.key.expression: item for item in mine},
+        texts,
+        boxes,
+        stored,
+        stored.scores,
+        read_tracks(table, video),
+    )
