@@ -74,11 +74,15 @@ def _segmenter(config: RunConfig, device: torch.device) -> Segmenter:
 
 
 def _track(
-    sentences: int, boxes: Sequence[Boxes], candidates: Sequence[Candidates], config: RunConfig
+    sentences: int,
+    boxes: Sequence[Boxes],
+    candidates: Sequence[Candidates],
+    config: RunConfig,
+    cuts: Sequence[int],
 ) -> Tracks:
     from stages.track import associate
 
-    return associate(sentences, boxes, candidates, config.track)
+    return associate(sentences, boxes, candidates, config.track, cuts)
 
 
 def _tracker(config: RunConfig, device: torch.device) -> Tracker:

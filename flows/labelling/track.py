@@ -11,6 +11,7 @@ from contextlib import closing
 from functools import partial
 
 from flows.context import RunContext
+from flows.labelling.prefetch import FrameFeed, feed_of
 from flows.labelling.videos import Done, Later, each_video
 from flows.planning.commit import remove
 from flows.planning.plan import Job
@@ -36,24 +37,49 @@ def run(job: Job, context: RunContext, outcome: Outcome) -> None:
     meter = Meter()
 
     def work(video: VideoRef, later: Later) -> Done:
-        _, _, _, tracks = _associated(job, context, video, meter)
+        _, _, _, tracks = _associated(job, context, video, meter, feed)
         context.progress.advance(1, len(video))
         counts = {"tracks": len(tracks)}
         return Done(len(video), partial(writer.write_video, video.id, tracks), counts)
 
-    with TrackWriter(context.paths.part("track", job.shard.name)) as writer:
-        each_video(context, job.shard, outcome, work, meter)
+    with (
+        TrackWriter(context.paths.part("track", job.shard.name)) as writer,
+        _feed(job, context, outcome, meter) as feed,
+    ):
+        each_video(context, job.shard, outcome, work, meter, feed.video)
+
+
+def _feed(job: Job, context: RunContext, outcome: Outcome, meter: Meter) -> FrameFeed:
+    """Returns what reads the frames in which cuts are looked for."""
+
+    def seen(video: VideoRef) -> Sequence[FrameIndex]:
+        return [FrameIndex(at) for at in range(len(video))] if context.config.track.cuts else ()
+
+    return feed_of(context, job.shard, outcome, seen, READ_AHEAD, meter)
+
+
+def _cuts(video: VideoRef, meter: Meter, feed: FrameFeed) -> list[int]:
+    """Returns the first frame of each shot but the first; none if they are not looked for."""
+    from stages.track.cuts import CutFinder
+
+    finder = CutFinder()
+    for images in feed.batches(video):
+        with meter.measure(BUSY):
+            for image in images:
+                finder.add(image)
+    return finder.finish()
 
 
 def _associated(
-    job: Job, context: RunContext, video: VideoRef, meter: Meter
+    job: Job, context: RunContext, video: VideoRef, meter: Meter, feed: FrameFeed
 ) -> tuple[Sequence[str], Sequence[Boxes], StoredCandidates, Tracks]:
     """Reads the boxes and masks of a video, and links them."""
     paths, shard = context.paths, job.shard.name
     texts, boxes = read_ground(paths.part("ground", shard), video.id)
     candidates = StoredCandidates(paths.part("segment", shard), video.id)
+    cuts = _cuts(video, meter, feed)
     with meter.measure(BUSY):
-        tracks = context.parts.track(len(texts), boxes, candidates, context.config)
+        tracks = context.parts.track(len(texts), boxes, candidates, context.config, cuts)
     return texts, boxes, candidates, tracks
 
 
@@ -67,7 +93,7 @@ def _run_with_model(job: Job, context: RunContext, outcome: Outcome) -> None:
     meter = Meter()
 
     def work(video: VideoRef, later: Later) -> Done:
-        texts, boxes, found, tracks = _associated(job, context, video, meter)
+        texts, boxes, found, tracks = _associated(job, context, video, meter, feed)
         evidence = evidence_of(len(texts), boxes, found.scores, tracks)
         objects = choose_objects(boxes, found.scores, tracks, evidence, config)
         if not objects:
@@ -107,8 +133,9 @@ def _run_with_model(job: Job, context: RunContext, outcome: Outcome) -> None:
         CandidateWriter(candidates_path, job.fingerprint) as candidates,
         GroundWriter(boxes_path) as table,
         TrackWriter(paths.part("track", shard)) as writer,
+        _feed(job, context, outcome, meter) as feed,
     ):
-        each_video(context, job.shard, outcome, work, meter)
+        each_video(context, job.shard, outcome, work, meter, feed.video)
 
 
 def _frames_of(context: RunContext, video: VideoRef) -> Callable[[Sequence[int]], Iterator[Image]]:

@@ -21,12 +21,12 @@ from pipeline.types import Augmentation, PseudoMask
 from stages.baseline import baseline_masks
 from stages.fuse import fuse
 from stages.rank import rank
-from stages.track import associate
 from storage.arrays.candidates import read_candidates
 from storage.arrays.masks import MaskStore
 from storage.files.atomic import fresh_folder
 from storage.run.ledger import Ledger
 from storage.tables import ground_videos, read_augmentations, read_ground
+from storage.track_table import read_tracks
 
 
 class FirstVideos(MaskStore):
@@ -95,7 +95,7 @@ def other_masks(config: RunConfig, kind: str) -> Iterator[tuple[str, list[str], 
             video, mine = reader.video(video_id), augmentations[video_id]
             texts, boxes = read_ground(ground, video_id)
             candidates = read_candidates(paths.part("segment", shard.name), video_id)
-            tracks = associate(len(texts), boxes, candidates, config.track)
+            tracks = read_tracks(paths.part("track", shard.name), video_id)
             scores = [item.scores for item in candidates]
             found = []
             for item in mine:

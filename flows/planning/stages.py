@@ -109,7 +109,7 @@ _STAGES = (
     ),
     Stage(
         "track",
-        version=1,
+        version=2,
         reads=("ground", "segment"),
         suffix=".parquet",
         depends_on=fingerprints.track_basis,
@@ -118,7 +118,7 @@ _STAGES = (
     ),
     Stage(
         "fuse",
-        version=4,
+        version=5,
         reads=("augment", "ground", "segment", "track"),
         suffix=".zarr",
         depends_on=calibrated.fuse_basis,

@@ -54,12 +54,17 @@ class TrackConfig(Section):
         prompts: most frames to follow a track from, those with its best scores.
         same_mask_iou: masks of a frame with at least this IoU are one instance.
         minimum_score: an instance is left out if no sentence scores it as high as this.
+        cuts: whether cuts are looked for in the frames (PySceneDetect); no track is linked across a
+            cut by its place.
         gap: a track goes on after at most this many frames without an instance.
         profile_weight: how much the agreement of sentences' scores counts for a link, against the
             overlap with the box that is expected.
+        heading_weight: how much the agreement of movements counts when tracks are joined: this much
+            more than the cosine of their profiles if both move the same way, and this much less if
+            they move in opposite ways.
         link_above: an instance joins a track if they agree at least this much, in [0, 1].
-        join_above: two tracks without a common frame are joined if the cosine of their profiles is
-            at least this.
+        join_above: two tracks without a common frame are joined if the cosine of their profiles,
+            with the agreement of their movements, is at least this.
     """
 
     source: Literal["association", "model"] = "association"
@@ -70,8 +75,10 @@ class TrackConfig(Section):
     prompts: int = Field(3, ge=1)
     same_mask_iou: float = Field(0.6, gt=0, le=1)
     minimum_score: float = Field(0.05, ge=0, le=1)
+    cuts: bool = True
     gap: int = Field(8, ge=1)
-    profile_weight: float = Field(0.5, ge=0, le=1)
+    profile_weight: float = Field(0.35, ge=0, le=1)
+    heading_weight: float = Field(0.3, ge=0, le=1)
     link_above: float = Field(0.5, ge=0, le=1)
     join_above: float = Field(0.6, ge=-1, le=1)
 
@@ -98,6 +105,9 @@ class FuseConfig(Section):
             gets several tracks, up to ``hypotheses``; see ``pipeline.plural``. False for data sets
             whose target is always one object.
         alike: with ``several``, a further track needs at least this share of the best one's score.
+        motion_weight: with tracks, how much less a sentence that names a movement, such as 'moving
+            to the left', counts for a track that moves otherwise; see ``pipeline.movement``. 0
+            leaves movements to the grounding model.
         same_box_iou: boxes of a frame with at least this IoU are one instance.
         absent_below: if no box has this much support by the positives, the target is absent from
             the frame.
@@ -119,6 +129,7 @@ class FuseConfig(Section):
     stand_in: float = Field(0.5, ge=0, le=1)
     several: bool = True
     alike: float = Field(0.6, ge=0, le=1)
+    motion_weight: float = Field(0.5, ge=0, le=1)
     same_box_iou: float = Field(0.7, gt=0, le=1)
     absent_below: float = Field(0.25, ge=0, le=1)
     uncertain_below: float = Field(0.3, ge=0, le=1)

@@ -2,7 +2,8 @@
 
 The sentences' scores of a track are their means over its frames. The positives vote for a track by
 these; a negative counts against the track that it fits best itself. One frame cannot show a
-movement, and a track can.
+movement, and a track can: a sentence that names one counts less for tracks that move otherwise
+(:mod:`stages.fuse.motion`).
 
 Letters: K positives, N negatives, T frames, Q candidates of a frame, n tracks of the video, I of
 them in a frame, P hypotheses kept of these.
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from pipeline.config import FuseConfig
 from pipeline.plural import targets_named
 from pipeline.types import Augmentation, Boxes, CandidateScores, Hypotheses, Status, Tracks
+from stages.fuse.motion import motion_factors
 from stages.fuse.votes import (
     IN_DOUBT,
     NOT_SEEN,
@@ -54,7 +56,8 @@ class Votes:
         order: int [n], tracks by score, best first.
         support: float64 [n], mean support by the positives.
         against: bool [N], whether a negative fits another track better than the best one.
-        mean: float64 [K + N, n], mean score of each sentence for each track, over its frames.
+        mean: float64 [K + N, n], mean score of each sentence for each track, over its frames; less
+            where the track does not move as the sentence says.
         lasts: float64 [n], number of frames of each track.
     """
 
@@ -113,7 +116,9 @@ def judged_tracks(
         _frame(mine, item.box_row, of_candidate, sentence_of, len(weight))
         for mine, item, of_candidate in zip(boxes, candidates, tracks.of_candidate, strict=True)
     ]
-    return frames, _votes(frames, tracks, weight, sentence_of.count, config.negative_weight)
+    said = [item.text for item in (*augmentation.positives, *augmentation.negatives)]
+    moves = motion_factors(said, boxes, candidates, tracks, config.motion_weight)
+    return frames, _votes(frames, tracks, weight, moves, config.negative_weight)
 
 
 def _frame(
@@ -140,16 +145,21 @@ def _votes(
     frames: Sequence[FrameTracks],
     tracks: Tracks,
     weight: NDArray[np.float64],
-    sentences: int,
+    moves: NDArray[np.float64],
     negative_weight: float,
 ) -> Votes:
-    """Judges every track by the mean scores of its frames, those without any box among them."""
-    count, positives = len(tracks), len(weight)
+    """Judges every track by the mean scores of its frames, those without any box among them, and by
+    how it moves.
+
+    Args:
+        moves: float64 [K + N, n], of :func:`stages.fuse.motion.motion_factors`.
+    """
+    (sentences, count), positives = moves.shape, len(weight)
     total, lasts = np.zeros((sentences, count)), np.zeros(count)
     for frame, of_candidate in zip(frames, tracks.of_candidate, strict=True):
         total[:, frame.track] += frame.instances.score
         lasts[np.unique(of_candidate[of_candidate >= 0])] += 1
-    mean = total / np.maximum(lasts, 1)
+    mean = moves * total / np.maximum(lasts, 1)
     support = weight @ mean[:positives]
     claim = np.zeros(count)
     against = np.zeros(sentences - positives, np.bool_)

@@ -3,7 +3,7 @@
 No model runs. Candidates of a frame whose masks overlap are one instance. What tells the instances
 of a video apart is their profile: how well each sentence of the video fits. Instances of successive
 frames are linked by profile and by motion; tracks that broke, as in an occlusion or at a cut, are
-joined if their profiles agree and no frame has both.
+joined if their profiles and their headings agree and no frame has both.
 
 Letters: T frames, Q candidates of a frame, I instances of a frame, S sentences of the video,
 n tracks, h w cells of a low-resolution mask.
@@ -11,7 +11,7 @@ n tracks, h w cells of a low-resolution mask.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,6 +22,15 @@ from pipeline.config import TrackConfig
 from pipeline.geometry import pairwise_mask_iou
 from pipeline.types import Boxes, Candidates, Tracks
 from stages.common.boxes import pairwise_giou
+
+LAST_STEPS = 9
+"""Steps that the expected movement of a track is the median of."""
+
+FEWEST_STEPS = 3
+"""Steps that a track needs to have a heading."""
+
+CLEAR = 0.03
+"""Speed of a clear movement, in diagonals of the object's box per frame."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +56,12 @@ class _Track:
         frames: positions of its frames, ascending.
         instances: its instance in each of them.
         box: float64 [4], the last one.
-        velocity: float64 [2], pixels per frame of the box's centre.
+        velocity: float64 [2], pixels per frame of the box's centre: the median of its last steps,
+            because a box that is partly hidden moves otherwise than its object.
         total: float64 [S], sum of its centred profiles.
+        steps: of the box's centre, pixels per frame, one for each frame but the first.
+        heading: float64 [2], direction of its median step; its length is 1 for a clear movement,
+            down to 0 for none.
     """
 
     frames: list[int]
@@ -56,6 +69,8 @@ class _Track:
     box: NDArray[np.float64]
     total: NDArray[np.float64]
     velocity: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
+    steps: list[NDArray[np.float64]] = field(default_factory=list)
+    heading: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
 
     def predicted(self, frame: int) -> NDArray[np.float64]:
         """The box expected in a frame, at constant velocity."""
@@ -65,12 +80,22 @@ class _Track:
         self, frame: int, instance: int, box: NDArray[np.float64], profile: NDArray[np.float64]
     ) -> None:
         change = (box - self.box) / (frame - self.frames[-1])
-        velocity = (change[:2] + change[2:]) / 2
-        self.velocity = velocity if len(self.frames) == 1 else (self.velocity + velocity) / 2
+        self.steps.append((change[:2] + change[2:]) / 2)
+        self.velocity = np.median(self.steps[-LAST_STEPS:], axis=0)
         self.frames.append(frame)
         self.instances.append(instance)
         self.box = box
         self.total = self.total + profile
+
+    def set_heading(self) -> None:
+        """Finds the heading from all steps."""
+        if len(self.steps) < FEWEST_STEPS:
+            return
+        step = np.median(self.steps, axis=0)
+        speed = float(np.hypot(*step))
+        size = float(np.hypot(*(self.box[2:] - self.box[:2])))
+        if speed > 0:
+            self.heading = step / speed * min(1.0, speed / (CLEAR * max(size, 1.0)))
 
 
 def associate(
@@ -78,6 +103,7 @@ def associate(
     boxes: Sequence[Boxes],
     candidates: Iterable[Candidates],
     config: TrackConfig,
+    cuts: Collection[int] = (),
 ) -> Tracks:
     """Links the candidates of a video.
 
@@ -86,6 +112,8 @@ def associate(
         boxes: of each of the T frames.
         candidates: of each of the T frames; one frame is read at a time.
         config: thresholds.
+        cuts: first frames of shots. No place is expected across a cut, so tracks end there, and are
+            joined if they agree.
 
     Returns:
         The track of every candidate, tracks numbered by their first frame. A candidate that no
@@ -98,7 +126,7 @@ def associate(
     profiles = np.concatenate([item.profile for item in frames] or [np.zeros((0, sentences))])
     # Sentences that fit everything do not tell instances apart.
     centre = profiles.mean(axis=0) if len(profiles) else np.zeros(sentences)
-    tracks = _joined(_linked(frames, centre, config), len(frames), config.join_above)
+    tracks = _joined(_linked(frames, centre, config, frozenset(cuts)), len(frames), config)
     number = [np.full(len(item.profile), -1, np.int32) for item in frames]
     for row, track in enumerate(sorted(tracks, key=lambda item: item.frames[0])):
         for frame, instance in zip(track.frames, track.instances, strict=True):
@@ -143,13 +171,19 @@ def _instances(
 
 
 def _linked(
-    frames: Sequence[_Instances], centre: NDArray[np.float64], config: TrackConfig
+    frames: Sequence[_Instances],
+    centre: NDArray[np.float64],
+    config: TrackConfig,
+    cuts: Collection[int],
 ) -> list[_Track]:
     """Links instances frame by frame, each to the track that fits it best in all (Kuhn 1955)."""
     tracks: list[_Track] = []
+    shot = 0
     for frame, item in enumerate(frames):
         profile = item.profile - centre
-        near = [track for track in tracks if frame - track.frames[-1] <= config.gap]
+        shot = frame if frame in cuts else shot
+        oldest = max(shot, frame - config.gap)
+        near = [track for track in tracks if track.frames[-1] >= oldest]
         free = np.ones(len(profile), np.bool_)
         if near and len(profile):
             seen = np.stack([track.total for track in near])
@@ -166,7 +200,7 @@ def _linked(
     return tracks
 
 
-def _joined(tracks: list[_Track], frames: int, above: float) -> list[_Track]:
+def _joined(tracks: list[_Track], frames: int, config: TrackConfig) -> list[_Track]:
     """Joins tracks without a common frame, the most alike first, while their profiles agree."""
     if not tracks:
         return []
@@ -174,18 +208,22 @@ def _joined(tracks: list[_Track], frames: int, above: float) -> list[_Track]:
     seen = np.zeros((len(tracks), frames), np.float32)
     for row, track in enumerate(tracks):
         seen[row, track.frames] = 1
-    alike = _cosine(total, total)
+        track.set_heading()
+    heading = np.stack([track.heading for track in tracks])
+    alike = _cosine(total, total) + config.heading_weight * (heading @ heading.T)
     alike[np.tril_indices(len(tracks))] = -np.inf
     alike[seen @ seen.T > 0] = -np.inf
     merged = dict(enumerate(tracks))
     while True:
         first, second = map(int, np.unravel_index(alike.argmax(), alike.shape))
-        if not alike[first, second] >= above:
+        if not alike[first, second] >= config.join_above:
             return list(merged.values())
         merged[first] = _one_track(merged[first], merged.pop(second))
         total[first] += total[second]
         seen[first] += seen[second]
+        heading[first] = merged[first].heading
         fits = _cosine(total[first : first + 1], total)[0]
+        fits += config.heading_weight * (heading @ heading[first])
         fits[seen @ seen[first] > 0] = -np.inf
         fits[[row for row in range(len(tracks)) if row not in merged]] = -np.inf
         alike[first, first + 1 :] = fits[first + 1 :]
@@ -196,7 +234,10 @@ def _joined(tracks: list[_Track], frames: int, above: float) -> list[_Track]:
 def _one_track(a: _Track, b: _Track) -> _Track:
     pairs = [*zip(a.frames, a.instances, strict=True), *zip(b.frames, b.instances, strict=True)]
     frames, instances = zip(*sorted(pairs), strict=True)
-    return _Track(list(frames), list(instances), a.box, a.total + b.total)
+    joined = _Track(list(frames), list(instances), a.box, a.total + b.total)
+    joined.steps = [*a.steps, *b.steps]
+    joined.set_heading()
+    return joined
 
 
 def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -96,7 +96,11 @@ class FakeSegmenter:
 
 
 def fake_track(
-    sentences: int, boxes: Sequence[Boxes], candidates: Sequence[Candidates], config: RunConfig
+    sentences: int,
+    boxes: Sequence[Boxes],
+    candidates: Sequence[Candidates],
+    config: RunConfig,
+    cuts: Sequence[int],
 ) -> Tracks:
     """Every candidate is a track that has the number of its row."""
     return Tracks(tuple(np.arange(len(item), dtype=np.int32) for item in candidates))

@@ -66,6 +66,27 @@ def test_look_alikes_that_pass_each_other_are_told_by_their_movement() -> None:
     assert tracks_of(frames) == [[0, 1]] * 11
 
 
+def test_a_box_that_is_hidden_in_part_does_not_turn_its_movement_round() -> None:
+    # Before it is gone, the visible part of the first object stands still, and then moves back.
+    steps = [2, 5, 8, 11, 14, 15, 14]
+    frames = [[(x, 4, RED), (44 - 3 * t, 12, RED)] for t, x in enumerate(steps)]
+    frames += [[(44 - 3 * t, 12, RED)] for t in range(7, 11)]
+    frames += [[(14 + 3 * (t - 4), 4, RED), (44 - 3 * t, 12, RED)] for t in range(11, 14)]
+    assert tracks_of(frames) == [[0, 1]] * 7 + [[1]] * 4 + [[0, 1]] * 3
+
+
+def test_look_alikes_that_come_back_are_told_by_the_way_that_they_move() -> None:
+    other = (26, 8, BLUE)
+    first = [[(2 + 3 * t, 0, RED), (50 - 3 * t, 16, RED), other] for t in range(5)]
+    gone = [[other]] * 12
+    # They come back on the other's side, and move on as before.
+    back = [[(50 - 3 * t, 0, RED), (2 + 3 * t, 16, RED), other] for t in range(5)]
+    found = tracks_of([*first, *gone, *back])
+    assert found == [[0, 1, 2]] * 5 + [[2]] * 12 + [[1, 0, 2]] * 5
+    without = tracks_of([*first, *gone, *back], heading_weight=0.0)
+    assert without[-1] == [0, 1, 2], "the movement decides"
+
+
 def test_an_object_that_comes_back_has_the_track_that_it_had() -> None:
     shown = [[(2, 2, RED), (40, 12, BLUE)]] * 3
     gone = [[(40, 12, BLUE)]] * 12
