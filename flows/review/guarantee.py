@@ -26,6 +26,7 @@ from flows.evaluation.guarantee import (
 from flows.evaluation.mask_sources import StoredMasks
 from flows.evaluation.scores import score_each
 from flows.finished_results import mark_of
+from flows.planning.released import check_there
 from pipeline.config import RunConfig, load_config
 from pipeline.decisions import Sample
 from pipeline.errors import ConfigError, InputError, PseudoLabelError
@@ -118,6 +119,7 @@ def run_signals(context: RunContext) -> dict[Sample, float]:
 
 def _undecided_signal(context: RunContext, shard: str, sample: Sample) -> float:
     paths, video = context.paths, context.reader().video(sample[0])
+    check_there(paths, [shard], "the signals of masks that people decided about")
     stored = StoredHypotheses(paths.part("fuse", shard), sample[0])
     hypotheses = next(item for item in stored if item.key.expression == sample[1])
     candidates = StoredCandidates(paths.candidates(shard), sample[0])

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from flows.context import RunContext
 from flows.evaluation.calibration import LabelledBoxes
+from flows.planning.released import check_there
 from pipeline.decisions import ABSENT, KEPT, Verdict
 from pipeline.errors import InputError
 from pipeline.geometry import box_iou, masks_to_boxes
@@ -122,6 +123,7 @@ def told_by_decisions(context: RunContext) -> Teller:
         if not verdict:
             yield from [None] * len(video)
             return
+        check_there(context.paths, [shard], "labels from decisions")
         stored = StoredHypotheses(context.paths.part("fuse", shard), video.id)
         found = next(item for item in stored if item.key == expression.key)
         yield from _decided(verdict, found)
