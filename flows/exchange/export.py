@@ -172,7 +172,7 @@ class FinishedQuality(QualityByVideo):
         super().__init__(None)
         self._parts = {
             video: paths.part("rank", receipt.shard)
-            for receipt in Ledger(paths.folder).receipts("rank")
+            for receipt in Ledger(paths.folder).each("rank")
             for video in receipt.videos
         }
         self._part: Path | None = None
@@ -269,7 +269,7 @@ def write_augmentations_of(context: RunContext, file: Path) -> int:
     from storage.augmentation_file import write_augmentation_file
 
     paths = RunPaths(context.config.run_folder)
-    names = [receipt.shard for receipt in Ledger(paths.folder).receipts("augment")]
+    names = [receipt.shard for receipt in Ledger(paths.folder).each("augment")]
     if not names:
         raise PseudoLabelError(
             f"{paths.folder}: no augmentations yet; expected a run; make it with `pseudolabels run`"

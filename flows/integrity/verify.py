@@ -22,7 +22,7 @@ from storage.files.checksums import mark_file, product_digest, walk_all
 from storage.files.names import stored_name
 from storage.files.sealed_json import read_sealed
 from storage.run.layout import layout_of_receipts, layout_path, read_layout
-from storage.run.ledger import Ledger, read_receipt
+from storage.run.ledger import Ledger, read_failure, read_receipt
 from storage.run.lock import lock_holder
 
 
@@ -155,7 +155,7 @@ def _receipts(
             found.size += sum(int(mark.split()[0]) for mark in receipt.files.values())
         for path in sorted((ledger.folder / stage).glob("*.failed.json")):
             try:
-                read_receipt(path)
+                read_failure(path)
             except (OSError, ValueError) as error:
                 yield Problem(path, f"unreadable note of a failure ({error})", place=path)
 

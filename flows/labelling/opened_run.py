@@ -92,7 +92,7 @@ def do_stage_again(
     context = RunContext(config, parts or Parts(), progress)
     with RunLock(config.run_folder):
         context.plan = plan = context.make_plan()
-        if not any(Ledger(config.run_folder).receipts("rank")):
+        if not any(Ledger(config.run_folder).each("rank")):
             raise PseudoLabelError(
                 f"{config.run_folder}: no masks yet; expected a run; make it with"
                 " `pseudolabels run`"

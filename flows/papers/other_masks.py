@@ -78,7 +78,7 @@ def identity_of_masks(config: RunConfig, kind: str) -> str:
     context, ledger = RunContext(config), Ledger(config.run_folder)
     weights = context.weight_digests().of_checkpoint
     made_from = {
-        stage: {item.shard: [item.fingerprint, item.product] for item in ledger.receipts(stage)}
+        stage: {item.shard: [item.fingerprint, item.product] for item in ledger.each(stage)}
         for stage in ("augment", "ground", "segment")
     }
     how = [STAGE[stage].basis(config, weights) for stage in ("track", "fuse", "rank")]

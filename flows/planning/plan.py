@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from sys import intern
 from typing import Any, Literal, Protocol
 
 from flows.planning import reasons
@@ -327,6 +328,9 @@ class _Planner:
         failure = self._book.failure(job.stage, job.shard.name) if receipt is None else None
         if receipt is not None:
             aside.update(receipt.skipped)
+            if receipt.fingerprint == job.fingerprint:
+                # What both are made from is the same. A large run has many of them.
+                receipt = replace(receipt, basis=dict(job.basis), videos=job.shard.videos)
         state, reason = self._state(job, receipt, failure, inputs, aside)
         return replace(job, state=state, reason=reason, receipt=receipt, failure=failure)
 
@@ -368,8 +372,12 @@ class _Planner:
 
     def _receipt(self, stage: str, shard: str) -> Receipt | None:
         receipt = self._book.receipt(stage, shard)
-        # Planning needs only the digest of the files; their list is most of a receipt.
-        return None if receipt is None else replace(receipt, files={})
+        if receipt is None:
+            return None
+        # Planning needs only the digest of the files; their list is most of a receipt. Names of
+        # counts are the same in all receipts.
+        counts = {intern(name): count for name, count in receipt.counts.items()}
+        return replace(receipt, files={}, counts=counts)
 
 
 def _released_and_needed(made: Mapping[str, Job]) -> Iterator[str]:

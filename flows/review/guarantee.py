@@ -106,7 +106,7 @@ def run_signals(context: RunContext) -> dict[Sample, float]:
     frames if none has one. Of samples that people decided about, it is that of the run's own masks.
     """
     paths = context.paths
-    receipts = list(Ledger(paths.folder).receipts("rank"))
+    receipts = list(Ledger(paths.folder).each("rank"))
     table = read_samples(paths.part("rank", item.shard) for item in receipts)
     samples = zip(table.video, table.expression, strict=True)
     signals = dict(zip(samples, quality_of(table).tolist(), strict=True))
@@ -166,7 +166,7 @@ def _labels(context: RunContext, labels_from: str, signals: dict[Sample, float])
 
 def true_j(context: RunContext) -> Iterator[tuple[Sample, float]]:
     """Yields the mean J of every sample over its frames with ground truth that are not unknown."""
-    receipts = Ledger(context.paths.folder).receipts("rank")
+    receipts = Ledger(context.paths.folder).each("rank")
     videos = [video for item in receipts for video in item.videos]
     for video, found in score_each(context.reader(), videos, StoredMasks(context.paths.masks)):
         if not isinstance(found, InputError):

@@ -63,7 +63,7 @@ def labelled_boxes(context: RunContext, tell: Teller) -> LabelledBoxes:
 
 def videos_of(context: RunContext) -> Iterator[tuple[str, str, Sequence[Augmentation]]]:
     """Yields the id, the shard and the sentences of every video whose boxes a run has found."""
-    for receipt in Ledger(context.paths.folder).receipts("ground"):
+    for receipt in Ledger(context.paths.folder).each("ground"):
         by_video = read_augmentations(context.paths.part("augment", receipt.shard))
         for video_id in receipt.videos:
             yield video_id, receipt.shard, by_video.get(video_id, [])

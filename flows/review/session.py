@@ -63,7 +63,7 @@ class Session:
         self._imports = Imports()
         self._prompting = Prompting(context, self._read_frame)
         ledger = Ledger(self._paths.folder)
-        receipts = list(ledger.receipts("rank"))
+        receipts = list(ledger.each("rank"))
         if not receipts:
             raise PseudoLabelError(
                 f"{self._paths.folder}: no masks yet; expected a run; make it with"
