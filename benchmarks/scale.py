@@ -1,6 +1,6 @@
 """What planning, resuming, merging and reporting take for many videos, with fake stages.
 
-    .venv/bin/python -m benchmarks.scale [--videos 1000 --videos 10000] [--json]
+    .venv/bin/python -m benchmarks.scale table [--videos 1000 --videos 10000]
 
 Every step runs in a process of its own, whose largest resident set is noted. Jobs go through the
 executor and the ledger as in a run. The fake stages write tables of real form with two expressions
@@ -218,12 +218,17 @@ def do_step(name: str, context: RunContext) -> dict[str, Any]:
     return {"due": len(plan.pending()), "task runs": task_runs(plan)}
 
 
-def _execute(context: RunContext) -> dict[str, Any]:
+def use_fake_stages() -> None:
+    """Puts the fake stages in the place of the real ones, in this process."""
     setattr(receipts, "marks_of", marks_of_real_runs)  # noqa: B010
     for stage in SHARD_STAGES:
         module = ModuleType(f"flows.labelling.{stage}")
         module.run = fake_work  # type: ignore[attr-defined]
         sys.modules[module.__name__] = module
+
+
+def _execute(context: RunContext) -> dict[str, Any]:
+    use_fake_stages()
     scope = Scope(SHARD_STAGES)
     with RunLock(context.paths.folder):
         context.plan = plan = context.make_plan(scope=scope)

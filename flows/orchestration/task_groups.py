@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from flows.planning.plan import Job, Plan
-from flows.planning.stages import ALL
+from flows.planning.stages import STAGES
 
 MOST_TASK_RUNS = 500
 """Task runs of a stage. The UI lists them all, and the server stores several states of each."""
@@ -29,9 +29,7 @@ def name_of(group: Sequence[Job]) -> str:
     return f"{group[0].stage} {first}–{last}"
 
 
-def task_runs(plan: Plan) -> int:
-    """Returns the number of task runs that the jobs of a plan come to at most."""
-    jobs = [[job for job in found if not job.done] for found in plan.jobs.values()]
-    return sum(1 if job.shard.name == ALL else 0 for found in jobs for job in found) + sum(
-        len(list(groups_of([job for job in found if job.shard.name != ALL]))) for found in jobs
-    )
+def task_runs(plan: Plan, stages: Sequence[str] = STAGES) -> int:
+    """Returns the number of task runs that the jobs of some stages come to at most."""
+    left = ([job for job in plan.jobs.get(stage, ()) if not job.done] for stage in stages)
+    return sum(len(list(groups_of(jobs))) for jobs in left)
