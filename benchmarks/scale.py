@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any
@@ -39,8 +40,10 @@ from flows.outcome import read_outcome
 from flows.planning import receipts
 from flows.planning.commit import commit_plan
 from flows.planning.plan import Job
+from flows.planning.sources import digest_of_sources
 from flows.planning.stage_selection import Scope
-from flows.planning.stages import ALL, SHARD_STAGES
+from flows.planning.stages import ALL, SHARD_STAGES, STAGE
+from flows.timing import BUSY
 from pipeline.config import RunConfig, load_config
 from pipeline.packed_masks import PackedMasks
 from pipeline.types import (
@@ -52,11 +55,13 @@ from pipeline.types import (
     Positive,
     Provenance,
     PseudoMask,
+    Receipt,
     SampleKey,
     VideoRef,
     VideoSources,
 )
 from storage.arrays.masks import MaskStore
+from storage.files.checksums import product_digest
 from storage.run.ledger import Ledger
 from storage.run.lock import RunLock
 from storage.tables import GroundWriter, write_augmentations, write_quality
@@ -73,6 +78,8 @@ STEPS = (
     "report",
     "digest",
 )
+
+PLANNING = ("first plan", "receipts", "nothing to do", "one in ten lost")
 
 HELD_TO_MB = {"first plan": 1000.0, "nothing to do": 1000.0, "one in ten lost": 1000.0}
 HELD_TO_GROWTH = 15.0
@@ -202,6 +209,8 @@ def do_step(name: str, context: RunContext) -> dict[str, Any]:
     """Does a step. Returns figures beside its time and memory."""
     if name == "execute":
         return _execute(context)
+    if name == "receipts":
+        return _write_receipts(context)
     if name == "one in ten lost":
         return _plan_with_losses(context)
     if name == "what came of it":
@@ -234,6 +243,39 @@ def _execute(context: RunContext) -> dict[str, Any]:
         context.plan = plan = context.make_plan(scope=scope)
         commit_plan(context.config, plan, ())
         execute(context, InProcess(context))
+    return {"shards": len(plan.shards)}
+
+
+def _write_receipts(context: RunContext) -> dict[str, Any]:
+    """Writes the receipts of all stages on all shards without any work, and empty products."""
+    plan = context.make_plan()
+    with RunLock(context.paths.folder):
+        commit_plan(context.config, plan, ())
+        ledger, digests = Ledger(context.paths.folder), cache(context.source_digests().of_shard)
+        products: dict[tuple[str, str], str] = {}
+        for job in (job for stage in SHARD_STAGES for job in plan.jobs[stage]):
+            shard, stage = job.shard, STAGE[job.stage]
+            place = context.paths.part(job.stage, shard.name)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.touch()
+            files = marks_of_real_runs(context.paths, stage, shard.name, shard.videos)
+            products[job.stage, shard.name] = product = product_digest(files)
+            made_from = {name: products[name, shard.name] for name in stage.reads}
+            for kind in stage.looks_at(context.config):
+                made_from[kind] = digest_of_sources(digests, [shard], kind)
+            receipt = Receipt(
+                job.stage,
+                shard.name,
+                job.fingerprint,
+                shard.videos,
+                counts={"videos": float(len(shard.videos)), "frames": 1.0, BUSY: 1.0},
+                seconds=1.0,
+                basis=dict(job.basis),
+                made_from=made_from,
+                files=files,
+                product=product,
+            )
+            ledger.commit(receipt)
     return {"shards": len(plan.shards)}
 
 
@@ -289,12 +331,15 @@ def table(
     ] = None,
     shard_videos: Annotated[int, typer.Option(min=1, help="Videos of a shard.")] = 4,
     folder: Annotated[Path | None, typer.Option(help="For temporary files.")] = None,
+    planning: Annotated[
+        bool, typer.Option("--planning", help="Planning alone, over receipts without products.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of text")] = False,
 ) -> None:
     rows: list[dict[str, Any]] = []
     for count in videos or [1000, 10_000]:
         with tempfile.TemporaryDirectory(dir=folder) as place:
-            for name in STEPS:
+            for name in PLANNING if planning else STEPS:
                 row = {"videos": count, **measured(name, Path(place), count, shard_videos)}
                 rows.append(row)
                 if not as_json:
