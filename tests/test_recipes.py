@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -106,10 +107,10 @@ def test_a_signal_of_slurm_reaches_the_run_and_its_exit_code_is_that_of_the_job(
     tmp_path: Path,
 ) -> None:
     job = run_of(tmp_path, "ray.sbatch", "60", SLURM_JOB_NUM_NODES="1")
-    while "pseudolabels run" not in (
-        (tmp_path / "log").read_text() if (tmp_path / "log").exists() else ""
-    ):
+    log = tmp_path / "log"
+    while not (log.exists() and "pseudolabels run" in log.read_text()):
         assert job.poll() is None
+        time.sleep(0.02)
     job.terminate()
     assert job.wait(20) == 143
     said = (tmp_path / "log").read_text()
