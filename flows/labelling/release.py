@@ -113,8 +113,11 @@ def _released(paths: RunPaths, receipt: Receipt) -> Receipt:
 
 def _has_baseline(paths: RunPaths) -> bool:
     """Whether the run has measured its plain baseline, as it does where there is ground truth."""
-    measured = json.loads(read_text(paths.metrics))
-    return measured.get("baseline") is not None
+    try:
+        return json.loads(read_text(paths.metrics)).get("baseline") is not None
+    except (OSError, ValueError):
+        # Metrics that are gone are measured again, and need it then.
+        return True
 
 
 def _keep_baseline(context: RunContext, shard: Shard) -> None:
