@@ -160,6 +160,8 @@ class RunContext:
         plan: the jobs of the run; None in a process that only does single shards.
         publish: shows a page beside the run, given its name and its Markdown text.
         preset: name of the preset that the configuration started from, if there is one.
+        train_elsewhere: trains the run's student in other processes, given its folder and what to
+            call with the history at every checkpoint, as ``train_student`` does; None trains here.
     """
 
     config: RunConfig
@@ -168,6 +170,7 @@ class RunContext:
     plan: Plan | None = None
     publish: Callable[[str, str], None] = lambda name, markdown: None
     preset: str | None = None
+    train_elsewhere: Callable[[Path, Callable[[Any], None]], Any] | None = None
     _readers: dict[str, DatasetReader] = field(default_factory=dict)
     _loaded: tuple[str, Any] | None = None
     _device: Any = None

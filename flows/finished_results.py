@@ -14,7 +14,7 @@ from pipeline.errors import ConfigError, StoreError
 from storage.arrays.masks import MaskStore
 from storage.guarantee_table import GuaranteeTable, read_guarantee
 from storage.run.ledger import Ledger
-from storage.run.lock import lock_holder
+from storage.run.lock import lock_holder, works_under_lock
 
 
 class FinishedMasks(MaskStore):
@@ -29,7 +29,7 @@ class FinishedMasks(MaskStore):
     def __init__(self, paths: RunPaths) -> None:
         super().__init__(paths.masks)
         ledger = Ledger(paths.folder)
-        self._finished = {video for receipt in ledger.receipts("rank") for video in receipt.videos}
+        self._finished = {video for receipt in ledger.each("rank") for video in receipt.videos}
         if not ledger.folder.is_dir():
             self._finished.update(super().videos())
 
@@ -56,7 +56,8 @@ def own_masks(context: RunContext) -> FinishedMasks:
             " the run has not finished; `pseudolabels run` finishes them"
         )
     # A stage of a run has a plan, and holds the lock itself.
-    if context.plan is None and (holder := lock_holder(paths.folder)) is not None:
+    own = context.plan is not None or works_under_lock(paths.folder)
+    if not own and (holder := lock_holder(paths.folder)) is not None:
         context.progress.say(
             f"{paths.folder}: a run writes here ({holder}); its masks may"
             " change while they are read"
@@ -79,7 +80,7 @@ def student_is_done(paths: RunPaths, plan: Plan) -> bool:
 
 def mark_of(context: RunContext) -> str:
     """Returns a digest of the run's masks, which a guarantee is about."""
-    receipts = Ledger(context.paths.folder).receipts("rank")
+    receipts = Ledger(context.paths.folder).each("rank")
     return joined({item.shard: item.product for item in receipts})
 
 

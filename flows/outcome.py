@@ -34,6 +34,7 @@ FEW = 8
 """Expressions up to which each one without a mask is told; more are told where little came out."""
 
 _ADVISED = 3
+_MOST_TOLD = 1000
 _SHOWN_SKIPPED = 5
 _SHOWN_REASONS = 4
 
@@ -71,17 +72,56 @@ class RunOutcome:
     """What came of some videos of a run.
 
     Attributes:
-        samples: (video, expression) -> its frames.
+        samples: (video, expression) -> its frames, of samples that are told one by one.
         skipped: video -> why.
+        others: the frames of all other samples together.
+        other_samples, other_videos: their number, and that of videos without any in ``samples``.
+        others_empty: number of the other samples that have no mask at all.
     """
 
     samples: dict[tuple[str, str], SampleOutcome] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    others: SampleOutcome = field(default_factory=SampleOutcome)
+    other_samples: int = 0
+    other_videos: int = 0
+    others_empty: int = 0
+
+    def add(self, samples: Mapping[tuple[str, str], SampleOutcome]) -> None:
+        """Adds all samples of some videos. Those that have a mask, and those without one beyond
+        the first, are added up, so that a large run fits into memory."""
+        told: set[str] = set()
+        for key, item in sorted(samples.items()):
+            empty = not item.statuses[Status.PRESENT]
+            if empty and len(self.samples) < _MOST_TOLD:
+                self.samples[key] = item
+                told.add(key[0])
+                continue
+            self.others.statuses.update(item.statuses)
+            self.others.reasons.update(item.reasons)
+            self.other_samples += 1
+            self.others_empty += empty
+        self.other_videos += len({video for video, _ in samples} - told)
+
+    @property
+    def count(self) -> int:
+        """Number of samples."""
+        return len(self.samples) + self.other_samples
+
+    @property
+    def videos(self) -> int:
+        """Number of videos with samples."""
+        return len({video for video, _ in self.samples}) + self.other_videos
 
     @property
     def statuses(self) -> Counter[Status]:
         """Frames by status, counted once for each sentence."""
-        return sum((item.statuses for item in self.samples.values()), Counter[Status]())
+        mine = (item.statuses for item in self.samples.values())
+        return sum(mine, Counter(self.others.statuses))
+
+    @property
+    def reasons(self) -> Counter[str]:
+        """Frames without a mask, by reason."""
+        return sum((item.reasons for item in self.samples.values()), Counter(self.others.reasons))
 
     @property
     def is_little(self) -> bool:
@@ -109,31 +149,32 @@ def read_outcome(config: RunConfig, videos: Collection[str] | None = None) -> Ru
 
     ledger, paths, found = Ledger(config.run_folder), RunPaths(config.run_folder), RunOutcome()
     for stage in SHARD_STAGES:
-        for receipt in ledger.receipts(stage):
+        for receipt in ledger.each(stage):
             for video, reason in receipt.skipped.items():
                 if videos is None or video in videos:
                     found.skipped.setdefault(video, reason)
-    for receipt in ledger.receipts("rank"):
+    for receipt in ledger.each("rank"):
         if videos is not None and not set(videos) & set(receipt.videos):
             continue
+        samples: dict[tuple[str, str], SampleOutcome] = {}
         for count in count_frames(paths.part("rank", receipt.shard)):
             if videos is None or count.video in videos:
                 key = count.video, count.expression
-                found.samples.setdefault(key, SampleOutcome()).add(count)
+                samples.setdefault(key, SampleOutcome()).add(count)
+        found.add(samples)
     return found
 
 
 def outcome_lines(outcome: RunOutcome) -> list[str]:
     """Returns what came out, in sentences."""
-    statuses, samples = outcome.statuses, outcome.samples
-    videos = len({video for video, _ in samples})
+    statuses = outcome.statuses
     lines = [
-        f"{_counted(videos, 'video')}, {_counted(len(samples), 'expression')}:"
+        f"{_counted(outcome.videos, 'video')}, {_counted(outcome.count, 'expression')}:"
         f" {statuses[Status.PRESENT]:,} of {_counted(statuses.total(), 'frame')} have a mask;"
         f" the target is absent from {statuses[Status.ABSENT]:,};"
         f" {statuses[Status.UNKNOWN]:,} are unknown"
     ]
-    reasons = sum((item.reasons for item in samples.values()), Counter[str]())
+    reasons = outcome.reasons
     if reasons:
         common = reasons.most_common(_SHOWN_REASONS)
         told = "; ".join(f"{reason} ({count:,})" for reason, count in common)
@@ -147,7 +188,7 @@ def outcome_lines(outcome: RunOutcome) -> list[str]:
 
 def advice(outcome: RunOutcome, config: RunConfig) -> list[str]:
     """Returns why sentences got no mask, and what to try; empty where enough came out."""
-    if not outcome.is_little and len(outcome.samples) > FEW:
+    if not outcome.is_little and outcome.count > FEW:
         return []
     empty = [key for key, item in outcome.samples.items() if not item.statuses[Status.PRESENT]]
     texts = _texts(config, {video for video, _ in empty[:_ADVISED]})
@@ -161,8 +202,9 @@ def advice(outcome: RunOutcome, config: RunConfig) -> list[str]:
             f"{key[0]}: 0 of {_counted(item.frames, 'frame')} have a mask for {text!r}:"
             f" {why}. That is right if the target is not there; else try {remedy}"
         )
-    if len(empty) > _ADVISED:
-        lines.append(f"… and {len(empty) - _ADVISED} more expressions have no mask at all")
+    more = len(empty) + outcome.others_empty - _ADVISED
+    if more > 0:
+        lines.append(f"… and {more} more expressions have no mask at all")
     return lines
 
 
@@ -200,7 +242,7 @@ def _texts(config: RunConfig, videos: Collection[str]) -> Mapping[tuple[str, str
     paths = RunPaths(config.run_folder)
     return {
         (video, item.key.expression): item.original
-        for receipt in Ledger(config.run_folder).receipts("augment")
+        for receipt in Ledger(config.run_folder).each("augment")
         if set(receipt.videos) & set(videos)
         for video, mine in read_augmentations(paths.part("augment", receipt.shard)).items()
         for item in mine

@@ -360,6 +360,8 @@ class Receipt:
         made_from: stage -> digest of its product that this one was made from.
         files: path in the run's folder -> size in bytes and digest, of every file of the product.
         product: one digest of ``files``.
+        released: bytes of the product that were removed on purpose when the masks were finished;
+            0 if the product is whole. ``files`` then has what is left, and ``product`` stays.
     """
 
     stage: str
@@ -373,6 +375,7 @@ class Receipt:
     made_from: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     product: str = ""
+    released: int = 0
 
     def __post_init__(self) -> None:
         texts = (self.stage, self.shard, self.fingerprint, *self.videos)
@@ -383,6 +386,7 @@ class Receipt:
             and all(isinstance(x, dict) for x in (self.basis, self.made_from, self.files))
             and all(isinstance(count, int | float) for count in self.counts.values())
             and isinstance(self.seconds, int | float)
+            and isinstance(self.released, int)
         )
         if not well:
             raise PseudoLabelError(

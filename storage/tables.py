@@ -244,7 +244,7 @@ def merge_quality(
     out: Path,
     promised: Mapping[tuple[str, str], tuple[float, float]] | None = None,
 ) -> int:
-    """Joins quality tables in order, one row group at a time. Returns the number of rows.
+    """Joins quality tables in order, many rows at a time. Returns the number of rows.
 
     Args:
         promised: (video, expression) -> values of the columns ``PROMISED``; NaN for a sample that
@@ -260,21 +260,35 @@ def merge_quality(
         replace_file(out) as file,
         pq.ParquetWriter(file, schema, **WRITING) as writer,
     ):
-        for part in parts:
-            for batch in _quality_batches(part):
-                writer.write_batch(batch if promised is None else _with_promises(batch, promised))
-                rows += batch.num_rows
+        for table in _joined(batch for part in parts for batch in _quality_batches(part)):
+            writer.write_table(table if promised is None else _with_promises(table, promised))
+            rows += table.num_rows
         writer.add_key_value_metadata(footer("quality", {}))
     return rows
 
 
-def _with_promises(batch: Any, promised: Mapping[tuple[str, str], tuple[float, float]]) -> Any:
-    samples = zip(batch["video"].to_pylist(), batch["expression"].to_pylist(), strict=True)
+def _joined(batches: Iterable[Any]) -> Iterator[Any]:
+    """Yields batches of a few rows as tables of many, because every row group of a file takes
+    memory and room of its own."""
+    held: list[Any] = []
+    count = 0
+    for batch in batches:
+        held.append(batch)
+        count += batch.num_rows
+        if count >= _QUALITY_BATCH:
+            yield pa.Table.from_batches(held).combine_chunks()
+            held, count = [], 0
+    if held:
+        yield pa.Table.from_batches(held).combine_chunks()
+
+
+def _with_promises(table: Any, promised: Mapping[tuple[str, str], tuple[float, float]]) -> Any:
+    samples = zip(table["video"].to_pylist(), table["expression"].to_pylist(), strict=True)
     unknown = (np.nan,) * len(PROMISED)
     values = np.array([promised.get(sample, unknown) for sample in samples], np.float64)
     for name, column in zip(PROMISED, values.reshape(-1, len(PROMISED)).T, strict=True):
-        batch = batch.append_column(name, pa.array(column))
-    return batch
+        table = table.append_column(name, pa.array(column))
+    return table
 
 
 def quality_columns(path: Path) -> list[tuple[str, str]]:

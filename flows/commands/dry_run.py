@@ -11,7 +11,7 @@ from flows.console import say
 from flows.dataset import shapes_to_render
 from flows.labelling.opened_run import selection_lines
 from flows.labelling.preflight import check_before_start
-from flows.planning.disk_estimate import disk_by_stage, disk_forecast
+from flows.planning.disk_estimate import disk_by_stage, disk_forecast, disk_in_the_end
 from flows.planning.plan import Job, Plan
 from flows.planning.stage_selection import Scope
 from flows.planning.stages import SHARD_STAGES
@@ -66,6 +66,7 @@ def explain(
     costs = [
         *work_lines(context.config, plan, context.reader(), price),
         disk_by_stage(plan, ledger),
+        disk_in_the_end(plan, ledger),
         disk_forecast(plan, ledger, config.run_folder),
     ]
     for line in [*selection_lines(plan), *plan_lines(plan), *filter(None, costs)]:

@@ -11,6 +11,7 @@ from flows.commands.terminal import show_plan, show_results
 from flows.console import say
 from flows.orchestration.servers.observed import mark_crashed
 from flows.planning.plan import Plan
+from flows.planning.released import released_line
 from storage.run.lock import lock_holder, was_left
 
 
@@ -24,6 +25,8 @@ def show_status(console: Console, plan: Plan, folder: Path) -> None:
             console,
             f"{len(plan.finished_others)} finished shards hold videos that were not asked for.",
         )
+    if line := released_line(plan):
+        say(console, line)
     holder = lock_holder(folder)
     if holder is not None:
         at_work = next((job.stage for stage in plan.stages for job in plan.pending(stage)), None)

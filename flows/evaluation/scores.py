@@ -257,13 +257,17 @@ def evaluate(
 def evaluate_sample(
     reader: DatasetReader, video: VideoRef, expression: Expression, masks: SampleMasks
 ) -> SampleScore | None:
-    """Scores a system's masks of one sample; None where no frame has ground truth."""
+    """Scores a system's masks of one sample; None where no frame has ground truth. Masks are not
+    read then."""
+    frames = [FrameIndex(t) for t in range(len(video))]
+    if all(reader.truth(video, expression, frame) is None for frame in frames):
+        return None
     found = masks(video, expression)
     if found is None:
         empty = np.broadcast_to(np.False_, (len(video), video.height, video.width))
         found = empty, np.zeros(len(video), np.uint8)
-    truths = (reader.truth(video, expression, FrameIndex(t)) for t in range(len(video)))
-    voids = (reader.void(video, FrameIndex(t)) for t in range(len(video)))
+    truths = (reader.truth(video, expression, frame) for frame in frames)
+    voids = (reader.void(video, frame) for frame in frames)
     return score_sample(expression.kind, *found, truths, voids)
 
 

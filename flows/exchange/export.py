@@ -218,7 +218,7 @@ def write_augmentations_of(context: RunContext, file: Path) -> int:
     from storage.augmentation_file import write_augmentation_file
 
     paths = RunPaths(context.config.run_folder)
-    names = [receipt.shard for receipt in Ledger(paths.folder).receipts("augment")]
+    names = [receipt.shard for receipt in Ledger(paths.folder).each("augment")]
     if not names:
         raise PseudoLabelError(
             f"{paths.folder}: no augmentations yet; expected a run; make it with `pseudolabels run`"

@@ -28,7 +28,7 @@ class FinishedQuality(QualityByVideo):
         super().__init__(None)
         self._parts = {
             video: paths.part("rank", receipt.shard)
-            for receipt in Ledger(paths.folder).receipts("rank")
+            for receipt in Ledger(paths.folder).each("rank")
             for video in receipt.videos
         }
         self._part: Path | None = None

@@ -46,16 +46,16 @@ def content_digest(folder: Path, progress: Callable[[int], None] = lambda _: Non
 
 def _lines(paths: RunPaths, progress: Callable[[int], None]) -> Iterator[str]:
     ledger = Ledger(paths.folder)
-    for receipt in ledger.receipts("augment"):
+    for receipt in ledger.each("augment"):
         found = read_augmentations(paths.part("augment", receipt.shard))
         for video, texts in found.items():
             yield _line(video, "augment", _augmentations(texts))
-    for receipt in ledger.receipts("ground"):
+    for receipt in ledger.each("ground"):
         path = paths.part("ground", receipt.shard)
         for video in ground_videos(path):
             yield _line(video, "ground", _ground(*read_ground(path, video)))
     store = MaskStore(paths.masks)
-    for receipt in ledger.receipts("rank"):
+    for receipt in ledger.each("rank"):
         rows = sorted(
             iter_quality(paths.part("rank", receipt.shard)),
             key=lambda row: (row.video, row.expression, row.frame),

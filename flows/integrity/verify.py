@@ -15,13 +15,14 @@ from flows.planning.run_config import run_config_problem
 from flows.planning.run_paths import OWN_NAMES, RunPaths
 from flows.planning.stages import ALL, RUN_STAGES, SHARD_STAGES, STAGE, STAGES
 from pipeline.errors import InputError, RunLockedError, StoreError
+from pipeline.types import Receipt
 from storage.arrays.zarr_groups import group_attributes
 from storage.files.atomic import PARTIAL_SUFFIX, name_of_partial
 from storage.files.checksums import mark_file, product_digest, walk_all
 from storage.files.names import stored_name
 from storage.files.sealed_json import read_sealed
 from storage.run.layout import layout_of_receipts, layout_path, read_layout
-from storage.run.ledger import Ledger, read_receipt
+from storage.run.ledger import Ledger, read_failure, read_receipt
 from storage.run.lock import lock_holder
 
 
@@ -140,7 +141,8 @@ def _receipts(
                 found.broken.add((stage, shard))
                 yield Problem(path, f"unreadable receipt ({error})", stage, shard)
                 continue
-            if not receipt.files or product_digest(receipt.files) != receipt.product:
+            whole = receipt.files and product_digest(receipt.files) == receipt.product
+            if not whole and not receipt.released:
                 found.broken.add((stage, shard))
                 yield Problem(path, "its product's digest is not that of its files", stage, shard)
                 continue
@@ -153,7 +155,7 @@ def _receipts(
             found.size += sum(int(mark.split()[0]) for mark in receipt.files.values())
         for path in sorted((ledger.folder / stage).glob("*.failed.json")):
             try:
-                read_receipt(path)
+                read_failure(path)
             except (OSError, ValueError) as error:
                 yield Problem(path, f"unreadable note of a failure ({error})", place=path)
 
@@ -172,12 +174,20 @@ def _products(
             if what is not None:
                 yield Problem(paths.folder / name, what, stage, shard)
         known = _with_parents(paths.folder, receipt.files)
+        loose = _there_or_not(paths, receipt)
         for place in STAGE[stage].product(paths, shard, receipt.videos):
-            for item in walk_all(place):
+            for item in () if place in loose else walk_all(place):
                 if item not in known and not item.name.endswith(PARTIAL_SUFFIX):
                     yield Problem(
                         item, f"{_kind(item)} that its receipt does not know", stage, shard
                     )
+
+
+def _there_or_not(paths: RunPaths, receipt: Receipt) -> tuple[Path, ...]:
+    """Returns what a process that was ended while it released a product may have left."""
+    if receipt.released:
+        return paths.candidates_and_hypotheses(receipt.stage, receipt.shard)
+    return (paths.baseline(receipt.shard),)
 
 
 def _file_problem(path: Path, mark: str, progress: Callable[[int], None]) -> str | None:
@@ -202,7 +212,8 @@ def _leftovers(
     known = found.videos.keys() | found.broken
     for stage in SHARD_STAGES:
         folder = paths.folder / stage
-        expected = {paths.part(stage, shard) for name, shard in known if name == stage}
+        shards = [shard for name, shard in known if name == stage]
+        expected = {place for shard in shards for place in STAGE[stage].product(paths, shard)}
         for path in sorted(folder.iterdir()) if folder.is_dir() else []:
             if path not in expected and not path.name.endswith(PARTIAL_SUFFIX):
                 yield Problem(path, "a product without a receipt", place=path)

@@ -7,37 +7,52 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from flows.evaluation.mask_sources import StoredMasks
 from flows.planning.run_paths import RunPaths
 from pipeline.types import Augmentation, Boxes, Candidates, Expression, VideoRef
 from stages.baseline import baseline_masks
 from storage.arrays.candidates import read_candidates
 from storage.tables import ground_videos, read_augmentations, read_ground
 
+_Masks = tuple[NDArray[np.bool_], NDArray[np.uint8]]
 _Held = tuple[dict[str, Augmentation], tuple[tuple[str, ...], list[Boxes]], Sequence[Candidates]]
 
 
 class BaselineMasks:
-    """``SampleMasks`` of the plain baseline.
+    """``SampleMasks`` of the plain baseline. Where candidates were released, they are the masks
+    that were kept of it.
 
     Args:
         paths: of the run.
         shard_of: video -> its shard, for the shards that are done.
+
+    Attributes:
+        missing: videos asked for that have neither candidates nor masks of the baseline.
     """
 
     def __init__(self, paths: RunPaths, shard_of: Mapping[str, str]) -> None:
         self._paths, self._shard_of = paths, shard_of
         self._video: str | None = None
         self._held: _Held | None = None
+        self.missing: set[str] = set()
 
-    def __call__(
-        self, video: VideoRef, expression: Expression
-    ) -> tuple[NDArray[np.bool_], NDArray[np.uint8]] | None:
+    def __call__(self, video: VideoRef, expression: Expression) -> _Masks | None:
+        shard = self._shard_of.get(video.id)
+        if shard is None or self._paths.part("segment", shard).exists():
+            return self.of_candidates(video, expression.key.expression)
+        kept = StoredMasks(self._paths.baseline(shard))(video, expression)
+        if kept is None:
+            self.missing.add(video.id)
+        return kept
+
+    def of_candidates(self, video: VideoRef, expression: str) -> _Masks | None:
+        """Returns the mask [T, H, W] and status [T] of an expression, from stored candidates."""
         if self._video != video.id:
             self._video, self._held = video.id, self._read(video.id)
         if self._held is None:
             return None
         augmentations, (texts, boxes), candidates = self._held
-        mine = augmentations.get(expression.key.expression)
+        mine = augmentations.get(expression)
         if mine is None:
             return None
         return baseline_masks(mine, texts, boxes, candidates, video.height, video.width)

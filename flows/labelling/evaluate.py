@@ -13,6 +13,8 @@ from flows.finished_results import student_is_done
 from flows.labelling.baseline import BaselineMasks
 from flows.planning.plan import Job
 from flows.planning.receipts import Outcome
+from flows.planning.released import command_to_make_again
+from flows.planning.run_paths import RunPaths
 from pipeline.errors import InputError
 from storage.files.atomic import replace_file
 
@@ -57,16 +59,29 @@ def run(job: Job, context: RunContext, outcome: Outcome) -> None:
             context.progress.advance(step, frames)
         return summarise(scores)
 
+    baseline = BaselineMasks(paths, shard_of)
     metrics = {
         "pseudo_masks": metrics_of(
             labelled, lambda video, item: own(video, item) if video.id in shard_of else None
         ),
-        "baseline": metrics_of(labelled, BaselineMasks(paths, shard_of)),
+        "baseline": metrics_of(labelled, baseline),
         "student": metrics_of(predicted, StoredMasks(paths.predictions)) if student else None,
     }
+    if baseline.missing:
+        # Videos without masks of the baseline would count as its misses.
+        metrics["baseline"] = None
+        context.progress.say(_no_baseline(paths, baseline.missing), "yellow")
     with replace_file(paths.metrics, "w") as file:
         json.dump(metrics, file, indent=2, allow_nan=False)
         file.write("\n")
     context.progress.end()
     if told:
         outcome.counts["videos not measured"] = len(told)
+
+
+def _no_baseline(paths: RunPaths, missing: set[str]) -> str:
+    return (
+        f"{paths.metrics}: no baseline, because the candidates of {len(missing)} videos, such as"
+        f' {min(missing)}, were released before they had ground truth (keep="masks"); make them'
+        f" again with `{command_to_make_again(paths)}`"
+    )

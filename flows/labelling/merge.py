@@ -21,7 +21,7 @@ def run(job: Job, context: RunContext, outcome: Outcome) -> None:
     names = context.finished_shards()
     parts = [context.paths.part("rank", name) for name in names]
     rows = merge_quality(parts, context.paths.quality, _promised(context))
-    receipts = Ledger(context.config.run_folder).receipts("rank")
+    receipts = Ledger(context.config.run_folder).each("rank")
     kept = {video for receipt in receipts for video in receipt.videos}
     store = MaskStore(context.paths.masks)
     store.ensure_root()

@@ -11,6 +11,7 @@ from flows.dataset import dataset_root, prepare_dataset
 from flows.integrity.leftovers import partials_of_run
 from flows.labelling.jobs import do_job
 from flows.labelling.preflight import check_before_start
+from flows.labelling.release import release_finished
 from flows.planning.commit import commit_plan
 from flows.planning.disk_estimate import disk_forecast
 from flows.planning.plan import Plan
@@ -75,6 +76,7 @@ def opened_run(
         commit_plan(context.config, plan, scope.again)
         try:
             yield context
+            release_finished(context, say)
         finally:
             context.release()
 
@@ -90,7 +92,7 @@ def do_stage_again(
     context = RunContext(config, parts or Parts(), progress)
     with RunLock(config.run_folder):
         context.plan = plan = context.make_plan()
-        if not any(Ledger(config.run_folder).receipts("rank")):
+        if not any(Ledger(config.run_folder).each("rank")):
             raise PseudoLabelError(
                 f"{config.run_folder}: no masks yet; expected a run; make it with"
                 " `pseudolabels run`"

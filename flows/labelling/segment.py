@@ -8,6 +8,7 @@ from functools import partial
 from flows.context import RunContext
 from flows.labelling.prefetch import feed_of
 from flows.labelling.videos import Done, Later, each_video
+from flows.planning.commit import remove
 from flows.planning.plan import Job
 from flows.planning.receipts import Outcome
 from flows.timing import BUSY, Meter
@@ -19,6 +20,7 @@ from storage.tables import read_ground
 def run(job: Job, context: RunContext, outcome: Outcome) -> None:
     """Writes the candidates of a shard, batch by batch."""
     config = context.config.segment
+    remove(context.paths.baseline(job.shard.name))
     ground = context.paths.part("ground", job.shard.name)
     meter = Meter()
 

@@ -1,4 +1,4 @@
-"""Runs the jobs of a plan in this process, each as a task run of the current flow run."""
+"""Runs the jobs of a plan in this process, as task runs of the current flow run."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
 from flows.context import RunContext
-from flows.labelling.executor import Summary, in_words
-from flows.labelling.jobs import attempt, do_job
+from flows.labelling.executor import FATAL, Summary, in_words
+from flows.labelling.jobs import attempt
 from flows.orchestration.limits import Limits
 from flows.orchestration.servers import reports
 from flows.orchestration.servers.connection import Connection
+from flows.orchestration.task_groups import groups_of, name_of
 from flows.orchestration.watching import artifacts, events, flow_runs, known_runs
 from flows.orchestration.watching.run_log import log
 from flows.outcome import RunOutcome, advice, outcome_lines, read_outcome
 from flows.planning.plan import Job
 from flows.planning.stages import SHARD_STAGES, STAGES
 from flows.report.outcome_page import outcome_page
+from flows.report.stage_table import stage_rows
 from pipeline.text import read_text
 from storage.run.ledger import Ledger
 
@@ -34,7 +36,8 @@ UNCACHED: dict[str, Any] = {"persist_result": False, "cache_policy": NO_CACHE}
 
 
 class PrefectTasks:
-    """A launcher that runs each job in this process, as a task run of the current flow.
+    """A launcher that runs jobs in this process, as task runs of the current flow: one for each
+    job, or, of very many jobs, one for each group.
 
     Args:
         context: of the run.
@@ -52,8 +55,8 @@ class PrefectTasks:
         context.publish = self._publish
 
     def ended(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Exception | None]]:
-        for job in jobs:
-            yield job, self._done_here(job)
+        for group in groups_of(jobs):
+            yield from self._done_here(group)
 
     def stage_begins(self, stage: str, videos: int, done: int) -> None:
         self._shown = self._connection.tell(
@@ -71,13 +74,11 @@ class PrefectTasks:
 
         tell, paths = self._connection.tell, self._context.paths
         ledger, jobs = Ledger(paths.folder), self._context.the_plan.jobs
-        receipts = [
-            receipt
-            for stage in STAGES
-            for job in jobs.get(stage, ())
-            if (receipt := ledger.receipt(stage, job.shard.name)) is not None
-        ]
-        tell(lambda: artifacts.stage_table(receipts, self._key, self._name))
+        rows: list[dict[str, Any]] = []
+        for stage in STAGES:
+            shards = {job.shard.name for job in jobs.get(stage, ())}
+            rows += stage_rows([item for item in ledger.each(stage) if item.shard in shards])
+        tell(lambda: artifacts.stage_table(rows, self._key, self._name))
         if "rank" in self._context.the_plan.stages:
             self._show_outcome(summary)
         if samples := markdown_page(self._context):
@@ -120,25 +121,43 @@ class PrefectTasks:
         tell, description = self._connection.tell, f"Training of {name}"
         tell(lambda: artifacts.page(markdown, self._key, f"{name}-training", description))
 
-    def _done_here(self, job: Job) -> Exception | None:
+    def _done_here(self, group: Sequence[Job]) -> Iterator[tuple[Job, Exception | None]]:
         if not self._connection.present():
-            return attempt(job, self._context)
+            for job in group:
+                yield job, attempt(job, self._context)
+            return
+        ended: dict[str, Exception | None] = {}
 
-        @task(name=job.stage, task_run_name=job.name, **UNCACHED)
+        @task(name=group[0].stage, task_run_name=name_of(group), **UNCACHED)
         def work() -> State[Any] | None:
-            with self._slot(job):
-                return failed_or_none(job, self._context)
+            for job in group:
+                with self._slot(job):
+                    ended[job.shard.name] = error = attempt(job, self._context)
+                if isinstance(error, FATAL):
+                    break
+            return failed_or_none(group, ended)
 
-        return self._noted(job, work(return_state=True, wait_for=self._before(job)))
+        state = work(return_state=True, wait_for=self._before(group))
+        for job in group:
+            if job.shard.name in ended and ended[job.shard.name] is not None:
+                yield job, ended[job.shard.name]
+            else:
+                yield job, self._noted(job, state, job.shard.name in ended)
 
     def _slot(self, job: Job) -> AbstractContextManager[None]:
         """What holds a slot of the limits that the job falls under."""
         return self._limits.slot(job.stage)
 
-    def _noted(self, job: Job, state: State[Any]) -> Exception | None:
-        """None for a job that completed, else its error."""
-        if state.is_completed():
-            self._states[job.stage, job.shard.name] = state
+    def _noted(self, job: Job, state: State[Any], done: bool = False) -> Exception | None:
+        """Returns None for a job that completed, else the error of its task run.
+
+        Args:
+            done: the job is done, whatever came of others in its task run.
+        """
+        if done or state.is_completed():
+            if state.is_completed():
+                # Prefect starts no task run after one that failed.
+                self._states[job.stage, job.shard.name] = state
             receipt = Ledger(self._folder).receipt(job.stage, job.shard.name)
             if receipt is not None:
                 events.tell_receipt(receipt, self._key)
@@ -146,28 +165,42 @@ class PrefectTasks:
         error = state.result(raise_on_failure=False)
         return error if isinstance(error, Exception) else RuntimeError(state.message)
 
-    def _before(self, job: Job) -> list[State[Any]]:
-        """States that the job follows. They make the edges of the run graph."""
-        place = STAGES.index(job.stage)
-        if job.stage in SHARD_STAGES:
-            earlier = [self._states.get((stage, job.shard.name)) for stage in STAGES[:place]]
-            return [state for state in earlier if state is not None][-1:]
+    def _before(self, group: Sequence[Job]) -> list[State[Any]]:
+        """States that jobs follow. They make the edges of the run graph."""
+        place = STAGES.index(group[0].stage)
+        if group[0].stage in SHARD_STAGES:
+            found = [self._last_state(job.shard.name, STAGES[:place]) for job in group]
+            return list({id(state): state for state in found if state is not None}.values())
         for stage in reversed(STAGES[:place]):
-            found = [state for (name, _), state in self._states.items() if name == stage]
-            if found:
-                return found
+            states = {
+                id(state): state for (name, _), state in self._states.items() if name == stage
+            }
+            if states:
+                return list(states.values())
         return []
 
+    def _last_state(self, shard: str, stages: Sequence[str]) -> State[Any] | None:
+        states = (self._states.get((stage, shard)) for stage in reversed(stages))
+        return next((state for state in states if state is not None), None)
 
-def failed_or_none(job: Job, context: RunContext) -> State[Any] | None:
-    """Does a job. Returns a failed state whose message is the reason in one line; None if it went
-    well. The log has the reason, and the traceback below.
+
+def failed_or_none(
+    group: Sequence[Job], ended: Mapping[str, Exception | None]
+) -> State[Any] | None:
+    """Returns a failed state whose message is the reason in one line; None if all jobs went well.
+    The log has each reason, and the traceback below.
+
+    Args:
+        ended: shard -> the error of its job, or None.
     """
-    try:
-        do_job(job, context)
-    except Exception as error:  # noqa: BLE001 - the state carries it
-        return failed_state(error, job.name)
-    return None
+    failed = [(job, error) for job in group if (error := ended.get(job.shard.name)) is not None]
+    states = [failed_state(error, job.name) for job, error in failed]
+    if len(group) == 1 or not states:
+        return states[0] if states else None
+    return Failed(
+        message=f"{len(failed)} of {len(group)} shards failed, the first: {states[0].message}",
+        data=failed[0][1],
+    )
 
 
 def failed_state(error: Exception, what: str, traceback_too: bool = True) -> State[Any]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from flows.context import RunContext
 from flows.papers.rows import FEW
+from flows.planning.released import check_there
 from flows.planning.run_paths import RunPaths
 from flows.planning.stages import STAGE
 from pipeline.config import RunConfig
@@ -77,7 +78,7 @@ def identity_of_masks(config: RunConfig, kind: str) -> str:
     context, ledger = RunContext(config), Ledger(config.run_folder)
     weights = context.weight_digests().of_checkpoint
     made_from = {
-        stage: {item.shard: [item.fingerprint, item.product] for item in ledger.receipts(stage)}
+        stage: {item.shard: [item.fingerprint, item.product] for item in ledger.each(stage)}
         for stage in ("augment", "ground", "segment")
     }
     how = [STAGE[stage].basis(config, weights) for stage in ("track", "fuse", "rank")]
@@ -89,6 +90,7 @@ def other_masks(config: RunConfig, kind: str) -> Iterator[tuple[str, list[str], 
     paths, reader = RunPaths(config.run_folder), RunContext(config).reader()
     unranked = config.rank.model_copy(update={"enabled": False})
     for shard in RunContext(config).make_plan(remember=False).shards:
+        check_there(paths, [shard.name], "other masks")
         ground = paths.part("ground", shard.name)
         augmentations = read_augmentations(paths.part("augment", shard.name))
         for video_id in ground_videos(ground):

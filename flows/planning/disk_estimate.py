@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from flows.planning.plan import Job, Plan
+from flows.planning.released import in_bytes, kept_and_loose, total_bytes
 from flows.planning.stages import SHARD_STAGES
 from storage.run.ledger import Ledger
 
@@ -24,12 +26,12 @@ def bytes_left(plan: Plan, ledger: Ledger) -> Mapping[str, float]:
     found = {}
     for stage in SHARD_STAGES:
         jobs = plan.jobs.get(stage, ())
-        to_come = sum(len(job.shard.videos) for job in jobs if job.receipt is None)
+        to_come = sum(len(job.shard.videos) for job in jobs if _takes_room(job))
         if stage not in plan.stages or not to_come:
             continue
-        pace = _bytes_per_video([job for job in jobs if job.receipt is not None], ledger)
+        pace = _measured([job for job in jobs if job.receipt is not None], ledger)
         if pace is not None:
-            found[stage] = pace * to_come
+            found[stage] = pace.whole * to_come
     return found
 
 
@@ -41,14 +43,33 @@ def disk_by_stage(plan: Plan, ledger: Ledger) -> str:
     left = bytes_left(plan, ledger)
     words = []
     for stage in SHARD_STAGES:
-        due = any(job.receipt is None for job in plan.jobs.get(stage, ()))
+        due = any(_takes_room(job) for job in plan.jobs.get(stage, ()))
         if stage in plan.stages and due:
-            words.append(f"{stage} {_size(left[stage]) if stage in left else 'not measured'}")
+            words.append(f"{stage} {in_bytes(left[stage]) if stage in left else 'not measured'}")
     return f"Disk space by stage: {', '.join(words)}." if words else ""
 
 
-def _size(size: float) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+def _takes_room(job: Job) -> bool:
+    """Whether a job writes to where nothing is now."""
+    return job.receipt is None or bool(job.receipt.released and job.state == "due")
+
+
+def disk_in_the_end(plan: Plan, ledger: Ledger) -> str:
+    """Returns what the finished shards take with ``keep = "all"`` and with ``keep = "masks"``, by
+    the receipts, in a sentence. Empty where a stage was not measured."""
+    whole = released = 0.0
+    for stage in SHARD_STAGES:
+        jobs = plan.jobs.get(stage, ())
+        videos = sum(len(job.shard.videos) for job in jobs)
+        found = _measured([job for job in jobs if job.receipt is not None], ledger)
+        if found is None:
+            return ""
+        whole += found.whole * videos
+        released += found.released * videos
+    return (
+        f'Disk space of finished shards: {in_bytes(whole)} with keep="all",'
+        f' {in_bytes(whole - released)} with keep="masks".'
+    )
 
 
 def disk_forecast(plan: Plan, ledger: Ledger, folder: Path) -> str:
@@ -73,11 +94,24 @@ def disk_forecast(plan: Plan, ledger: Ledger, folder: Path) -> str:
     return said if whole < free else f"{said} Free some space, or set out to another disk."
 
 
-def _bytes_per_video(jobs: Sequence[Job], ledger: Ledger) -> float | None:
-    size = videos = 0
+@dataclass(frozen=True)
+class _PerVideo:
+    """Bytes of a stage's product, and those of them that ``keep = "masks"`` removes."""
+
+    whole: float
+    released: float
+
+
+def _measured(jobs: Sequence[Job], ledger: Ledger) -> _PerVideo | None:
+    """Returns the mean over the videos of some receipts; None without receipts."""
+    whole = released = videos = 0
     for job in jobs[:: max(1, len(jobs) // SAMPLE)]:
         receipt = ledger.receipt(job.stage, job.shard.name)
-        if receipt is not None:
-            size += sum(int(mark.split()[0]) for mark in receipt.files.values())
-            videos += len(receipt.videos)
-    return size / videos if videos else None
+        if receipt is None:
+            continue
+        kept, loose = kept_and_loose(receipt)
+        removed = receipt.released + total_bytes(loose)
+        released += removed
+        whole += removed + total_bytes(kept)
+        videos += len(receipt.videos)
+    return _PerVideo(whole / videos, released / videos) if videos else None

@@ -7,9 +7,10 @@ imports no model library and no orchestrator, so that a run with nothing to do e
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from sys import intern
 from typing import Any, Literal, Protocol
 
 from flows.planning import reasons
@@ -224,6 +225,30 @@ class _Planner:
 
     def _shard_jobs(self, shard: Shard) -> None:
         texts = texts_of_shard(self._reader, shard)
+        receipts = {stage: self._receipt(stage, shard.name) for stage in SHARD_STAGES}
+        missing: frozenset[str] = frozenset()
+        while True:
+            made, aside = self._jobs_of_shard(shard, texts, receipts, missing)
+            needed = frozenset(_released_and_needed(made))
+            if needed <= missing:
+                break
+            missing |= needed
+        for stage, job in made.items():
+            self._jobs[stage].append(job)
+        self._aside |= aside
+
+    def _jobs_of_shard(
+        self,
+        shard: Shard,
+        texts: Mapping[str, Any],
+        receipts: Mapping[str, Receipt | None],
+        missing: Collection[str],
+    ) -> tuple[dict[str, Job], set[str]]:
+        """Returns a job of each stage, and the videos that are skipped.
+
+        Args:
+            missing: stages whose products were released and are needed.
+        """
         made: dict[str, Job] = {}
         aside: set[str] = set()
         for stage in SHARD_STAGES:
@@ -237,12 +262,14 @@ class _Planner:
                 value["inputs"] = {"texts": texts}
                 basis["texts"] = digest(texts)
             asked = Job(stage, shard, digest(value), basis=basis)
-            receipt = self._receipt(stage, shard.name)
+            receipt = receipts[stage]
             reads = [_Input.of(made[name]) for name in STAGE[stage].reads]
             reads += self._looked_at(receipt, stage, [shard])
-            made[stage] = self._judged(asked, receipt, reads, aside)
-            self._jobs[stage].append(made[stage])
-        self._aside |= aside
+            job = self._judged(asked, receipt, reads, aside)
+            if stage in missing and job.state != "due":
+                job = replace(job, state="due", reason=reasons.RELEASED[stage])
+            made[stage] = job
+        return made, aside
 
     def _run_jobs(self, plan: Plan, others: Mapping[str, Mapping[str, Receipt]]) -> None:
         for receipts in others.values():
@@ -301,6 +328,9 @@ class _Planner:
         failure = self._book.failure(job.stage, job.shard.name) if receipt is None else None
         if receipt is not None:
             aside.update(receipt.skipped)
+            if receipt.fingerprint == job.fingerprint:
+                # What both are made from is the same. A large run has many of them.
+                receipt = replace(receipt, basis=dict(job.basis), videos=job.shard.videos)
         state, reason = self._state(job, receipt, failure, inputs, aside)
         return replace(job, state=state, reason=reason, receipt=receipt, failure=failure)
 
@@ -320,7 +350,8 @@ class _Planner:
         if receipt.fingerprint != job.fingerprint:
             checkpoint = getattr(getattr(self._config, stage, None), "checkpoint", None)
             return "due", reasons.what_changed(receipt, job.basis, videos, checkpoint)
-        if not STAGE[stage].product(self._paths, job.shard.name)[0].exists():
+        first = STAGE[stage].product(self._paths, job.shard.name)[0]
+        if not receipt.released and not first.exists():
             return "due", reasons.PRODUCT_MISSING
         if self._retry and aside:
             return "due", reasons.SKIPPED
@@ -341,8 +372,22 @@ class _Planner:
 
     def _receipt(self, stage: str, shard: str) -> Receipt | None:
         receipt = self._book.receipt(stage, shard)
-        # Planning needs only the digest of the files; their list is most of a receipt.
-        return None if receipt is None else replace(receipt, files={})
+        if receipt is None:
+            return None
+        # Planning needs only the digest of the files; their list is most of a receipt. Names of
+        # counts are the same in all receipts.
+        counts = {intern(name): count for name, count in receipt.counts.items()}
+        return replace(receipt, files={}, counts=counts)
+
+
+def _released_and_needed(made: Mapping[str, Job]) -> Iterator[str]:
+    """Yields the stages of a shard whose products were released, and that a job reads which is
+    not done. A job that waits may read them too."""
+    for job in made.values():
+        for stage in () if job.done else STAGE[job.stage].reads:
+            receipt = made[stage].receipt
+            if receipt is not None and receipt.released and made[stage].state != "due":
+                yield stage
 
 
 def still_holds(job: Job, inputs: Mapping[str, str]) -> bool:

@@ -11,6 +11,12 @@ NO_RECEIPT = "no receipt"
 PRODUCT_MISSING = "product missing"
 SKIPPED = "skipped videos are tried again"
 VIDEO_BACK = "a video is no longer skipped"
+RELEASED = {
+    "segment": 'candidates were released (keep="masks")',
+    "track": 'candidates of tracks were released (keep="masks")',
+    "fuse": 'hypotheses were released (keep="masks")',
+}
+"""Stage whose product is removed when the masks are finished -> why it is made again."""
 SOURCES = {"frames": "frames changed", "truth": "ground truth changed"}
 """What a stage reads of the data set -> the reason if it has changed."""
 

@@ -54,6 +54,16 @@ class RunPaths:
         followed, candidates = self.followed(shard)
         return candidates if followed.is_file() else self.part("segment", shard)
 
+    def baseline(self, shard: str) -> Path:
+        """Returns the masks of the plain baseline, which are kept where candidates are not."""
+        return self.folder / "segment" / f"{shard}.baseline.zarr"
+
+    def candidates_and_hypotheses(self, stage: str, shard: str) -> tuple[Path, ...]:
+        """Returns what of a stage's product finished masks do not need."""
+        if stage == "track":
+            return self.followed(shard)[1:]
+        return (self.part(stage, shard),) if stage in ("segment", "fuse") else ()
+
     @property
     def config(self) -> Path:
         return self.folder / "config.toml"

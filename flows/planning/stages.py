@@ -106,6 +106,7 @@ _STAGES = (
         suffix=".zarr",
         depends_on=fingerprints.segment_basis,
         looks_at=lambda config: ("frames",),
+        more_files=lambda paths, shard, videos: [paths.baseline(shard)],
     ),
     Stage(
         "track",

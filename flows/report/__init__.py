@@ -43,7 +43,7 @@ def write_report(context: RunContext) -> Counter[str]:
     assert context.plan is not None, "a report is of a plan"
     store, config = FinishedMasks(context.paths), context.config
     rows = sample_rows(context)
-    picked, total = rows.samples[: config.report.samples], len(rows.samples)
+    picked, total = rows.samples[: config.report.samples], rows.total
     quality = read_quality(context, picked)
     predictions = MaskStore(context.paths.predictions)
     has_student = student_is_done(context.paths, context.plan)
@@ -62,6 +62,7 @@ def write_report(context: RunContext) -> Counter[str]:
         "config_text": dump_config(config),
         "written": datetime.now(UTC),
         "total": total,
+        "listed": len(rows.samples),
         "videos": len(store.videos()),
         "quality": quality,
         "histograms": [

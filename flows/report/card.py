@@ -183,10 +183,10 @@ def _licence(name: str) -> str:
 def _skipped(context: RunContext) -> list[tuple[str, str, str]]:
     """Returns (video, stage, reason) of the videos that are in no shard's masks."""
     ledger = Ledger(context.paths.folder)
-    receipts = [receipt for stage in SHARD_STAGES for receipt in ledger.receipts(stage)]
     return sorted(
-        (video, receipt.stage, reason)
-        for receipt in receipts
+        (video, stage, reason)
+        for stage in SHARD_STAGES
+        for receipt in ledger.each(stage)
         for video, reason in receipt.skipped.items()
     )
 

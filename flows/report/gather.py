@@ -111,7 +111,7 @@ def read_quality(context: RunContext, samples: Sequence[tuple[str, str]]) -> Qua
     with the masks; details are kept of the given samples alone."""
     found = Quality(new_histograms())
     wanted = set(samples)
-    for receipt in Ledger(context.paths.folder).receipts("rank"):
+    for receipt in Ledger(context.paths.folder).each("rank"):
         for row in iter_quality(context.paths.part("rank", receipt.shard)):
             _add_row(found, row, (row.video, row.expression) in wanted)
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -31,8 +30,7 @@ def outcome_page(
         failed: (stage, shard) -> error, of the shards that failed.
     """
     parts = [markdown_escaped(outcome_lines(outcome)[0])]
-    reasons = sum((item.reasons for item in outcome.samples.values()), Counter[str]())
-    if reasons:
+    if reasons := outcome.reasons:
         rows = [(reason, f"{count:,}") for reason, count in reasons.most_common()]
         parts.append("### Frames without a mask\n\n" + table(("reason", "frames"), rows))
     if found := _metrics(metrics):

@@ -16,42 +16,47 @@ from pipeline.errors import InputError
 from storage.run.ledger import Ledger
 from storage.sample_table import SampleTable, read_samples, read_texts
 
+MOST_ROWS = 50_000
+"""Samples that the page lists: with more, browsers take long to open it."""
+
 
 @dataclass(frozen=True)
 class SampleRows:
-    """Every sample of a run.
+    """The samples of a run that are listed.
 
     Attributes:
         samples: (video, expression), worst first.
+        total: number of all samples of the run.
         data: JSON of an object: ``kinds``, and ``rows`` in the same order: sentence, video,
             expression, number of the kind, quality, and frames with a mask, absent and unknown.
             It may stand within ``<script>``.
     """
 
     samples: list[Sample]
+    total: int
     data: str
 
 
 def sample_rows(context: RunContext) -> SampleRows:
-    """Reads the samples of all that `rank` has finished.
+    """Reads the samples of all that `rank` has finished, and lists the worst.
 
     Raises:
         StoreError: a table of the run is damaged.
     """
-    paths = context.paths
-    receipts = list(Ledger(paths.folder).receipts("rank"))
-    table = read_samples(paths.part("rank", item.shard) for item in receipts)
+    paths, ledger = context.paths, Ledger(context.paths.folder)
+    table = read_samples(paths.part("rank", item.shard) for item in ledger.each("rank"))
+    order = np.argsort(-expected_gain(table), kind="stable")[:MOST_ROWS].tolist()
+    samples = [(table.video[row], table.expression[row]) for row in order]
+    listed = set(samples)
     texts = {
         (video, expression): text
         for video, expression, text in read_texts(
-            paths.part("augment", item.shard) for item in receipts
+            paths.part("augment", item.shard) for item in ledger.each("rank")
         )
+        if (video, expression) in listed
     }
-    order = np.argsort(-expected_gain(table), kind="stable")
-    all_of = list(zip(table.video, table.expression, strict=True))
-    samples = [all_of[row] for row in order.tolist()]
-    kinds = dict(_kinds(context, [video for item in receipts for video in item.videos]))
-    return SampleRows(samples, _json(table, order.tolist(), samples, texts, kinds))
+    kinds = dict(_kinds(context, sorted({video for video, _ in samples})))
+    return SampleRows(samples, len(table), _json(table, order, samples, texts, kinds))
 
 
 def _kinds(context: RunContext, videos: list[str]) -> Iterator[tuple[Sample, str]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flows.context import RunContext
-from flows.planning.stages import ALL, SHARD_STAGES, STAGES
+from flows.planning.stages import ALL, STAGES
 from flows.timing import KINDS, shares
 from pipeline.types import Failure, Receipt
 from storage.run.ledger import Ledger
@@ -37,29 +37,24 @@ def read_work(context: RunContext) -> Work:
     """Returns what the receipts of the run's shards say."""
     assert context.plan is not None
     ledger = Ledger(context.config.run_folder)
-    receipts = [
-        receipt
-        for stage in STAGES
-        for name in (
-            [shard.name for shard in context.plan.run_shards] if stage in SHARD_STAGES else [ALL]
-        )
-        if (receipt := ledger.receipt(stage, name)) is not None
-    ]
+    shards = {ALL, *(shard.name for shard in context.plan.run_shards)}
+    rows: list[dict[str, Any]] = []
     left_out: Counter[str] = Counter()
     texts: Counter[str] = Counter()
-    for receipt in receipts:
-        for name, count in receipt.counts.items():
-            if name.startswith("left out: "):
-                left_out[name.removeprefix("left out: ")] += int(count)
-            elif receipt.stage == "augment" and name not in KINDS:
-                texts[name] += int(count)
-    skipped = sorted(
-        (video, receipt.stage, reason)
-        for receipt in receipts
-        for video, reason in receipt.skipped.items()
-    )
+    skipped: list[tuple[str, str, str]] = []
+    for stage in STAGES:
+        # One stage after the other: all receipts of a large run do not fit into memory.
+        receipts = [item for item in ledger.each(stage) if item.shard in shards]
+        rows += stage_rows(receipts)
+        for receipt in receipts:
+            skipped += [(video, stage, reason) for video, reason in receipt.skipped.items()]
+            for name, count in receipt.counts.items():
+                if name.startswith("left out: "):
+                    left_out[name.removeprefix("left out: ")] += int(count)
+                elif stage == "augment" and name not in KINDS:
+                    texts[name] += int(count)
     failed = [failure for stage in STAGES for failure in ledger.failures(stage)]
-    return Work(stage_rows(receipts), skipped, left_out.most_common(), dict(texts), failed)
+    return Work(rows, sorted(skipped), left_out.most_common(), dict(texts), failed)
 
 
 def stage_rows(receipts: Sequence[Receipt]) -> list[dict[str, Any]]:

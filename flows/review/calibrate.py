@@ -158,7 +158,7 @@ def similarities(context: RunContext) -> list[tuple[float, float]]:
     """Returns, for each step of similarity, the share of a run's positives below it; those that
     were left out count too. Empty if no model measured any."""
     counts: Counter[float] = Counter()
-    for receipt in Ledger(context.paths.folder).receipts("augment"):
+    for receipt in Ledger(context.paths.folder).each("augment"):
         for name, count in receipt.counts.items():
             if name.startswith(SIMILARITY):
                 counts[float(name.removeprefix(SIMILARITY))] += int(count)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from flows.context import RunContext
+from flows.planning.released import check_there
 from flows.planning.stages import SHARD_STAGES
 from pipeline.decisions import KEPT, Sample
 from pipeline.errors import PseudoLabelError
@@ -108,6 +109,7 @@ def explain_frame(
         for row in iter_quality(paths.part("rank", shard))
         if (row.video, row.expression) == sample
     ]
+    check_there(paths, [shard], "an explanation")
     texts, boxes = read_ground(paths.boxes(shard), video)
     at = _frame(video, quality, len(boxes), frame)
     scores = StoredCandidates(paths.candidates(shard), video).scores

@@ -26,6 +26,7 @@ from flows.evaluation.guarantee import (
 from flows.evaluation.mask_sources import StoredMasks
 from flows.evaluation.scores import score_each
 from flows.finished_results import mark_of
+from flows.planning.released import check_there
 from pipeline.config import RunConfig, load_config
 from pipeline.decisions import Sample
 from pipeline.errors import ConfigError, InputError, PseudoLabelError
@@ -105,7 +106,7 @@ def run_signals(context: RunContext) -> dict[Sample, float]:
     frames if none has one. Of samples that people decided about, it is that of the run's own masks.
     """
     paths = context.paths
-    receipts = list(Ledger(paths.folder).receipts("rank"))
+    receipts = list(Ledger(paths.folder).each("rank"))
     table = read_samples(paths.part("rank", item.shard) for item in receipts)
     samples = zip(table.video, table.expression, strict=True)
     signals = dict(zip(samples, quality_of(table).tolist(), strict=True))
@@ -118,6 +119,7 @@ def run_signals(context: RunContext) -> dict[Sample, float]:
 
 def _undecided_signal(context: RunContext, shard: str, sample: Sample) -> float:
     paths, video = context.paths, context.reader().video(sample[0])
+    check_there(paths, [shard], "the signals of masks that people decided about")
     stored = StoredHypotheses(paths.part("fuse", shard), sample[0])
     hypotheses = next(item for item in stored if item.key.expression == sample[1])
     candidates = StoredCandidates(paths.candidates(shard), sample[0])
@@ -164,7 +166,7 @@ def _labels(context: RunContext, labels_from: str, signals: dict[Sample, float])
 
 def true_j(context: RunContext) -> Iterator[tuple[Sample, float]]:
     """Yields the mean J of every sample over its frames with ground truth that are not unknown."""
-    receipts = Ledger(context.paths.folder).receipts("rank")
+    receipts = Ledger(context.paths.folder).each("rank")
     videos = [video for item in receipts for video in item.videos]
     for video, found in score_each(context.reader(), videos, StoredMasks(context.paths.masks)):
         if not isinstance(found, InputError):

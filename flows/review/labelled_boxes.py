@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from flows.context import RunContext
 from flows.evaluation.calibration import LabelledBoxes
+from flows.planning.released import check_there
 from pipeline.decisions import ABSENT, KEPT, Verdict
 from pipeline.errors import InputError
 from pipeline.geometry import box_iou, masks_to_boxes
@@ -62,7 +63,7 @@ def labelled_boxes(context: RunContext, tell: Teller) -> LabelledBoxes:
 
 def videos_of(context: RunContext) -> Iterator[tuple[str, str, Sequence[Augmentation]]]:
     """Yields the id, the shard and the sentences of every video whose boxes a run has found."""
-    for receipt in Ledger(context.paths.folder).receipts("ground"):
+    for receipt in Ledger(context.paths.folder).each("ground"):
         by_video = read_augmentations(context.paths.part("augment", receipt.shard))
         for video_id in receipt.videos:
             yield video_id, receipt.shard, by_video.get(video_id, [])
@@ -122,6 +123,7 @@ def told_by_decisions(context: RunContext) -> Teller:
         if not verdict:
             yield from [None] * len(video)
             return
+        check_there(context.paths, [shard], "labels from decisions")
         stored = StoredHypotheses(context.paths.part("fuse", shard), video.id)
         found = next(item for item in stored if item.key == expression.key)
         yield from _decided(verdict, found)

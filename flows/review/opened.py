@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from flows.context import RunContext
 from flows.finished_results import FinishedMasks
+from flows.planning.released import check_there
 from pipeline.config import RankConfig
 from pipeline.decisions import Sample, Verdict, digest_of_tracks
 from pipeline.fingerprint import digest
@@ -85,6 +86,7 @@ def open_sample(
     paths, reader = context.paths, context.reader()
     video = reader.video(sample[0])
     expressions = {item.key.expression: item for item in reader.expressions(sample[0])}
+    check_there(paths, [shard], "a review")
     stored = StoredHypotheses(paths.part("fuse", shard), sample[0])
     hypotheses = next(item for item in stored if item.key.expression == sample[1])
     candidates = StoredCandidates(paths.candidates(shard), sample[0])

@@ -11,6 +11,7 @@ from typing import Any
 from cachetools import LRUCache
 
 from flows.context import RunContext
+from flows.planning.released import check_there
 from flows.planning.stages import SHARD_STAGES
 from flows.review.imports import Imports
 from flows.review.opened import Opened, open_sample
@@ -62,12 +63,13 @@ class Session:
         self._imports = Imports()
         self._prompting = Prompting(context, self._read_frame)
         ledger = Ledger(self._paths.folder)
-        receipts = list(ledger.receipts("rank"))
+        receipts = list(ledger.each("rank"))
         if not receipts:
             raise PseudoLabelError(
                 f"{self._paths.folder}: no masks yet; expected a run; make it with"
                 " `pseudolabels run`"
             )
+        check_there(self._paths, [item.shard for item in receipts], "a review")
         layout = known_layout(self._paths.folder, SHARD_STAGES)
         self._shard_of = {video: shard for shard, videos in layout.items() for video in videos}
         self._size = path.stat().st_size if (path := self._paths.decisions).exists() else 0

@@ -50,7 +50,7 @@ def reviewed_masks(context: RunContext, masks: MaskSource) -> SomeMasks:
         ConfigError: there are none, or the run has not done yet what people decided.
     """
     verdicts, path = context.verdicts, context.paths.decisions
-    for receipt in Ledger(context.paths.folder).receipts("rank"):
+    for receipt in Ledger(context.paths.folder).each("rank"):
         if receipt.basis.get("decisions", "") != digest_of_verdicts(verdicts, receipt.videos):
             raise ConfigError(
                 f"{path}: has decisions that the masks of shard {receipt.shard} do not follow yet;"

@@ -26,7 +26,7 @@ class StoredSentences:
 
     def __init__(self, folder: Path) -> None:
         self._paths = RunPaths(folder)
-        done = {receipt.shard for receipt in Ledger(folder).receipts("augment")}
+        done = {receipt.shard for receipt in Ledger(folder).each("augment")}
         layout = known_layout(folder, SHARD_STAGES)
         self._shard = {
             video: shard for shard, videos in layout.items() if shard in done for video in videos

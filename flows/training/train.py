@@ -59,7 +59,11 @@ def train_and_predict(context: RunContext, split: str) -> Counter[str]:
         name = context.paths.folder.name
         context.publish(name, curves_markdown(history, f"Training of {name}"))
 
-    trained = train_student(context, context.paths.student, publish=publish)
+    trained: Trained
+    if context.train_elsewhere is None:
+        trained = train_student(context, context.paths.student, publish=publish)
+    else:
+        trained = context.train_elsewhere(context.paths.student, publish)
     if context.paths.predictions.exists():
         with explain_disk_errors(context.paths.predictions):
             shutil.rmtree(context.paths.predictions)
@@ -182,7 +186,7 @@ def identity_of(context: RunContext) -> str:
     products."""
     ledger = Ledger(context.paths.folder)
     made_from = {
-        stage: joined({receipt.shard: receipt.product for receipt in ledger.receipts(stage)})
+        stage: joined({receipt.shard: receipt.product for receipt in ledger.each(stage)})
         for stage in ("augment", "rank")
     }
     basis = student_basis(context.config, context.weight_digests().of_checkpoint)

@@ -68,6 +68,8 @@ class RunConfig(Section):
         device: ``auto`` uses CUDA if there is a GPU. A device that is named must exist.
         shard_videos: videos per shard. A shard is the unit that is processed, stored and resumed.
         maximum_failed_share: the run fails if a larger share of its shards failed.
+        keep: ``masks`` removes the candidates and hypotheses of a shard once its masks are measured
+            and reported; ``all`` keeps them. No result depends on it.
     """
 
     out: UsersPath = Path("runs")
@@ -75,6 +77,7 @@ class RunConfig(Section):
     device: str = "auto"
     shard_videos: int = Field(4, ge=1)
     maximum_failed_share: float = Field(0.0, ge=0, le=1)
+    keep: Literal["all", "masks"] = "all"
     dataset: DatasetConfig = DatasetConfig()
     shapes: ShapesConfig = ShapesConfig()
     augment: AugmentConfig = AugmentConfig()

@@ -116,7 +116,8 @@ def judged_tracks(
         _frame(mine, item.box_row, of_candidate, sentence_of, len(weight))
         for mine, item, of_candidate in zip(boxes, candidates, tracks.of_candidate, strict=True)
     ]
-    said = [item.text for item in (*augmentation.positives, *augmentation.negatives)]
+    said = [item.text for item in augmentation.positives]
+    said += [item.text for item in augmentation.negatives]
     moves = motion_factors(said, boxes, candidates, tracks, config.motion_weight)
     return frames, _votes(frames, tracks, weight, moves, config.negative_weight)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import cv2
+import numpy as np
 from scenedetect import FrameTimecode
 from scenedetect.detectors import AdaptiveDetector
 
 from pipeline.ports import Image
 
 LONGEST = 64
-"""Longest side of the frames that are compared, pixels."""
+"""Longest side of the frames that are compared, pixels: noise of single pixels is averaged out."""
 
 SHORTEST_SHOT = 2
 """Frames."""
@@ -35,9 +36,10 @@ class CutFinder:
         scale = LONGEST / max(image.shape[:2])
         if scale < 1:
             size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
-            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+            image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
         code = FrameTimecode(self._frames, _RATE)
-        self._take(self._detector.process_frame(code, cv2.cvtColor(image, cv2.COLOR_RGB2BGR)))
+        bgr = np.ascontiguousarray(image[..., ::-1])
+        self._take(self._detector.process_frame(code, bgr))
         self._frames += 1
 
     def finish(self) -> list[int]:

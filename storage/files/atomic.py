@@ -125,6 +125,14 @@ def remove_partials(partials: Iterable[Path]) -> int:
     return len(leftovers)
 
 
+def remove_whole(path: Path) -> None:
+    """Removes a file or a folder so that a killed process leaves it whole, or as a partial."""
+    if os.path.lexists(path):
+        partial = partial_beside(path)
+        path.rename(partial)
+        _remove(partial)
+
+
 def _remove(path: Path) -> None:
     """Removes a folder with its content, a file or a link, if it exists."""
     if path.is_dir() and not path.is_symlink():

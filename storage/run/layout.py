@@ -92,7 +92,7 @@ def layout_of_receipts(ledger: Ledger, stages: Sequence[str]) -> Layout:
     """
     found: dict[str, tuple[str, ...]] = {}
     for stage in stages:
-        for receipt in ledger.receipts(stage):
+        for receipt in ledger.each(stage):
             found.setdefault(receipt.shard, receipt.videos)
     taken: set[str] = set()
     layout: dict[str, tuple[str, ...]] = {}

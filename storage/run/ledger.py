@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -76,6 +76,14 @@ class Ledger:
         found = (_read_if_there(path, Receipt) for path in self.receipt_paths(stage))
         return [receipt for receipt in found if receipt is not None]
 
+    def each(self, stage: str) -> Iterator[Receipt]:
+        """Yields the receipts of a stage, by shard, without their lists of files, which are most of
+        a ledger."""
+        for path in self.receipt_paths(stage):
+            receipt = _read_if_there(path, Receipt)
+            if receipt is not None:
+                yield replace(receipt, files={})
+
     def receipt_paths(self, stage: str) -> Iterator[Path]:
         """Yields the paths of a stage's receipts, readable or not, by shard."""
         for path in sorted((self.folder / stage).glob("*.json")):
@@ -100,6 +108,11 @@ def read_receipt(path: Path) -> Receipt:
         ValueError: it is not a receipt, or it is damaged.
     """
     return _read(path, Receipt)
+
+
+def read_failure(path: Path) -> Failure:
+    """Returns the note of a failure in a file. Raises as :func:`read_receipt`."""
+    return _read(path, Failure)
 
 
 def _read(path: Path, kind: type[Note]) -> Note:

@@ -268,6 +268,12 @@ def check_held(folder: Path) -> None:
         )
 
 
+def works_under_lock(folder: Path) -> bool:
+    """Whether this process, or the run that it works for, took the lock of a folder."""
+    key = _key(folder / HELD)
+    return key in _tokens or key in _tokens_of_environment()
+
+
 def held_tokens() -> str:
     """What a worker in another process needs in its environment, as :data:`TOKENS`, to work under
     the locks that this process holds."""

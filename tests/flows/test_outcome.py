@@ -84,3 +84,19 @@ def test_a_large_run_with_many_masks_gives_no_advice(config: RunConfig) -> None:
     samples = {("v", str(n)): _sample((PRESENT, "", 9)) for n in range(FEW)}
     samples["v", "empty"] = _sample((ABSENT, UNCLAIMED, 9))
     assert advice(RunOutcome(samples), config) == []
+
+
+def test_a_large_run_is_added_up(monkeypatch: pytest.MonkeyPatch, config: RunConfig) -> None:
+    monkeypatch.setattr("flows.outcome._MOST_TOLD", 2)
+    outcome = RunOutcome()
+    for number in range(5):
+        full, empty = _sample((PRESENT, "", 3)), _sample((ABSENT, UNCLAIMED, 4))
+        outcome.add({(f"v{number}", "0"): full, (f"v{number}", "1"): empty})
+    assert outcome.count == 10
+    assert outcome.videos == 5
+    assert len(outcome.samples) == 2
+    assert outcome.statuses == {Status.PRESENT: 15, Status.ABSENT: 20}
+    assert outcome.reasons == {UNCLAIMED: 20}
+    assert outcome_lines(outcome)[0].startswith("5 videos, 10 expressions: 15 of 35 frames")
+    monkeypatch.setattr("flows.outcome.LITTLE", 0.9)
+    assert advice(outcome, config)[-1] == "… and 2 more expressions have no mask at all"

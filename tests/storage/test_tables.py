@@ -192,3 +192,14 @@ def test_a_newer_version_is_refused(tmp_path: Path) -> None:
     pq.write_table(table.replace_schema_metadata(metadata), path)
     with pytest.raises(StoreError, match="version 99"):
         list(iter_quality(path))
+
+
+def test_small_tables_are_joined_into_row_groups_of_many_rows(tmp_path: Path) -> None:
+    rows = [replace(_quality(frame), temporal_iou=0.5) for frame in range(2)]
+    parts = []
+    for number in range(5):
+        parts.append(tmp_path / f"{number}.parquet")
+        write_quality(parts[-1], rows)
+    merge_quality(parts, tmp_path / "quality.parquet")
+    assert pq.ParquetFile(tmp_path / "quality.parquet").num_row_groups == 1
+    assert list(iter_quality(tmp_path / "quality.parquet")) == rows * 5

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 from uuid import UUID
 
 from prefect.artifacts import (
@@ -20,8 +20,6 @@ from prefect.artifacts import (
 )
 
 from flows.planning.time_estimate import WORTH_SAYING, in_words
-from flows.report.stage_table import stage_rows
-from pipeline.types import Receipt
 
 
 def artifact_key(run_key: str, what: str) -> str:
@@ -71,10 +69,10 @@ class StageProgress:
         return f"{words}, about {in_words(left)} left" if left >= WORTH_SAYING else words
 
 
-def stage_table(receipts: Sequence[Receipt], run_key: str, run_name: str) -> None:
+def stage_table(rows: Sequence[dict[str, Any]], run_key: str, run_name: str) -> None:
     """The table of stage figures: shards, videos, frames, seconds, throughput."""
     create_table_artifact(
-        table=stage_rows(receipts),
+        table=list(rows),
         key=artifact_key(run_key, "stages"),
         description=f"Stage figures of {run_name}",
     )

@@ -185,3 +185,16 @@ def test_255_is_void_in_ref_davis(tmp_path: Path, form: str) -> None:
     if form == "converted":
         other = open_dataset("shapes", root, "valid")
         assert other.void(other.video("clip"), FrameIndex(0)) is None
+
+
+def test_masks_are_not_read_where_there_is_no_ground_truth(tmp_path: Path) -> None:
+    reader = open_dataset("refdavis", trees.refytvos(tmp_path, "valid"), "valid")
+    video = reader.video("clip")
+    said = reader.expressions("clip")[0]
+    for path in (tmp_path / "valid" / "Annotations").rglob("*.png"):
+        path.unlink()
+
+    def masks(video: VideoRef, expression: Expression) -> None:
+        raise AssertionError("nothing can be measured")
+
+    assert evaluate_sample(open_dataset("refdavis", tmp_path, "valid"), video, said, masks) is None

@@ -11,8 +11,10 @@ from flows.integrity.repair import repair
 from flows.integrity.verify import Contents, Problem, check_idle, verify
 from flows.planning.run_paths import SHARD_STAGES
 from pipeline.errors import InputError, RunLockedError
+from pipeline.types import Failure
 from storage.arrays.masks import MaskStore
 from storage.files.atomic import name_of_partial, partial_beside
+from storage.files.checksums import mark_file, product_digest
 from storage.run.layout import known_layout, read_layout
 from storage.run.ledger import Ledger
 from storage.run.lock import RunLock
@@ -264,3 +266,23 @@ def test_what_is_wrong_is_undone_and_just_that_is_done_again(
     assert {(job.stage, job.shard.name) for job in whole.run().pending()} == again
     assert problems(whole.folder) == []
     assert content_digest(whole.folder) == before
+
+
+def test_a_note_of_a_failure_is_no_damage_unless_it_cannot_be_read(run: Path) -> None:
+    ledger = Ledger(run)
+    ledger.fail(Failure("fuse", "00009", "abc", "RuntimeError: out of luck"))
+    assert problems(run) == []
+    flip(ledger.failure_path("fuse", "00009"), 0.4)
+    [found] = problems(run)
+    assert found.what.startswith("unreadable note of a failure")
+
+
+def test_candidates_of_followed_tracks_belong_to_the_run(run: Path) -> None:
+    ledger = Ledger(run)
+    receipt = ledger.receipt("track", "00000")
+    assert receipt is not None
+    boxes = run / "track" / "00000.boxes.parquet"
+    boxes.write_bytes(b"boxes")
+    files = {**receipt.files, "track/00000.boxes.parquet": mark_file(boxes)}
+    ledger.commit(replace(receipt, files=files, product=product_digest(files)))
+    assert problems(run) == []

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from flows.planning.disk_estimate import bytes_left, disk_forecast
+from flows.planning.disk_estimate import bytes_left, disk_forecast, disk_in_the_end
 from flows.planning.plan import Job, Plan, Shard
 from pipeline.types import Receipt
 from storage.run.ledger import Ledger
@@ -58,3 +59,35 @@ def test_a_run_that_will_not_fit_is_told_so(
             f" {free / 1e9:.1f} GB are free at {tmp_path / 'run'}.{remedy}"
         )
     assert disk_forecast(plan(ledger, segment=(3000, None)), ledger, tmp_path) == ""
+
+
+def test_both_ways_to_keep_are_compared(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    stages = dict.fromkeys(("augment", "ground", "track", "rank"), (2_000_000, None))
+    made = plan(ledger, segment=(800_000_000, None), fuse=(200_000_000, None), **stages)
+    for stage in ("segment", "fuse"):
+        receipt = ledger.receipt(stage, "00000")
+        assert receipt is not None
+        files = {f"{stage}/00000.zarr/{name}": mark for name, mark in receipt.files.items()}
+        ledger.commit(replace(receipt, files=files))
+    words = 'Disk space of finished shards: 2.0 GB with keep="all", 16.0 MB with keep="masks".'
+    assert disk_in_the_end(made, ledger) == words
+    # What was released counts as before.
+    receipt = ledger.receipt("segment", "00000")
+    assert receipt is not None
+    ledger.commit(replace(receipt, files={}, released=800_000_000))
+    assert disk_in_the_end(made, ledger) == words
+    assert disk_in_the_end(plan(ledger, segment=(None,)), ledger) == ""
+
+
+def test_what_was_released_takes_room_when_it_is_made_again(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    made = plan(ledger, segment=(400, 800))
+    jobs = []
+    for job, state in zip(made.jobs["segment"], ("due", "done"), strict=True):
+        assert job.receipt is not None
+        receipt = replace(job.receipt, released=600, files={})
+        ledger.commit(receipt)
+        jobs.append(replace(job, receipt=receipt, state=state))
+    again = Plan((), {"segment": tuple(jobs)}, stages=("segment",))
+    assert bytes_left(again, ledger) == {"segment": 600}

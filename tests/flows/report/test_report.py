@@ -1,5 +1,6 @@
 import json
 import re
+import sys
 from collections import Counter
 from pathlib import Path
 from unittest import mock
@@ -12,7 +13,7 @@ from flows.report import MOST_BYTES, MOST_BYTES_OF_STUDENT, _limited, write_repo
 from flows.report.charts import BINS, Histogram, histogram_bars, shares
 from flows.report.draw import jpeg_url, overlay, predicted_frame
 from flows.report.gather import Card, FrameView, read_quality
-from flows.report.sample_rows import _json
+from flows.report.sample_rows import _json, sample_rows
 from flows.report.samples import markdown_page
 from flows.review.guarantee import make_guarantee
 from pipeline.decisions import Decision, now
@@ -180,3 +181,18 @@ def test_a_damaged_guarantee_is_told_and_left_out(ran: Site) -> None:
     write_report(context)
     assert "shows no guarantee" in said.say.call_args.args[0]
     assert "labelled samples" not in (ran.folder / "report" / "index.html").read_text()
+
+
+def test_a_page_of_very_many_samples_lists_the_worst(
+    ran: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = RunContext(ran.config("report.samples=1"), fake_parts(ran.weights))
+    context.plan = context.make_plan()
+    whole = sample_rows(context)
+    monkeypatch.setattr(sys.modules[sample_rows.__module__], "MOST_ROWS", 3)
+    rows = sample_rows(context)
+    assert rows.samples == whole.samples[:3]
+    assert json.loads(rows.data)["rows"] == json.loads(whole.data)["rows"][:3]
+    assert rows.total == whole.total == 8
+    write_report(context)
+    assert "The worst 3 of 8 samples" in (ran.folder / "report" / "index.html").read_text()

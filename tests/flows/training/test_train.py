@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,15 @@ from safetensors.torch import load_file
 from flows.context import RunContext
 from flows.labelling.jobs import do_job
 from flows.planning.fingerprints import ground_basis, prediction_basis, student_basis
+from flows.training import train as train_module
 from flows.training.build import build_student, supervision_of
-from flows.training.train import train_and_predict
+from flows.training.train import Trained, train_and_predict
 from pipeline.config import RunConfig, SimrvosConfig, SimrvosStudentConfig, load_config
 from pipeline.errors import ConfigError
 from pipeline.fingerprint import digest
 from pipeline.types import Receipt, Status
 from stages.student.data.clips import Clips, Shape
+from stages.student.training.fit import History
 from stages.student.training.train import Trainer
 from storage.arrays.masks import MaskStore
 from storage.datasets import open_dataset
@@ -314,3 +317,28 @@ def test_predictions_are_the_students_only_with_its_receipt(
         found = measured()
         assert (found is not None) == known == shown()
     assert found["overall"]["J&F"] == 100
+
+
+def test_a_student_that_was_trained_elsewhere_is_predicted_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = RunContext(load_config(None, [f'out="{tmp_path}"']))
+    student, history = object(), History([{"dice": 0.5}] * 3)
+    pages: list[str] = []
+
+    def elsewhere(folder: Path, publish: Callable[[Any], None]) -> Trained:
+        assert folder == context.paths.student
+        publish(history)
+        return Trained(student, history, 7)  # type: ignore[arg-type]
+
+    def predict(context: RunContext, found: object, *_: Any) -> Counter[str]:
+        assert found is student
+        return Counter({"predicted": 1})
+
+    context.train_elsewhere = elsewhere
+    context.publish = lambda name, page: pages.append(page)
+    monkeypatch.setattr(train_module, "predict_split", predict)
+    monkeypatch.setattr(train_module, "made_by", lambda *_: "")
+    counts = train_and_predict(context, "valid")
+    assert counts == {"predicted": 1, "samples": 7, "steps": 3}
+    assert len(pages) == 1

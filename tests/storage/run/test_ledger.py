@@ -96,3 +96,11 @@ def test_a_receipt_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, disk: 
     path = ledger.folder / "fuse" / "00003.json"
     steps = [step for step, _ in disk.steps]
     assert steps == [f"fsync {path.stat().st_size} bytes", "rename", "fsync"]
+
+
+def test_receipts_one_by_one_come_without_their_lists_of_files(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.commit(replace(RECEIPT, files={"a": "1 b"}, product="c"))
+    (ledger.folder / "fuse" / "00001.json").write_text("damaged")
+    [found] = ledger.each("fuse")
+    assert found == replace(RECEIPT, files={}, product="c")

@@ -26,6 +26,7 @@ from storage.run.lock import (
     has_ended,
     held_tokens,
     lock_holder,
+    works_under_lock,
 )
 from storage.run.owner import Owner
 
@@ -272,6 +273,8 @@ def test_a_worker_in_another_process_works_under_the_lock_of_its_run(
         monkeypatch.setenv(TOKENS, held_tokens())
         monkeypatch.setattr(lock_module, "_tokens", {})
         check_held(tmp_path)
+        assert works_under_lock(tmp_path)
+        assert not works_under_lock(tmp_path / "another")
         Ledger(tmp_path).commit(receipt())
         hold(tmp_path, machine="other")
         with pytest.raises(LockLostError):
