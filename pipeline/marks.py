@@ -64,7 +64,7 @@ def marked(image: Image, masks: NDArray[np.bool_], numbers: Sequence[int]) -> Im
     for row in shown:
         tag = _tag(numbers[row], max(2, round(min(image.shape[:2]) / 90)))
         box = masks_to_boxes(masks[row][None])[0]
-        others = masks[[other for other in shown if other != row]].any(0)
+        others = np.asarray(masks[[other for other in shown if other != row]].any(axis=0))
         top, left = _place(box, tag.shape[:2], taken, others)
         height, width = taken[top:, left:].shape
         part = tag[:height, :width]
@@ -134,8 +134,8 @@ def _place(
     def hidden(place: tuple[int, int]) -> int:
         top, left = place
         area = slice(top, top + height), slice(left, left + width)
-        over = min(x1, left + width) - max(x0, left), min(y1, top + height) - max(y0, top)
-        own = max(0, over[0]) * max(0, over[1])
+        across = max(0, min(x1, left + width) - max(x0, left))
+        own: int = across * max(0, min(y1, top + height) - max(y0, top))
         return 4 * int(taken[area].sum()) + int(others[area].sum()) + own
 
     return min(inside, key=hidden)

@@ -202,7 +202,12 @@ def _leftovers(
     known = found.videos.keys() | found.broken
     for stage in SHARD_STAGES:
         folder = paths.folder / stage
-        expected = {paths.part(stage, shard) for name, shard in known if name == stage}
+        expected = {
+            place
+            for name, shard in known
+            if name == stage
+            for place in STAGE[stage].product(paths, shard)
+        }
         for path in sorted(folder.iterdir()) if folder.is_dir() else []:
             if path not in expected and not path.name.endswith(PARTIAL_SUFFIX):
                 yield Problem(path, "a product without a receipt", place=path)

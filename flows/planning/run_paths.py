@@ -44,6 +44,10 @@ class RunPaths:
         folder = self.folder / "track"
         return folder / f"{shard}.boxes.parquet", folder / f"{shard}.zarr"
 
+    def judgements(self, shard: str) -> Path:
+        """Returns the table of a judge's answers."""
+        return self.folder / "judge" / f"{shard}.parquet"
+
     def boxes(self, shard: str) -> Path:
         """Returns the table of boxes that the tracks of a shard belong to."""
         followed, _ = self.followed(shard)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from flows.context import RunContext
-from flows.planning.stages import ALL, SHARD_STAGES, STAGES
 from flows.report.charts import Histogram
 from flows.report.draw import TRUE, jpeg_url, overlay, predicted_frame
-from flows.report.stage_table import stage_rows
-from flows.timing import KINDS
 from pipeline.errors import InputError, StoreError
+from pipeline.judgements import Judgement
 from pipeline.metrics import region_similarity
 from pipeline.ports import DatasetReader
 from pipeline.sampling import pick_frames
@@ -24,7 +22,6 @@ from pipeline.text import read_text
 from pipeline.types import (
     Augmentation,
     Expression,
-    Failure,
     FrameIndex,
     FrameQuality,
     Status,
@@ -56,6 +53,7 @@ class Card:
         quality: mean weight of its frames, in [0, 1]; None for predictions.
         present: share of its frames that have a mask.
         absent: share of its frames in which the target is said to be absent.
+        judged: what the judge said, in words; empty if it was not asked.
         iou: mean J of the frames shown that have ground truth; None without ground truth.
     """
 
@@ -70,6 +68,7 @@ class Card:
     frames: list[FrameView]
     augmentation: Augmentation | None
     reasons: list[tuple[str, int]]
+    judged: str = ""
 
 
 @dataclass
@@ -215,20 +214,28 @@ def _card(
         frames=views,
         augmentation=None if augmentations is None else augmentations.of(*key),
         reasons=Counter(why.values()).most_common(),
+        judged="" if augmentations is None else augmentations.judged(*key),
     )
 
 
 class _Augmentations:
-    """Augmentations of a run by sample; one shard in memory at a time."""
+    """Augmentations and judgements of a run by sample; one shard in memory at a time."""
 
     def __init__(self, context: RunContext) -> None:
         assert context.plan is not None
-        self._paths = context.paths
+        self._context, self._paths = context, context.paths
         self._shard_of = {
             video: shard.name for shard in context.plan.layout for video in shard.videos
         }
         self._shard = ""
         self._held: dict[str, list[Augmentation]] = {}
+        self._judgements: Mapping[tuple[str, str], Judgement] = {}
+
+    def judged(self, video: str, expression: str) -> str:
+        """Returns what the judge said of a sample, in words; empty if it was not asked."""
+        self.of(video, expression)
+        found = self._judgements.get((video, expression))
+        return "" if found is None else f"{found.provenance.model}: {found.words()}"
 
     def of(self, video: str, expression: str) -> Augmentation | None:
         shard = self._shard_of.get(video)
@@ -237,49 +244,9 @@ class _Augmentations:
         if shard != self._shard:
             self._shard = shard
             self._held = read_augmentations(self._paths.part("augment", shard))
+            self._judgements = self._context.judgements(shard)
         mine = self._held.get(video, [])
         return next((item for item in mine if item.key.expression == expression), None)
-
-
-@dataclass(frozen=True)
-class Work:
-    """Times and counts of stages, skipped videos, unusable answers of the captioner, and
-    failures."""
-
-    stages: list[dict[str, Any]]
-    skipped: list[tuple[str, str, str]]
-    left_out: list[tuple[str, int]]
-    texts: dict[str, int]
-    failed: list[Failure] = field(default_factory=list)
-
-
-def read_work(context: RunContext) -> Work:
-    """Returns what the receipts of the run's shards say."""
-    assert context.plan is not None
-    ledger = Ledger(context.config.run_folder)
-    receipts = [
-        receipt
-        for stage in STAGES
-        for name in (
-            [shard.name for shard in context.plan.run_shards] if stage in SHARD_STAGES else [ALL]
-        )
-        if (receipt := ledger.receipt(stage, name)) is not None
-    ]
-    left_out: Counter[str] = Counter()
-    texts: Counter[str] = Counter()
-    for receipt in receipts:
-        for name, count in receipt.counts.items():
-            if name.startswith("left out: "):
-                left_out[name.removeprefix("left out: ")] += int(count)
-            elif receipt.stage == "augment" and name not in KINDS:
-                texts[name] += int(count)
-    skipped = sorted(
-        (video, receipt.stage, reason)
-        for receipt in receipts
-        for video, reason in receipt.skipped.items()
-    )
-    failed = [failure for stage in STAGES for failure in ledger.failures(stage)]
-    return Work(stage_rows(receipts), skipped, left_out.most_common(), dict(texts), failed)
 
 
 def read_metrics(context: RunContext) -> dict[str, Any]:

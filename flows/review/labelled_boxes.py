@@ -122,7 +122,7 @@ def told_by_decisions(context: RunContext) -> Teller:
         if not verdict:
             yield from [None] * len(video)
             return
-        stored = StoredHypotheses(context.paths.part("fuse", shard), video.id)
+        stored = StoredHypotheses(context.hypotheses(shard), video.id)
         found = next(item for item in stored if item.key == expression.key)
         yield from _decided(verdict, found)
 

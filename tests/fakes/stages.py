@@ -148,6 +148,7 @@ def fake_rank(
     config: RunConfig,
     fingerprint: str,
     calibration: Calibration | None,
+    trust: float = 1.0,
 ) -> tuple[PseudoMask, list[FrameQuality]]:
     mask = np.zeros((len(candidates), video.height, video.width), np.bool_)
     for t, row in enumerate(hypotheses.candidate[:, 0, 0]):
