@@ -109,6 +109,7 @@ def fake_fuse(
     candidates: Sequence[CandidateScores],
     tracks: Tracks,
     config: RunConfig,
+    ruling: object = None,
 ) -> Hypotheses:
     assert [len(item) for item in tracks.of_candidate] == [len(c.predicted_iou) for c in candidates]
     row = list(texts).index(augmentation.original)

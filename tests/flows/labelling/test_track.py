@@ -69,7 +69,8 @@ def statuses(context: RunContext) -> list[list[int]]:
 
 def problems_of_track(context: RunContext) -> list[Problem]:
     found = verify(context.config.run_folder, Contents())
-    return [problem for problem in found if problem.stage == "track"]
+    track = context.paths.folder / "track"
+    return [item for item in found if item.stage == "track" or track in item.path.parents]
 
 
 def test_frames_without_a_box_are_filled(tmp_path: Path) -> None:
