@@ -127,9 +127,8 @@ def test_questions_to_a_judge_are_bounded() -> None:
     line = told("judge", [*words, "judge.frames=2"], Price(1.0, 2.0))
     assert "at most 72 questions, two about each of 36 sentences" in line
     assert "not measured; counted for Qwen2.5-VL" in line and "at the given price" in line
-    before = {"config": {}}
     counts = {"questions": 6.0, "sentences": 12.0, "tokens_read": 6000.0, "seconds_busy": 3.0}
-    line = told("judge", words, None, before, **counts)
+    line = told("judge", words, **counts)
     assert "at most 48 questions" in line and "(about 12 at the share asked so far)" in line
     assert "0.05 million tokens read" in line and "24 s of time at the 2 questions" in line
     assert told("judge", ["judge.source=stand_in"]) == ""
