@@ -30,8 +30,7 @@ from flows.evaluation.scores import evaluate, summarise
 from flows.planning.run_paths import RunPaths
 from pipeline.config import RunConfig, load_config
 from pipeline.geometry import pairwise_mask_iou
-from pipeline.judgements import Ruling
-from pipeline.ports import JudgeRequest
+from pipeline.judgements import JudgeRequest, Ruling
 from pipeline.types import (
     Augmentation,
     Boxes,

@@ -24,8 +24,15 @@ from pipeline.calibration import Calibration
 from pipeline.config import CALIBRATED, RunConfig
 from pipeline.decisions import Sample, Verdict, digest_of_verdicts, verdicts_of
 from pipeline.errors import InputError, ModelError, PseudoLabelError
-from pipeline.judgements import Judgement, Ruling
-from pipeline.ports import Captioner, DatasetReader, Grounder, Judge, Segmenter, Tracker
+from pipeline.judgements import Judge, Judgement, Ruling
+from pipeline.ports import (
+    Captioner,
+    DatasetReader,
+    Grounder,
+    PhraseTracker,
+    Segmenter,
+    Tracker,
+)
 from pipeline.types import (
     Augmentation,
     Boxes,
@@ -89,6 +96,12 @@ def _tracker(config: RunConfig, device: torch.device) -> Tracker:
     return load_tracker(config.track, device)
 
 
+def _phrase_tracker(config: RunConfig, device: torch.device) -> PhraseTracker:
+    from stages.track.phrase_model import load_phrase_tracker
+
+    return load_phrase_tracker(config.track, device)
+
+
 def _fuse(
     augmentation: Augmentation,
     texts: Sequence[str],
@@ -148,6 +161,7 @@ class Parts:
     segmenter: Callable[[RunConfig, Any], Segmenter] = _segmenter
     track: Callable[..., Tracks] = _track
     tracker: Callable[[RunConfig, Any], Tracker] = _tracker
+    phrase_tracker: Callable[[RunConfig, Any], PhraseTracker] = _phrase_tracker
     fuse: Callable[..., Hypotheses] = _fuse
     judge: Callable[[RunConfig, Any], Judge] = _judge
     rank: Callable[..., tuple[PseudoMask, list[FrameQuality]]] = _rank
@@ -363,6 +377,13 @@ class RunContext:
     def tracker(self) -> Tracker:
         """Returns the tracker; loads it if necessary."""
         tracker: Tracker = self._held("track", lambda: self.parts.tracker(self.config, self.device))
+        return tracker
+
+    def phrase_tracker(self) -> PhraseTracker:
+        """Returns the tracker of noun phrases; loads it if necessary."""
+        tracker: PhraseTracker = self._held(
+            "track", lambda: self.parts.phrase_tracker(self.config, self.device)
+        )
         return tracker
 
     def judge(self) -> Judge:

@@ -1,14 +1,69 @@
-"""What a judge said about the tracks of a sentence, and what follows from it."""
+"""What a judge is asked about the tracks of a sentence, what it says, and what follows from it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
+from pipeline.ports import Image
 from pipeline.types import Provenance, SampleKey
 
 UNSTATED = 0.5
 """Stands for the probability of an answer whose tokens have none."""
+
+
+@dataclass(frozen=True, eq=False)
+class JudgeRequest:
+    """A question to a judge: which of the marked objects does a sentence mean?
+
+    Attributes:
+        key: the sample.
+        text: the sentence.
+        images: frames of the video in order, RGB [H, W, 3], with the objects marked.
+        numbers: of the objects, from 1 on.
+        scores: mean scores of the sentence for each object, for a rule without a model.
+    """
+
+    key: SampleKey
+    text: str
+    images: Sequence[Image]
+    numbers: Sequence[int]
+    scores: Sequence[float]
+
+
+@dataclass(frozen=True)
+class JudgeReply:
+    """An answer of a judge.
+
+    Attributes:
+        text: as it was given.
+        chosen: numbers that it names; empty for none of the objects; None if it cannot be read.
+        probability: of the answer among those that were possible, by the model's tokens, in [0, 1];
+            None if it is not known.
+        tokens: that a model read and wrote; 0 where none did, or nobody says.
+    """
+
+    text: str
+    chosen: tuple[int, ...] | None
+    probability: float | None = None
+    tokens: tuple[int, int] = (0, 0)
+
+
+class Judge(Protocol):
+    """Says which of some marked objects a sentence means.
+
+    Attributes:
+        provenance: what answers.
+        needs_frames: whether it looks at the images of a request.
+    """
+
+    provenance: Provenance
+    needs_frames: bool
+
+    def ask(self, requests: Sequence[JudgeRequest]) -> list[JudgeReply]:
+        """Returns one reply per request, in their order."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,6 @@ from pipeline.types import (
     Candidates,
     Expression,
     FrameIndex,
-    Provenance,
-    SampleKey,
     VideoRef,
     VideoSources,
 )
@@ -227,56 +225,21 @@ class Tracker(Protocol):
         ...
 
 
-@dataclass(frozen=True, eq=False)
-class JudgeRequest:
-    """A question to a judge: which of the marked objects does a sentence mean?
+class PhraseTracker(Protocol):
+    """Finds all objects that noun phrases name, and follows them through a video."""
 
-    Attributes:
-        key: the sample.
-        text: the sentence.
-        images: frames of the video in order, RGB [H, W, 3], with the objects marked.
-        numbers: of the objects, from 1 on.
-        scores: mean scores of the sentence for each object, for a rule without a model.
-    """
+    def detect(
+        self, frames: Iterable[Image], phrases: Sequence[str], cells: tuple[int, int]
+    ) -> Iterator[SeenObjects]:
+        """Yields the objects of each frame, from the first to the last.
 
-    key: SampleKey
-    text: str
-    images: Sequence[Image]
-    numbers: Sequence[int]
-    scores: Sequence[float]
+        Memory does not grow with the number of frames.
 
-
-@dataclass(frozen=True)
-class JudgeReply:
-    """An answer of a judge.
-
-    Attributes:
-        text: as it was given.
-        chosen: numbers that it names; empty for none of the objects; None if it cannot be read.
-        probability: of the answer among those that were possible, by the model's tokens, in [0, 1];
-            None if it is not known.
-        tokens: that a model read and wrote; 0 where none did, or nobody says.
-    """
-
-    text: str
-    chosen: tuple[int, ...] | None
-    probability: float | None = None
-    tokens: tuple[int, int] = (0, 0)
-
-
-class Judge(Protocol):
-    """Says which of some marked objects a sentence means.
-
-    Attributes:
-        provenance: what answers.
-        needs_frames: whether it looks at the images of a request.
-    """
-
-    provenance: Provenance
-    needs_frames: bool
-
-    def ask(self, requests: Sequence[JudgeRequest]) -> list[JudgeReply]:
-        """Returns one reply per request, in their order."""
+        Args:
+            frames: all frames of the video, in order.
+            phrases: at least one.
+            cells: (h, w) of the masks.
+        """
         ...
 
 

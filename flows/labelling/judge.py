@@ -22,9 +22,9 @@ from flows.planning.receipts import Outcome
 from flows.timing import BUSY, FRAMES, Meter
 from pipeline.config import JudgeConfig
 from pipeline.fingerprint import digest
-from pipeline.judgements import JudgeAnswer, Judgement, Ruling
+from pipeline.judgements import JudgeAnswer, Judgement, JudgeReply, JudgeRequest, Ruling
 from pipeline.marks import marked
-from pipeline.ports import Image, JudgeReply, JudgeRequest
+from pipeline.ports import Image
 from pipeline.types import (
     Augmentation,
     Boxes,

@@ -32,7 +32,7 @@ def check_before_start(context: RunContext, plan: Plan) -> None:
     """
     left = {stage for stage in plan.stages if any(not job.done for job in plan.jobs.get(stage, ()))}
     config = context.config
-    follows = "track" in left and config.track.source == "model"
+    follows = "track" in left and config.track.source != "association"
     judges = "judge" in left and config.judge.source == "model"
     if left & _WITH_MODELS or follows or judges:
         check_device(context)
@@ -61,7 +61,7 @@ def check_weights(config: RunConfig, stages: Collection[str]) -> None:
         "judge": config.judge,
     }
     for stage, section in sections.items():
-        if stage in stages and getattr(section, "source", "model") == "model":
+        if stage in stages and getattr(section, "source", "model") in ("model", "sam3"):
             assert section.checkpoint is not None
             check_digest(section.checkpoint, section.sha256)
 

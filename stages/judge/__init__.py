@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.config import JudgeConfig
 from pipeline.errors import ConfigError
-from pipeline.ports import Judge
+from pipeline.judgements import Judge
 
 if TYPE_CHECKING:
     import torch

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from pipeline.config import JudgeConfig
-from pipeline.ports import JudgeReply, JudgeRequest
+from pipeline.judgements import JudgeReply, JudgeRequest
 from pipeline.types import Provenance
 from stages.common.chat_folder import FolderChat, Written, load_chat_folder
 from stages.common.checkpoints import check_digest, resolve_checkpoint, weights_digest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from pipeline.ports import JudgeRequest
+from pipeline.judgements import JudgeRequest
 
 PROMPT_VERSION = "judge-1"
 

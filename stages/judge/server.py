@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from pipeline.config import JudgeConfig
-from pipeline.ports import JudgeReply, JudgeRequest
+from pipeline.judgements import JudgeReply, JudgeRequest
 from pipeline.types import Provenance
 from stages.common.chat_server import ChatServer
 from stages.common.completion import alternatives_of, similarity_of, tokens_of

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from pipeline.ports import JudgeReply, JudgeRequest
+from pipeline.judgements import JudgeReply, JudgeRequest
 from pipeline.types import Provenance
 
 NAME = "stand-in (a rule, no model)"

@@ -24,7 +24,7 @@ from typing import Any
 import flows.labelling.opened_run
 from flows.commands import main as command_line
 from flows.orchestration.servers import server
-from pipeline.ports import JudgeReply, JudgeRequest
+from pipeline.judgements import JudgeReply, JudgeRequest
 from pipeline.types import Boxes, Candidates, Tracks
 from stages.judge.stand_in import StandIn
 from tests.fakes.stages import FakeGrounder, FakeSegmenter, fake_parts, fake_track

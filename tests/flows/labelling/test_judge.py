@@ -20,9 +20,16 @@ from flows.report import write_report
 from flows.review.explain import explain_frame
 from pipeline.config import RunConfig, load_config
 from pipeline.errors import ConfigError
-from pipeline.judgements import INCONSISTENT, KEPT, MADE_ABSENT, NO_ANSWER, TURNED_OVER
+from pipeline.judgements import (
+    INCONSISTENT,
+    KEPT,
+    MADE_ABSENT,
+    NO_ANSWER,
+    TURNED_OVER,
+    JudgeReply,
+    JudgeRequest,
+)
 from pipeline.marks import colour_of
-from pipeline.ports import JudgeReply, JudgeRequest
 from pipeline.types import Boxes, Provenance, Status
 from storage.arrays.masks import MaskStore
 from storage.run.ledger import Ledger

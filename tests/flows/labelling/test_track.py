@@ -18,7 +18,7 @@ from pipeline.types import Boxes, Status
 from storage.arrays.masks import MaskStore
 from tests.fakes.dataset import write_dataset
 from tests.fakes.stages import FakeGrounder, fake_parts
-from tests.fakes.trackers import ColourTracker
+from tests.fakes.trackers import ColourDetector, ColourTracker
 
 
 class ForgetfulGrounder(FakeGrounder):
@@ -37,7 +37,7 @@ class Site:
         self.folder = folder
         self.data = write_dataset(folder / "data", 2)
         (folder / "weights").write_bytes(b"w")
-        self.tracker = ColourTracker()
+        self.tracker, self.detector = ColourTracker(), ColourDetector()
 
     def config(self, *settings: str, out: str = "runs") -> RunConfig:
         words = ["dataset.name=refytvos", f'dataset.root="{self.data}"', "student.enabled=false"]
@@ -51,6 +51,7 @@ class Site:
             track=_track,
             fuse=_fuse,
             rank=_rank,
+            phrase_tracker=lambda config, device: self.detector,
             **{"tracker": lambda config, device: self.tracker, **changes},
         )
         context = RunContext(config, parts)
@@ -82,6 +83,15 @@ def test_frames_without_a_box_are_filled(tmp_path: Path) -> None:
     assert alone[0] == [red, gone] * 2 + [red]
     assert filled == [[red] * 5, [red] * 4 + [gone]] * 2
     assert site.tracker.passes == [5, 5], "one pass a video, as the first frame is the surest"
+    assert not problems_of_track(context)
+
+
+def test_objects_that_phrases_name_fill_frames_without_a_box(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    context = site.run(site.config("track.source=sam3", 'track.checkpoint="w"'))
+    red, gone = int(Status.PRESENT), int(Status.ABSENT)
+    assert statuses(context) == [[red] * 5, [red] * 4 + [gone]] * 2
+    assert site.detector.phrases == [["square"]] * 2
     assert not problems_of_track(context)
 
 

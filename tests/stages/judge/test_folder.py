@@ -10,7 +10,7 @@ import torch
 
 from pipeline.config import JudgeConfig
 from pipeline.errors import CheckpointError
-from pipeline.ports import JudgeRequest
+from pipeline.judgements import JudgeRequest
 from pipeline.types import SampleKey
 from stages.judge import load_judge
 from stages.judge.folder import FolderJudge, _reply

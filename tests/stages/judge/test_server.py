@@ -17,7 +17,7 @@ from PIL import Image
 
 from pipeline.config import JudgeConfig
 from pipeline.errors import EndpointError
-from pipeline.ports import JudgeRequest
+from pipeline.judgements import JudgeRequest
 from pipeline.types import SampleKey
 from stages.judge import load_judge
 from stages.judge.server import ServedJudge

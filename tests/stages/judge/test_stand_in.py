@@ -2,7 +2,7 @@ import pytest
 
 from pipeline.config import JudgeConfig
 from pipeline.errors import ConfigError
-from pipeline.ports import JudgeRequest
+from pipeline.judgements import JudgeRequest
 from pipeline.types import SampleKey
 from stages.judge import load_judge
 
