@@ -8,6 +8,8 @@ over the runs with its standard deviation, and the tables of the runs follow. Fi
 "misses" counts dropped frames that hold the target as 0. The row "best candidate" takes the stored
 mask that the ground truth overlaps most: no choice does better. With ``--true-boxes``, the
 segmenter runs: "true box" is its mask of the ground truth's box, which better boxes could give.
+A judge is asked about sentences with a margin below ``judge.below``: the stand-in of the demo, a
+rule; and one that takes the track that the ground truth overlaps most: no judge does better.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from flows.evaluation.metrics_table import figure
 from flows.evaluation.scores import evaluate, summarise
 from pipeline.config import RunConfig
 from pipeline.geometry import masks_to_boxes, pairwise_mask_iou
+from pipeline.judgements import JudgeRequest, Ruling
 from pipeline.types import (
     Augmentation,
     Boxes,
@@ -45,6 +48,8 @@ from pipeline.types import (
 from stages.baseline import baseline_masks
 from stages.common.mask_resolution import mask_above
 from stages.fuse import fuse
+from stages.fuse.doubt import Doubt, doubt_of
+from stages.judge.stand_in import StandIn
 from stages.rank import rank
 from storage.arrays.candidates import read_candidates
 from storage.tables import ground_videos, read_augmentations, read_ground
@@ -65,6 +70,9 @@ class Stored:
     truth: Callable[[Expression, int], NDArray[np.bool_] | None]
 
 
+Judged = Callable[[Augmentation, Expression, Stored, Doubt], tuple[int, ...]]
+"""Returns the tracks of a doubt that a judge takes."""
+
 System = Callable[[Augmentation, Expression, Stored], Masks]
 
 
@@ -75,11 +83,13 @@ def system(
     positives: bool = True,
     negatives: bool = True,
     ranking: bool = True,
+    judge: Judged | None = None,
 ) -> System:
     """The pipeline from the boxes on, with parts left out.
 
     Without positives the original stands alone; without negatives nothing gates but a box's own
-    score; without ranking the best instance of every frame is taken.
+    score; without ranking the best instance of every frame is taken. A judge chooses among the
+    tracks of sentences that are in doubt.
     """
     fusing = config.fuse.model_copy(update={"level": level})
     options = config.rank.model_copy(update={"enabled": ranking})
@@ -91,11 +101,46 @@ def system(
             negatives=item.negatives if negatives else (),
         )
         scores = [each.scores for each in known.candidates]
-        found = fuse(kept, known.texts, known.boxes, scores, known.tracks, fusing)
+        stored = known.texts, known.boxes, scores, known.tracks, fusing
+        ruling = None
+        if judge is not None:
+            doubt = doubt_of(kept, *stored, config.judge.tracks)
+            if doubt.tracks and doubt.margin < config.judge.below:
+                chosen = judge(kept, expression, known, doubt)
+                ruling = Ruling(chosen, tuple({*doubt.tracks} - {*chosen}), 1.0)
+        found = fuse(kept, *stored, ruling)
         mask, _ = rank(found, known.candidates, known.video, options, "")
         return np.asarray(mask.mask), mask.status
 
     return masks
+
+
+def stand_in(
+    item: Augmentation, expression: Expression, known: Stored, doubt: Doubt
+) -> tuple[int, ...]:
+    """What the rule takes that stands in for a model in the demo."""
+    numbers = range(1, len(doubt.tracks) + 1)
+    request = JudgeRequest(item.key, item.original, (), numbers, doubt.scores)
+    [reply] = StandIn(0).ask([request])
+    return tuple(doubt.tracks[number - 1] for number in reply.chosen or ())
+
+
+def perfect(
+    item: Augmentation, expression: Expression, known: Stored, doubt: Doubt
+) -> tuple[int, ...]:
+    """The track of a doubt that the ground truth overlaps most; none where it overlaps none."""
+    total = np.zeros(len(doubt.tracks))
+    for index, found in enumerate(known.candidates):
+        true = known.truth(expression, index)
+        if true is None or not true.any() or not len(found):
+            continue
+        height, width = true.shape
+        logits = torch.from_numpy(found.logits).float()
+        masks = np.stack([mask_above(each, height, width, 0.0).numpy() for each in logits])
+        overlap = pairwise_mask_iou(masks, true[None])[:, 0]
+        for row, track in enumerate(doubt.tracks):
+            total[row] += overlap[known.tracks.of_candidate[index] == track].max(initial=0.0)
+    return (doubt.tracks[int(total.argmax())],) if total.any() else ()
 
 
 def plain(item: Augmentation, expression: Expression, known: Stored) -> Masks:
@@ -150,6 +195,8 @@ def systems(config: RunConfig) -> dict[str, System]:
         "plain baseline": plain,
         "frame level": system(config, level="frame"),
         "track level": system(config),
+        "track level, stand-in judge": system(config, judge=stand_in),
+        "track level, perfect judge": system(config, judge=perfect),
         "track level without positives": system(config, positives=False),
         "track level without negatives": system(config, negatives=False),
         "track level without ranking": system(config, ranking=False),

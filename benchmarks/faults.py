@@ -54,6 +54,8 @@ KINDS = {
     "candidates": "segment/*.zarr/*/logits/c/**/*",
     "tracks": "track/*.parquet",
     "hypotheses": "fuse/*.zarr/*/share/c/**/*",
+    "judge's answers": "judge/*.parquet",
+    "judged hypotheses": "judge/*.zarr/*/share/c/**/*",
     "shard's quality": "rank/*.parquet",
     "masks": "pseudomasks.zarr/*/masks/c/**/*",
     "weights of frames": "pseudomasks.zarr/*/weight/c/**/*",
@@ -96,6 +98,8 @@ class Site:
         ]
         words += [f'dataset.root="{self.folder / "data"}"', "shard_videos=1", "device=cpu"]
         words += [f"shapes.train_videos={VIDEOS}", "shapes.valid_videos=1", "shapes.seed=7"]
+        # Every sentence is asked about, by the rule that stands in for a model.
+        words += ["judge.source=stand_in", "judge.below=9"]
         return [*words, "student.enabled=false", "report.samples=2"]
 
     def start(

@@ -5,7 +5,8 @@
 `pseudolabels run --to-stage rank` in a process of its own, with the demo models on a CPU, over
 rendered videos: as many videos of 50 and of 500 frames, and 8 and 80 videos of as many frames. The
 figure is the largest resident set that the system noted for the process; Prefect's server is not
-in it. Ends with 1 where the longer or the larger needs more than is held to.
+in it. Then the stage `track` alone, for every tracker (`benchmarks/track_memory.py`). Ends with 1
+where the longer or the larger needs more than is held to.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -34,6 +35,9 @@ class Row:
     videos: int
     frames: int
     megabytes: float
+
+    def __str__(self) -> str:
+        return f"{self.videos:3} videos of {self.frames:3} frames"
 
 
 def peak(
@@ -76,16 +80,22 @@ def main(
     height: Annotated[int, typer.Option(min=16, help="of a frame")] = 144,
     width: Annotated[int, typer.Option(min=16, help="of a frame")] = 256,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of text")] = False,
+    trackers: Annotated[bool, typer.Option(help="measure `track` alone, too")] = True,
     words: Annotated[list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...")] = None,
 ) -> None:
     pairs = {"frames": ((1, short), (1, long)), "videos": ((few, each), (many, each))}
-    found = {
+    found: dict[str, list[Any]] = {
         name: [
             peak(videos, frames, expressions, (height, width), words or [])
             for videos, frames in pair
         ]
         for name, pair in pairs.items()
     }
+    if trackers:
+        # Here, for it imports this module.
+        from benchmarks.track_memory import peaks
+
+        found |= peaks(short, long, (height, width))
     ratios = {name: rows[1].megabytes / rows[0].megabytes for name, rows in found.items()}
     if as_json:
         rows = {name: [asdict(row) for row in pair] for name, pair in found.items()}
@@ -93,8 +103,8 @@ def main(
     else:
         for name, pair in found.items():
             for row in pair:
-                print(f"  {row.videos:3} videos of {row.frames:3} frames {row.megabytes:7.0f} MB")
-            print(f"ten times the {name}: {ratios[name]:.2f} times the memory")
+                print(f"  {row} {row.megabytes:7.0f} MB")
+            print(f"{name}: {ratios[name]:.2f} times the memory")
     if max(ratios.values()) > HELD_TO:
         raise typer.Exit(1)
 

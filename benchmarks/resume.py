@@ -120,6 +120,7 @@ def write_run(config: RunConfig) -> None:
                     if name == ALL and item in SHARD_STAGES
                     else products[item][name]
                     for item in STAGE[stage].reads
+                    if item in products
                 }
                 | {
                     kind: digest_of_sources(

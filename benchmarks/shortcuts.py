@@ -25,7 +25,7 @@ from flows.context import RunContext
 from flows.dataset import prepare_dataset
 from flows.labelling.jobs import do_job
 from flows.planning.plan import Plan
-from flows.planning.stages import ALL, SHARD_STAGES
+from flows.planning.stages import ALL, shard_stages_of
 from pipeline.config import RunConfig, load_config
 from pipeline.geometry import box_iou
 from pipeline.types import Boxes
@@ -50,8 +50,9 @@ def run(config: RunConfig) -> tuple[dict[str, float], Found, dict[str, Any]]:
     """CPU seconds of each stage that was due, the boxes, and the figures against truth."""
     context = RunContext(config)
     context.plan = context.make_plan()
-    seconds = dict.fromkeys(SHARD_STAGES, 0.0)
-    for stage in SHARD_STAGES:
+    stages = shard_stages_of(config)
+    seconds = dict.fromkeys(stages, 0.0)
+    for stage in stages:
         for job in context.plan.jobs[stage]:
             if not job.done:
                 start = time.process_time()

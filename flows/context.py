@@ -24,7 +24,15 @@ from pipeline.calibration import Calibration
 from pipeline.config import CALIBRATED, RunConfig
 from pipeline.decisions import Sample, Verdict, digest_of_verdicts, verdicts_of
 from pipeline.errors import InputError, ModelError, PseudoLabelError
-from pipeline.ports import Captioner, DatasetReader, Grounder, Segmenter, Tracker
+from pipeline.judgements import Judge, Judgement, Ruling
+from pipeline.ports import (
+    Captioner,
+    DatasetReader,
+    Grounder,
+    PhraseTracker,
+    Segmenter,
+    Tracker,
+)
 from pipeline.types import (
     Augmentation,
     Boxes,
@@ -40,6 +48,7 @@ from pipeline.types import (
 from stages.common.checkpoints import checkpoint_files
 from storage.calibration_file import read_calibration
 from storage.decisions import DecisionLog, read_decisions
+from storage.judgement_table import read_judgements
 from storage.run.layout import known_layout
 from storage.run.ledger import Ledger
 
@@ -91,6 +100,12 @@ def _tracker(config: RunConfig, device: torch.device) -> Tracker:
     return load_tracker(config.track, device)
 
 
+def _phrase_tracker(config: RunConfig, device: torch.device) -> PhraseTracker:
+    from stages.track.phrase_model import load_phrase_tracker
+
+    return load_phrase_tracker(config.track, device)
+
+
 def _fuse(
     augmentation: Augmentation,
     texts: Sequence[str],
@@ -98,10 +113,17 @@ def _fuse(
     candidates: Sequence[CandidateScores],
     tracks: Tracks,
     config: RunConfig,
+    ruling: Ruling | None = None,
 ) -> Hypotheses:
     from stages.fuse import fuse
 
-    return fuse(augmentation, texts, boxes, candidates, tracks, config.fuse)
+    return fuse(augmentation, texts, boxes, candidates, tracks, config.fuse, ruling)
+
+
+def _judge(config: RunConfig, device: torch.device | None) -> Judge:
+    from stages.judge import load_judge
+
+    return load_judge(config.judge, device, config.seed)
 
 
 def _rank(
@@ -111,10 +133,11 @@ def _rank(
     config: RunConfig,
     fingerprint: str,
     calibration: Calibration | None,
+    trust: float = 1.0,
 ) -> tuple[PseudoMask, list[FrameQuality]]:
     from stages.rank import rank
 
-    return rank(hypotheses, candidates, video, config.rank, fingerprint, calibration)
+    return rank(hypotheses, candidates, video, config.rank, fingerprint, calibration, trust)
 
 
 def _decide(
@@ -142,7 +165,9 @@ class Parts:
     segmenter: Callable[[RunConfig, Any], Segmenter] = _segmenter
     track: Callable[..., Tracks] = _track
     tracker: Callable[[RunConfig, Any], Tracker] = _tracker
+    phrase_tracker: Callable[[RunConfig, Any], PhraseTracker] = _phrase_tracker
     fuse: Callable[..., Hypotheses] = _fuse
+    judge: Callable[[RunConfig, Any], Judge] = _judge
     rank: Callable[..., tuple[PseudoMask, list[FrameQuality]]] = _rank
     decide: Callable[..., tuple[PseudoMask, list[FrameQuality]]] = _decide
     checkpoint_files: Callable[[str], Sequence[Path]] = checkpoint_files
@@ -360,6 +385,29 @@ class RunContext:
         """Returns the tracker; loads it if necessary."""
         tracker: Tracker = self._held("track", lambda: self.parts.tracker(self.config, self.device))
         return tracker
+
+    def phrase_tracker(self) -> PhraseTracker:
+        """Returns the tracker of noun phrases; loads it if necessary."""
+        tracker: PhraseTracker = self._held(
+            "track", lambda: self.parts.phrase_tracker(self.config, self.device)
+        )
+        return tracker
+
+    def judge(self) -> Judge:
+        """Returns the judge; loads it if necessary."""
+        device = self.device if self.config.judge.source == "model" else None
+        judge: Judge = self._held("judge", lambda: self.parts.judge(self.config, device))
+        return judge
+
+    def hypotheses(self, shard: str) -> Path:
+        """Returns the store of hypotheses that the masks of a shard are made of."""
+        return self.paths.part("judge" if self.config.judge.is_on else "fuse", shard)
+
+    def judgements(self, shard: str) -> Mapping[Sample, Judgement]:
+        """Returns what a judge said about the sentences of a shard; nothing without a judge."""
+        if not self.config.judge.is_on:
+            return {}
+        return read_judgements(self.paths.judgements(shard))
 
     def release(self) -> None:
         """Frees the model that is loaded."""

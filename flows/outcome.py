@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from flows.planning.run_paths import RunPaths
-from flows.planning.stages import SHARD_STAGES
+from flows.planning.stages import shard_stages_of
 from flows.planning.stand_ins import stand_in_warning
 from pipeline.config import RunConfig
 from pipeline.types import Status
@@ -148,7 +148,7 @@ def read_outcome(config: RunConfig, videos: Collection[str] | None = None) -> Ru
     from storage.quality_counts import count_frames
 
     ledger, paths, found = Ledger(config.run_folder), RunPaths(config.run_folder), RunOutcome()
-    for stage in SHARD_STAGES:
+    for stage in shard_stages_of(config):
         for receipt in ledger.each(stage):
             for video, reason in receipt.skipped.items():
                 if videos is None or video in videos:

@@ -56,7 +56,7 @@ _OTHER_ENDS = (
     "|under|over|above|below|by|for|of|and|between|among|along|across|around|through|into|onto"
     "|toward|towards"
 )
-_ENDS = re.compile(rf"\b(?:{_VERBS}|{_OTHER_ENDS}|\w+ing)\b|[,;.]", re.IGNORECASE)
+SUBJECT_ENDS = re.compile(rf"\b(?:{_VERBS}|{_OTHER_ENDS}|\w+ing)\b|[,;.]", re.IGNORECASE)
 """What ends the subject, which comes first in a referring expression."""
 
 _PLURAL_VERB = re.compile(r"^\s*(?:(?:that|which|who)\s+)?(?:are|were|have|do)\b", re.IGNORECASE)
@@ -70,7 +70,7 @@ def targets_named(text: str) -> int:
     digits = _DIGITS.match(text)
     if digits:
         return int(digits[1])
-    end = _ENDS.search(text)
+    end = SUBJECT_ENDS.search(text)
     subject, rest = (text, "") if end is None else (text[: end.start()], text[end.start() :])
     words = [word.lower() for word in _WORD.findall(subject)]
     if not words:
@@ -100,7 +100,7 @@ def _plural(noun: str) -> bool:
 
 def _one_object(rest: str) -> bool:
     """Whether what follows a word such as 'pair' is a thing of two parts, as glasses are."""
-    end = _ENDS.search(rest, 3)
+    end = SUBJECT_ENDS.search(rest, 3)
     words = _WORD.findall(rest[3:] if end is None else rest[3 : end.start()])
     return bool(words) and _is_one_thing(words[-1].lower())
 

@@ -225,6 +225,24 @@ class Tracker(Protocol):
         ...
 
 
+class PhraseTracker(Protocol):
+    """Finds all objects that noun phrases name, and follows them through a video."""
+
+    def detect(
+        self, frames: Iterable[Image], phrases: Sequence[str], cells: tuple[int, int]
+    ) -> Iterator[SeenObjects]:
+        """Yields the objects of each frame, from the first to the last.
+
+        Memory does not grow with the number of frames.
+
+        Args:
+            frames: all frames of the video, in order.
+            phrases: at least one.
+            cells: (h, w) of the masks.
+        """
+        ...
+
+
 class MaskSource(Protocol):
     """Pseudo-masks of a run, which are read one clip at a time."""
 

@@ -62,6 +62,7 @@ def rank(
     config: RankConfig,
     fingerprint: str,
     calibration: Calibration | None = None,
+    trust: float = 1.0,
 ) -> tuple[PseudoMask, list[FrameQuality]]:
     """Chooses, filters and enlarges the masks of one sample.
 
@@ -72,6 +73,7 @@ def rank(
         config: the threshold of a pixel, and which frames are rejected.
         fingerprint: stored with the mask.
         calibration: of the grounder's scores; None if they stand for no probability.
+        trust: all weights are multiplied with it, in [0, 1]; below 1 if a judge was of two minds.
 
     Returns:
         The pseudo-mask, and one row of quality figures per frame.
@@ -88,7 +90,7 @@ def rank(
         mask[index] = mask_above(logits, video.height, video.width, cut).numpy()
         if mask.packed(index) is None:
             status[index], reason[index] = Status.UNKNOWN, EMPTY_MASK
-    weight = _weights(hypotheses, ranking, status, calibration)
+    weight = _weights(hypotheses, ranking, status, calibration) * np.float32(trust)
     rows = [
         _quality(hypotheses, ranking, video, index, weight, status, reason[index])
         for index in range(len(video))

@@ -119,7 +119,7 @@ def read_augmentations(path: Path) -> dict[str, list[Augmentation]]:
         StoreError: the table is missing, damaged, newer, or a sample in it has no original.
     """
     with open_table(path, "augment") as file:
-        place = _about(file)
+        place = table_about(file)
         rows = file.read().to_pylist()
     result: dict[str, list[Augmentation]] = {}
     for (video, expression), group in groupby(rows, lambda row: (row["video"], row["expression"])):
@@ -425,10 +425,11 @@ def _check_kind(path: Path, file: Any, kind: str) -> None:
 
 def table_entries(file: Any) -> dict[str, dict[str, Any]]:
     """Returns video id -> its entry in the footer of an open table of boxes or tracks."""
-    entries: dict[str, dict[str, Any]] = _about(file)["videos"]
+    entries: dict[str, dict[str, Any]] = table_about(file)["videos"]
     return entries
 
 
-def _about(file: Any) -> dict[str, Any]:
+def table_about(file: Any) -> dict[str, Any]:
+    """Returns what the footer of an open table says about it."""
     about: dict[str, Any] = json.loads(file.metadata.metadata[b"pseudolabels.about"])
     return about

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.context import RunContext
+from pipeline.judgements import Ruling
 from pipeline.types import Augmentation, Boxes, CandidateScores, Tracks
 from storage.arrays.candidates import StoredCandidates
 from storage.tables import read_augmentations, read_ground
@@ -28,6 +29,7 @@ class SeenTracks:
 
     Attributes:
         size: (H, W) of the frames.
+        rulings: expression -> what the judge decided, where it was asked.
     """
 
     context: RunContext
@@ -38,6 +40,7 @@ class SeenTracks:
     candidates: StoredCandidates
     scores: Sequence[CandidateScores]
     tracks: Tracks
+    rulings: dict[str, Ruling | None] = field(default_factory=dict)
     _judged: dict[str, Explanation] = field(default_factory=dict)
 
     def judged(self, expression: str, frame: int = 0) -> Explanation:
@@ -53,6 +56,7 @@ class SeenTracks:
                 self.tracks,
                 self.context.judging.fuse,
                 frame,
+                self.rulings.get(expression),
             )
         return self._judged[expression]
 
@@ -65,10 +69,11 @@ class SeenTracks:
         found = self.judged(expression).tracks
         if not found:
             return "no track"
-        taken = [item for item in found if item.chosen] or found[:1]
-        rest = [item for item in found if item not in taken]
+        taken = [item for item in found if item.chosen]
+        rest = [item for item in found if not item.chosen][:1]
         told = ", ".join(f"{item.track} ({item.score:.2f})" for item in taken)
-        return f"track {told}" + (f"; next {rest[0].track} ({rest[0].score:.2f})" if rest else "")
+        follows = "".join(f"; next {item.track} ({item.score:.2f})" for item in rest)
+        return (f"track {told}" if taken else "no track, says the judge") + follows
 
     def of_interest(self, expressions: Sequence[str]) -> set[int]:
         """Returns the tracks to show for some samples: the best of each."""
@@ -110,4 +115,9 @@ def seen_tracks(
         stored,
         stored.scores,
         read_tracks(table, video),
+        {
+            expression: item.ruling
+            for (name, expression), item in context.judgements(shard).items()
+            if name == video
+        },
     )

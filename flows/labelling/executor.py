@@ -15,7 +15,14 @@ from flows.labelling.jobs import attempt
 from flows.outcome import RunOutcome
 from flows.planning.plan import Job, Plan, still_holds
 from flows.planning.products import inputs_now
-from flows.planning.stages import ALL, RUN_STAGES, SHARD_STAGES, STAGE, STAGES
+from flows.planning.stages import (
+    ALL,
+    RUN_STAGES,
+    SHARD_STAGES,
+    STAGE,
+    STAGES,
+    shard_stages_of,
+)
 from pipeline.errors import (
     CheckpointError,
     ConfigError,
@@ -102,7 +109,7 @@ def execute(context: RunContext, launcher: Launcher) -> Summary:
         PseudoLabelError: an error that every further shard would raise.
     """
     run = _Execution(context, context.the_plan, launcher)
-    for stage in SHARD_STAGES:
+    for stage in shard_stages_of(context.config):
         if stage in context.the_plan.stages:
             run.shard_stage(stage)
     run.check_share()

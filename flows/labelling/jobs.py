@@ -16,7 +16,7 @@ from flows.planning.plan import Job
 from flows.planning.reasons import SOURCES
 from flows.planning.receipts import Outcome, note_failure, receipted
 from flows.planning.sources import digest_of_sources
-from flows.planning.stages import ALL, SHARD_STAGES, STAGE, STAGES
+from flows.planning.stages import ALL, STAGE, STAGES, shard_stages_of
 from pipeline.errors import PseudoLabelError, StoreError
 from pipeline.types import Receipt
 from storage.run.ledger import Ledger
@@ -119,7 +119,7 @@ def attempt(job: Job, context: RunContext) -> Exception | None:
 
 def _do_once(job: Job, context: RunContext, abandoned: threading.Event | None = None) -> Receipt:
     outcome = Outcome(skipped_before=_skipped_before(job, context))
-    stages, shards = list(SHARD_STAGES), list[str]()
+    stages, shards = list(shard_stages_of(context.config)), list[str]()
     if job.shard.name == ALL:
         stages = [name for name in STAGES if context.the_plan.jobs.get(name)]
         shards = context.finished_shards()
@@ -156,7 +156,7 @@ def _check_same_sources(job: Job, context: RunContext, sources: Mapping[str, str
     if job.shard.name == ALL:
         return
     ledger = Ledger(context.config.run_folder)
-    for stage in STAGE[job.stage].reads:
+    for stage in set(STAGE[job.stage].reads) & set(shard_stages_of(context.config)):
         receipt = ledger.receipt(stage, job.shard.name)
         made_from = {} if receipt is None else receipt.made_from
         changed = [kind for kind, now in sources.items() if made_from.get(kind, now) != now]
@@ -170,11 +170,11 @@ def _check_same_sources(job: Job, context: RunContext, sources: Mapping[str, str
 
 def _skipped_before(job: Job, context: RunContext) -> dict[str, str]:
     """Returns video -> reason, for videos that earlier stages skipped: in the shard or the run."""
-    ledger = Ledger(context.config.run_folder)
+    ledger, stages = Ledger(context.config.run_folder), shard_stages_of(context.config)
     if job.shard.name == ALL:
-        stages, shards = SHARD_STAGES, [shard.name for shard in context.the_plan.run_shards]
+        shards = [shard.name for shard in context.the_plan.run_shards]
     else:
-        stages, shards = SHARD_STAGES[: SHARD_STAGES.index(job.stage)], [job.shard.name]
+        stages, shards = stages[: stages.index(job.stage)], [job.shard.name]
     reasons: dict[str, str] = {}
     for stage in stages:
         for shard in shards:

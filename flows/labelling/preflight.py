@@ -6,7 +6,14 @@ from collections.abc import Collection, Mapping
 
 from flows.context import RunContext
 from flows.planning.plan import Plan
-from pipeline.config import AugmentConfig, GroundConfig, RunConfig, SegmentConfig, TrackConfig
+from pipeline.config import (
+    AugmentConfig,
+    GroundConfig,
+    JudgeConfig,
+    RunConfig,
+    SegmentConfig,
+    TrackConfig,
+)
 from pipeline.errors import ConfigError, InputError
 from pipeline.ports import DatasetReader
 from pipeline.types import FrameIndex
@@ -24,8 +31,10 @@ def check_before_start(context: RunContext, plan: Plan) -> None:
         CheckpointError: weights are not those of the configuration.
     """
     left = {stage for stage in plan.stages if any(not job.done for job in plan.jobs.get(stage, ()))}
-    follows = "track" in left and context.config.track.source == "model"
-    if left & _WITH_MODELS or follows:
+    config = context.config
+    follows = "track" in left and config.track.source != "association"
+    judges = "judge" in left and config.judge.source == "model"
+    if left & _WITH_MODELS or follows or judges:
         check_device(context)
     check_weights(context.config, left)
     if "student" in left:
@@ -42,14 +51,17 @@ def check_device(context: RunContext) -> None:
 def check_weights(config: RunConfig, stages: Collection[str]) -> None:
     """Raises CheckpointError if the weights of a stage have another digest than the configuration
     says, which its model would only find when its turn comes."""
-    sections: Mapping[str, AugmentConfig | GroundConfig | SegmentConfig | TrackConfig] = {
+    sections: Mapping[
+        str, AugmentConfig | GroundConfig | SegmentConfig | TrackConfig | JudgeConfig
+    ] = {
         "augment": config.augment,
         "ground": config.ground,
         "segment": config.segment,
         "track": config.track,
+        "judge": config.judge,
     }
     for stage, section in sections.items():
-        if stage in stages and getattr(section, "source", "model") == "model":
+        if stage in stages and getattr(section, "source", "model") in ("model", "sam3"):
             assert section.checkpoint is not None
             check_digest(section.checkpoint, section.sha256)
 

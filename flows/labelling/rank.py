@@ -11,6 +11,7 @@ from flows.planning.receipts import Outcome
 from flows.timing import BUSY, Meter
 from pipeline.decisions import Verdict, digest_of_tracks, digest_of_verdicts
 from pipeline.errors import StoreError
+from pipeline.judgements import trust_of
 from pipeline.types import FrameQuality, PseudoMask, Tracks, VideoRef
 from storage.arrays.candidates import StoredCandidates
 from storage.arrays.hypotheses import StoredHypotheses
@@ -29,13 +30,14 @@ def run(job: Job, context: RunContext, outcome: Outcome) -> None:
         for item in mine
     }
     quality: list[FrameQuality] = []
+    judgements = context.judgements(job.shard.name)
     meter = Meter()
     _check_decisions(job, context)
 
     def work(video: VideoRef, later: Later) -> Done:
         masks, mine = [], []
         counts: Counter[str] = Counter()
-        hypotheses = StoredHypotheses(paths.part("fuse", job.shard.name), video.id)
+        hypotheses = StoredHypotheses(context.hypotheses(job.shard.name), video.id)
         candidates = StoredCandidates(paths.candidates(job.shard.name), video.id)
         for item in hypotheses:
             with meter.measure(BUSY):
@@ -46,6 +48,7 @@ def run(job: Job, context: RunContext, outcome: Outcome) -> None:
                     context.config,
                     job.fingerprint,
                     context.calibration,
+                    trust_of(judgements, item.key),
                 )
                 if verdict := context.verdicts.get((video.id, item.key.expression)):
                     tracks = read_tracks(paths.part("track", job.shard.name), video.id)

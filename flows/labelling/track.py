@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
+from typing import TYPE_CHECKING
 
 from flows.context import RunContext
 from flows.labelling.prefetch import FrameFeed, feed_of
@@ -17,11 +18,15 @@ from flows.planning.commit import remove
 from flows.planning.plan import Job
 from flows.planning.receipts import Outcome
 from flows.timing import BUSY, Meter
+from pipeline.phrases import noun_phrase
 from pipeline.ports import Image
 from pipeline.types import Boxes, FrameIndex, Tracks, VideoRef
 from storage.arrays.candidates import CandidateWriter, StoredCandidates
 from storage.tables import GroundWriter, read_ground
 from storage.track_table import TrackWriter
+
+if TYPE_CHECKING:
+    from stages.track.propagation import Propagation
 
 READ_AHEAD = 16
 """Frames that are read at once on the way back: a video file is read fast only forwards."""
@@ -31,7 +36,7 @@ def run(job: Job, context: RunContext, outcome: Outcome) -> None:
     """Writes the tracks of a shard, one video at a time."""
     for place in context.paths.followed(job.shard.name):
         remove(place)
-    if context.config.track.source == "model":
+    if context.config.track.source != "association":
         _run_with_model(job, context, outcome)
         return
     meter = Meter()
@@ -84,36 +89,32 @@ def _associated(
 
 
 def _run_with_model(job: Job, context: RunContext, outcome: Outcome) -> None:
-    """Follows the tracks of every video through all of its frames."""
-    from stages.track.objects import choose_objects, evidence_of
-    from stages.track.propagation import Propagation
+    """Follows the objects of every video through all of its frames."""
+    from stages.track.objects import evidence_of
 
     paths, shard, config = context.paths, job.shard.name, context.config.track
+    follow = _detected if config.source == "sam3" else _propagated
     boxes_path, candidates_path = paths.followed(shard)
     meter = Meter()
 
     def work(video: VideoRef, later: Later) -> Done:
         texts, boxes, found, tracks = _associated(job, context, video, meter, feed)
-        evidence = evidence_of(len(texts), boxes, found.scores, tracks)
-        objects = choose_objects(boxes, found.scores, tracks, evidence, config)
-        if not objects:
+        with meter.measure(BUSY):
+            made, tracks = follow(context, video, len(texts), boxes, found, tracks)
+        if made is None:
             candidates.write_video(video.id, list(found))
             return _done(video, texts, boxes, tracks, 0)
-        height, width = next(item.logits.shape[1:] for item in found if len(item))
-        size = video.height, video.width
         stream = candidates.start_video(video.id)
+        evidence = evidence_of(len(texts), boxes, found.scores, tracks)
         try:
-            with closing(Propagation(objects, len(video), size, (height, width))) as followed:
-                frames = _frames_of(context, video)
-                with meter.measure(BUSY):
-                    followed.follow(context.tracker(), frames, config.same_mask_iou)
-                    for item in followed.candidates(boxes, found, tracks, evidence, config):
-                        stream.append([item])
+            with closing(made) as followed, meter.measure(BUSY):
+                for item in followed.candidates(boxes, found, tracks, evidence, config):
+                    stream.append([item])
         except Exception:
             candidates.remove_video(video.id)
             raise
         stream.finish()
-        return _done(video, texts, followed.boxes, followed.tracks(), len(objects))
+        return _done(video, texts, followed.boxes, followed.tracks(), len(followed))
 
     def _done(
         video: VideoRef,
@@ -136,6 +137,72 @@ def _run_with_model(job: Job, context: RunContext, outcome: Outcome) -> None:
         _feed(job, context, outcome, meter) as feed,
     ):
         each_video(context, job.shard, outcome, work, meter, feed.video)
+
+
+def _propagated(
+    context: RunContext,
+    video: VideoRef,
+    sentences: int,
+    boxes: Sequence[Boxes],
+    found: StoredCandidates,
+    tracks: Tracks,
+) -> tuple[Propagation | None, Tracks]:
+    """Follows the tracks of a video from their surest boxes; None if it has none.
+
+    Returns:
+        The objects, and the tracks, which stay as they are.
+    """
+    from stages.track.objects import choose_objects, evidence_of
+    from stages.track.propagation import Propagation
+
+    config = context.config.track
+    evidence = evidence_of(sentences, boxes, found.scores, tracks)
+    objects = choose_objects(boxes, found.scores, tracks, evidence, config)
+    if not objects:
+        return None, tracks
+    made = Propagation(objects, len(video), (video.height, video.width), _cells(found))
+    try:
+        made.follow(context.tracker(), _frames_of(context, video), config.same_mask_iou)
+    except Exception:
+        made.close()
+        raise
+    return made, tracks
+
+
+def _detected(
+    context: RunContext,
+    video: VideoRef,
+    sentences: int,
+    boxes: Sequence[Boxes],
+    found: StoredCandidates,
+    tracks: Tracks,
+) -> tuple[Propagation | None, Tracks]:
+    """Finds and follows the objects that the sentences of a video name; None without any.
+
+    Returns:
+        The objects, and the tracks, those of one object joined.
+    """
+    from stages.track.detection import Detection
+
+    config, said = context.config.track, context.reader().expressions(video.id)
+    phrases = sorted({phrase for item in said if (phrase := noun_phrase(item.text))})
+    if not phrases or not len(tracks):
+        return None, tracks
+    made = Detection(len(video), (video.height, video.width), _cells(found))
+    try:
+        frames = _frames_of(context, video)(range(len(video)))
+        made.detect(context.phrase_tracker(), frames, phrases)
+        tracks = made.matched(found, tracks, config)
+        made.compare(config.same_mask_iou)
+    except Exception:
+        made.close()
+        raise
+    return made, tracks
+
+
+def _cells(found: StoredCandidates) -> tuple[int, int]:
+    height, width = next(item.logits.shape[1:] for item in found if len(item))
+    return height, width
 
 
 def _frames_of(context: RunContext, video: VideoRef) -> Callable[[Sequence[int]], Iterator[Image]]:

@@ -38,6 +38,7 @@ Stage = Literal[
     "segment",
     "track",
     "fuse",
+    "judge",
     "rank",
     "merge",
     "student",

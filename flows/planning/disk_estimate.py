@@ -60,6 +60,8 @@ def disk_in_the_end(plan: Plan, ledger: Ledger) -> str:
     whole = released = 0.0
     for stage in SHARD_STAGES:
         jobs = plan.jobs.get(stage, ())
+        if not jobs:
+            continue
         videos = sum(len(job.shard.videos) for job in jobs)
         found = _measured([job for job in jobs if job.receipt is not None], ledger)
         if found is None:

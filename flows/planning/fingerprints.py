@@ -27,6 +27,9 @@ tokens of a letter together, 4 sends the JSON schema of the answer."""
 MLLM_READING = 1
 """Raised when a multimodal language model is asked for boxes otherwise, or read otherwise."""
 
+PHRASES = 1
+"""Raised when other noun phrases are found in sentences."""
+
 _WEAK_PARTS: Mapping[str, tuple[str, ...]] = {
     "lgcfs": ("lgcfs_weight", "lgcfs_boxes"),
     "mil": ("mil_weight",),
@@ -138,6 +141,9 @@ def track_basis(config: RunConfig, weights: Weights) -> dict[str, Any]:
         for name in ("source", "dtype", "objects", "prompts"):
             del basis["config"][name]
         return basis
+    if config.track.source == "sam3":
+        basis["phrases"] = PHRASES
+        del basis["config"]["prompts"]
     return basis | {"weights": weights(config.track.checkpoint)}
 
 

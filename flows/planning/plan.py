@@ -19,7 +19,7 @@ from flows.planning.products import joined
 from flows.planning.run_paths import RunPaths
 from flows.planning.shards import Cut, Shard, cut_shards
 from flows.planning.sources import Digests, digest_of_sources
-from flows.planning.stages import ALL, SHARD_STAGES, STAGE, STAGES
+from flows.planning.stages import ALL, STAGE, STAGES, shard_stages_of
 from flows.planning.weight_digests import WeightDigests
 from pipeline.config import RunConfig
 from pipeline.fingerprint import canonical_json, digest, file_digest
@@ -185,10 +185,11 @@ class _Planner:
         self._run_stages = tuple(
             stage.name for stage in STAGE.values() if stage.over == "run" and stage.is_on(config)
         )
+        self._shard_stages = shard_stages_of(config)
         # Convert to JSON and back, because it is compared with the basis in a receipt.
         self._bases: dict[str, dict[str, Any]] = {
             stage: json.loads(canonical_json(STAGE[stage].basis(config, weights)))
-            for stage in (*SHARD_STAGES, *self._run_stages)
+            for stage in (*self._shard_stages, *self._run_stages)
         }
         self._jobs: dict[str, list[Job]] = {stage: [] for stage in STAGES}
         self._aside: set[str] = set()
@@ -225,7 +226,7 @@ class _Planner:
 
     def _shard_jobs(self, shard: Shard) -> None:
         texts = texts_of_shard(self._reader, shard)
-        receipts = {stage: self._receipt(stage, shard.name) for stage in SHARD_STAGES}
+        receipts = {stage: self._receipt(stage, shard.name) for stage in self._shard_stages}
         missing: frozenset[str] = frozenset()
         while True:
             made, aside = self._jobs_of_shard(shard, texts, receipts, missing)
@@ -251,8 +252,9 @@ class _Planner:
         """
         made: dict[str, Job] = {}
         aside: set[str] = set()
-        for stage in SHARD_STAGES:
-            inputs: dict[str, Any] = {name: made[name].fingerprint for name in STAGE[stage].reads}
+        for stage in self._shard_stages:
+            read = [made[name] for name in STAGE[stage].reads if name in made]
+            inputs: dict[str, Any] = {job.stage: job.fingerprint for job in read}
             basis = {**self._bases[stage], "inputs": inputs}
             # Without decisions there is no such key, and the fingerprint is as it was before them.
             if stage == "rank" and (decisions := self._decided(shard.videos)):
@@ -263,7 +265,7 @@ class _Planner:
                 basis["texts"] = digest(texts)
             asked = Job(stage, shard, digest(value), basis=basis)
             receipt = receipts[stage]
-            reads = [_Input.of(made[name]) for name in STAGE[stage].reads]
+            reads = [_Input.of(job) for job in read]
             reads += self._looked_at(receipt, stage, [shard])
             job = self._judged(asked, receipt, reads, aside)
             if stage in missing and job.state != "due":
@@ -276,7 +278,8 @@ class _Planner:
             self._aside.update(*(receipt.skipped for receipt in receipts.values()))
         shards = plan.run_shards
         everything = Shard(ALL, tuple(video for shard in shards for video in shard.videos))
-        jobs = {stage: {job.shard.name: job for job in self._jobs[stage]} for stage in SHARD_STAGES}
+        stages = self._shard_stages
+        jobs = {stage: {job.shard.name: job for job in self._jobs[stage]} for stage in stages}
         ranked = [
             jobs["rank"][shard.name].fingerprint
             if shard.name in jobs["rank"]
@@ -284,7 +287,7 @@ class _Planner:
             for shard in shards
         ]
         previous: dict[str, Any] = {"rank": ranked}
-        made = {stage: self._over_shards(stage, jobs[stage], others) for stage in SHARD_STAGES}
+        made = {stage: self._over_shards(stage, jobs[stage], others) for stage in stages}
         for stage in self._run_stages:
             basis = {**self._bases[stage], "inputs": dict(previous)}
             # Later stages follow only if the table comes out different: no student is trained anew
@@ -367,7 +370,7 @@ class _Planner:
         return "done", ""
 
     def _receipts(self, shard: str) -> dict[str, Receipt]:
-        found = {stage: self._receipt(stage, shard) for stage in SHARD_STAGES}
+        found = {stage: self._receipt(stage, shard) for stage in self._shard_stages}
         return {stage: r for stage, r in found.items() if r is not None}
 
     def _receipt(self, stage: str, shard: str) -> Receipt | None:
@@ -385,7 +388,7 @@ def _released_and_needed(made: Mapping[str, Job]) -> Iterator[str]:
     not done. A job that waits may read them too."""
     for job in made.values():
         for stage in () if job.done else STAGE[job.stage].reads:
-            receipt = made[stage].receipt
+            receipt = made[stage].receipt if stage in made else None
             if receipt is not None and receipt.released and made[stage].state != "due":
                 yield stage
 

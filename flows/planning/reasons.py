@@ -27,6 +27,7 @@ _FILES = {
     "text_encoder": "the grounder's tokenizer",
     "models": "the grounder or segmenter of the student",
     "reading": "how answers are read",
+    "phrases": "how noun phrases are found",
     "decisions": "decisions of reviewers",
     "promised": "what is promised of the masks",
     "guarantee": "what is promised of the masks",

@@ -40,9 +40,13 @@ class RunPaths:
         return self.folder / stage / f"{shard}{STAGE[stage].suffix}"
 
     def followed(self, shard: str) -> tuple[Path, Path]:
-        """Returns the paths of the boxes and candidates of ``track.source = "model"``."""
+        """Returns the paths of the boxes and candidates of a tracker with a model."""
         folder = self.folder / "track"
         return folder / f"{shard}.boxes.parquet", folder / f"{shard}.zarr"
+
+    def judgements(self, shard: str) -> Path:
+        """Returns the table of a judge's answers."""
+        return self.folder / "judge" / f"{shard}.parquet"
 
     def boxes(self, shard: str) -> Path:
         """Returns the table of boxes that the tracks of a shard belong to."""

@@ -39,6 +39,11 @@ def scope_of(config: RunConfig, from_stage: str | None, to_stage: str | None) ->
                 f"{option} student: student.enabled is false, so the run has no such stage; set"
                 " student.enabled=true or give another stage"
             )
+        if stage == "judge" and not config.judge.is_on:
+            raise ConfigError(
+                f"{option} judge: judge.source is 'none', so the run has no such stage; set"
+                " judge.source or give another stage"
+            )
     last = len(STAGES) - 1 if to_stage is None else STAGES.index(to_stage)
     first = len(STAGES) if from_stage is None else STAGES.index(from_stage)
     if from_stage is not None and first > last:

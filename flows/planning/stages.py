@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from flows.planning import calibrated, fingerprints
+from flows.planning import calibrated, fingerprints, judged
 from flows.planning.sources import Kind
 from storage.files.names import is_safe_name, stored_name
 
@@ -30,7 +30,7 @@ class Stage:
     Attributes:
         name: of the stage, of its section in the configuration and of its folder in a run.
         version: raise it when the stage gives another result for the same configuration.
-        reads: stages whose products it reads.
+        reads: stages whose products it reads, if the run has them.
         over: ``shard``: one job per shard of videos. ``run``: one job for the whole run.
         suffix: of the product of a shard, ``<run>/<name>/<shard><suffix>``.
         depends_on: what the product depends on beside the version and the inputs.
@@ -126,9 +126,19 @@ _STAGES = (
         looks_at=lambda config: ("frames",),
     ),
     Stage(
+        "judge",
+        version=1,
+        reads=("augment", "ground", "segment", "track", "fuse"),
+        suffix=".zarr",
+        depends_on=judged.judge_basis,
+        looks_at=lambda config: ("frames",),
+        more_files=lambda paths, shard, videos: [paths.judgements(shard)],
+        is_on=lambda config: config.judge.is_on,
+    ),
+    Stage(
         "rank",
         version=5,
-        reads=("segment", "track", "fuse"),
+        reads=("segment", "track", "fuse", "judge"),
         suffix=".parquet",
         depends_on=calibrated.rank_basis,
         looks_at=lambda config: ("frames",),
@@ -162,7 +172,7 @@ _STAGES = (
     Stage(
         "report",
         version=3,
-        reads=("augment", "rank", "merge", "student", "evaluate"),
+        reads=("augment", "judge", "rank", "merge", "student", "evaluate"),
         over="run",
         depends_on=lambda config, weights: {"config": fingerprints.settings(config.report)},
         more_files=lambda paths, shard, videos: [paths.report, *paths.cards],
@@ -176,6 +186,12 @@ STAGE: Mapping[str, Stage] = {stage.name: stage for stage in _STAGES}
 STAGES = tuple(STAGE)
 SHARD_STAGES = tuple(stage.name for stage in _STAGES if stage.over == "shard")
 RUN_STAGES = tuple(stage.name for stage in _STAGES if stage.over == "run")
+
+
+def shard_stages_of(config: RunConfig) -> tuple[str, ...]:
+    """Returns the stages over shards that a run of a configuration has, in their order."""
+    return tuple(name for name in SHARD_STAGES if STAGE[name].is_on(config))
+
 
 ALL = "all"
 """The shard of a stage of the whole run."""

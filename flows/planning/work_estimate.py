@@ -25,6 +25,9 @@ PROMPT_TOKENS = 700
 BOX_PROMPT_TOKENS, BOX_ANSWER_TOKENS = 120, 50
 """About what a question for boxes takes, its frame aside, and its answer."""
 
+JUDGE_PROMPT_TOKENS = 200
+"""About what a question to a judge takes, its frames aside."""
+
 PIXELS_OF_TOKEN = 28 * 28
 """Of Qwen2.5-VL; other models cut frames otherwise."""
 
@@ -72,7 +75,8 @@ def work_lines(
 ) -> list[str]:
     """Returns a line for each stage that has a model and something to do."""
     lines = []
-    for stage, tell in (("augment", _augment), ("ground", _ground), ("segment", _segment)):
+    told = (("augment", _augment), ("ground", _ground), ("segment", _segment), ("judge", _judge))
+    for stage, tell in told:
         jobs = plan.jobs.get(stage, ())
         left = [video for job in jobs if not job.done for video in job.shard.videos]
         if stage not in plan.stages or not left:
@@ -170,6 +174,30 @@ def _asked_for_boxes(
         cost = (total[0] * price.read + total[1] * price.written) / 1e6
         words += f"; {cost:,.2f} at the given price"
     return f"{words}; {_time(config, receipts, 'passes', requests)}"
+
+
+def _judge(config: RunConfig, size: Size, receipts: Sequence[Receipt], price: Price | None) -> str:
+    """Returns the most that it can cost to ask a judge twice about each sentence."""
+    section = config.judge
+    if section.source == "stand_in":
+        return ""
+    asked, sentences = _count(receipts, "questions"), _count(receipts, "sentences")
+    most = 2 * size.expressions
+    read, written, measured = section.frames * min(size.pixels, section.max_pixels), 0.0, False
+    read = read / PIXELS_OF_TOKEN + JUDGE_PROMPT_TOKENS
+    written = float(section.max_new_tokens)
+    if asked and (tokens := _count(receipts, "tokens read")):
+        read, written, measured = tokens / asked, _count(receipts, "tokens written") / asked, True
+    words = f"at most {most:,.0f} questions, two about each of {size.expressions:,.0f} sentences"
+    if sentences:
+        words += f" (about {asked / sentences * size.expressions:,.0f} at the share asked so far)"
+    words += f"; at most {most * read / 1e6:,.2f} million tokens read and"
+    words += f" {most * written / 1e6:,.2f} written"
+    words += " (as measured so far)" if measured else " (not measured; counted for Qwen2.5-VL)"
+    if price is not None:
+        cost = most * (read * price.read + written * price.written) / 1e6
+        words += f"; at most {cost:,.2f} at the given price"
+    return f"{words}; {_time(config, receipts, 'questions', most)}"
 
 
 def _segment(

@@ -24,7 +24,8 @@ from flows.report.gather import (
     read_quality,
 )
 from flows.report.sample_rows import sample_rows
-from flows.report.stage_table import SHARES, read_work
+from flows.report.stage_table import SHARES
+from flows.report.work import read_work
 from pipeline.config import dump_config
 from storage.arrays.masks import MaskStore
 from storage.files.atomic import replace_file

@@ -13,10 +13,10 @@ from flows.context import RunContext
 from flows.evaluation.metrics_table import FIGURES, figure
 from flows.exchange.export import SYSTEM_OF_SOURCE
 from flows.finished_results import promises_of
-from flows.planning.stages import SHARD_STAGES
+from flows.planning.stages import shard_stages_of
 from flows.planning.stand_ins import stand_in_warning
 from flows.report.gather import Quality, read_metrics, read_quality
-from flows.report.stage_table import Work
+from flows.report.work import Work
 from flows.weights.published import PUBLISHED
 from pipeline.config import RunConfig, dump_config
 from pipeline.errors import CheckpointError
@@ -162,6 +162,8 @@ def _models(context: RunContext) -> Iterator[str]:
         used["ground"] = config.ground.checkpoint
     if config.augment.source == "model":
         used["augment"] = config.augment.checkpoint
+    if config.judge.source == "model" and config.judge.checkpoint is not None:
+        used["judge"] = config.judge.checkpoint
     for stage, name in sorted(used.items()):
         try:
             digest = f"SHA-256 {context.weight_digests().of_checkpoint(name)}"
@@ -170,6 +172,9 @@ def _models(context: RunContext) -> Iterator[str]:
         yield f"- {stage}: {markdown_escaped(name)}, {digest}, licence: {_licence(name)}"
     if config.augment.source != "model":
         yield f"- augment: {config.augment.source}"
+    if config.judge.source in ("endpoint", "stand_in"):
+        name = config.judge.endpoint_model or "a rule that stands in for a model"
+        yield f"- judge: {config.judge.source}, {markdown_escaped(name)}"
 
 
 def _licence(name: str) -> str:
@@ -185,7 +190,7 @@ def _skipped(context: RunContext) -> list[tuple[str, str, str]]:
     ledger = Ledger(context.paths.folder)
     return sorted(
         (video, stage, reason)
-        for stage in SHARD_STAGES
+        for stage in shard_stages_of(context.config)
         for receipt in ledger.each(stage)
         for video, reason in receipt.skipped.items()
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from flows.report.charts import Histogram
 from flows.report.draw import TRUE, jpeg_url, overlay, predicted_frame
 from flows.report.tracks import TracksView, VideoTracks
 from pipeline.errors import InputError, StoreError
+from pipeline.judgements import Judgement
 from pipeline.metrics import region_similarity
 from pipeline.ports import DatasetReader
 from pipeline.sampling import pick_frames
@@ -53,6 +54,7 @@ class Card:
         quality: mean weight of its frames, in [0, 1]; None for predictions.
         present: share of its frames that have a mask.
         absent: share of its frames in which the target is said to be absent.
+        judged: what the judge said, in words; empty if it was not asked.
         iou: mean J of the frames shown that have ground truth; None without ground truth.
     """
 
@@ -68,6 +70,7 @@ class Card:
     augmentation: Augmentation | None
     reasons: list[tuple[str, int]]
     tracks: TracksView | None = None
+    judged: str = ""
 
     @property
     def size(self) -> int:
@@ -223,20 +226,28 @@ def _card(
         augmentation=None if augmentations is None else augmentations.of(*key),
         reasons=Counter(why.values()).most_common(),
         tracks=None if tracks is None else tracks.of(video, key[1], picked, images),
+        judged="" if augmentations is None else augmentations.judged(*key),
     )
 
 
 class _Augmentations:
-    """Augmentations of a run by sample; one shard in memory at a time."""
+    """Augmentations and judgements of a run by sample; one shard in memory at a time."""
 
     def __init__(self, context: RunContext) -> None:
         assert context.plan is not None
-        self._paths = context.paths
+        self._context, self._paths = context, context.paths
         self._shard_of = {
             video: shard.name for shard in context.plan.layout for video in shard.videos
         }
         self._shard = ""
         self._held: dict[str, list[Augmentation]] = {}
+        self._judgements: Mapping[tuple[str, str], Judgement] = {}
+
+    def judged(self, video: str, expression: str) -> str:
+        """Returns what the judge said of a sample, in words; empty if it was not asked."""
+        self.of(video, expression)
+        found = self._judgements.get((video, expression))
+        return "" if found is None else f"{found.provenance.model}: {found.words()}"
 
     def of(self, video: str, expression: str) -> Augmentation | None:
         shard = self._shard_of.get(video)
@@ -245,6 +256,7 @@ class _Augmentations:
         if shard != self._shard:
             self._shard = shard
             self._held = read_augmentations(self._paths.part("augment", shard))
+            self._judgements = self._context.judgements(shard)
         mine = self._held.get(video, [])
         return next((item for item in mine if item.key.expression == expression), None)
 

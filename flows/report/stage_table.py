@@ -1,17 +1,12 @@
-"""Summarises the receipts of a run."""
+"""Summarises the receipts of a run by stage."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from flows.context import RunContext
-from flows.planning.stages import ALL, STAGES
-from flows.timing import KINDS, shares
-from pipeline.types import Failure, Receipt
-from storage.run.ledger import Ledger
+from flows.timing import shares
+from pipeline.types import Receipt
 
 SHARES = {
     "busy": "busy, percent",
@@ -19,42 +14,6 @@ SHARES = {
     "writes": "waits for writes, percent",
 }
 """Where a stage's seconds go; the words of the tables."""
-
-
-@dataclass(frozen=True)
-class Work:
-    """Times and counts of stages, skipped videos, unusable answers of the captioner, and
-    failures."""
-
-    stages: list[dict[str, Any]]
-    skipped: list[tuple[str, str, str]]
-    left_out: list[tuple[str, int]]
-    texts: dict[str, int]
-    failed: list[Failure] = field(default_factory=list)
-
-
-def read_work(context: RunContext) -> Work:
-    """Returns what the receipts of the run's shards say."""
-    assert context.plan is not None
-    ledger = Ledger(context.config.run_folder)
-    shards = {ALL, *(shard.name for shard in context.plan.run_shards)}
-    rows: list[dict[str, Any]] = []
-    left_out: Counter[str] = Counter()
-    texts: Counter[str] = Counter()
-    skipped: list[tuple[str, str, str]] = []
-    for stage in STAGES:
-        # One stage after the other: all receipts of a large run do not fit into memory.
-        receipts = [item for item in ledger.each(stage) if item.shard in shards]
-        rows += stage_rows(receipts)
-        for receipt in receipts:
-            skipped += [(video, stage, reason) for video, reason in receipt.skipped.items()]
-            for name, count in receipt.counts.items():
-                if name.startswith("left out: "):
-                    left_out[name.removeprefix("left out: ")] += int(count)
-                elif stage == "augment" and name not in KINDS:
-                    texts[name] += int(count)
-    failed = [failure for stage in STAGES for failure in ledger.failures(stage)]
-    return Work(rows, sorted(skipped), left_out.most_common(), dict(texts), failed)
 
 
 def stage_rows(receipts: Sequence[Receipt]) -> list[dict[str, Any]]:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from flows.context import RunContext
 from flows.planning.released import check_there
 from flows.planning.stages import SHARD_STAGES
+from pipeline.config import JudgeConfig
 from pipeline.decisions import KEPT, Sample
 from pipeline.errors import PseudoLabelError
+from pipeline.judgements import Judgement, answer_in_words
 from pipeline.types import Augmentation, FrameQuality, Status
 from storage.arrays.candidates import StoredCandidates
 from storage.run.layout import known_layout
@@ -32,6 +34,7 @@ class FrameExplanation:
     Attributes:
         found: what ``fuse`` made of the votes.
         row: what ``rank`` made of that; its status is the final one.
+        judged: what the judge said of the sentence, in words; empty if it was not asked.
         decided: what people decided about the frame, in words; empty for nothing.
     """
 
@@ -40,12 +43,14 @@ class FrameExplanation:
     found: Explanation
     row: FrameQuality | None
     decided: str
+    judged: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """Returns the explanation, a sentence or a figure a line."""
         found = self.found
         lines = [f"{self.sample[0]} {self.sample[1]}: {self.text!r}, frame {found.frame}"]
         lines += self._outcome()
+        lines += self.judged
         unit = found.unit
         lines.append(f"Each {unit}, by score (support of the positives less what negatives claim):")
         lines += [
@@ -114,8 +119,10 @@ def explain_frame(
     at = _frame(video, quality, len(boxes), frame)
     scores = StoredCandidates(paths.candidates(shard), video).scores
     tracks = read_tracks(paths.part("track", shard), video)
+    judgement = context.judgements(shard).get(sample)
     if config.fuse.level == "track":
-        told = explain_tracks(mine, texts, boxes, scores, tracks, config.fuse, at)
+        ruling = None if judgement is None else judgement.ruling
+        told = explain_tracks(mine, texts, boxes, scores, tracks, config.fuse, at, ruling)
     else:
         told = explain_frames(mine, texts, boxes, scores, config.fuse, at)
     if (calibration := context.calibration) is not None:
@@ -128,7 +135,27 @@ def explain_frame(
     decided = verdict and (verdict.judged or verdict.frames(len(boxes))[at] != KEPT)
     row = next((row for row in quality if row.frame == at), None)
     words = verdict.words() if verdict and decided else ""
-    return FrameExplanation(sample, mine.original, told, row, words)
+    judged = _judged(config.judge, judgement)
+    return FrameExplanation(sample, mine.original, told, row, words, judged)
+
+
+def _judged(config: JudgeConfig, judgement: Judgement | None) -> tuple[str, ...]:
+    """Returns what the judge said, a line each; nothing without a judge."""
+    if judgement is None:
+        below = f"its margin is not below judge.below ({config.below:g})"
+        return (f"The judge was not asked: {below}, or no track has a vote.",) * config.is_on
+    source = judgement.provenance
+    by = f"{source.model}, prompt {source.prompt_version}"
+    lines = [f"The judge ({by}): {judgement.outcome}; its margin was {judgement.margin:.3f}"]
+    for item in judgement.answers:
+        shown = ", ".join(
+            f"{number} is track {track}"
+            for number, track in sorted(zip(item.numbers, item.tracks, strict=True))
+        )
+        lines.append(f"  {answer_in_words(item)}; it answered {item.text[:80]!r}, where {shown}")
+    if judgement.agreement is not None:
+        lines.append(f"  agreement {judgement.agreement:.2f}: weights times {judgement.trust:.2f}")
+    return tuple(lines)
 
 
 def shard_of(context: RunContext, video: str) -> str:

@@ -30,6 +30,7 @@ from flows.planning.released import check_there
 from pipeline.config import RunConfig, load_config
 from pipeline.decisions import Sample
 from pipeline.errors import ConfigError, InputError, PseudoLabelError
+from pipeline.judgements import trust_of
 from pipeline.types import FrameQuality, Status
 from storage.arrays.candidates import StoredCandidates
 from storage.arrays.hypotheses import StoredHypotheses
@@ -120,12 +121,18 @@ def run_signals(context: RunContext) -> dict[Sample, float]:
 def _undecided_signal(context: RunContext, shard: str, sample: Sample) -> float:
     paths, video = context.paths, context.reader().video(sample[0])
     check_there(paths, [shard], "the signals of masks that people decided about")
-    stored = StoredHypotheses(paths.part("fuse", shard), sample[0])
+    stored = StoredHypotheses(context.hypotheses(shard), sample[0])
     hypotheses = next(item for item in stored if item.key.expression == sample[1])
     candidates = StoredCandidates(paths.candidates(shard), sample[0])
     rows: list[FrameQuality]
     _, rows = context.parts.rank(
-        hypotheses, candidates, video, context.config, "", context.calibration
+        hypotheses,
+        candidates,
+        video,
+        context.config,
+        "",
+        context.calibration,
+        trust_of(context.judgements(shard), hypotheses.key),
     )
     present = [row.weight for row in rows if row.status == Status.PRESENT]
     return float(np.mean(present or [row.weight for row in rows] or [0.0]))

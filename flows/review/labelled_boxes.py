@@ -124,7 +124,7 @@ def told_by_decisions(context: RunContext) -> Teller:
             yield from [None] * len(video)
             return
         check_there(context.paths, [shard], "labels from decisions")
-        stored = StoredHypotheses(context.paths.part("fuse", shard), video.id)
+        stored = StoredHypotheses(context.hypotheses(shard), video.id)
         found = next(item for item in stored if item.key == expression.key)
         yield from _decided(verdict, found)
 

@@ -20,6 +20,7 @@ from flows.planning.released import check_there
 from pipeline.config import RankConfig
 from pipeline.decisions import Sample, Verdict, digest_of_tracks
 from pipeline.fingerprint import digest
+from pipeline.judgements import trust_of
 from pipeline.packed_masks import pack_mask
 from pipeline.tracks import order_of_tracks
 from pipeline.types import Expression, FrameQuality, Hypotheses, Tracks, VideoRef
@@ -87,14 +88,15 @@ def open_sample(
     video = reader.video(sample[0])
     expressions = {item.key.expression: item for item in reader.expressions(sample[0])}
     check_there(paths, [shard], "a review")
-    stored = StoredHypotheses(paths.part("fuse", shard), sample[0])
+    stored = StoredHypotheses(context.hypotheses(shard), sample[0])
     hypotheses = next(item for item in stored if item.key.expression == sample[1])
     candidates = StoredCandidates(paths.candidates(shard), sample[0])
     tracks = read_tracks(paths.part("track", shard), sample[0])
     if is_applied:
         mask, rows = _stored(context, shard, sample)
     else:
-        mask, rows = _made(context, video, verdict, hypotheses, candidates, tracks)
+        trust = trust_of(context.judgements(shard), hypotheses.key)
+        mask, rows = _made(context, video, verdict, hypotheses, candidates, tracks, trust)
     order = order_of_tracks(hypotheses, tracks)
     expression = expressions[sample[1]]
     rules = context.config.rank
@@ -120,10 +122,11 @@ def _made(
     hypotheses: Hypotheses,
     candidates: StoredCandidates,
     tracks: Tracks,
+    trust: float,
 ) -> tuple[Callable[[int], Mask], list[FrameQuality]]:
     """Does what the next run would do."""
     parts, config = context.parts, context.config
-    found, rows = parts.rank(hypotheses, candidates, video, config, "", context.calibration)
+    found, rows = parts.rank(hypotheses, candidates, video, config, "", context.calibration, trust)
     fitting = verdict.fitting(digest_of_tracks(tracks), (video.height, video.width))
     found, rows = parts.decide(fitting, found, rows, hypotheses, candidates, tracks, config)
     return found.mask.__getitem__, rows

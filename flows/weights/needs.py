@@ -19,7 +19,7 @@ INDEX = "model.safetensors.index.json"
 """Of a folder whose weights are in several files: the names of all of them."""
 
 
-STAGES = ("augment", "ground", "segment", "track", "student")
+STAGES = ("augment", "ground", "segment", "track", "judge", "student")
 """The stages that use weights."""
 
 
@@ -157,8 +157,10 @@ def _named(config: RunConfig) -> Iterator[Need]:
             yield Need("ground", config.ground.adapter)
         if config.ground.text_encoder is not None:
             yield Need("ground", config.ground.text_encoder, tokenizer_only=True)
-    if config.track.source == "model" and config.track.checkpoint is not None:
+    if config.track.source != "association" and config.track.checkpoint is not None:
         models.append(("track", config.track.checkpoint))
+    if config.judge.source == "model" and config.judge.checkpoint is not None:
+        models.append(("judge", config.judge.checkpoint))
     for stage, checkpoint in models:
         if not checkpoint.startswith("demo:"):
             yield Need(stage, Path(checkpoint))

@@ -17,6 +17,9 @@ from pipeline.config.ground import (
     GroundConfig,
     MllmConfig,
 )
+from pipeline.config.judge import (
+    JudgeConfig,
+)
 from pipeline.config.loading import (
     config_from,
     dump_config,
@@ -90,6 +93,7 @@ __all__ = [
     "GroundConfig",
     "GroundedConfig",
     "GroundedStudentConfig",
+    "JudgeConfig",
     "Links",
     "MllmConfig",
     "RankConfig",

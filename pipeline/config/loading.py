@@ -111,7 +111,8 @@ def _problem(place: Sequence[int | str], kind: str, message: str) -> str:
             " that it belongs to, or remove it"
         )
     if kind != "extra_forbidden":
-        return f"{name}: {message.removeprefix('Value error, ')}"
+        where = f"{name}: " if name else ""
+        return where + message.removeprefix("Value error, ")
     return f"{name}: no such setting{_did_you_mean(name)}"
 
 

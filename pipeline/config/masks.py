@@ -45,9 +45,11 @@ class TrackConfig(Section):
     Attributes:
         source: ``association`` links the segmenter's masks, without a model. ``model`` then follows
             each track through the whole video with a video model, which finds the object in frames
-            where the grounding model missed it.
+            where the grounding model missed it. ``sam3`` finds all objects of the sorts that the
+            sentences name, and follows them; the noun phrases come from rules
+            (``pipeline.phrases``).
         checkpoint: with ``model``, a folder of transformers with SAM 2.1, EdgeTAM, or SAM 3's
-            tracker.
+            tracker; with ``sam3``, one with SAM 3 itself (``sam3_video``).
         sha256: expected digest of its weights; None skips the check.
         dtype: of the model.
         objects: most tracks of a video to follow, those with the most evidence.
@@ -67,7 +69,7 @@ class TrackConfig(Section):
             with the agreement of their movements, is at least this.
     """
 
-    source: Literal["association", "model"] = "association"
+    source: Literal["association", "model", "sam3"] = "association"
     checkpoint: Checkpoint | None = None
     sha256: str | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -88,6 +90,8 @@ class TrackConfig(Section):
             raise ValueError(
                 'source = "model" needs checkpoint, such as "published:sam2.1-hiera-small"'
             )
+        if self.source == "sam3" and self.checkpoint is None:
+            raise ValueError('source = "sam3" needs checkpoint, the folder of facebook/sam3')
         return self
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.config.augment import AugmentConfig
 from pipeline.config.dataset import DatasetConfig, ShapesConfig
 from pipeline.config.ground import GroundConfig
+from pipeline.config.judge import JudgeConfig
 from pipeline.config.masks import FuseConfig, RankConfig, SegmentConfig, TrackConfig
 from pipeline.config.section import MAX_SEED, Section, UsersPath
 from pipeline.config.student import AnyStudentConfig, GroundedStudentConfig, model_of
@@ -85,6 +86,7 @@ class RunConfig(Section):
     segment: SegmentConfig = SegmentConfig()
     track: TrackConfig = TrackConfig()
     fuse: FuseConfig = FuseConfig()
+    judge: JudgeConfig = JudgeConfig()
     rank: RankConfig = RankConfig()
     student: AnyStudentConfig = Field(GroundedStudentConfig(), discriminator="model")
     report: ReportConfig = ReportConfig()
@@ -103,6 +105,15 @@ class RunConfig(Section):
         if not _DEVICE.fullmatch(value):
             raise ValueError(f"{value!r} is not a device; expected auto, cpu, cuda, cuda:N or mps")
         return value
+
+    @model_validator(mode="after")
+    def _judges_tracks(self) -> Self:
+        if self.judge.is_on and self.fuse.level != "track":
+            raise ValueError(
+                f"judge.source {self.judge.source!r} with fuse.level 'frame': a judge chooses among"
+                " tracks; set fuse.level to 'track', or judge.source to 'none'"
+            )
+        return self
 
     @property
     def run_folder(self) -> Path:

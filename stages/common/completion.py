@@ -43,22 +43,58 @@ def similarity_of(choice: dict[str, Any], answer: str) -> Callable[[tuple[int, i
     It uses the token probabilities that the server reports. If there are none that can be read, the
     function returns None for every part; if they are of other words, 0.
     """
-    # A letter may be of several tokens, none of which is text by itself.
-    letters = codecs.getincrementaldecoder("utf-8")("replace")
     try:
         content = choice["logprobs"]["content"]
-        pieces = [letters.decode(_bytes_of(item)) for item in content]
+        pieces = _pieces(content)
         chances = np.array([float(item["logprob"]) for item in content])
     except (AttributeError, LookupError, TypeError, ValueError):
         return lambda span: None
-    # Tokens of thoughts may stand before those of the answer.
-    offset = "".join(pieces).rfind(answer)
     if not pieces:
         return lambda span: None
-    if offset < 0:
+    ends = _ends(pieces, answer)
+    if ends is None:
         return lambda span: 0.0
-    ends = [end - offset for end in accumulate(map(len, pieces))]
     return lambda span: likelihood(span, ends, chances)
+
+
+def alternatives_of(
+    choice: dict[str, Any], answer: str
+) -> Callable[[int], tuple[str, Mapping[str, float]] | None]:
+    """Returns a function from a character of the answer to the token there, and to the natural log
+    of the probabilities of the tokens that could stand in its place.
+
+    The function returns None where the server does not report them.
+    """
+    try:
+        content = choice["logprobs"]["content"]
+        pieces = _pieces(content)
+        others = [
+            {str(top["token"]): float(top["logprob"]) for top in item["top_logprobs"]}
+            | {str(item["token"]): float(item["logprob"])}
+            for item in content
+        ]
+    except (AttributeError, LookupError, TypeError, ValueError):
+        return lambda character: None
+    ends = _ends(pieces, answer)
+
+    def at(character: int) -> tuple[str, Mapping[str, float]] | None:
+        row = len(pieces) if ends is None else bisect_right(ends, character)
+        return (str(content[row]["token"]), others[row]) if row < len(pieces) else None
+
+    return at
+
+
+def _pieces(content: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Returns the text of each token; a letter may be of several, none of which is text alone."""
+    letters = codecs.getincrementaldecoder("utf-8")("replace")
+    return [letters.decode(_bytes_of(item)) for item in content]
+
+
+def _ends(pieces: Sequence[str], answer: str) -> list[int] | None:
+    """Returns the character of the answer at which each token ends; None if they are not its
+    tokens. Those of thoughts may stand before them."""
+    offset = "".join(pieces).rfind(answer)
+    return None if offset < 0 else [end - offset for end in accumulate(map(len, pieces))]
 
 
 def likelihood(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.config import FuseConfig
+from pipeline.judgements import Ruling
 from pipeline.types import Augmentation, Boxes, CandidateScores, Hypotheses, Tracks
 from stages.fuse.frames import fuse_frames
 from stages.fuse.tracks import fuse_tracks
@@ -19,6 +20,7 @@ def fuse(
     candidates: Sequence[CandidateScores],
     tracks: Tracks,
     config: FuseConfig,
+    ruling: Ruling | None = None,
 ) -> Hypotheses:
     """Fuses the predictions of all positives of one sample, gated by its negatives.
 
@@ -29,10 +31,12 @@ def fuse(
         candidates: of each of the T frames; their ``box_row`` answers ``boxes`` row for row.
         tracks: which candidates are one object; not used for ``fuse.level = "frame"``.
         config: the level, and thresholds.
+        ruling: of a judge about the tracks; None leaves the choice to the votes. Not used for
+            ``fuse.level = "frame"``.
 
     Returns:
         Per frame up to ``config.hypotheses`` instances, best first, and the frame's status.
     """
     if config.level == "frame":
         return fuse_frames(augmentation, texts, boxes, candidates, config)
-    return fuse_tracks(augmentation, texts, boxes, candidates, tracks, config)
+    return fuse_tracks(augmentation, texts, boxes, candidates, tracks, config, ruling)

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config import FuseConfig
+from pipeline.judgements import Ruling
 from pipeline.types import Augmentation, Boxes, CandidateScores, Status, Tracks
 from stages.fuse.frames import gate, judged_frames, scores_of
-from stages.fuse.tracks import Votes, best_rows, judged_tracks, status_of, targets_of
+from stages.fuse.tracks import Votes, best_rows, judged_tracks, ruled, status_of, targets_of
 from stages.fuse.votes import NOTHING_FOUND, with_votes
 
 
@@ -123,17 +124,22 @@ def explain_tracks(
     tracks: Tracks,
     config: FuseConfig,
     frame: int,
+    ruling: Ruling | None = None,
 ) -> Explanation:
     """Explains a sample of ``fuse.level = "track"``, and one of its frames.
 
     Args:
-        augmentation, texts, boxes, candidates, tracks, config: as of :func:`stages.fuse.fuse`.
+        augmentation, texts, boxes, candidates, tracks, config, ruling: as of
+            :func:`stages.fuse.fuse`.
         frame: position of the frame.
     """
     augmentation, weight = with_votes(augmentation)
     frames, votes = judged_tracks(augmentation, weight, texts, boxes, candidates, tracks, config)
+    votes = ruled(votes, ruling)
     said = _votes_of(augmentation, weight, votes)
     chosen = set(targets_of(augmentation, votes, config).tolist())
+    if ruling is not None and not ruling.chosen:
+        chosen = set()
     supports = [
         TrackSupport(
             int(t),
@@ -214,6 +220,11 @@ def _votes_of(augmentation: Augmentation, weight: NDArray[np.float64], votes: Vo
 def _comparisons(track: int, support: float, votes: Votes, config: FuseConfig) -> list[Comparison]:
     """Returns what :func:`status_of` compares, in its order."""
     chosen = votes.order[0]
+    if votes.ruling is not None:
+        # The judge decided whether the target is there at all, and which tracks it is not.
+        decided = not votes.ruling.chosen or track in votes.ruling.rejected
+        present = Comparison("fuse.present_above", support, config.present_above, "absent")
+        return [] if decided else [present]
     whole, best = float(votes.support[chosen]), float(votes.score[chosen])
     return [
         Comparison("fuse.absent_below", whole, config.absent_below, "absent"),

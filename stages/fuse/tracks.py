@@ -12,17 +12,19 @@ them in a frame, P hypotheses kept of these.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config import FuseConfig
+from pipeline.judgements import Ruling
 from pipeline.plural import targets_named
 from pipeline.types import Augmentation, Boxes, CandidateScores, Hypotheses, Status, Tracks
 from stages.fuse.motion import motion_factors
 from stages.fuse.votes import (
     IN_DOUBT,
+    JUDGED_ABSENT,
     NOT_SEEN,
     NOTHING_FOUND,
     UNCLAIMED,
@@ -59,6 +61,7 @@ class Votes:
         mean: float64 [K + N, n], mean score of each sentence for each track, over its frames; less
             where the track does not move as the sentence says.
         lasts: float64 [n], number of frames of each track.
+        ruling: of a judge; its choice is in ``score`` and ``order``. None without one.
     """
 
     score: NDArray[np.float64]
@@ -67,6 +70,7 @@ class Votes:
     against: NDArray[np.bool_]
     mean: NDArray[np.float64]
     lasts: NDArray[np.float64]
+    ruling: Ruling | None = None
 
 
 def fuse_tracks(
@@ -76,6 +80,7 @@ def fuse_tracks(
     candidates: Sequence[CandidateScores],
     tracks: Tracks,
     config: FuseConfig,
+    ruling: Ruling | None = None,
 ) -> Hypotheses:
     """Chooses among the tracks of a video; arguments and result as of :func:`stages.fuse.fuse`.
 
@@ -86,6 +91,7 @@ def fuse_tracks(
     augmentation, weight = with_votes(augmentation)
     found = no_hypotheses(augmentation, len(boxes), config.hypotheses)
     frames, votes = judged_tracks(augmentation, weight, texts, boxes, candidates, tracks, config)
+    votes = ruled(votes, ruling)
     chosen = targets_of(augmentation, votes, config)
     reasons = [
         _fill(found, index, frame, votes, chosen, boxes[index], candidates[index], weight, config)
@@ -173,6 +179,25 @@ def _votes(
     return Votes(score, np.argsort(-score, kind="stable"), support, against, mean, lasts)
 
 
+def ruled(votes: Votes, ruling: Ruling | None) -> Votes:
+    """Returns votes after the ruling of a judge, if there is one.
+
+    The negatives do not count against a track that it chose. A track that it rejected scores at
+    most the share of the lowest chosen one that the judge leaves in doubt; if it chose none, that
+    share of its own score.
+    """
+    if ruling is None:
+        return votes
+    score, chosen = votes.score.copy(), list(ruling.chosen)
+    rejected, doubt = list(ruling.rejected), 1 - ruling.probability
+    score[chosen] = votes.support[chosen]
+    limit = score[chosen].min() if chosen else np.maximum(score[rejected], 0)
+    score[rejected] = np.minimum(score[rejected], doubt * limit)
+    later = np.ones(len(score), np.bool_)
+    later[chosen] = False
+    return replace(votes, score=score, order=np.lexsort((-score, later)), ruling=ruling)
+
+
 def _fill(
     found: Hypotheses,
     index: int,
@@ -188,6 +213,10 @@ def _fill(
     instances = frame.instances
     support, margin = instances.margin(weight, votes.against)
     score = votes.score[frame.track]
+    if votes.ruling is not None:
+        # A judge's rejection claims a track as a negative does.
+        rejected = np.isin(frame.track, votes.ruling.rejected)
+        margin[rejected] = np.minimum(margin, support - votes.ruling.probability)[rejected]
     rows = best_rows(frame, votes, len(weight))
     # Of several targets, those that this frame shows come first; they are the best ones anyway.
     shown = np.isin(frame.track[rows], chosen) & (support[rows] >= config.present_above)
@@ -210,6 +239,8 @@ def targets_of(augmentation: Augmentation, votes: Votes, config: FuseConfig) -> 
     A further track needs support of its own, and a score that is near the best one's. Without any
     track, there is none.
     """
+    if votes.ruling is not None:
+        return votes.order[: min(max(1, len(votes.ruling.chosen)), config.hypotheses)]
     named = targets_named(augmentation.original) if config.several else 1
     count, best = min(named, config.hypotheses), votes.order[:1]
     if count == 1 or not len(best):
@@ -229,6 +260,8 @@ def best_rows(frame: FrameTracks, votes: Votes, positives: int) -> NDArray[np.in
 def status_of(track: int, support: float, votes: Votes, config: FuseConfig) -> tuple[Status, str]:
     """Judges a frame by its best track and by the support of that track there."""
     chosen = votes.order[0]
+    if votes.ruling is not None:
+        return _status_ruled(track, support, votes, config)
     if votes.support[chosen] < config.absent_below:
         return Status.ABSENT, UNCLAIMED
     if votes.score[track] < config.stand_in * votes.score[chosen] or (
@@ -237,4 +270,20 @@ def status_of(track: int, support: float, votes: Votes, config: FuseConfig) -> t
         return Status.ABSENT, NOT_SEEN
     if votes.support[chosen] < config.uncertain_below:
         return Status.UNKNOWN, IN_DOUBT
+    return Status.PRESENT, ""
+
+
+def _status_ruled(
+    track: int, support: float, votes: Votes, config: FuseConfig
+) -> tuple[Status, str]:
+    """Judges a frame by what a judge decided about the whole video."""
+    assert votes.ruling is not None, "there is a ruling"
+    if not votes.ruling.chosen:
+        return Status.ABSENT, JUDGED_ABSENT
+    stands_in = (
+        track not in votes.ruling.rejected
+        and votes.score[track] >= config.stand_in * votes.score[votes.order[0]]
+    )
+    if support < config.present_above or not (track in votes.ruling.chosen or stands_in):
+        return Status.ABSENT, NOT_SEEN
     return Status.PRESENT, ""

@@ -18,6 +18,7 @@ UNCLAIMED = "no expression claims the box"
 CLAIMED_BY_NEGATIVE = "a negative claims the box"
 IN_DOUBT = "in doubt between present and absent"
 NOT_SEEN = "the chosen object is not seen"
+JUDGED_ABSENT = "the judge sees it nowhere"
 
 
 def with_votes(augmentation: Augmentation) -> tuple[Augmentation, NDArray[np.float64]]:

@@ -62,6 +62,10 @@ class Propagation:
         self.boxes: list[Boxes] = []
         self._tracks: list[NDArray[np.int32]] = []
 
+    def __len__(self) -> int:
+        """Number of objects."""
+        return len(self._objects)
+
     def close(self) -> None:
         """Removes the temporary file."""
         self._file.close()

@@ -114,7 +114,7 @@ class StoredHypotheses(Sequence[Hypotheses]):
     def __init__(self, path: Path, video_id: str) -> None:
         with explain_damage(f"{path}/{video_id}"):
             video = open_video(
-                path, video_id, FORMAT, FORMAT_VERSION, product="hypotheses", stage="fuse"
+                path, video_id, FORMAT, FORMAT_VERSION, product="hypotheses", stage=path.parent.name
             )
             about = group_attributes(video)
             name = published_name(video.name)

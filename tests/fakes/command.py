@@ -5,8 +5,8 @@ The environment says what happens in it:
 - ``FAKE_WEIGHTS``: the file whose digest stands for every checkpoint.
 - ``FAKE_KILL_SERVER``: the Prefect server is killed in the middle of ``segment``; ``forget`` also
   makes it look like one that was not started here.
-- ``FAKE_HANG``: ``STAGE:SECONDS``, a long model call in ``ground`` or ``segment``; in ``c`` it does
-  not come back to Python.
+- ``FAKE_HANG``: ``STAGE:SECONDS``, a long call in ``ground``, ``segment``, ``track`` or ``judge``;
+  in ``c`` it does not come back to Python.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ from typing import Any
 import flows.labelling.opened_run
 from flows.commands import main as command_line
 from flows.orchestration.servers import server
-from pipeline.types import Boxes, Candidates
-from tests.fakes.stages import FakeGrounder, FakeSegmenter, fake_parts
+from pipeline.judgements import JudgeReply, JudgeRequest
+from pipeline.types import Boxes, Candidates, Tracks
+from stages.judge.stand_in import StandIn
+from tests.fakes.stages import FakeGrounder, FakeSegmenter, fake_parts, fake_track
 
 
 def hang(stage: str) -> None:
@@ -61,11 +63,24 @@ class Segmenter(FakeSegmenter):
         return super().decode(embedding, boxes)
 
 
+def track(*arguments: Any) -> Tracks:
+    hang("track")
+    return fake_track(*arguments)
+
+
+class Judge(StandIn):
+    def ask(self, requests: Sequence[JudgeRequest]) -> list[JudgeReply]:
+        hang("judge")
+        return super().ask(requests)
+
+
 def main() -> None:
     parts = fake_parts(
         Path(os.environ["FAKE_WEIGHTS"]),
         grounder=lambda config, device: Grounder(),
         segmenter=lambda config, device: Segmenter(),
+        track=track,
+        judge=lambda config, device: Judge(config.seed),
     )
     flows.labelling.opened_run.Parts = lambda: parts  # type: ignore[assignment,misc]
     command_line.main()

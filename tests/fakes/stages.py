@@ -113,6 +113,7 @@ def fake_fuse(
     candidates: Sequence[CandidateScores],
     tracks: Tracks,
     config: RunConfig,
+    ruling: object = None,
 ) -> Hypotheses:
     assert [len(item) for item in tracks.of_candidate] == [len(c.predicted_iou) for c in candidates]
     row = list(texts).index(augmentation.original)
@@ -152,6 +153,7 @@ def fake_rank(
     config: RunConfig,
     fingerprint: str,
     calibration: Calibration | None,
+    trust: float = 1.0,
 ) -> tuple[PseudoMask, list[FrameQuality]]:
     mask = np.zeros((len(candidates), video.height, video.width), np.bool_)
     for t, row in enumerate(hypotheses.candidate[:, 0, 0]):

@@ -12,7 +12,7 @@ from typing import Any
 
 from flows.context import RunContext
 from flows.labelling.jobs import do_job
-from flows.planning.stages import SHARD_STAGES
+from flows.planning.stages import shard_stages_of
 from pipeline.config import Links, load_config
 from pipeline.errors import InputError, PseudoLabelError
 from pipeline.types import FrameIndex
@@ -139,7 +139,7 @@ def label(site: Site, *last: str) -> dict[str, str]:
     context.plan = context.make_plan()
     reasons: dict[str, str] = {}
     for shard in context.plan.shards:
-        for stage in SHARD_STAGES:
+        for stage in shard_stages_of(context.config):
             reasons.update(do_job(context.plan.job(stage, shard.name), context).skipped)
     for stage in last:
         do_job(replace(context.the_plan.job(stage, "all"), fingerprint="x"), context)

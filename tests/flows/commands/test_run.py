@@ -517,13 +517,16 @@ def test_work_done_again_with_another_result_takes_what_follows_along(site: Site
 
     site.run(grounder=lambda config, device: Other())
     ledger = Ledger(site.folder)
-    made = {stage: ledger.receipt(stage, "00000") for stage in SHARD_STAGES}
-    for stage in SHARD_STAGES[1:]:
+    stages = [stage for stage in SHARD_STAGES if stage != "judge"]
+    made = {stage: ledger.receipt(stage, "00000") for stage in stages}
+    for stage in stages[1:]:
         assert made[stage] is not None
         made_from = (
             made[stage].made_from.items() - {"frames": made[stage].made_from.get("frames")}.items()
         )
-        assert dict(made_from) == {name: made[name].product for name in STAGE[stage].reads}
+        assert dict(made_from) == {
+            name: made[name].product for name in STAGE[stage].reads if name in made
+        }
     assert not site.run().pending()
     masks, _, _ = MaskStore(site.folder / "pseudomasks.zarr").read("clip00", "0")
     others, _, _ = MaskStore(site.folder / "pseudomasks.zarr").read("clip02", "0")

@@ -7,8 +7,8 @@ import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from unittest import mock
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pyarrow.parquet as pq

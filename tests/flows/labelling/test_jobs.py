@@ -11,7 +11,7 @@ import pytest
 from flows.context import RunContext
 from flows.labelling.executor import RunFailedError
 from flows.labelling.jobs import do_job
-from flows.planning.stages import SHARD_STAGES
+from flows.planning.stages import shard_stages_of
 from pipeline.config import load_config
 from pipeline.errors import StoreError, TooLargeError
 from storage.arrays.masks import MaskStore
@@ -38,7 +38,9 @@ def test_a_video_that_does_not_fit_into_memory_is_skipped(tmp_path: Path) -> Non
     parts = fake_parts(tmp_path / "weights", segmenter=lambda config, device: small)
     context = RunContext(load_config(None, [*words, "student.enabled=false"]), parts)
     plan = context.make_plan()
-    receipts = [do_job(plan.job(stage, "00000"), context) for stage in SHARD_STAGES]
+    receipts = [
+        do_job(plan.job(stage, "00000"), context) for stage in shard_stages_of(context.config)
+    ]
     assert "take less" in receipts[2].skipped["clip00"]
     assert MaskStore(context.paths.masks).videos() == ["clip01"]
 
@@ -60,7 +62,9 @@ def test_between_key_frames_boxes_are_filled_in_and_marked(tmp_path: Path) -> No
         parts = fake_parts(tmp_path / "weights", grounder=lambda config, device: Counting())
         context = RunContext(load_config(None, words), parts)
         plan = context.make_plan()
-        receipts = [do_job(plan.job(stage, "00000"), context) for stage in SHARD_STAGES]
+        receipts = [
+            do_job(plan.job(stage, "00000"), context) for stage in shard_stages_of(context.config)
+        ]
         assert not any(receipt.skipped for receipt in receipts)
         path = context.paths.part("ground", "00000")
         about = json.loads(pq.read_metadata(path).metadata[b"pseudolabels.about"])
@@ -107,7 +111,7 @@ def test_no_more_than_two_sentences_of_a_video_are_in_memory(tmp_path: Path, beh
         load_config(None, words), fake_parts(tmp_path / "weights", fuse=fuse, rank=rank)
     )
     plan = context.make_plan()
-    for stage in SHARD_STAGES:
+    for stage in shard_stages_of(context.config):
         assert not do_job(plan.job(stage, "00000"), context).skipped
     assert {stage: len(counts) for stage, counts in held.items()} == {"fuse": 9, "rank": 9}
     assert max(held["fuse"] + held["rank"]) <= 2
@@ -123,7 +127,7 @@ def test_masks_of_other_frames_than_the_index_names_are_not_ranked(tmp_path: Pat
     config = load_config(None, [*words, "student.enabled=false"])
     context = RunContext(config, fake_parts(tmp_path / "weights"))
     plan = context.make_plan()
-    for stage in SHARD_STAGES[:-1]:
+    for stage in shard_stages_of(config)[:-1]:
         do_job(plan.job(stage, "00000"), context)
     index = data / "meta_expressions" / "train" / "meta_expressions.json"
     meta = json.loads(index.read_text())

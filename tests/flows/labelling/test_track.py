@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,12 +16,17 @@ from flows.context import Parts, RunContext, _fuse, _rank, _track
 from flows.integrity.content_digest import content_digest
 from flows.integrity.verify import Contents, Problem, verify
 from flows.labelling.executor import InProcess, RunFailedError, execute
-from pipeline.config import RunConfig, load_config
-from pipeline.types import Boxes, Status
+from flows.labelling.track import READ_AHEAD, _frames_of
+from pipeline.config import RunConfig, TrackConfig, load_config
+from pipeline.types import Boxes, Candidates, Status
+from stages.track import associate
+from stages.track.detection import Detection
+from stages.track.objects import Object
+from stages.track.propagation import Propagation
 from storage.arrays.masks import MaskStore
-from tests.fakes.dataset import write_dataset
+from tests.fakes.dataset import COLOURS, write_dataset
 from tests.fakes.stages import FakeGrounder, fake_parts
-from tests.fakes.trackers import ColourTracker
+from tests.fakes.trackers import ColourDetector, ColourTracker
 
 
 class ForgetfulGrounder(FakeGrounder):
@@ -37,7 +45,7 @@ class Site:
         self.folder = folder
         self.data = write_dataset(folder / "data", 2)
         (folder / "weights").write_bytes(b"w")
-        self.tracker = ColourTracker()
+        self.tracker, self.detector = ColourTracker(), ColourDetector()
 
     def config(self, *settings: str, out: str = "runs") -> RunConfig:
         words = ["dataset.name=refytvos", f'dataset.root="{self.data}"', "student.enabled=false"]
@@ -51,6 +59,7 @@ class Site:
             track=_track,
             fuse=_fuse,
             rank=_rank,
+            phrase_tracker=lambda config, device: self.detector,
             **{"tracker": lambda config, device: self.tracker, **changes},
         )
         context = RunContext(config, parts)
@@ -69,7 +78,8 @@ def statuses(context: RunContext) -> list[list[int]]:
 
 def problems_of_track(context: RunContext) -> list[Problem]:
     found = verify(context.config.run_folder, Contents())
-    return [problem for problem in found if problem.stage == "track"]
+    track = context.paths.folder / "track"
+    return [item for item in found if item.stage == "track" or track in item.path.parents]
 
 
 def test_frames_without_a_box_are_filled(tmp_path: Path) -> None:
@@ -81,6 +91,15 @@ def test_frames_without_a_box_are_filled(tmp_path: Path) -> None:
     assert alone[0] == [red, gone] * 2 + [red]
     assert filled == [[red] * 5, [red] * 4 + [gone]] * 2
     assert site.tracker.passes == [5, 5], "one pass a video, as the first frame is the surest"
+    assert not problems_of_track(context)
+
+
+def test_objects_that_phrases_name_fill_frames_without_a_box(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    context = site.run(site.config("track.source=sam3", 'track.checkpoint="w"'))
+    red, gone = int(Status.PRESENT), int(Status.ABSENT)
+    assert statuses(context) == [[red] * 5, [red] * 4 + [gone]] * 2
+    assert site.detector.phrases == [["square"]] * 2
     assert not problems_of_track(context)
 
 
@@ -123,6 +142,62 @@ def test_the_product_is_the_same_after_a_crash_and_goes_when_the_source_is_chang
     assert not boxes.exists() and not candidates.exists()
     assert context.paths.boxes("00000") == context.paths.part("ground", "00000")
     assert not problems_of_track(changed)
+
+
+class CountingReader:
+    """Counts the frames that it has read and that are still in memory.
+
+    Attributes:
+        most: the largest number of them.
+    """
+
+    def __init__(self) -> None:
+        self.alive = self.most = 0
+
+    def frame(self, video: Any, index: int) -> NDArray[np.uint8]:
+        image = np.zeros((48, 80, 3), np.uint8)
+        image[10:30, 10:30] = COLOURS["red"]
+        self.count(image)
+        return image
+
+    def count(self, array: NDArray[Any]) -> None:
+        self.alive += 1
+        self.most = max(self.most, self.alive)
+        weakref.finalize(array, self._gone)
+
+    def _gone(self) -> None:
+        self.alive -= 1
+
+
+@pytest.mark.parametrize("frames", [50, 200])
+def test_trackers_hold_few_frames_however_long_a_video_is(frames: int) -> None:
+    cells, box = (24, 40), np.array([10, 10, 30, 30], np.float32)
+    logits = np.full((1, *cells), -4, np.float16)
+    logits[0, 5:15, 5:15] = 4
+    one = np.ones(1, np.float32)
+    boxes = [Boxes(box[None], one, np.zeros(1, np.int32), np.zeros(1, np.int32))] * frames
+    linked = CountingReader()
+
+    def candidates() -> Iterator[Candidates]:
+        for _ in range(frames):
+            mine = logits.copy()
+            linked.count(mine)
+            yield Candidates(mine, one, one, np.zeros(1, np.int32))
+
+    tracks = associate(1, boxes, candidates(), TrackConfig())
+    assert len(tracks) == 1 and linked.most <= 2
+    for source in ("model", "sam3"):
+        reader: Any = CountingReader()
+        context: Any = SimpleNamespace(reader=lambda reader=reader: reader)
+        read, size = _frames_of(context, None), (48, 80)  # type: ignore[arg-type]
+        if source == "model":
+            made = Propagation([Object(0, {0: box, frames - 1: box})], frames, size, cells)
+            made.follow(ColourTracker(), read, 0.6)
+        else:
+            made = found = Detection(frames, size, cells)
+            found.detect(ColourDetector(), read(range(frames)), ["square"])
+        assert 0 < reader.most <= READ_AHEAD + 2
+        made.close()
 
 
 def test_settings_of_the_model_count_only_with_it(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from flows.context import RunContext
 from flows.labelling.jobs import do_job
-from flows.planning.stages import SHARD_STAGES
+from flows.planning.stages import shard_stages_of
 from pipeline.config import load_config
 from pipeline.errors import ModelError, NoRoomError
 from pipeline.types import Receipt
@@ -41,7 +41,9 @@ def label(folder: Path, videos: int = 3, **parts: Any) -> tuple[RunContext, list
     words += ["student.enabled=false", "segment.batch_frames=3", "runner.decode_workers=0"]
     context = RunContext(load_config(None, words), fake_parts(folder / "weights", **parts))
     plan = context.make_plan()
-    return context, [do_job(plan.job(stage, "00000"), context) for stage in SHARD_STAGES]
+    return context, [
+        do_job(plan.job(stage, "00000"), context) for stage in shard_stages_of(context.config)
+    ]
 
 
 @pytest.mark.parametrize("error", [ValueError("a size of 0"), RuntimeError("shape"), KeyError(3)])
@@ -68,7 +70,7 @@ def test_in_every_stage(tmp_path: Path, stage: str) -> None:
         return real(item, *arguments)
 
     context, receipts = label(tmp_path, 2, **{stage: wrong})
-    assert "division" in receipts[SHARD_STAGES.index(stage)].skipped["clip00"]
+    assert "division" in receipts[shard_stages_of(context.config).index(stage)].skipped["clip00"]
     assert MaskStore(context.paths.masks).videos() == ["clip01"]
 
 

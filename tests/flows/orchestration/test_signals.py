@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.integrity.content_digest import content_digest
 from flows.orchestration.servers import server
 from storage.arrays.masks import MaskStore
 from storage.run.ledger import Ledger
@@ -32,11 +33,11 @@ class Command:
     def folder(self) -> Path:
         return self.out / "refytvos-train"
 
-    def start(self, **environment: str) -> subprocess.Popen[str]:
+    def start(self, *settings: str, **environment: str) -> subprocess.Popen[str]:
         words = ["run", "--dataset", "refytvos", "--root", str(self.data), "--out", str(self.out)]
         words += ["augment.source=lexicon", "student.enabled=false", "shard_videos=1"]
         return subprocess.Popen(
-            [sys.executable, "-m", "tests.fakes.command", *words, "report.width=64"],
+            [sys.executable, "-m", "tests.fakes.command", *words, "report.width=64", *settings],
             env={**self.environment, **environment},
             cwd=ROOT,
             stdout=subprocess.PIPE,
@@ -96,6 +97,26 @@ def test_a_signal_ends_a_run_in_ten_seconds_and_what_is_done_stays(
     assert len(ledger.receipts("augment")) == 4
     assert ledger.receipts(stage) == []
     assert not list(command.folder.rglob("*.partial")) or how == "c"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["track", "judge"])
+def test_a_kill_costs_the_shard_in_hand_alone(command: Command, stage: str) -> None:
+    judge = ("judge.source=stand_in", "judge.below=9")
+    process = command.start(*judge, FAKE_HANG=f"{stage}:60")
+    wait_for_line(process, f"in {stage}")
+    process.kill()
+    process.communicate()
+    ledger = Ledger(command.folder)
+    assert len(ledger.receipts("segment")) == 4 and ledger.receipts(stage) == []
+    command.start(*judge).communicate(timeout=120)
+    after, command.out = content_digest(command.folder), command.out.with_name("undisturbed")
+    process = command.start(*judge)
+    process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert content_digest(command.folder) == after
+    [asked, *_] = Ledger(command.folder).receipts("judge")
+    assert asked.counts["questions"] > 0
 
 
 @pytest.mark.slow

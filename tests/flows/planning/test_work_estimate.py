@@ -120,3 +120,15 @@ def test_a_rate_of_another_model_is_none() -> None:
     line = told("segment", [], before={"weights": "other"}, **found)
     assert line.endswith("88 frames; its rate was not measured: label a few videos first, with"
                          " --only-videos")  # fmt: skip
+
+
+def test_questions_to_a_judge_are_bounded() -> None:
+    words = ["judge.source=endpoint", "judge.endpoint=http://h/v1", "judge.endpoint_model=m"]
+    line = told("judge", [*words, "judge.frames=2"], Price(1.0, 2.0))
+    assert "at most 72 questions, two about each of 36 sentences" in line
+    assert "not measured; counted for Qwen2.5-VL" in line and "at the given price" in line
+    counts = {"questions": 6.0, "sentences": 12.0, "tokens_read": 6000.0, "seconds_busy": 3.0}
+    line = told("judge", words, **counts)
+    assert "at most 48 questions" in line and "(about 12 at the share asked so far)" in line
+    assert "0.05 million tokens read" in line and "24 s of time at the 2 questions" in line
+    assert told("judge", ["judge.source=stand_in"]) == ""
