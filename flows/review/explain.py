@@ -71,7 +71,8 @@ class FrameExplanation:
     def _outcome(self) -> list[str]:
         found, lines = self.found, []
         reason = f" ({found.reason})" if found.reason else ""
-        lines.append(f"The votes make the frame {STATUS_WORDS[found.status]}{reason}.")
+        who = "The judge's choice makes" if found.ruled else "The votes make"
+        lines.append(f"{who} the frame {STATUS_WORDS[found.status]}{reason}.")
         for item in found.tests:
             sign = ">=" if item.passes else "<"
             lines.append(f"  {item.setting}: {item.value:.3f} {sign} {item.limit:.3f}")

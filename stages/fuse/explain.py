@@ -95,6 +95,7 @@ class Explanation:
             fails decides.
         track: the frame's best track; -1 without one.
         unit: what the numbers of tracks are of: ``track``, or ``instance`` of the frame alone.
+        ruled: whether a judge chose the tracks.
     """
 
     votes: list[Vote]
@@ -105,6 +106,7 @@ class Explanation:
     reason: str
     tests: list[Comparison]
     unit: str = "track"
+    ruled: bool = False
 
     @property
     def decisive(self) -> Comparison | None:
@@ -151,14 +153,16 @@ def explain_tracks(
         for t in votes.order
     ]
     at = frames[frame]
-    rows = best_rows(at, votes, len(weight))
+    rows, is_ruled = best_rows(at, votes, len(weight)), ruling is not None
     if not len(rows):
-        return Explanation(said, supports, frame, -1, Status.ABSENT, NOTHING_FOUND, [])
+        return Explanation(
+            said, supports, frame, -1, Status.ABSENT, NOTHING_FOUND, [], ruled=is_ruled
+        )
     support, _ = at.instances.margin(weight, votes.against)
     track, mine = int(at.track[rows[0]]), float(support[rows[0]])
     status, reason = status_of(track, mine, votes, config)
     tests = _comparisons(track, mine, votes, config)
-    return Explanation(said, supports, frame, track, status, reason, tests)
+    return Explanation(said, supports, frame, track, status, reason, tests, ruled=is_ruled)
 
 
 def explain_frames(

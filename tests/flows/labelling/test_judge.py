@@ -165,6 +165,7 @@ def test_what_it_said_is_shown(tmp_path: Path) -> None:
     turned = site.run(site.config(*ON, out="blue"), FakeJudge("blue"))
     lines = explain_frame(turned, "00000", ("clip00", "0"), 0).lines()
     assert any(TURNED_OVER in line for line in lines)
+    assert any(line.startswith("The judge's choice makes the frame present") for line in lines)
     receipt = Ledger(turned.paths.folder).receipt("judge", "00000")
     assert (
         receipt is not None and receipt.counts["tokens read"] == 100 * receipt.counts["questions"]
