@@ -107,7 +107,8 @@ def ray_cluster(config: RunConfig) -> Iterator[None]:
     try:
         for attempt in Retrying(stop=starts, after=lambda state: ray.shutdown(), reraise=True):
             with attempt:
-                ray.init(address, **settings)
+                # Without an address, Ray joins a cluster that someone started on this machine.
+                ray.init(address or "local", **settings)
     except Exception as error:
         said = last_line(error)
         raise PseudoLabelError(

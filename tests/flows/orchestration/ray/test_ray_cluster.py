@@ -116,7 +116,7 @@ def test_ray_that_is_late_on_a_busy_machine_is_started_again(
 ) -> None:
     calls = failing_ray(monkeypatch, failures=2)
     with ray_cluster(config()):
-        assert calls == ["init None", "shutdown"] * 2 + ["init None"]
+        assert calls == ["init local", "shutdown"] * 2 + ["init local"]
     assert calls[-1] == "shutdown"
 
 
@@ -127,7 +127,7 @@ def test_ray_that_does_not_start_is_one_message(monkeypatch: pytest.MonkeyPatch)
         ray_cluster(config()),
     ):
         pass
-    assert calls == ["init None", "shutdown"] * 3
+    assert calls == ["init local", "shutdown"] * 3
 
 
 def test_a_cluster_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,8 @@ import pytest
 
 from flows.integrity.verify import Contents, verify
 from flows.orchestration.ray.ray_training import Heard, Sent, dividing
+from flows.orchestration.watching.artifacts import artifact_key
+from flows.orchestration.watching.known_runs import key_of
 from flows.progress import Silent
 from stages.student.training.fit import History
 from storage.run.ledger import Ledger
@@ -111,6 +113,9 @@ def test_the_student_of_a_run_trains_on_its_cluster_and_resumes_there(tmp_path: 
     assert not (shared / "student" / "ray").exists()
     receipt = Ledger(shared).receipt("student", "all")
     assert receipt is not None and receipt.counts["steps"] == 12
-    [trained] = {page["flow_run_id"] for page in pages if page["key"].endswith("training")}
-    labelled = {page["flow_run_id"] for page in pages if page["key"].endswith("stages")}
-    assert trained in labelled, "the curves are in the run's own flow run"
+    key = key_of(shared)
+    trained, labelled = (
+        {page["flow_run_id"] for page in pages if page["key"] == artifact_key(key, what)}
+        for what in (f"{shared.name}-training", "stages")
+    )
+    assert trained & labelled, "the curves are in the run's own flow run"
