@@ -70,7 +70,7 @@ def label(
 ) -> None:
     """Make masks of what sentences describe in your own videos, and a video that shows them.
 
-    Writes OUT/<video>/overlay.mp4 and OUT/<video>/masks/<expression>/<frame>.png, and beside them a
+    Writes OUT/<video>/overlay.mp4, tracks.mp4 and masks/<expression>/<frame>.png, and beside them a
     run like any other, OUT/videos-train. Nothing is written beside the videos. Without --config and
     --preset, the preset that fits this machine is used. Exits with 1 if no frame has a mask.
     """
@@ -131,6 +131,8 @@ def _write_results(config: RunConfig, ids: tuple[str, ...]) -> None:
         say(console, warning, "bold red")
     for folder in folders:
         say(console, f"Overlay: {folder / 'overlay.mp4'}", "bold")
+        if (tracks := folder / "tracks.mp4").is_file():
+            say(console, f"Tracks: {tracks}")
         say(console, f"Masks: {folder / 'masks'}")
 
 
