@@ -10,17 +10,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from flows.context import RunContext
-from flows.labelling.baseline import BaselineMasks
 from flows.planning.plan import Job
 from flows.planning.products import inputs_now
 from flows.planning.released import REMOVED_FROM, in_bytes, kept_and_loose, total_bytes
 from flows.planning.run_paths import RunPaths
 from flows.planning.shards import Shard
-from flows.planning.stages import ALL, SHARD_STAGES, STAGE
+from flows.planning.stages import ALL, STAGE, shard_stages_of
 from pipeline.errors import InputError
 from pipeline.packed_masks import PackedMasks
 from pipeline.text import read_text
@@ -30,6 +30,9 @@ from storage.files.atomic import fresh_folder, remove_whole
 from storage.files.checksums import mark_files
 from storage.run.ledger import Ledger
 from storage.tables import ground_videos, read_augmentations
+
+if TYPE_CHECKING:
+    from flows.labelling.baseline import BaselineMasks
 
 
 def release_finished(context: RunContext, say: Callable[[str], None]) -> None:
@@ -42,7 +45,8 @@ def release_finished(context: RunContext, say: Callable[[str], None]) -> None:
         return
     ledger, waiting, size = Ledger(context.paths.folder), 0, 0
     covered = _is_covered(context, ledger)
-    for jobs in zip(*(context.the_plan.jobs[stage] for stage in SHARD_STAGES), strict=True):
+    stages = shard_stages_of(context.config)
+    for jobs in zip(*(context.the_plan.jobs[stage] for stage in stages), strict=True):
         if not _has_something(context.paths, jobs[0].shard):
             continue
         if not (covered and all(_is_done(job, ledger) for job in jobs)):
@@ -122,6 +126,8 @@ def _has_baseline(paths: RunPaths) -> bool:
 
 def _keep_baseline(context: RunContext, shard: Shard) -> None:
     """Writes the masks of a shard's plain baseline."""
+    from flows.labelling.baseline import BaselineMasks
+
     paths = context.paths
     masks = BaselineMasks(paths, dict.fromkeys(shard.videos, shard.name))
     with fresh_folder(paths.baseline(shard.name), flush=True) as folder:
