@@ -455,6 +455,7 @@ print([name for name in ("torch", "transformers", "prefect") if name in sys.modu
         "merge: the whole run, follows rank",
         "evaluate: the whole run, follows rank",
         "report: the whole run, follows rank",
+        space,
         "[]",
     ]
     Ledger(site.folder).withdraw("ground", "00001")
