@@ -1,10 +1,13 @@
-"""Which way a sentence says that its target moves in the picture, by rules for English."""
+"""Movements in the picture: which one a sentence names, by rules for English."""
 
 from __future__ import annotations
 
 import re
 from enum import Enum
 from typing import Final
+
+CLEAR: Final = 0.03
+"""Speed of a clear movement, in diagonals of the object's box per frame."""
 
 
 class Movement(Enum):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from flows.context import RunContext
@@ -69,8 +70,11 @@ class RunSource(ExportSource):
 
     def tracks(self, video: VideoRef) -> SeenTracks | None:
         """The tracks that the run chose its masks from."""
+        shard = self._shard_of.get(video.id)
+        size = video.height, video.width
+        return None if shard is None else seen_tracks(self.context, shard, video.id, size)
+
+    @cached_property
+    def _shard_of(self) -> dict[str, str]:
         layout = known_layout(self.context.paths.folder, SHARD_STAGES)
-        for shard, videos in layout.items():
-            if video.id in videos:
-                return seen_tracks(self.context, shard, video.id, (video.height, video.width))
-        return None
+        return {video: shard for shard, videos in layout.items() for video in videos}

@@ -43,11 +43,11 @@ class SeenTracks:
     rulings: dict[str, Ruling | None] = field(default_factory=dict)
     _judged: dict[str, Explanation] = field(default_factory=dict)
 
-    def judged(self, expression: str, frame: int = 0) -> Explanation:
-        """Returns how the sentences of a sample judge the tracks, and one of its frames."""
+    def judged(self, expression: str) -> Explanation:
+        """Returns how the sentences of a sample judge the tracks, and its first frame."""
         from stages.fuse.explain import explain_tracks
 
-        if expression not in self._judged or self._judged[expression].frame != frame:
+        if expression not in self._judged:
             self._judged[expression] = explain_tracks(
                 self.augmentations[expression],
                 self.texts,
@@ -55,7 +55,7 @@ class SeenTracks:
                 self.scores,
                 self.tracks,
                 self.context.judging.fuse,
-                frame,
+                0,
                 self.rulings.get(expression),
             )
         return self._judged[expression]

@@ -14,11 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.movement import Movement, movement_named
+from pipeline.movement import CLEAR, Movement, movement_named
 from pipeline.types import Boxes, CandidateScores, Tracks
-
-CLEAR = 0.03
-"""Speed of a clear movement, in diagonals of the object's box per frame."""
 
 FEWEST_STEPS = 2
 """Steps that a track needs before its movement is known."""

@@ -20,6 +20,7 @@ from scipy.optimize import linear_sum_assignment
 
 from pipeline.config import TrackConfig
 from pipeline.geometry import pairwise_mask_iou
+from pipeline.movement import CLEAR
 from pipeline.types import Boxes, Candidates, Tracks
 from stages.common.boxes import pairwise_giou
 
@@ -28,9 +29,6 @@ LAST_STEPS = 9
 
 FEWEST_STEPS = 3
 """Steps that a track needs to have a heading."""
-
-CLEAR = 0.03
-"""Speed of a clear movement, in diagonals of the object's box per frame."""
 
 
 @dataclass(frozen=True)
