@@ -232,16 +232,18 @@ def _weights(
 
     A present frame has the geometric mean of predicted IoU, stability and lead, times the share of
     its triples that keep the order. Predicted IoU and stability say how well the mask fits some
-    object; the lead says that it is the right one. It says nothing where there is no rival, so with
-    a calibration it is the geometric mean of the lead and of the probability that an object with
-    this score is the target. An absent frame has more weight the lower the margin of its best box
-    is, and at least 0.25. An unknown frame has 0.
+    object; the lead says that it is the right one. Movements do not count there: they widen the
+    lead of a wrong object as well. The lead says nothing where there is no rival, so with a
+    calibration it is the geometric mean of the lead and of the probability that an object with this
+    score is the target. An absent frame has more weight the lower the margin of its best box is,
+    and at least 0.25. An unknown frame has 0.
     """
     weight = np.zeros(len(status), np.float32)
     rows = np.flatnonzero(status == Status.PRESENT)
     at = ranking.chosen[rows]
     together = np.where(at == 0, hypotheses.together[rows], 1)
-    lead = np.clip(leads(hypotheses.score[rows], at, together) / CLEAR_LEAD, LEAST_LEAD, 1)
+    seen = hypotheses.score_without_motion[rows]
+    lead = np.clip(leads(seen, at, together) / CLEAR_LEAD, LEAST_LEAD, 1)
     if calibration is not None:
         lead = np.sqrt(lead * calibration.of_each(hypotheses.score[rows, at]))
     product = hypotheses.predicted_iou[rows, at] * hypotheses.stability[rows, at] * lead

@@ -119,7 +119,7 @@ _STAGES = (
     ),
     Stage(
         "fuse",
-        version=5,
+        version=6,
         reads=("augment", "ground", "segment", "track"),
         suffix=".zarr",
         depends_on=calibrated.fuse_basis,
@@ -137,7 +137,7 @@ _STAGES = (
     ),
     Stage(
         "rank",
-        version=5,
+        version=6,
         reads=("segment", "track", "fuse", "judge"),
         suffix=".parquet",
         depends_on=calibrated.rank_basis,

@@ -136,6 +136,7 @@ def fake_fuse(
         together=np.ones_like(count),
         box=box,
         score=ones,
+        score_without_motion=ones,
         box_score=ones,
         agreement=ones,
         negative_margin=ones,

@@ -84,6 +84,7 @@ def made(
         "together": np.ones(count, np.int32),
         "box": box,
         "score": score,
+        "score_without_motion": score,
         "box_score": score,
         "agreement": np.where(there, 0.9, 0).astype(np.float32),
         "negative_margin": score,

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import httpx
-from prefect.exceptions import PrefectException
+from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.settings import PREFECT_API_URL
 
 from flows.orchestration.servers import server
@@ -24,8 +24,9 @@ CHECKS = 3
 
 RESTART_SECONDS = 60.0
 
-LOST = (httpx.HTTPError, ConnectionError)
-"""What Prefect's client raises where its server does not answer, after its retries."""
+LOST = (httpx.HTTPError, ConnectionError, ObjectNotFound)
+"""What Prefect's client raises, after its retries, where its server does not answer, or where another
+one answers at its address, which does not know the run."""
 
 _UNREACHED = "Failed to reach API"
 """How Prefect's own error begins where its server does not answer as a flow begins."""
@@ -34,7 +35,7 @@ T = TypeVar("T")
 
 
 def is_lost(error: BaseException) -> bool:
-    """Whether an error of Prefect's client means that its server does not answer."""
+    """Whether an error of Prefect's client means that its server is gone."""
     return isinstance(error, LOST) or (
         isinstance(error, RuntimeError) and str(error).startswith(_UNREACHED)
     )

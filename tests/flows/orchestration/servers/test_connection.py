@@ -1,5 +1,6 @@
 import httpx
 import pytest
+from prefect.exceptions import ObjectNotFound
 
 from flows.orchestration.servers.connection import CHECKS, Connection, is_lost
 from flows.orchestration.servers.server import ServerError
@@ -81,4 +82,6 @@ def test_errors_of_our_own_are_not_taken_for_the_servers() -> None:
 def test_prefects_own_error_of_a_server_that_is_gone_is_known() -> None:
     assert is_lost(RuntimeError("Failed to reach API at http://127.0.0.1:9/api/"))
     assert is_lost(httpx.ConnectError("refused"))
+    another = "a server at the same address that does not know the run"
+    assert is_lost(ObjectNotFound(http_exc=ValueError(another)))
     assert not is_lost(RuntimeError("a bug"))
