@@ -25,8 +25,8 @@ CHECKS = 3
 RESTART_SECONDS = 60.0
 
 LOST = (httpx.HTTPError, ConnectionError, ObjectNotFound)
-"""What Prefect's client raises, after its retries, where no server answers, or one that does not know
-the run: another one may have taken the address."""
+"""What Prefect's client raises, after its retries, where no server answers, or one that does not
+know the run: another one may have taken the address."""
 
 _UNREACHED = "Failed to reach API"
 """How Prefect's own error begins where its server does not answer as a flow begins."""
