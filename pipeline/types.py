@@ -248,7 +248,6 @@ class Hypotheses:
             object.
         box: float32 [T, P, 4], xyxy pixels of the instance.
         score: float32 [T, P], support by the positives less the claim of the negatives.
-        score_without_motion: float32 [T, P], the same if no movement that a sentence names counted.
         box_score: float32 [T, P], the original expression's score for the instance; 0 if none.
         agreement: float32 [T, P], share of the positives' confidence that takes the instance.
         negative_margin: float32 [T, P], support less the strongest negative's claim.
@@ -265,7 +264,6 @@ class Hypotheses:
     together: NDArray[np.int32]
     box: NDArray[np.float32]
     score: NDArray[np.float32]
-    score_without_motion: NDArray[np.float32]
     box_score: NDArray[np.float32]
     agreement: NDArray[np.float32]
     negative_margin: NDArray[np.float32]

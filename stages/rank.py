@@ -231,23 +231,23 @@ def _weights(
     """Returns the weight of each frame: float32 [T] in [0, 1].
 
     A present frame has the geometric mean of predicted IoU, stability and lead, times the share of
-    its triples that keep the order. Predicted IoU and stability say how well the mask fits some
-    object; the lead says that it is the right one. Movements do not count there: they widen the
-    lead of a wrong object as well. The lead says nothing where there is no rival, so with a
-    calibration it is the geometric mean of the lead and of the probability that an object with this
-    score is the target. An absent frame has more weight the lower the margin of its best box is,
-    and at least 0.25. An unknown frame has 0.
+    its triples that keep the order, times the mean of these shares: a track that changes its object
+    once is less certain everywhere. Predicted IoU and stability say how well the mask fits some
+    object; the lead says that it is the right one. It says nothing where there is no rival, so with
+    a calibration it is the geometric mean of the lead and of the probability that an object with
+    this score is the target. An absent frame has more weight the lower the margin of its best box
+    is, and at least 0.25. An unknown frame has 0.
     """
     weight = np.zeros(len(status), np.float32)
     rows = np.flatnonzero(status == Status.PRESENT)
     at = ranking.chosen[rows]
     together = np.where(at == 0, hypotheses.together[rows], 1)
-    seen = hypotheses.score_without_motion[rows]
-    lead = np.clip(leads(seen, at, together) / CLEAR_LEAD, LEAST_LEAD, 1)
+    lead = np.clip(leads(hypotheses.score[rows], at, together) / CLEAR_LEAD, LEAST_LEAD, 1)
     if calibration is not None:
         lead = np.sqrt(lead * calibration.of_each(hypotheses.score[rows, at]))
     product = hypotheses.predicted_iou[rows, at] * hypotheses.stability[rows, at] * lead
-    weight[rows] = np.cbrt(np.clip(product, 0, 1)) * (1 - ranking.violation[rows])
+    keeps = 1 - ranking.violation[rows]
+    weight[rows] = np.cbrt(np.clip(product, 0, 1)) * keeps * (keeps.mean() if len(keeps) else 1)
     absent = status == Status.ABSENT
     best = np.where(hypotheses.count > 0, hypotheses.negative_margin[:, 0], -1.0)
     weight[absent] = np.clip(0.5 - best[absent], 0.25, 1.0)

@@ -119,7 +119,7 @@ _STAGES = (
     ),
     Stage(
         "fuse",
-        version=6,
+        version=5,
         reads=("augment", "ground", "segment", "track"),
         suffix=".zarr",
         depends_on=calibrated.fuse_basis,

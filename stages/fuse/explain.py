@@ -188,7 +188,7 @@ def explain_frames(
     support, margin, score = scores_of(at, weight, telling, config)
     order = np.argsort(-score, kind="stable")
     best = int(order[0])
-    votes = Votes(score, score, order, support, telling, at.score, np.ones(len(score)))
+    votes = Votes(score, order, support, telling, at.score, np.ones(len(score)))
     said = _votes_of(augmentation, weight, votes)
     supports = [
         TrackSupport(int(i), 1, float(support[i]), float(score[i]), int(i) == best) for i in order

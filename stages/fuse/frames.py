@@ -140,7 +140,7 @@ def _fuse_frame(
     """Fills one frame of ``found``; returns the reason, empty where the target is present."""
     support, margin, score = scores_of(frame, weight, telling, config)
     best = np.argsort(-score, kind="stable")[: config.hypotheses]
-    fill(found, index, frame, best, score, score, margin, boxes, candidates, weight)
+    fill(found, index, frame, best, score, margin, boxes, candidates, weight)
     status, reason = gate(float(support[best[0]]), float(margin[best[0]]), config)
     found.status[index] = status
     return reason

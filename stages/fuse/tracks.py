@@ -55,8 +55,6 @@ class Votes:
 
     Attributes:
         score: float64 [n], the positives' support less what the negatives claim.
-        without_motion: float64 [n], the same if no movement that a sentence names counted. A
-            movement chooses between tracks. It does not make the choice more certain.
         order: int [n], tracks by score, best first.
         support: float64 [n], mean support by the positives.
         against: bool [N], whether a negative fits another track better than the best one.
@@ -67,7 +65,6 @@ class Votes:
     """
 
     score: NDArray[np.float64]
-    without_motion: NDArray[np.float64]
     order: NDArray[np.intp]
     support: NDArray[np.float64]
     against: NDArray[np.bool_]
@@ -164,24 +161,12 @@ def _votes(
     Args:
         moves: float64 [K + N, n], of :func:`stages.fuse.motion.motion_factors`.
     """
-    total, lasts = np.zeros(moves.shape), np.zeros(moves.shape[1])
+    (sentences, count), positives = moves.shape, len(weight)
+    total, lasts = np.zeros((sentences, count)), np.zeros(count)
     for frame, of_candidate in zip(frames, tracks.of_candidate, strict=True):
         total[:, frame.track] += frame.instances.score
         lasts[np.unique(of_candidate[of_candidate >= 0])] += 1
-    seen = total / np.maximum(lasts, 1)
-    mean = moves * seen
-    score, support, against = _scores(mean, weight, negative_weight)
-    without_motion, _, _ = _scores(seen, weight, negative_weight)
-    order = np.argsort(-score, kind="stable")
-    return Votes(score, without_motion, order, support, against, mean, lasts)
-
-
-def _scores(
-    mean: NDArray[np.float64], weight: NDArray[np.float64], negative_weight: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """Returns ``score``, ``support`` and ``against`` of :class:`Votes`."""
-    positives = len(weight)
-    sentences, count = mean.shape
+    mean = moves * total / np.maximum(lasts, 1)
     support = weight @ mean[:positives]
     claim = np.zeros(count)
     against = np.zeros(sentences - positives, np.bool_)
@@ -190,7 +175,8 @@ def _scores(
         # A negative that fits the positives' own track best cannot tell the two apart.
         against = (own != support.argmax()) & (mean[positives:].max(axis=1) > 0)
         np.maximum.at(claim, own[against], mean[positives:][against, own[against]])
-    return support - negative_weight * np.maximum(claim - support, 0), support, against
+    score = support - negative_weight * np.maximum(claim - support, 0)
+    return Votes(score, np.argsort(-score, kind="stable"), support, against, mean, lasts)
 
 
 def ruled(votes: Votes, ruling: Ruling | None) -> Votes:
@@ -202,21 +188,14 @@ def ruled(votes: Votes, ruling: Ruling | None) -> Votes:
     """
     if ruling is None:
         return votes
-    chosen, rejected = list(ruling.chosen), list(ruling.rejected)
-
-    def after(score: NDArray[np.float64]) -> NDArray[np.float64]:
-        score = score.copy()
-        score[chosen] = votes.support[chosen]
-        limit = score[chosen].min() if chosen else np.maximum(score[rejected], 0)
-        score[rejected] = np.minimum(score[rejected], (1 - ruling.probability) * limit)
-        return score
-
-    score = after(votes.score)
+    score, chosen = votes.score.copy(), list(ruling.chosen)
+    rejected, doubt = list(ruling.rejected), 1 - ruling.probability
+    score[chosen] = votes.support[chosen]
+    limit = score[chosen].min() if chosen else np.maximum(score[rejected], 0)
+    score[rejected] = np.minimum(score[rejected], doubt * limit)
     later = np.ones(len(score), np.bool_)
     later[chosen] = False
-    order = np.lexsort((-score, later))
-    without_motion = after(votes.without_motion)
-    return replace(votes, score=score, without_motion=without_motion, order=order, ruling=ruling)
+    return replace(votes, score=score, order=np.lexsort((-score, later)), ruling=ruling)
 
 
 def _fill(
@@ -233,7 +212,7 @@ def _fill(
     """Fills one frame of ``found``; returns the reason, empty where the target is present."""
     instances = frame.instances
     support, margin = instances.margin(weight, votes.against)
-    score, without_motion = votes.score[frame.track], votes.without_motion[frame.track]
+    score = votes.score[frame.track]
     if votes.ruling is not None:
         # A judge's rejection claims a track as a negative does.
         rejected = np.isin(frame.track, votes.ruling.rejected)
@@ -245,8 +224,7 @@ def _fill(
         rows = np.concatenate([rows[shown], rows[~shown]])
         found.together[index] = max(1, int(shown.sum()))
     rows = rows[: config.hypotheses]
-    scores = score, without_motion, margin
-    fill(found, index, instances, rows, *scores, boxes, candidates, weight)
+    fill(found, index, instances, rows, score, margin, boxes, candidates, weight)
     if not len(rows):
         return NOTHING_FOUND
     status, reason = status_of(int(frame.track[rows[0]]), float(support[rows[0]]), votes, config)

@@ -48,7 +48,6 @@ def no_hypotheses(augmentation: Augmentation, frames: int, kept: int) -> Hypothe
         together=np.ones(frames, np.int32),
         box=np.zeros((frames, kept, 4), np.float32),
         score=np.zeros((frames, kept), np.float32),
-        score_without_motion=np.zeros((frames, kept), np.float32),
         box_score=np.zeros((frames, kept), np.float32),
         agreement=np.zeros((frames, kept), np.float32),
         negative_margin=np.zeros((frames, kept), np.float32),
@@ -133,7 +132,6 @@ def fill(
     instances: Instances,
     order: NDArray[np.intp],
     score: NDArray[np.float64],
-    without_motion: NDArray[np.float64],
     margin: NDArray[np.float64],
     boxes: Boxes,
     candidates: CandidateScores,
@@ -143,7 +141,7 @@ def fill(
 
     Args:
         order: instances to keep, best first.
-        score, without_motion, margin: float64 [I].
+        score, margin: float64 [I].
         weight: float64 [K], of the positives.
     """
     positives = len(weight)
@@ -157,7 +155,6 @@ def fill(
         found.stability[index, place] = share @ candidates.stability[member]
         found.box[index, place] = boxes.xyxy[instances.box[row]]
         found.score[index, place] = score[row]
-        found.score_without_motion[index, place] = without_motion[row]
         found.box_score[index, place] = instances.score[0, row]
         found.agreement[index, place] = agreement[row]
         found.negative_margin[index, place] = margin[row]

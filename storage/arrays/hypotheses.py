@@ -37,7 +37,6 @@ _TYPES: dict[str, type[np.generic]] = {
     "together": np.int32,
     "box": np.float32,
     "score": np.float32,
-    "score_without_motion": np.float32,
     "box_score": np.float32,
     "agreement": np.float32,
     "negative_margin": np.float32,

@@ -136,7 +136,6 @@ def fake_fuse(
         together=np.ones_like(count),
         box=box,
         score=ones,
-        score_without_motion=ones,
         box_score=ones,
         agreement=ones,
         negative_margin=ones,

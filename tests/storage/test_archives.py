@@ -73,7 +73,7 @@ def write_archive(folder: Path) -> None:
     with CandidateWriter(folder / "segment.zarr", "f") as segment:
         candidates = Candidates(LOGITS, _halves(2), _halves(2), np.array([1, 0], np.int32))
         segment.write_video("clip", [candidates])
-    floats, box = [_halves(2, 1) for _ in range(7)], _halves(2, 1, 4)
+    floats, box = [_halves(2, 1) for _ in range(6)], _halves(2, 1, 4)
     with HypothesisWriter(folder / "fuse.zarr", "f") as fuse:
         status = np.array([1, 0], np.uint8)
         fuse.write_video(

@@ -122,9 +122,6 @@ def test_look_alikes_are_told_apart_by_their_movement(said: str, track: int) -> 
     assert tuple(found.box[4, 0, :2]) == pytest.approx(where)
     without = fused(said, [RIGHT, LEFT, STILL], scores, motion_weight=0)
     assert tuple(without.box[4, 0, :2]) != pytest.approx(where)
-    # A movement chooses; the choice is as certain as what the frames show.
-    assert found.score_without_motion[4, 0] < found.score_without_motion[4, 1:].max()
-    assert (np.sort(found.score_without_motion[4]) == np.sort(without.score[4])).all()
 
 
 def test_a_clear_difference_in_looks_outweighs_a_movement() -> None:

@@ -41,7 +41,6 @@ def _hypotheses(rng: np.random.Generator, expression: str, frames: int) -> Hypot
         name: rng.random(shape, dtype=np.float32)
         for name in (
             "score",
-            "score_without_motion",
             "box_score",
             "agreement",
             "negative_margin",
