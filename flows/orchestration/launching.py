@@ -27,9 +27,10 @@ def _launcher(context: RunContext, connection: Connection) -> Iterator[PrefectTa
     if context.config.runner.kind == "local":
         yield PrefectTasks(context, connection)
         return
-    from flows.orchestration.ray.ray_cluster import ray_cluster
+    from flows.orchestration.ray.ray_cluster import check_reach, ray_cluster
 
     with ray_cluster(context.config):
+        check_reach(context.config, connection)
         # Ray may be imported only now.
         from prefect_ray import RayTaskRunner
 

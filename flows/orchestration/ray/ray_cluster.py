@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from tenacity import Retrying, stop_after_attempt
 
+from flows.orchestration.servers.connection import Connection
 from pipeline.config import RunConfig, Section
 from pipeline.errors import ConfigError, PseudoLabelError
 from storage.run.lock import TOKENS, held_tokens
@@ -123,6 +124,25 @@ def ray_cluster(config: RunConfig) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def check_reach(config: RunConfig, connection: Connection) -> None:
+    """Does nothing where every machine of the joined cluster can reach the run's Prefect server.
+
+    Raises:
+        ConfigError: the server listens on this machine alone, and the cluster has other machines.
+    """
+    import ray
+
+    nodes = {node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
+    others = sorted(nodes - {ray.util.get_node_ip_address()})
+    if others and connection.of_this_machine:
+        raise ConfigError(
+            f"the Ray cluster at {config.runner.address} has other machines, such as {others[0]},"
+            " which cannot reach the Prefect server of this machine; expected a server for all of"
+            " them; start one with `prefect server start --host ADDRESS` and set PREFECT_API_URL"
+            " to http://ADDRESS:4200/api"
+        )
 
 
 def last_line(error: Exception) -> str:

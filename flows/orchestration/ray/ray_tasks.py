@@ -19,7 +19,7 @@ from prefect_ray.context import remote_options
 from flows.context import RunContext
 from flows.labelling.jobs import attempt
 from flows.orchestration.prefect_tasks import UNCACHED, PrefectTasks
-from flows.orchestration.ray.ray_cluster import cluster_gives_gpus
+from flows.orchestration.ray.ray_cluster import check_reach, cluster_gives_gpus
 from flows.orchestration.ray.ray_training import train_in_run
 from flows.orchestration.ray.worker import GroupFailedError, do_group, job_as_sent
 from flows.orchestration.servers.connection import LOST, Connection
@@ -84,7 +84,10 @@ class RayTasks(PrefectTasks):
             if not future.state.is_crashed():
                 for job in group:
                     yield job, self._error_of(job, future.state, alone=len(group) == 1)
-            elif lost + 1 == LOST_WORKERS:
+                continue
+            # A machine may have joined since the run began.
+            check_reach(config, self._connection)
+            if lost + 1 == LOST_WORKERS:
                 yield from self._given_up(group, ledger)
             else:
                 name = name_of(group)

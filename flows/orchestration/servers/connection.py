@@ -10,12 +10,14 @@ import logging
 import time
 from collections.abc import Callable
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import httpx
 from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.settings import PREFECT_API_URL
 
 from flows.orchestration.servers import server
+from flows.orchestration.servers.background import HERE
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +79,11 @@ class Connection:
         """
         api = PREFECT_API_URL.value()
         return cls(api, say) if api else cls("", say, healthy=lambda api: True)
+
+    @property
+    def of_this_machine(self) -> bool:
+        """Whether no other machine can reach the server."""
+        return not self._api or urlsplit(self._api).hostname in HERE
 
     def present(self) -> bool:
         """Whether the server answers. Starts it again if necessary."""
