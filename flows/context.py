@@ -55,6 +55,9 @@ from storage.run.ledger import Ledger
 if TYPE_CHECKING:
     import torch
 
+MEASURED_SPLITS = ("valid", "val", "test")
+"""Names of the splits that data sets are measured on, in the order in which one is looked for."""
+
 
 def _device(name: str) -> torch.device:
     from stages.common.weights import resolve_device
@@ -272,28 +275,29 @@ class RunContext:
     def prediction_split(self) -> str:
         """Returns the split that the student predicts.
 
-        This is ``dataset.predict_split``; else ``valid`` if the data set has it; else the labelled
-        split.
+        This is ``dataset.predict_split``; else the first of :data:`MEASURED_SPLITS` that the data
+        set has; else the labelled split.
 
         Raises:
-            InputError: the split ``valid`` is damaged.
+            InputError: one of these splits is damaged.
         """
         asked = self.config.dataset.predict_split
         if asked is not None:
             return asked
-        try:
-            if self.reader("valid").video_ids():
-                return "valid"
-        except InputError as error:
-            # Missing files, or no split of that name: it is absent, not damaged.
-            if not error.missing and error.found != "split 'valid'":
-                raise
+        for split in MEASURED_SPLITS:
+            try:
+                if self.reader(split).video_ids():
+                    return split
+            except InputError as error:
+                # Missing files, or no split of that name: it is absent, not damaged.
+                if not error.missing and error.found != f"split {split!r}":
+                    raise
         return self.config.dataset.split
 
     def _with_prediction_split(self) -> RunConfig:
         """Returns the configuration with the split that the student predicts written out.
 
-        Predictions are then measured on that split, even if the data set gets a ``valid`` later.
+        Predictions are then measured on that split, even if the data set gets another one later.
         """
         config = self.config
         if not config.student.enabled or config.dataset.predict_split is not None:

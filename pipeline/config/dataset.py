@@ -18,8 +18,8 @@ class DatasetConfig(Section):
         name: name of a reader, such as ``refytvos``.
         root: the data set's folder. For ``shapes``, videos are rendered there if it is missing.
         split: the split to label and to train on.
-        predict_split: the split that the student predicts. None stands for ``valid`` if the data
-            set has one, else for the labelled split.
+        predict_split: the split that the student predicts. None stands for ``valid``, ``val``
+            or ``test``, the first that the data set has, else for the labelled split.
         only_videos: ids of the videos to work on; empty for all.
         links: ``follow`` reads files through links wherever they lead, as caches and data version
             control need. ``inside`` refuses a link that leads out of the data set; use it for a

@@ -28,7 +28,6 @@ def test_the_valid_split_is_predicted_where_there_is_one(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("name", "tree", "split"),
     [
-        ("a2d", trees.a2d, "train"),
         ("jhmdb", trees.jhmdb, "test"),
         ("mevis", trees.mevis, "train"),
         ("visor", trees.visor, "val"),
@@ -38,6 +37,10 @@ def test_a_data_set_without_a_valid_split_predicts_the_labelled_one(
     tmp_path: Path, name: str, tree: Callable[[Path], Path], split: str
 ) -> None:
     assert shop_of(name, tree(tmp_path / name), split).prediction_split() == split
+
+
+def test_the_test_split_of_a2d_is_predicted_after_training_on_the_other(tmp_path: Path) -> None:
+    assert shop_of("a2d", trees.a2d(tmp_path / "a2d")).prediction_split() == "test"
 
 
 def test_a_damaged_valid_split_is_no_reason_to_predict_what_was_trained_on(tmp_path: Path) -> None:
