@@ -15,6 +15,7 @@ from flows.planning.run_config import run_config_problem
 from flows.planning.run_paths import OWN_NAMES, RunPaths
 from flows.planning.stages import ALL, RUN_STAGES, SHARD_STAGES, STAGE, STAGES
 from pipeline.errors import InputError, RunLockedError, StoreError
+from pipeline.store_urls import url_of
 from pipeline.types import Receipt
 from storage.arrays.zarr_groups import group_attributes
 from storage.files.atomic import PARTIAL_SUFFIX, name_of_partial
@@ -66,6 +67,13 @@ def check_run_folder(folder: Path) -> None:
     """Raises InputError unless a folder holds a run."""
     if (folder / "ledger").is_dir():
         return
+    if (url := url_of(folder)) is not None:
+        raise InputError(
+            url,
+            "no run there",
+            "the address of a run, <out>/<dataset>-<split>",
+            "check the address",
+        )
     runs = sorted(path.parent.name for path in folder.glob("*/ledger")) if folder.is_dir() else []
     raise InputError(
         folder,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from flows.planning.stages import SHARD_STAGES, STAGE
 from stages.common.checkpoints import WEIGHTS
+from storage.remote.mirror import MIRROR_FILES
 from storage.run.lock import LOCK_FILES
 
 OWN_NAMES = frozenset(
@@ -14,6 +15,7 @@ OWN_NAMES = frozenset(
     | {"review.jsonl", "guarantee.parquet", "calibration.json", "calibration.png"}
     | {*SHARD_STAGES, "report", "student", "students", "consensus"}
     | LOCK_FILES
+    | MIRROR_FILES
 )
 """Names of everything in the folder of a run."""
 
@@ -21,6 +23,7 @@ STUDENT_NAMES = frozenset(
     {"config.toml", WEIGHTS, "checkpoint.pt", "losses.csv", "validation.csv", "curves.png"}
     | {"tensorboard", "ray"}
     | LOCK_FILES
+    | MIRROR_FILES
 )
 """Names of everything in the folder of a student that `pseudolabels train` made."""
 

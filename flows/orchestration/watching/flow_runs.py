@@ -29,7 +29,8 @@ from prefect.context import FlowRunContext
 from prefect.states import Cancelled, Crashed
 
 from pipeline.config import RunConfig
-from storage.run.lock import STALE_SECONDS, has_ended
+from storage.run.held_file import STALE_SECONDS
+from storage.run.lock import has_ended
 from storage.run.owner import Owner
 
 FLOWS = ("label", "train", "resume")
