@@ -34,8 +34,9 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.integrity.content_digest import content_digest
+from flows.integrity.contents import Contents
 from flows.integrity.repair import repair
-from flows.integrity.verify import Contents, verify
+from flows.integrity.verify import verify
 from flows.orchestration.servers import server
 from flows.planning.stages import STAGES
 from storage.run.ledger import Ledger

@@ -18,6 +18,7 @@ from pipeline.errors import ConfigError
 from storage.decisions import (
     append_decisions,
     read_decisions,
+    share_decisions,
     write_decision_table,
 )
 
@@ -173,6 +174,7 @@ def _import(context: RunContext, files: list[Path], who: str) -> None:
             say(console, problem, "yellow")
         new = [item for item in dict.fromkeys(log.decisions) if item not in before]
         append_decisions(path, new)
+        share_decisions(path)
         before.update(new)
         say(
             console,

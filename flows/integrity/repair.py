@@ -7,8 +7,9 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows.integrity.contents import Contents, Problem
 from flows.integrity.leftovers import student_folders
-from flows.integrity.verify import Contents, Problem, verify
+from flows.integrity.verify import verify
 from flows.planning.mirrored import remove_product
 from flows.planning.run_paths import RunPaths
 from flows.planning.stages import SHARD_STAGES, STAGE

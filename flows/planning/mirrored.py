@@ -12,12 +12,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 from flows.planning.run_paths import RunPaths
 from flows.planning.stages import STAGE
 from pipeline.types import Receipt
+from storage.decisions import share_decisions
 from storage.files.atomic import replace_file
 from storage.remote.mirror import Mirror, each, mirror_of
 from storage.remote.objects import Entry
@@ -27,17 +29,18 @@ from storage.run.lock import is_kept_up
 AT_ONCE = 512
 """Files that are asked for before the next receipt is read."""
 
-OF_THIS_MACHINE = ("ledger/sources/", "ledger/weights.json")
+OF_ONE_MACHINE = ("ledger/sources/", "ledger/weights.json")
 """What a ledger holds of the files of one machine. It does not go to the store."""
 
 
-def refresh(folder: Path, under_lock: bool = False) -> None:
+def refresh(folder: Path, under_lock: bool = False, anew: bool = False) -> None:
     """Brings the ledger, the configuration and what people decided up to date.
 
     Args:
         folder: of the run.
         under_lock: this process holds the run's lock. Without it, nothing is done while a process
             of this machine works on the run, because it keeps the copy up to date.
+        anew: fetch files that have not changed in the store too, and compare them.
 
     Raises:
         ObjectStoreError: the store refuses or cannot be reached.
@@ -52,26 +55,20 @@ def refresh(folder: Path, under_lock: bool = False) -> None:
         there.update({item.name: item for item in mirror.objects.level()[0] if _is_small(item)})
         for path in sorted((folder / "ledger").rglob("*.json")):
             name = mirror.name(path)
-            if name not in there and not name.startswith(OF_THIS_MACHINE):
+            if name not in there and not name.startswith(OF_ONE_MACHINE):
                 path.unlink()
-        known = mirror.known_tags()
+        known = {} if anew else mirror.known_tags()
         tags = {name: entry.version.tag for name, entry in there.items()}
-        other = [name for name in there if not _is_known(folder / name, there[name], known)]
-        each(lambda name: _fetch_note(mirror, name), other)
+        each(lambda name: _fetch_note(mirror, name), mirror.changed(there, known))
         if tags != known:
             mirror.remember_tags(tags)
+    share_decisions(RunPaths(folder).decisions)
 
 
 def _is_small(entry: Entry) -> bool:
     """Whether an object at the top of a run is a file that a copy always has."""
     names = ("config.toml", "guarantee.parquet", "calibration.json", "calibration.png")
     return entry.name in names
-
-
-def _is_known(path: Path, entry: Entry, known: dict[str, str]) -> bool:
-    if not entry.version.tag or known.get(entry.name) != entry.version.tag:
-        return False
-    return path.is_file() and path.stat().st_size == entry.size
 
 
 def refresh_notes(folder: Path, stages: Iterable[str], shard: str) -> None:
@@ -155,6 +152,37 @@ def _receipts(
                 receipt = ledger.receipt(stage, shard)
                 if receipt is not None:
                     yield receipt
+
+
+@contextmanager
+def pushed(folder: Path) -> Iterator[None]:
+    """Writes a folder that has no receipts, such as that of a student, to the store if the block
+    ends without an error."""
+    yield
+    mirror = mirror_of(folder)
+    if mirror is not None:
+        mirror.push()
+
+
+def pull(folder: Path) -> None:
+    """Fetches a folder that has no receipts. Raises ObjectStoreError if the store refuses."""
+    mirror = mirror_of(folder)
+    if mirror is not None:
+        mirror.pull()
+
+
+def upload(path: Path) -> None:
+    """Writes a file that has no receipt, such as a calibration, to the store."""
+    mirror = mirror_of(path.parent)
+    if mirror is not None:
+        mirror.upload(path)
+
+
+def download(path: Path) -> None:
+    """Fetches a file that has no receipt, such as a checkpoint, if the store has it."""
+    mirror = mirror_of(path.parent)
+    if mirror is not None:
+        mirror.download(path)
 
 
 def existence(folder: Path) -> Callable[[Path], bool]:

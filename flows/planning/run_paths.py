@@ -7,7 +7,6 @@ from pathlib import Path
 
 from flows.planning.stages import SHARD_STAGES, STAGE
 from stages.common.checkpoints import WEIGHTS
-from storage.remote.mirror import MIRROR_FILES
 from storage.run.lock import LOCK_FILES
 
 OWN_NAMES = frozenset(
@@ -15,7 +14,6 @@ OWN_NAMES = frozenset(
     | {"review.jsonl", "guarantee.parquet", "calibration.json", "calibration.png"}
     | {*SHARD_STAGES, "report", "student", "students", "consensus"}
     | LOCK_FILES
-    | MIRROR_FILES
 )
 """Names of everything in the folder of a run."""
 
@@ -23,7 +21,6 @@ STUDENT_NAMES = frozenset(
     {"config.toml", WEIGHTS, "checkpoint.pt", "losses.csv", "validation.csv", "curves.png"}
     | {"tensorboard", "ray"}
     | LOCK_FILES
-    | MIRROR_FILES
 )
 """Names of everything in the folder of a student that `pseudolabels train` made."""
 

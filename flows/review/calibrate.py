@@ -24,6 +24,7 @@ from flows.evaluation.calibration import (
     reliability,
 )
 from flows.planning.calibrated import basis_of_scores
+from flows.planning.mirrored import upload
 from flows.review.labelled_boxes import (
     Teller,
     best_scores,
@@ -136,6 +137,8 @@ def calibrate(context: RunContext, labels_from: str, out: Path | None = None) ->
     write_calibration(path, Calibration(*made.knots, scores_of), _about(found, labels_from, config))
     with replace_file(path.with_suffix(".png")) as file:
         file.write(reliability_picture(bins, config.ground.checkpoint))
+    for written in (path, path.with_suffix(".png")):
+        upload(written)
     return found
 
 

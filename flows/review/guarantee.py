@@ -26,6 +26,7 @@ from flows.evaluation.guarantee import (
 from flows.evaluation.mask_sources import StoredMasks
 from flows.evaluation.scores import score_each
 from flows.finished_results import mark_of
+from flows.planning.mirrored import upload
 from flows.planning.released import check_there
 from pipeline.config import RunConfig, load_config
 from pipeline.decisions import Sample
@@ -250,3 +251,4 @@ def _write(
         "labelled": [video in labelled for video, _ in names],
     }
     write_guarantee(context.paths.guarantee, GuaranteeTable(about, columns))
+    upload(context.paths.guarantee)

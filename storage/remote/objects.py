@@ -12,7 +12,7 @@ import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
@@ -32,11 +32,13 @@ from pipeline.errors import ObjectStoreError
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta, PutResult, UpdateVersion
-    from obstore.store import AzureStore, GCSStore, S3Store
+    from obstore.store import AzureStore, GCSStore, RetryConfig, S3Store
 
     Store: TypeAlias = S3Store | GCSStore | AzureStore
 
 CHUNK_BYTES = 1 << 20
+
+RETRIES: RetryConfig = {"max_retries": 10, "retry_timeout": timedelta(minutes=3)}
 
 _CREDENTIALS = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and AWS_ENDPOINT_URL of another server than"
@@ -147,7 +149,9 @@ class Objects:
         """Writes an object over a version of it, and returns the new one. Raises ConflictError if
         the object is of another version, or gone."""
         with self._explained(name):
-            mode: UpdateVersion = {"e_tag": version.tag, "version": version.generation}
+            mode: UpdateVersion = {"e_tag": version.tag}
+            if version.generation is not None:
+                mode["version"] = version.generation
             try:
                 return _version(obstore.put(self._store, self._key(name), content, mode=mode))
             except (PreconditionError, FileNotFoundError) as error:
@@ -228,7 +232,9 @@ def _open(scheme: str, bucket: str) -> Store:
     """Returns the client of a bucket. One is shared, because it keeps connections open."""
     plain = any(os.environ.get(name, "").startswith("http://") for name in _ENDPOINTS)
     try:
-        store = from_url(f"{scheme}://{bucket}", client_options={"allow_http": plain})
+        store = from_url(
+            f"{scheme}://{bucket}", client_options={"allow_http": plain}, retry_config=RETRIES
+        )
     except BaseError as error:
         raise _in_words(f"{scheme}://{bucket}", scheme, error) from error
     return store  # type: ignore[return-value]  # by the scheme, it is one of the three
