@@ -14,6 +14,7 @@ from flows.commands.options import Overrides, example
 from flows.console import Output, say
 from flows.orchestration.servers import server
 from flows.outcome import RunOutcome
+from pipeline.store_urls import shown
 
 console = Output()
 
@@ -113,7 +114,7 @@ def _list_resumable() -> None:
 
     found = list(resumable())
     for folder, words in found:
-        say(console, f"{folder}: {words}")
+        say(console, f"{shown(folder)}: {words}")
     if not found:
         say(console, "Every known run is done.")
 
