@@ -89,10 +89,12 @@ class Site:
 
     Attributes:
         videos: that are labelled, a shard each.
+        settings: more settings of all runs.
     """
 
     folder: Path
     videos: int = VIDEOS
+    settings: Sequence[str] = ()
 
     def run_folder(self, name: str) -> Path:
         return self.folder / name / "shapes-train"
@@ -111,7 +113,7 @@ class Site:
         words += [f"shapes.train_videos={self.videos}", "shapes.valid_videos=1", "shapes.seed=7"]
         # Every sentence is asked about, by the rule that stands in for a model.
         words += ["judge.source=stand_in", "judge.below=9"]
-        return [*words, "student.enabled=false", "report.samples=2"]
+        return [*words, "student.enabled=false", "report.samples=2", *self.settings]
 
     def start(
         self, name: str, before: Callable[[], None] | None = None, words: Sequence[str] = ()

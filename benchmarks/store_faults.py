@@ -29,11 +29,15 @@ from benchmarks.faults import Receipts, Row, Site, own_prefect, redone, show, un
 from flows.integrity.content_digest import content_digest
 from flows.integrity.contents import Contents
 from flows.integrity.verify import verify
+from flows.orchestration.servers import server
 from pipeline.store_urls import local_place
 from storage.remote.objects import Objects
 from storage.run.ledger import FAILURE
 
-VIDEOS = 3
+VIDEOS = 2
+SETTINGS = ("ground.source=annotation",)
+"""Of a run that takes seconds more than its start, so that kills meet every stage."""
+
 RUN = "shapes-train"
 
 
@@ -109,7 +113,9 @@ def second_writer(site: Site) -> Row:
 def measure(count: int, seed: int) -> list[Row]:
     """All faults, one after the other, in a folder that is removed in the end."""
     with tempfile.TemporaryDirectory(prefix="faults-") as place, own_prefect(Path(place)):
-        site, cache = Site(Path(place), VIDEOS), Path(place) / "cache"
+        site, cache = Site(Path(place), VIDEOS, SETTINGS), Path(place) / "cache"
+        # A run that is killed finds the Prefect server that the one before has left.
+        server.ensure()
         first, expected, seconds = undisturbed(site)
         with (
             s3_server(site.folder / "server") as variables,

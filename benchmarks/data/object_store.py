@@ -12,7 +12,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
+
+import obstore
+from obstore.store import S3Store
 
 BUCKET = "bucket"
 KEY, SECRET = "key", "secret"
@@ -40,6 +44,7 @@ def s3_server(folder: Path) -> Iterator[Mapping[str, str]]:
         process, endpoint = _start(folder, ports), f"http://127.0.0.1:{ports['s3.port']}"
         try:
             if _answers(process, endpoint):
+                _make_bucket(endpoint)
                 yield {
                     "AWS_ACCESS_KEY_ID": KEY,
                     "AWS_SECRET_ACCESS_KEY": SECRET,
@@ -83,6 +88,19 @@ def _answers(process: subprocess.Popen[bytes], endpoint: str) -> bool:
         except (OSError, urllib.error.URLError):
             time.sleep(0.05)
     return False
+
+
+def _make_bucket(endpoint: str) -> None:
+    store = S3Store(
+        bucket=BUCKET,
+        endpoint=endpoint,
+        access_key_id=KEY,
+        secret_access_key=SECRET,
+        client_options={"allow_http": True},
+    )
+    address = obstore.sign(store, "PUT", "", timedelta(minutes=1))
+    with urllib.request.urlopen(urllib.request.Request(address, method="PUT"), timeout=30):
+        pass
 
 
 def _free_ports(count: int) -> list[int]:
