@@ -64,6 +64,18 @@ def url_of(folder: Path) -> str | None:
     return f"{within[0]}://{'/'.join(within[1:])}" if len(within) > 1 else None
 
 
+def resolved(place: Path) -> Path:
+    """Returns a path without symbolic links; a local copy's as it is, because it tells the
+    address."""
+    return place.absolute() if url_of(place) is not None else place.resolve()
+
+
+def is_address(value: str | Path) -> bool:
+    """Whether a text is the address of a place in an object store."""
+    found = _ADDRESS.fullmatch(str(value))
+    return found is not None and found[1].lower() in SCHEMES
+
+
 def shown(place: Path) -> str:
     """Returns a path as people know it: the address of a local copy, else the path itself."""
     return url_of(place) or str(place)

@@ -25,8 +25,9 @@ START_SECONDS = 60.0
 STARTS = 3
 """A port that was free a moment ago can be another process's by now."""
 
-_PORTS = ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port")
-_PORTS += ("filer.port.grpc", "s3.port", "s3.port.grpc")
+_PORTS = tuple(
+    f"{part}.port{kind}" for part in ("master", "volume", "filer", "s3") for kind in ("", ".grpc")
+)
 
 
 @contextmanager

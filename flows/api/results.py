@@ -28,7 +28,7 @@ from pipeline.errors import ConfigError
 from pipeline.geometry import masks_to_boxes
 from pipeline.ports import DatasetReader, Image
 from pipeline.sampling import pick_frames
-from pipeline.store_urls import shown
+from pipeline.store_urls import resolved, shown
 from pipeline.types import FrameIndex, Status, VideoRef
 from storage.arrays.masks import MaskStore
 from storage.exports.source import ExportSource
@@ -275,7 +275,8 @@ class LabelledRun(Sequence[LabelledExpression]):
 
 
 def load_run(path: str | Path) -> LabelledRun:
-    """Opens the finished results of a run. Reads its configuration and no mask.
+    """Opens the finished results of a run. Reads its configuration and no mask; the masks of a run
+    in an object store are downloaded.
 
     Args:
         path: the run's folder, or its address in an object store.
@@ -293,4 +294,4 @@ def load_run(path: str | Path) -> LabelledRun:
             " runs/shapes-train; give its path"
         )
     fetch_products(folder, ("augment", "rank", "merge", "evaluate"))
-    return LabelledRun(load_config(stored, [given("out", folder.resolve().parent)]))
+    return LabelledRun(load_config(stored, [given("out", resolved(folder).parent)]))

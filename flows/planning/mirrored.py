@@ -22,12 +22,14 @@ from pipeline.types import Receipt
 from storage.decisions import share_decisions
 from storage.files.atomic import replace_file
 from storage.remote.mirror import Mirror, each, mirror_of
-from storage.remote.objects import Entry
 from storage.run.ledger import FAILURE, Ledger
 from storage.run.lock import is_kept_up
 
 AT_ONCE = 512
 """Files that are asked for before the next receipt is read."""
+
+SMALL = ("config.toml", "guarantee.parquet", "calibration.json", "calibration.png")
+"""Files at the top of a run that a copy always has."""
 
 OF_ONE_MACHINE = ("ledger/sources/", "ledger/weights.json")
 """What a ledger holds of the files of one machine. It does not go to the store."""
@@ -52,8 +54,9 @@ def refresh(folder: Path, under_lock: bool = False, anew: bool = False) -> None:
         if not under_lock and is_kept_up(folder):
             return
         there = {entry.name: entry for entry in mirror.objects.walk("ledger")}
-        there.update({item.name: item for item in mirror.objects.level()[0] if _is_small(item)})
-        for path in sorted((folder / "ledger").rglob("*.json")):
+        there.update({item.name: item for item in mirror.objects.level()[0] if item.name in SMALL})
+        mine = [path for path in map(folder.joinpath, SMALL) if path.is_file()]
+        for path in (*(folder / "ledger").rglob("*.json"), *mine):
             name = mirror.name(path)
             if name not in there and not name.startswith(OF_ONE_MACHINE):
                 path.unlink()
@@ -63,12 +66,6 @@ def refresh(folder: Path, under_lock: bool = False, anew: bool = False) -> None:
         if tags != known:
             mirror.remember_tags(tags)
     share_decisions(RunPaths(folder).decisions)
-
-
-def _is_small(entry: Entry) -> bool:
-    """Whether an object at the top of a run is a file that a copy always has."""
-    names = ("config.toml", "guarantee.parquet", "calibration.json", "calibration.png")
-    return entry.name in names
 
 
 def refresh_notes(folder: Path, stages: Iterable[str], shard: str) -> None:

@@ -9,7 +9,7 @@ from flows.planning.mirrored import refresh
 from flows.planning.run_paths import RunPaths
 from pipeline.config import RunConfig, dump_config, given, load_config
 from pipeline.errors import ConfigError
-from pipeline.store_urls import local_place, shown
+from pipeline.store_urls import local_place, resolved, shown
 from storage.files.atomic import replace_file
 from storage.files.checksums import bytes_digest
 from storage.remote.mirror import mirror_of
@@ -82,8 +82,8 @@ def config_of_run(
             f"{shown(folder)}: no config.toml; expected the folder of a run,"
             " <out>/<dataset>-<split>; give it, or --dataset, --split and --out"
         )
-    found = load_config(config or stored, [given("out", out or folder.resolve().parent), *words])
-    if found.run_folder.name != folder.resolve().name:
+    found = load_config(config or stored, [given("out", out or resolved(folder).parent), *words])
+    if found.run_folder.name != resolved(folder).name:
         raise ConfigError(
             f"{folder}: its config.toml is of {found.run_folder.name}; expected a folder of that"
             " name; name it so again"

@@ -36,6 +36,7 @@ from flows.review.labelled_boxes import (
 from pipeline.calibration import Calibration
 from pipeline.config import CALIBRATED, FuseConfig, RunConfig, load_config
 from pipeline.errors import ConfigError, PseudoLabelError
+from pipeline.store_urls import resolved
 from storage.calibration_file import write_calibration
 from storage.files.atomic import replace_file
 from storage.run.ledger import Ledger
@@ -205,7 +206,7 @@ def _source(
     folder = Path(labels_from).expanduser()
     if not (folder / "config.toml").is_file():
         return context, told_by_masks(folder, context.reader())
-    words = [f'out="{folder.resolve().parent}"']
+    words = [f'out="{resolved(folder).parent}"']
     other = RunContext(load_config(folder / "config.toml", words), context.parts)
     theirs = basis_of_scores(other.config, other.weight_digests().of_checkpoint)
     if differ := sorted(name for name in scores_of if theirs.get(name) != scores_of[name]):

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer
 
 from pipeline.cache import PUBLISHED, resolve_published
-from pipeline.store_urls import local_place, shown
+from pipeline.store_urls import is_address, local_place, shown
 
 EXECUTION = frozenset(
     {
@@ -33,6 +33,8 @@ MAX_SEED = (1 << 32) - 1
 def _users_path(value: Path) -> Path:
     """Returns a path with ``~`` replaced by the user's home folder, and ``published:NAME`` by the
     path of these weights in the cache folder."""
+    if is_address(value):
+        raise ValueError(f"{value}: an address; expected a folder or file; only out takes one")
     if "\0" in str(value):
         raise ValueError("contains a null character; expected a path")
     try:

@@ -109,7 +109,7 @@ class Mirror:
 
     def _fetch(self, name: str, mark: str) -> None:
         place = f"{self.url}/{name}"
-        remedy = "remove the damage with `pseudolabels repair`, and run again"
+        remedy = "wait for a run that works on it, or remove the damage with `pseudolabels repair`"
         try:
             with replace_file(self.folder / name) as file:
                 found = mark_of(_written(self.objects.chunks(name), file.write))

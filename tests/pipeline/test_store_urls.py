@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.config import dump_config, load_config
 from pipeline.errors import ConfigError
-from pipeline.store_urls import local_place, shown, url_of
+from pipeline.store_urls import local_place, resolved, shown, url_of
 
 
 @pytest.fixture(autouse=True)
@@ -51,3 +51,19 @@ def test_a_configuration_keeps_the_address(cache: Path, tmp_path: Path) -> None:
     config = load_config(None, ['out="s3://bucket/runs"'])
     assert config.run_folder == cache / "s3" / "bucket" / "runs" / "shapes-train"
     assert 'out = "s3://bucket/runs"' in dump_config(config)
+
+
+def test_only_runs_are_at_addresses() -> None:
+    with pytest.raises(ConfigError, match=r"dataset\.root: .*only out takes one"):
+        load_config(None, ['dataset.root="s3://bucket/data"'])
+
+
+def test_a_link_to_the_cache_keeps_the_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    monkeypatch.setenv("PSEUDOLABELS_CACHE", str(tmp_path / "link"))
+    place = local_place("s3://bucket/run")
+    assert url_of(resolved(place)) == "s3://bucket/run"
+    assert resolved(tmp_path / "link") == (tmp_path / "real").resolve()
