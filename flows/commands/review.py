@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from flows.context import RunContext
     from flows.review.session import Session
 
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder or address of a run.")]
 RootOption = Annotated[
     Path | None, typer.Option(help="Folder of the data set, if it was moved since the run.")
 ]

@@ -86,7 +86,8 @@ def serve(
 
 def resume(
     run: Annotated[
-        Path | None, typer.Argument(metavar="[RUN]", help="Folder of a run. Default: list them.")
+        Path | None,
+        typer.Argument(metavar="[RUN]", help="Folder or address of a run. Default: list them."),
     ] = None,
     overrides: Overrides = None,
 ) -> None:

@@ -95,9 +95,6 @@ class Objects:
         self._scheme, self._prefix = parts.scheme, url.partition("://")[2].partition("/")[2]
         self._store = _open(parts.scheme, parts.netloc)
 
-    def __reduce__(self) -> tuple[type[Objects], tuple[str]]:
-        return Objects, (self.url,)
-
     def walk(self, folder: str = "") -> Iterator[Entry]:
         """Yields all objects below a folder, by name."""
         with self._explained():
