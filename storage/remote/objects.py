@@ -202,17 +202,18 @@ def _no_bucket(place: str, scheme: str) -> ObjectStoreError:
 
 def _in_words(place: str, scheme: str, error: BaseError) -> ObjectStoreError:
     said = str(error).partition("\n\nDebug source")[0]
-    code, message = (
-        re.search("<Code>(.*?)</Code>", said),
-        re.search("<Message>(.*?)</Message>", said),
-    )
-    if code is not None:
-        said = f"{code[1]}: {message[1]}" if message is not None else code[1]
-    said = " ".join(said.split()).rstrip(".")[:300]
-    if "NoSuchBucket" in str(error):
+    if "NoSuchBucket" in said:
         return _no_bucket(place, scheme)
-    refused = isinstance(error, PermissionDeniedError | UnauthenticatedError)
-    if refused or "169.254.169.254" in said or "credential" in said.lower():
+    # A listing that is refused is a plain error of obstore. The address is asked for credentials.
+    refused = isinstance(error, PermissionDeniedError | UnauthenticatedError) or any(
+        words in said for words in ("status code: 401", "status code: 403", "169.254.169.254")
+    )
+    code = re.search("<Code>(.*?)</Code>", said)
+    message = re.search("<Message>(.*?)</Message>", said)
+    if code is not None:
+        said = code[1] if message is None else f"{code[1]}: {message[1]}"
+    said = " ".join(said.split()).rstrip(".")[:300]
+    if refused:
         return ObjectStoreError(
             f"{place}: the store refuses access ({said}); expected credentials that may read, write"
             f" and delete there; set {_CREDENTIALS[scheme]}"

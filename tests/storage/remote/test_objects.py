@@ -69,6 +69,8 @@ def test_what_a_store_refuses_is_said_in_a_line(
     try:
         with pytest.raises(ObjectStoreError, match=f"{store_url}/x: .*{said}") as caught:
             Objects(store_url).put("x", b"1")
+        with pytest.raises(ObjectStoreError, match=f"{store_url}: .*{said}"):
+            list(Objects(store_url).walk())
     finally:
         objects_module._open.cache_clear()
     assert "\n" not in str(caught.value)
