@@ -163,7 +163,9 @@ def _check_same_sources(job: Job, context: RunContext, sources: Mapping[str, str
     if job.shard.name == ALL:
         return
     ledger = Ledger(context.config.run_folder)
-    for stage in set(STAGE[job.stage].reads) & set(shard_stages_of(context.config)):
+    for stage in shard_stages_of(context.config):
+        if stage not in STAGE[job.stage].reads:
+            continue
         receipt = ledger.receipt(stage, job.shard.name)
         made_from = {} if receipt is None else receipt.made_from
         changed = [kind for kind, now in sources.items() if made_from.get(kind, now) != now]
