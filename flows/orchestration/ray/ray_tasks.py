@@ -87,10 +87,11 @@ class RayTasks(PrefectTasks):
             [ended], _ = ray.wait(list(waiting), num_returns=1)
             group, future, lost = waiting.pop(ended)
             future.wait()
+            for job in group:
+                # The worker may have a copy of the run's store of its own.
+                refresh_notes(ledger.folder.parent, [job.stage], job.shard.name)
             if not future.state.is_crashed():
                 for job in group:
-                    # The worker may have a copy of the run's store of its own.
-                    refresh_notes(ledger.folder.parent, [job.stage], job.shard.name)
                     yield job, self._error_of(job, future.state, alone=len(group) == 1)
             elif lost + 1 == LOST_WORKERS:
                 yield from self._given_up(group, ledger)
