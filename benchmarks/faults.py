@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -34,8 +34,9 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.integrity.content_digest import content_digest
+from flows.integrity.contents import Contents
 from flows.integrity.repair import repair
-from flows.integrity.verify import Contents, verify
+from flows.integrity.verify import verify
 from flows.orchestration.servers import server
 from flows.planning.stages import STAGES
 from storage.run.ledger import Ledger
@@ -78,29 +79,41 @@ class Row:
     well: bool
 
 
+Receipts = Mapping[tuple[str, str], object]
+"""(stage, shard) -> what tells a receipt from an earlier one."""
+
+
 @dataclass(frozen=True)
 class Site:
-    """Where the benchmark works; ``data`` is shared by all its runs."""
+    """Where the benchmark works; ``data`` is shared by all its runs.
+
+    Attributes:
+        videos: that are labelled, a shard each.
+        settings: more settings of all runs.
+    """
 
     folder: Path
+    videos: int = VIDEOS
+    settings: Sequence[str] = ()
 
     def run_folder(self, name: str) -> Path:
         return self.folder / name / "shapes-train"
 
-    def command(self, name: str) -> list[str]:
+    def command(self, out: str) -> list[str]:
+        """Returns the run below a folder of the benchmark, or at an address."""
         words = [
             sys.executable,
             "-m",
             "flows.commands.main",
             "run",
             "--out",
-            str(self.folder / name),
+            out if "://" in out else str(self.folder / out),
         ]
         words += [f'dataset.root="{self.folder / "data"}"', "shard_videos=1", "device=cpu"]
-        words += [f"shapes.train_videos={VIDEOS}", "shapes.valid_videos=1", "shapes.seed=7"]
+        words += [f"shapes.train_videos={self.videos}", "shapes.valid_videos=1", "shapes.seed=7"]
         # Every sentence is asked about, by the rule that stands in for a model.
         words += ["judge.source=stand_in", "judge.below=9"]
-        return [*words, "student.enabled=false", "report.samples=2"]
+        return [*words, "student.enabled=false", "report.samples=2", *self.settings]
 
     def start(
         self, name: str, before: Callable[[], None] | None = None, words: Sequence[str] = ()
@@ -140,7 +153,7 @@ def kill_tree(process: subprocess.Popen[str]) -> None:
     process.communicate()
 
 
-def receipts(folder: Path) -> dict[tuple[str, str], float]:
+def receipts(folder: Path) -> Receipts:
     """(stage, shard) -> when its receipt was written."""
     ledger = Ledger(folder)
     return {
@@ -188,7 +201,7 @@ def kills(site: Site, count: int, seed: int, seconds: float, expected: str) -> R
     return Row("kill -9 of the tree", outcome, time.monotonic() - started, same and most <= 1)
 
 
-def redone(before: dict[tuple[str, str], float], after: dict[tuple[str, str], float]) -> int:
+def redone(before: Receipts, after: Receipts) -> int:
     """Finished jobs that were done again, or whose receipt is gone."""
     return sum(after.get(job) != written for job, written in before.items())
 
@@ -345,7 +358,11 @@ def main(
     seed: Annotated[int, typer.Option(help="of moments and damages")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table")] = False,
 ) -> None:
-    rows = measure(kill_count, seed)
+    show(measure(kill_count, seed), as_json)
+
+
+def show(rows: Sequence[Row], as_json: bool) -> None:
+    """Prints what came of faults. Exits with 1 if something is wrong."""
     if as_json:
         typer.echo(json.dumps([asdict(row) for row in rows], indent=2))
     else:

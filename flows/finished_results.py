@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flows.context import RunContext
+from flows.planning.mirrored import fetch_products
 from flows.planning.plan import Plan
 from flows.planning.products import joined
 from flows.planning.run_paths import RunPaths
@@ -20,6 +21,8 @@ from storage.run.lock import lock_holder, works_under_lock
 class FinishedMasks(MaskStore):
     """The masks of a run that have a receipt of ``rank``; other masks are ignored.
 
+    Masks of a run in an object store are fetched.
+
     A folder without a ledger is not a run; all its masks count.
 
     Args:
@@ -27,6 +30,7 @@ class FinishedMasks(MaskStore):
     """
 
     def __init__(self, paths: RunPaths) -> None:
+        fetch_products(paths.folder, ("rank", "merge"))
         super().__init__(paths.masks)
         ledger = Ledger(paths.folder)
         self._finished = {video for receipt in ledger.each("rank") for video in receipt.videos}

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from flows.planning.mirrored import fetch_products
 from flows.planning.run_paths import RunPaths
 from flows.planning.stages import shard_stages_of
 from flows.planning.stand_ins import stand_in_warning
@@ -148,6 +149,7 @@ def read_outcome(config: RunConfig, videos: Collection[str] | None = None) -> Ru
     from storage.quality_counts import count_frames
 
     ledger, paths, found = Ledger(config.run_folder), RunPaths(config.run_folder), RunOutcome()
+    fetch_products(config.run_folder, ["rank"], part="rank/")
     for stage in shard_stages_of(config):
         for receipt in ledger.each(stage):
             for video, reason in receipt.skipped.items():

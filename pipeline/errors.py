@@ -14,7 +14,8 @@
     │   ├── UnusableAnswerError   the model answers, but not as it was asked
     │   └── EndpointError     its server refuses, or is not there
     ├── StoreError            a product on disk is missing or damaged
-    │   └── NoRoomError       the disk is full, or may not be written to
+    │   ├── NoRoomError       the disk is full, or may not be written to
+    │   └── ObjectStoreError  an object store refuses, lacks an object, or is not there
     └── RunLockedError        another run writes to the same output
         └── LockLostError     this one was silent for too long, and another took over
 
@@ -107,6 +108,10 @@ class StoreError(PseudoLabelError):
 
 class NoRoomError(StoreError):
     """The disk is full, or the folder may not be written to."""
+
+
+class ObjectStoreError(StoreError):
+    """An object store refuses or cannot be reached, or an object is missing or damaged."""
 
 
 class RunLockedError(PseudoLabelError):

@@ -19,8 +19,13 @@ from pipeline.decisions import Decision
 from pipeline.errors import InputError
 from storage.files.atomic import explain_disk_errors, replace_file
 from storage.files.csv_files import read_csv_rows
+from storage.remote.mirror import mirror_of
+from storage.remote.objects import ConflictError
 
 FORMAT_VERSION = 1
+
+_TRIES = 5
+"""Times that decisions are added to those of a store, while others add theirs."""
 
 _COLUMNS = ("who", "when", "video", "expression", "action", "from", "to", "track", "masks", "drawn")
 _NUMBERS = frozenset({"from", "to", "track"})
@@ -76,18 +81,63 @@ def append_decisions(path: Path, decisions: Sequence[Decision]) -> tuple[int, in
     ]
     content = "".join(lines).encode("utf-8", "backslashreplace")
     with explain_disk_errors(path):
-        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
-        with os.fdopen(descriptor, "r+b", buffering=0) as file:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            # A torn last line must not swallow the next one.
-            end = file.seek(0, os.SEEK_END)
-            if end and (os.pread(descriptor, 1, end - 1) != b"\n"):
-                content = b"\n" + content
-            after = end + len(content)
-            while content:
-                content = content[os.write(descriptor, content) :]
-            os.fsync(descriptor)
+        return _append(path, content)
+
+
+def _append(path: Path, content: bytes) -> tuple[int, int]:
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+    with os.fdopen(descriptor, "r+b", buffering=0) as file:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        # A torn last line must not swallow the next one.
+        end = file.seek(0, os.SEEK_END)
+        if end and (os.pread(descriptor, 1, end - 1) != b"\n"):
+            content = b"\n" + content
+        after = end + len(content)
+        while content:
+            content = content[os.write(descriptor, content) :]
+        os.fsync(descriptor)
     return end, after
+
+
+def share_decisions(path: Path) -> None:
+    """Adds the decisions of a run in an object store to the local copy, and those of the copy to
+    the store. Does nothing for a run in a folder.
+
+    Raises:
+        ObjectStoreError: the store refuses or cannot be reached.
+    """
+    mirror = mirror_of(path.parent)
+    for _ in range(_TRIES if mirror is not None else 0):
+        assert mirror is not None
+        name = mirror.name(path)
+        try:
+            there, version = mirror.objects.get(name)
+        except FileNotFoundError:
+            there, version = b"", None
+        here = path.read_bytes() if path.exists() else b""
+        new = _lines_without(there, here)
+        if new:
+            with explain_disk_errors(path):
+                _append(path, new)
+        content = there + _lines_without(here, there)
+        if content == there:
+            return
+        try:
+            if version is None:
+                mirror.objects.create(name, content)
+            else:
+                mirror.objects.update(name, content, version)
+        except ConflictError:
+            # Another reviewer was quicker.
+            continue
+        return
+
+
+def _lines_without(content: bytes, others: bytes) -> bytes:
+    """Returns the whole lines of a file that another one lacks."""
+    known = set(others.splitlines())
+    lines = [line for line in content.splitlines() if line.strip() and line not in known]
+    return b"".join(line + b"\n" for line in lines)
 
 
 def write_decision_table(path: Path, decisions: Iterable[Decision]) -> int:

@@ -18,6 +18,8 @@ from PIL import Image as Pillow
 
 from flows.context import RunContext
 from flows.finished_results import FinishedMasks
+from flows.planning.mirrored import fetch_products, refresh
+from flows.planning.run_config import place_of_run
 from flows.planning.run_paths import RunPaths
 from flows.planning.stand_ins import stand_in_warning
 from flows.report.draw import jpeg_url, predicted_frame
@@ -26,6 +28,7 @@ from pipeline.errors import ConfigError
 from pipeline.geometry import masks_to_boxes
 from pipeline.ports import DatasetReader, Image
 from pipeline.sampling import pick_frames
+from pipeline.store_urls import resolved, shown
 from pipeline.types import FrameIndex, Status, VideoRef
 from storage.arrays.masks import MaskStore
 from storage.exports.source import ExportSource
@@ -272,19 +275,23 @@ class LabelledRun(Sequence[LabelledExpression]):
 
 
 def load_run(path: str | Path) -> LabelledRun:
-    """Opens the finished results of a run. Reads its configuration and no mask.
+    """Opens the finished results of a run. Reads its configuration and no mask; the masks of a run
+    in an object store are downloaded.
 
     Args:
-        path: the run's folder.
+        path: the run's folder, or its address in an object store.
 
     Raises:
         ConfigError: the folder is not a run.
+        ObjectStoreError: the store refuses or cannot be reached.
     """
-    folder = Path(path)
+    folder = place_of_run(path)
+    refresh(folder)
     stored = RunPaths(folder).config
     if not stored.is_file():
         raise ConfigError(
-            f"{folder}: no config.toml; expected the folder of a run, such as runs/shapes-train;"
-            " give its path"
+            f"{shown(folder)}: no config.toml; expected the folder of a run, such as"
+            " runs/shapes-train; give its path"
         )
-    return LabelledRun(load_config(stored, [given("out", folder.resolve().parent)]))
+    fetch_products(folder, ("augment", "rank", "merge", "evaluate"))
+    return LabelledRun(load_config(stored, [given("out", resolved(folder).parent)]))

@@ -25,8 +25,10 @@ def register(app: typer.Typer) -> None:
 
 
 def diff(
-    before: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
-    after: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run to compare.")],
+    before: Annotated[Path, typer.Argument(metavar="RUN", help="Folder or address of a run.")],
+    after: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Folder or address of the run to compare.")
+    ],
     page: Annotated[
         Path | None, typer.Option("--out", help="HTML file that shows the masks side by side.")
     ] = None,

@@ -12,6 +12,7 @@ from flows.dataset import shapes_to_render
 from flows.labelling.opened_run import selection_lines
 from flows.labelling.preflight import check_before_start
 from flows.planning.disk_estimate import disk_by_stage, disk_forecast, disk_in_the_end
+from flows.planning.mirrored import refresh, store_line
 from flows.planning.plan import Job, Plan
 from flows.planning.stage_selection import Scope
 from flows.planning.stages import SHARD_STAGES
@@ -59,6 +60,7 @@ def explain(
     if missing is not None:
         say(console, f"shapes: {missing} would be rendered; then every stage would run")
         return
+    refresh(config.run_folder)
     context = RunContext(config)
     plan = context.make_plan(retry_skipped, scope, remember=False)
     check_before_start(context, plan)
@@ -69,7 +71,8 @@ def explain(
         disk_in_the_end(plan, ledger),
         disk_forecast(plan, ledger, config.run_folder),
     ]
-    for line in [*selection_lines(plan), *plan_lines(plan), *filter(None, costs)]:
+    place = store_line(config.run_folder)
+    for line in filter(None, [place, *selection_lines(plan), *plan_lines(plan), *costs]):
         say(console, line)
 
 

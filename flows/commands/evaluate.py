@@ -49,7 +49,8 @@ def run(
     """Measure the masks of a run against ground truth, and write its metrics.json."""
     from flows.commands.evaluate_run import evaluate_run
 
-    resolved = resolve_run(arguments, config, dataset, root, split, out)
+    needs = ("rank", "merge", "student")
+    resolved = resolve_run(arguments, config, dataset, root, split, out, needs)
     evaluate_run(resolved, console, source, as_json, csv)
 
 

@@ -71,7 +71,8 @@ def export(
     from flows.exchange.export import export_run
     from flows.report.card import write_export_card
 
-    resolved = resolve_run(arguments, config, dataset, root, split, runs)
+    needs = ("augment", "rank", "merge", "student", "evaluate")
+    resolved = resolve_run(arguments, config, dataset, root, split, runs, needs)
     export_run(resolved, to, path, console, source, overwrite, link, minimum_j)
     card = write_export_card(RunContext(resolved), to, path, source, minimum_j)
     say(console, f"{card}: data card")

@@ -12,11 +12,14 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from flows.commands.options import example
 from flows.console import Output, say
+from flows.planning.mirrored import refresh
+from flows.planning.run_config import place_of_run
+from pipeline.store_urls import shown
 
 if TYPE_CHECKING:
-    from flows.integrity.verify import Contents
+    from flows.integrity.contents import Contents
 
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder or address of a run.")]
 
 console = Output()
 errors = Output(stderr=True)
@@ -34,9 +37,11 @@ def verify(folder: RunFolder) -> None:
 
     Exits with 1 if a file is missing, damaged or not covered by a receipt.
     """
-    from flows.integrity.verify import Contents, check_idle
+    from flows.integrity.contents import Contents
+    from flows.integrity.verify import check_idle
     from flows.integrity.verify import verify as find_problems
 
+    folder = place_of_run(folder)
     check_idle(folder)
     found, count = Contents(), 0
     with _reading("verify", found) as advance:
@@ -45,7 +50,8 @@ def verify(folder: RunFolder) -> None:
             _say(f"{_short(problem.path, folder)}: {problem.what}")
     _say(_summary(found))
     if count:
-        _say(f"{count} problems found; remove what is damaged with: pseudolabels repair {folder}")
+        command = f"pseudolabels repair {shown(folder)}"
+        _say(f"{count} problems found; remove what is damaged with: {command}")
         raise typer.Exit(1)
     _say("All files are as they were written.")
 
@@ -55,10 +61,13 @@ def repair(folder: RunFolder) -> None:
 
     The next run makes them again.
     """
+    from flows.integrity.contents import Contents
     from flows.integrity.repair import repair as fix
-    from flows.integrity.verify import Contents, check_run_folder
+    from flows.integrity.verify import check_run_folder
     from storage.run.lock import RunLock
 
+    folder = place_of_run(folder)
+    refresh(folder)
     check_run_folder(folder)
     found = Contents()
     with RunLock(folder), _reading("repair", found) as advance:
@@ -83,7 +92,9 @@ def digest(folder: RunFolder) -> None:
     """
     from flows.integrity.content_digest import content_digest
 
+    folder = place_of_run(folder)
     with errors.status("Reading masks and tables"):
+        refresh(folder)
         value = content_digest(folder)
     _say(value)
 

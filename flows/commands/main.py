@@ -203,7 +203,7 @@ def status(
     from flows.commands.status import show_status
     from flows.context import RunContext
 
-    resolved = resolve_run(arguments, config, dataset, root, split, out)
+    resolved = resolve_run(arguments, config, dataset, root, split, out, needs=())
     show_status(console, RunContext(resolved).make_plan(remember=False), resolved.run_folder)
 
 
@@ -219,7 +219,7 @@ def report(
     """Write the report of a run again, from what the run has."""
     from flows.commands.run import write_report_again
 
-    resolved = resolve_run(arguments, config, dataset, root, split, out)
+    resolved = resolve_run(arguments, config, dataset, root, split, out, needs=())
     write_report_again(resolved, console)
     show_results(console, resolved.run_folder)
 

@@ -10,8 +10,10 @@ from typing import Annotated
 
 import typer
 
+from flows.planning.mirrored import fetch_products, refresh
 from flows.planning.presets import PRESETS, config_of_preset
 from flows.planning.run_config import config_of_run
+from flows.planning.stages import STAGES
 from pipeline.config import RunConfig, given, load_config
 from pipeline.errors import ConfigError
 
@@ -29,7 +31,9 @@ PresetOption = Annotated[
 DatasetOption = Annotated[str | None, typer.Option(help="Name of the data set, such as refytvos.")]
 RootOption = Annotated[Path | None, typer.Option(help="Folder of the data set.")]
 SplitOption = Annotated[str | None, typer.Option(help="Split to label.")]
-OutOption = Annotated[Path | None, typer.Option(help="Folder that holds runs.")]
+OutOption = Annotated[
+    Path | None, typer.Option(help="Folder that holds runs, or s3://, gs:// or az://BUCKET/PREFIX.")
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Such as rank.threshold=0.6."),
@@ -38,7 +42,8 @@ RunArguments = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[RUN] [SECTION.KEY=VALUE]...",
-        help="Folder of a run; without it, name the run by the options of `run`. Then settings.",
+        help="Folder or address of a run; without it, name the run by the options of `run`. Then"
+        " settings.",
     ),
 ]
 FromOption = Annotated[
@@ -119,22 +124,30 @@ def resolve_run(
     root: Path | None,
     split: str | None,
     out: Path | None,
+    needs: Sequence[str] = STAGES,
 ) -> RunConfig:
-    """Returns the configuration of a run, named by its folder or by the options of `run`.
+    """Returns the configuration of a run, named by its folder or by the options of `run`. Fetches
+    what is needed of a run in an object store.
 
     Args:
         arguments: the run's folder, if any, then overrides. The first word is a folder if there is
             a folder of this name, or if it does not have the form ``key=value``.
+        needs: stages whose products the command reads.
 
     Raises:
         ConfigError: the folder is not a run.
+        ObjectStoreError: the store refuses or cannot be reached.
     """
     words = list(arguments or ())
     if not words or not _is_folder(words[0]):
-        return resolve(config, dataset, root, split, out, words)
-    options = {"dataset.name": dataset, "dataset.root": root, "dataset.split": split}
-    chosen = [given(name, value) for name, value in options.items() if value is not None]
-    return config_of_run(Path(words[0]), [*chosen, *words[1:]], config, out)
+        found = resolve(config, dataset, root, split, out, words)
+        refresh(found.run_folder)
+    else:
+        options = {"dataset.name": dataset, "dataset.root": root, "dataset.split": split}
+        chosen = [given(name, value) for name, value in options.items() if value is not None]
+        found = config_of_run(Path(words[0]), [*chosen, *words[1:]], config, out)
+    fetch_products(found.run_folder, needs)
+    return found
 
 
 def with_settings(arguments: Sequence[str] | None, settings: Sequence[str]) -> list[str]:

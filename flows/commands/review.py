@@ -18,6 +18,7 @@ from pipeline.errors import ConfigError
 from storage.decisions import (
     append_decisions,
     read_decisions,
+    share_decisions,
     write_decision_table,
 )
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from flows.context import RunContext
     from flows.review.session import Session
 
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder or address of a run.")]
 RootOption = Annotated[
     Path | None, typer.Option(help="Folder of the data set, if it was moved since the run.")
 ]
@@ -173,6 +174,7 @@ def _import(context: RunContext, files: list[Path], who: str) -> None:
             say(console, problem, "yellow")
         new = [item for item in dict.fromkeys(log.decisions) if item not in before]
         append_decisions(path, new)
+        share_decisions(path)
         before.update(new)
         say(
             console,

@@ -18,6 +18,7 @@ from flows.planning.plan import Plan
 from flows.planning.stage_selection import Scope
 from flows.progress import reporter
 from pipeline.config import RunConfig
+from pipeline.store_urls import shown
 from storage.run.ledger import Ledger
 
 
@@ -67,7 +68,7 @@ def run_all(
         if pending:
             outcome = _run_flow(context, console)
         else:
-            say(console, f"Everything in {config.run_folder} is done.")
+            say(console, f"Everything in {shown(config.run_folder)} is done.")
     # Reading every quality table takes seconds. A run with nothing to do has said it before.
     is_told = "rank" in context.the_plan.stages and bool(pending or config.dataset.only_videos)
     if is_told:

@@ -14,6 +14,7 @@ from flows.commands.options import Overrides, example
 from flows.console import Output, say
 from flows.orchestration.servers import server
 from flows.outcome import RunOutcome
+from pipeline.store_urls import shown
 
 console = Output()
 
@@ -85,7 +86,8 @@ def serve(
 
 def resume(
     run: Annotated[
-        Path | None, typer.Argument(metavar="[RUN]", help="Folder of a run. Default: list them.")
+        Path | None,
+        typer.Argument(metavar="[RUN]", help="Folder or address of a run. Default: list them."),
     ] = None,
     overrides: Overrides = None,
 ) -> None:
@@ -113,7 +115,7 @@ def _list_resumable() -> None:
 
     found = list(resumable())
     for folder, words in found:
-        say(console, f"{folder}: {words}")
+        say(console, f"{shown(folder)}: {words}")
     if not found:
         say(console, "Every known run is done.")
 

@@ -95,7 +95,7 @@ def train(
     ):
         if value is not None:
             words.append(given(key, value))
-    resolved = resolve_run(words, config, dataset, root, split, out)
+    resolved = resolve_run(words, config, dataset, root, split, out, ("augment", "rank", "merge"))
     try:
         with signals.stoppable(_say_interrupted):
             from flows.orchestration.training import train_run
@@ -153,7 +153,7 @@ def predict(
     from flows.training.prediction_place import Form
 
     words = [*(arguments or ()), *([given("device", device)] if device else [])]
-    resolved = resolve_run(words, config, dataset, root, split, out)
+    resolved = resolve_run(words, config, dataset, root, split, out, ("student",))
     if weights is not None and student is not None:
         raise ConfigError("both --weights and --student are given; give the one to predict with")
     if scores and merge:

@@ -13,11 +13,13 @@ from rich.table import Table
 from flows.console import add_row, grid, say
 from flows.evaluation.metrics_table import FIGURES, SYSTEMS, figure
 from flows.outcome import RunOutcome, advice, outcome_lines
+from flows.planning.mirrored import fetch_products
 from flows.planning.plan import Plan
 from flows.planning.run_paths import RunPaths
 from flows.planning.stages import STAGES
 from flows.timing import in_words
 from pipeline.config import RunConfig
+from pipeline.store_urls import shown
 from pipeline.text import read_text
 
 
@@ -34,7 +36,7 @@ def show_plan(console: Console, plan: Plan, run_folder: Path, skipped_too: bool 
         ("frames", "right"),
         ("seconds", "right"),
         ("of them", "left"),
-        title=str(run_folder),
+        title=shown(run_folder),
     )
     skipped: dict[str, str] = {}
     for stage in STAGES:
@@ -74,7 +76,9 @@ def show_outcome(console: Console, outcome: RunOutcome, config: RunConfig) -> No
 
 
 def show_results(console: Console, run_folder: Path) -> None:
-    """Prints the metrics of a run, and where its report is."""
+    """Prints the metrics of a run, and where its report is; of a run in an object store, the copy
+    on this machine."""
+    fetch_products(run_folder, ("evaluate", "report"))
     paths = RunPaths(run_folder)
     try:
         metrics: Mapping[str, Any] = json.loads(read_text(paths.metrics))

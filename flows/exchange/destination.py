@@ -11,7 +11,7 @@ from flows.planning.run_paths import OWN_NAMES, STUDENT_NAMES
 from pipeline.errors import ConfigError
 from storage.exports.marked_folder import is_export
 from storage.files.atomic import explain_disk_errors, partials_in, partials_of, remove_partials
-from storage.run.lock import HeldFile
+from storage.run.held_file import HeldFile
 
 
 def check_destination(path: Path, as_folder: bool, overwrite: bool) -> Path:

@@ -16,6 +16,7 @@ from flows.context import RunContext
 from flows.exchange.destination import check_destination, claimed
 from flows.exchange.run_source import RunSource
 from flows.finished_results import own_masks, promised_samples, student_is_done
+from flows.planning.mirrored import pull
 from flows.planning.run_paths import RunPaths
 from flows.planning.stand_ins import stand_in_warning
 from flows.progress import reporter
@@ -174,6 +175,8 @@ def masks_of(context: RunContext, source: str) -> ExportSource:
         "student": (paths.predictions, None),
         "consensus": (paths.consensus / paths.masks.name, paths.consensus / paths.quality.name),
     }
+    if source == "consensus":
+        pull(paths.consensus)
     place = Path(source)
     inside = place / paths.masks.name
     default = (inside, place / paths.quality.name) if inside.is_dir() else (place, None)

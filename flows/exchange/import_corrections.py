@@ -15,6 +15,7 @@ from flows.console import say
 from flows.context import RunContext
 from flows.evaluation.result import SHOWN_PROBLEMS
 from flows.exchange.export import masks_of
+from flows.planning.mirrored import pushed
 from flows.progress import reporter
 from pipeline.config import RunConfig
 from pipeline.errors import InputError, PseudoLabelError
@@ -73,7 +74,7 @@ def import_corrections(
     context = RunContext(config, progress=reporter(console))
     before, place, tally = masks_of(context, source), context.paths.consensus, _Tally()
     mark = digest([file_digest(path) for path in files])
-    with RunLock(config.run_folder), fresh_folder(place) as folder:
+    with RunLock(config.run_folder), pushed(place), fresh_folder(place) as folder:
         store = MaskStore(folder / context.paths.masks.name)
         rows = _corrected(before, found, store, mark, tally)
         write_quality(folder / context.paths.quality.name, rows)

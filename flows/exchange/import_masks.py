@@ -14,6 +14,7 @@ from flows.context import RunContext
 from flows.evaluation.result import SHOWN_PROBLEMS, Result, mean, present
 from flows.evaluation.scores import in_each, left_out
 from flows.finished_results import own_masks
+from flows.planning.mirrored import pushed
 from flows.progress import reporter
 from pipeline.config import RunConfig
 from pipeline.errors import InputError, PseudoLabelError
@@ -69,7 +70,7 @@ def import_predictions(config: RunConfig, folders: Sequence[Path], console: Cons
     trees = {name: PredictionTree(path, videos) for name, path in _named(folders).items()}
     own = own_masks(context)
     place = context.paths.consensus
-    with RunLock(config.run_folder), fresh_folder(place) as folder:
+    with RunLock(config.run_folder), pushed(place), fresh_folder(place) as folder:
         store = MaskStore(folder / context.paths.masks.name)
         rows = _fused_videos(reader, trees, own, store, tally)
         write_quality(folder / context.paths.quality.name, rows)

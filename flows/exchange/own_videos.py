@@ -28,6 +28,7 @@ from flows.exchange.export import masks_of
 from flows.planning.run_paths import RunPaths
 from pipeline.config import RunConfig, given, load_config
 from pipeline.errors import ConfigError, InputError, PseudoLabelError
+from pipeline.store_urls import url_of
 from storage.datasets.expression_rows import Row, read_rows
 from storage.datasets.files import names_in
 from storage.datasets.frame_sampling import within
@@ -198,6 +199,11 @@ def write_request(request: Request, config: RunConfig) -> tuple[str, ...]:
         StoreError: no space is left, or the folder may not be written to.
     """
     out, data = config.out, config.out / DATA
+    if (url := url_of(out)) is not None:
+        raise ConfigError(
+            f"{url}: an address; expected a folder for `label`, which writes videos to look at;"
+            " give another --out, or use `run`"
+        )
     _check_data(out, data)
     try:
         with explain_disk_errors(out):

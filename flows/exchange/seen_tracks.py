@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.context import RunContext
+from flows.planning.mirrored import fetch_products
+from flows.planning.stages import shard_stages_of
 from pipeline.judgements import Ruling
 from pipeline.types import Augmentation, Boxes, CandidateScores, Tracks
 from storage.arrays.candidates import StoredCandidates
@@ -98,8 +100,10 @@ def seen_tracks(
 
     Raises:
         StoreError: a product of the run is damaged.
+        ObjectStoreError: the run's store refuses or cannot be reached.
     """
     paths = context.paths
+    fetch_products(paths.folder, shard_stages_of(context.config), [shard])
     table, candidates = paths.part("track", shard), paths.candidates(shard)
     if context.config.fuse.level != "track" or not (table.exists() and candidates.exists()):
         return None

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.integrity.verify import check_run_folder
+from flows.planning.mirrored import fetch_products
 from flows.planning.run_paths import RunPaths
 from pipeline.fingerprint import canonical_json
 from pipeline.types import QUALITY_FIGURES, Augmentation, Boxes, FrameQuality
@@ -45,6 +46,7 @@ def content_digest(folder: Path, progress: Callable[[int], None] = lambda _: Non
 
 
 def _lines(paths: RunPaths, progress: Callable[[int], None]) -> Iterator[str]:
+    fetch_products(paths.folder, ("augment", "ground", "rank"))
     ledger = Ledger(paths.folder)
     for receipt in ledger.each("augment"):
         found = read_augmentations(paths.part("augment", receipt.shard))

@@ -7,9 +7,10 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows.integrity.contents import Contents, Problem
 from flows.integrity.leftovers import student_folders
-from flows.integrity.verify import Contents, Problem, verify
-from flows.planning.commit import remove
+from flows.integrity.verify import verify
+from flows.planning.mirrored import remove_product
 from flows.planning.run_paths import RunPaths
 from flows.planning.stages import SHARD_STAGES, STAGE
 from pipeline.errors import RunLockedError
@@ -65,8 +66,7 @@ def repair(
         ledger.withdraw(stage, shard)
         # A shard that is not in the layout can claim a video of another shard.
         mine = [video for video in videos if video not in kept]
-        for place in STAGE[stage].product(paths, shard, mine):
-            remove(place)
+        remove_product(folder, STAGE[stage].product(paths, shard, mine))
     removed = tuple(
         place
         for place in (problem.place for problem in problems)
@@ -81,7 +81,7 @@ def _removed(folder: Path, place: Path) -> bool:
     student = next((item for item in student_folders(folder) if item in place.parents), None)
     try:
         with nullcontext() if student is None else RunLock(student):
-            remove(place)
+            remove_product(folder, [place])
     except RunLockedError:
         return False
     return True

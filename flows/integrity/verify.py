@@ -7,65 +7,39 @@ found like any other file. Files are read one mebibyte at a time.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from flows.integrity.contents import Contents, Problem, there_or_not
 from flows.integrity.leftovers import student_folders
+from flows.integrity.verify_objects import objects_problems
+from flows.planning.mirrored import refresh
 from flows.planning.run_config import run_config_problem
 from flows.planning.run_paths import OWN_NAMES, RunPaths
 from flows.planning.stages import ALL, RUN_STAGES, SHARD_STAGES, STAGE, STAGES
 from pipeline.errors import InputError, RunLockedError, StoreError
-from pipeline.types import Receipt
+from pipeline.store_urls import url_of
 from storage.arrays.zarr_groups import group_attributes
 from storage.files.atomic import PARTIAL_SUFFIX, name_of_partial
 from storage.files.checksums import mark_file, product_digest, walk_all
 from storage.files.names import stored_name
 from storage.files.sealed_json import read_sealed
+from storage.remote.mirror import mirror_of
 from storage.run.layout import layout_of_receipts, layout_path, read_layout
 from storage.run.ledger import Ledger, read_failure, read_receipt
-from storage.run.lock import lock_holder
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Something that is not as it should be.
-
-    Attributes:
-        path: the file or folder.
-        what: what is wrong with it.
-        stage, shard: of its receipt; empty without one.
-        place: what to remove; None to remove the product of the receipt, or nothing if it is not
-            part of the run.
-    """
-
-    path: Path
-    what: str
-    stage: str = ""
-    shard: str = ""
-    place: Path | None = None
-
-
-@dataclass
-class Contents:
-    """What the ledger of a run holds.
-
-    Attributes:
-        videos: (stage, shard) -> videos, of valid receipts.
-        broken: (stage, shard) of invalid receipts.
-        files: number of files in valid receipts.
-        size: their bytes.
-    """
-
-    videos: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
-    broken: set[tuple[str, str]] = field(default_factory=set)
-    files: int = 0
-    size: int = 0
+from storage.run.lock import lock_holder, works_under_lock
 
 
 def check_run_folder(folder: Path) -> None:
     """Raises InputError unless a folder holds a run."""
     if (folder / "ledger").is_dir():
         return
+    if (url := url_of(folder)) is not None:
+        raise InputError(
+            url,
+            "no run there",
+            "the address of a run, <out>/<dataset>-<split>",
+            "check the address",
+        )
     runs = sorted(path.parent.name for path in folder.glob("*/ledger")) if folder.is_dir() else []
     raise InputError(
         folder,
@@ -98,6 +72,7 @@ def verify(
     Raises:
         InputError: the folder is not a run.
     """
+    refresh(folder, works_under_lock(folder), anew=True)
     check_run_folder(folder)
     paths = RunPaths(folder)
     layout: Mapping[str, tuple[str, ...]] = {}
@@ -109,6 +84,10 @@ def verify(
         yield Problem(layout_path(folder), "missing; expected the videos of each shard")
     yield from _config(paths, folder)
     yield from _receipts(folder, found, layout)
+    mirror = mirror_of(folder)
+    if mirror is not None:
+        yield from objects_problems(paths, mirror, found, layout, progress)
+        return
     yield from _products(paths, found, progress)
     yield from _leftovers(paths, found, layout)
     yield from _foreign(paths)
@@ -174,20 +153,13 @@ def _products(
             if what is not None:
                 yield Problem(paths.folder / name, what, stage, shard)
         known = _with_parents(paths.folder, receipt.files)
-        loose = _there_or_not(paths, receipt)
+        loose = there_or_not(paths, receipt)
         for place in STAGE[stage].product(paths, shard, receipt.videos):
             for item in () if place in loose else walk_all(place):
                 if item not in known and not item.name.endswith(PARTIAL_SUFFIX):
                     yield Problem(
                         item, f"{_kind(item)} that its receipt does not know", stage, shard
                     )
-
-
-def _there_or_not(paths: RunPaths, receipt: Receipt) -> tuple[Path, ...]:
-    """Returns what a process that was ended while it released a product may have left."""
-    if receipt.released:
-        return paths.candidates_and_hypotheses(receipt.stage, receipt.shard)
-    return (paths.baseline(receipt.shard),)
 
 
 def _file_problem(path: Path, mark: str, progress: Callable[[int], None]) -> str | None:

@@ -30,6 +30,7 @@ from pipeline.errors import (
     LockLostError,
     ModelError,
     NoRoomError,
+    ObjectStoreError,
     PseudoLabelError,
     UnknownDatasetError,
 )
@@ -42,6 +43,7 @@ FATAL = (
     LockLostError,
     ModelError,
     NoRoomError,
+    ObjectStoreError,
     UnknownDatasetError,
 )
 """Errors that the next shard would raise as well."""

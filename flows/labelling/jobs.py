@@ -12,14 +12,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flows.context import RunContext
+from flows.planning.mirrored import fetch_products, refresh_notes
 from flows.planning.plan import Job
 from flows.planning.reasons import SOURCES
 from flows.planning.receipts import Outcome, note_failure, receipted
 from flows.planning.sources import digest_of_sources
-from flows.planning.stages import ALL, STAGE, STAGES, shard_stages_of
+from flows.planning.stages import ALL, SHARD_STAGES, STAGE, STAGES, shard_stages_of
 from pipeline.errors import PseudoLabelError, StoreError
 from pipeline.types import Receipt
 from storage.run.ledger import Ledger
+from storage.run.lock import is_kept_up
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -118,11 +120,16 @@ def attempt(job: Job, context: RunContext) -> Exception | None:
 
 
 def _do_once(job: Job, context: RunContext, abandoned: threading.Event | None = None) -> Receipt:
+    if not is_kept_up(context.paths.folder):
+        refresh_notes(context.paths.folder, SHARD_STAGES, job.shard.name)
     outcome = Outcome(skipped_before=_skipped_before(job, context))
     stages, shards = list(shard_stages_of(context.config)), list[str]()
     if job.shard.name == ALL:
         stages = [name for name in STAGES if context.the_plan.jobs.get(name)]
         shards = context.finished_shards()
+        fetch_products(context.paths.folder, STAGE[job.stage].reads, shards)
+    else:
+        fetch_products(context.paths.folder, stages[: stages.index(job.stage)], [job.shard.name])
     sources = _sources_of(job, context)
     _check_same_sources(job, context, sources)
     with receipted(context.paths, job, outcome, stages, shards, sources):
@@ -156,7 +163,9 @@ def _check_same_sources(job: Job, context: RunContext, sources: Mapping[str, str
     if job.shard.name == ALL:
         return
     ledger = Ledger(context.config.run_folder)
-    for stage in set(STAGE[job.stage].reads) & set(shard_stages_of(context.config)):
+    for stage in shard_stages_of(context.config):
+        if stage not in STAGE[job.stage].reads:
+            continue
         receipt = ledger.receipt(stage, job.shard.name)
         made_from = {} if receipt is None else receipt.made_from
         changed = [kind for kind, now in sources.items() if made_from.get(kind, now) != now]

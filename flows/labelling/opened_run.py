@@ -14,6 +14,7 @@ from flows.labelling.preflight import check_before_start
 from flows.labelling.release import release_finished
 from flows.planning.commit import commit_plan
 from flows.planning.disk_estimate import disk_forecast
+from flows.planning.mirrored import refresh, store_line
 from flows.planning.plan import Plan
 from flows.planning.stage_selection import Scope
 from flows.planning.stages import ALL
@@ -57,6 +58,9 @@ def opened_run(
     """
     context, scope = RunContext(config, parts or Parts()), scope or Scope()
     with RunLock(config.run_folder, say):
+        refresh(config.run_folder, under_lock=True)
+        if place := store_line(config.run_folder):
+            say(place)
         prepare_dataset(config, say)
         remove_partials(partials_of_run(config.run_folder))
         context.plan = plan = context.make_plan(retry_skipped, scope)
@@ -91,6 +95,7 @@ def do_stage_again(
     """
     context = RunContext(config, parts or Parts(), progress)
     with RunLock(config.run_folder):
+        refresh(config.run_folder, under_lock=True)
         context.plan = plan = context.make_plan()
         if not any(Ledger(config.run_folder).each("rank")):
             raise PseudoLabelError(

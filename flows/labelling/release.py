@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from flows.context import RunContext
+from flows.planning.mirrored import existence, fetch_products, remove_product
 from flows.planning.plan import Job
 from flows.planning.products import inputs_now
 from flows.planning.released import REMOVED_FROM, in_bytes, kept_and_loose, total_bytes
@@ -45,15 +47,15 @@ def release_finished(context: RunContext, say: Callable[[str], None]) -> None:
         return
     ledger, waiting, size = Ledger(context.paths.folder), 0, 0
     covered = _is_covered(context, ledger)
-    stages = shard_stages_of(context.config)
+    stages, exists = shard_stages_of(context.config), existence(context.paths.folder)
     for jobs in zip(*(context.the_plan.jobs[stage] for stage in stages), strict=True):
-        if not _has_something(context.paths, jobs[0].shard):
+        if not _has_something(context.paths, jobs[0].shard, exists):
             continue
         if not (covered and all(_is_done(job, ledger) for job in jobs)):
             waiting += 1
             continue
         try:
-            size += _release(context, ledger, jobs[0].shard)
+            size += _release(context, ledger, jobs[0].shard, exists)
         except InputError as error:
             say(f"Shard {jobs[0].shard.name}: its candidates stay: {error}")
     if size:
@@ -69,9 +71,9 @@ def _is_done(job: Job, ledger: Ledger) -> bool:
     return ledger.is_done(job.stage, job.shard.name, job.fingerprint)
 
 
-def _has_something(paths: RunPaths, shard: Shard) -> bool:
+def _has_something(paths: RunPaths, shard: Shard, exists: Callable[[Path], bool]) -> bool:
     return any(
-        place.exists()
+        exists(place)
         for stage in REMOVED_FROM
         for place in paths.candidates_and_hypotheses(stage, shard.name)
     )
@@ -88,13 +90,15 @@ def _is_covered(context: RunContext, ledger: Ledger) -> bool:
     return True
 
 
-def _release(context: RunContext, ledger: Ledger, shard: Shard) -> int:
+def _release(
+    context: RunContext, ledger: Ledger, shard: Shard, exists: Callable[[Path], bool]
+) -> int:
     """Releases a shard. Raises InputError if a video that has masks cannot be read."""
     size = 0
     for stage in REMOVED_FROM:
         receipt = ledger.receipt(stage, shard.name)
         places = context.paths.candidates_and_hypotheses(stage, shard.name)
-        if receipt is None or not any(place.exists() for place in places):
+        if receipt is None or not any(map(exists, places)):
             continue
         if not receipt.released:
             if stage == "segment" and _has_baseline(context.paths):
@@ -104,6 +108,7 @@ def _release(context: RunContext, ledger: Ledger, shard: Shard) -> int:
         size += receipt.released
         for place in places:
             remove_whole(place)
+        remove_product(context.paths.folder, places)
     return size
 
 
@@ -129,6 +134,7 @@ def _keep_baseline(context: RunContext, shard: Shard) -> None:
     from flows.labelling.baseline import BaselineMasks
 
     paths = context.paths
+    fetch_products(paths.folder, ("augment", "ground", "segment"), [shard.name])
     masks = BaselineMasks(paths, dict.fromkeys(shard.videos, shard.name))
     with fresh_folder(paths.baseline(shard.name), flush=True) as folder:
         store = MaskStore(folder)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from flows.context import RunContext
 from flows.labelling.prefetch import FrameFeed, feed_of
 from flows.labelling.videos import Done, Later, each_video
-from flows.planning.commit import remove
+from flows.planning.mirrored import remove
 from flows.planning.plan import Job
 from flows.planning.receipts import Outcome
 from flows.timing import BUSY, Meter

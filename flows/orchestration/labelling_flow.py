@@ -37,6 +37,7 @@ from flows.orchestration.watching.final_states import final_state
 from flows.orchestration.watching.run_log import Logged
 from flows.planning.run_paths import RunPaths
 from flows.planning.stages import STAGES
+from pipeline.store_urls import shown
 
 logger = logging.getLogger(__name__)
 
@@ -187,7 +188,7 @@ def _parameters(context: RunContext) -> dict[str, Any]:
         "dataset": dataset.name,
         "root": "" if dataset.root is None else str(dataset.root.absolute()),
         "split": dataset.split,
-        "out": str(config.out.absolute()),
+        "out": shown(config.out.absolute()),
         "config": str(paths.config.absolute()),
         "only_videos": dataset.only_videos,
         "to_stage": "the last" if (last := context.the_plan.stages[-1]) == STAGES[-1] else last,

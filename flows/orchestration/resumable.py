@@ -20,10 +20,10 @@ def resumable() -> Iterator[tuple[Path, str]]:
 
 
 def _what_is_left(folder: Path) -> str | None:
-    holder = lock_holder(folder)
-    if holder is not None:
-        return f"{holder} works on it"
     try:
+        holder = lock_holder(folder)
+        if holder is not None:
+            return f"{holder} works on it"
         plan = RunContext(config_of_run(folder)).make_plan(remember=False)
     except (PseudoLabelError, OSError) as error:
         return f"cannot go on: {error}"

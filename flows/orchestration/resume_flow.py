@@ -15,6 +15,7 @@ from flows.orchestration.served import done_or_failed, label_served, say
 from flows.orchestration.watching import artifacts
 from flows.planning.run_config import config_of_run
 from flows.report.outcome_page import table
+from pipeline.store_urls import shown
 
 
 @flow(name="resume", flow_run_name="resume {run}", persist_result=False)
@@ -46,7 +47,7 @@ def resume(
 
 
 def _list() -> State[Any]:
-    found = [(str(folder), words) for folder, words in resumable()]
+    found = [(shown(folder), words) for folder, words in resumable()]
     for folder, words in found:
         say(f"{folder}: {words}")
     page = table(("run", "what is left"), found) if found else "Every known run is done."

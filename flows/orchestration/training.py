@@ -18,6 +18,7 @@ from flows.labelling.preflight import check_device, check_student, has_truth
 from flows.orchestration.ray.ray_cluster import check_runner
 from flows.orchestration.servers.observed import prefect_server
 from flows.orchestration.watching.known_runs import key_of
+from flows.planning.mirrored import pushed
 from flows.planning.run_config import write_run_config
 from flows.planning.run_paths import RunPaths
 from flows.progress import reporter
@@ -29,6 +30,7 @@ from flows.training.train import CHECKPOINT, Trained, measure_of, train_student
 from flows.weights.needs import check_weights, fetch_command
 from pipeline.config import RunConfig
 from pipeline.errors import ConfigError, InputError
+from pipeline.store_urls import shown
 from stages.common.checkpoints import weight_files, weights_of_student
 from storage.files.atomic import remove_partials
 from storage.run.lock import RunLock
@@ -70,7 +72,7 @@ def train_run(config: RunConfig, name: str | None, console: Console, measure: bo
     if started_by_torchrun():
         _train_with_torchrun(context, folder, console)
         return folder
-    with RunLock(folder, partial(say, console)):
+    with RunLock(folder, partial(say, console)), pushed(folder):
         remove_partials(partials_of_student(folder))
         write_run_config(folder / "config.toml", config)
         if config.runner.kind == "ray":
@@ -102,7 +104,7 @@ def _train_with_torchrun(context: RunContext, folder: Path, console: Console) ->
         if not world.first:
             train_student(context, folder, world=world, device=device)
             return
-        with RunLock(folder), reporter(console) as progress:
+        with RunLock(folder), pushed(folder), reporter(console) as progress:
             context.progress = progress
             remove_partials(partials_of_student(folder))
             write_run_config(folder / "config.toml", context.config)
@@ -129,7 +131,7 @@ def _finish(context: RunContext, folder: Path, console: Console, measure: bool) 
     """
     (folder / CHECKPOINT).unlink(missing_ok=True)
     training = context.config.student.training
-    say(console, f"Student: {folder}")
+    say(console, f"Student: {shown(folder)}")
     scores = read_scores(folder) if training.validate_every else []
     if scores:
         steps, best = max(scores, key=lambda item: item[1])
@@ -137,7 +139,7 @@ def _finish(context: RunContext, folder: Path, console: Console, measure: bool) 
         say(console, f"J&F on {training.validate_split}: {best:.1f} %, {words}")
     elif measure:
         say(console, _measurement(context, folder, console))
-    run = shlex.quote(str(context.paths.folder))
+    run = shlex.quote(shown(context.paths.folder))
     command = f"pseudolabels predict {run} --student {folder.name} --to predictions.zip"
     say(console, f"Next, predict a split:\n  {command}")
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from flows.planning.mirrored import remove_product
 from flows.planning.plan import Plan
 from flows.planning.run_config import write_run_config
 from flows.planning.run_paths import RunPaths
@@ -53,9 +53,8 @@ def _retire(paths: RunPaths, ledger: Ledger, shard: str, videos: Sequence[str]) 
     """
     for stage in SHARD_STAGES:
         ledger.withdraw(stage, shard)
-        ledger.failure_path(stage, shard).unlink(missing_ok=True)
-        for place in STAGE[stage].product(paths, shard, videos):
-            remove(place)
+        ledger.forget_failure(stage, shard)
+        remove_product(paths.folder, STAGE[stage].product(paths, shard, videos))
 
 
 def _lay_out(folder: Path, layout: Layout) -> None:
@@ -65,11 +64,3 @@ def _lay_out(folder: Path, layout: Layout) -> None:
         stored = {}
     if stored != layout:
         write_layout(folder, layout)
-
-
-def remove(place: Path) -> None:
-    """Removes a file, a folder or a symbolic link, if it exists. Does not follow the link."""
-    if place.is_dir() and not place.is_symlink():
-        shutil.rmtree(place)
-    else:
-        place.unlink(missing_ok=True)

@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 
 from flows.planning import reasons
 from flows.planning.fingerprints import texts_of_shard
+from flows.planning.mirrored import existence
 from flows.planning.products import joined
 from flows.planning.run_paths import RunPaths
 from flows.planning.shards import Cut, Shard, cut_shards
@@ -182,6 +183,7 @@ class _Planner:
         # Several stages read the same files.
         self._sources = None if sources is None else cache(sources)
         self._paths = RunPaths(config.run_folder)
+        self._exists = existence(config.run_folder)
         self._run_stages = tuple(
             stage.name for stage in STAGE.values() if stage.over == "run" and stage.is_on(config)
         )
@@ -354,7 +356,7 @@ class _Planner:
             checkpoint = getattr(getattr(self._config, stage, None), "checkpoint", None)
             return "due", reasons.what_changed(receipt, job.basis, videos, checkpoint)
         first = STAGE[stage].product(self._paths, job.shard.name)[0]
-        if not receipt.released and not first.exists():
+        if not receipt.released and not self._exists(first):
             return "due", reasons.PRODUCT_MISSING
         if self._retry and aside:
             return "due", reasons.SKIPPED

@@ -88,7 +88,7 @@ def receipted(
         files=files,
         product=product_digest(files),
     )
-    ledger.commit(outcome.receipt)
+    ledger.commit(outcome.receipt, stage.product(paths, shard.name, shard.videos))
 
 
 def note_failure(ledger: Ledger, job: Job, error: Exception, seconds: float = 0.0) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from flows.planning.mirrored import refresh
 from flows.planning.run_paths import RunPaths
 from pipeline.config import RunConfig, dump_config, given, load_config
 from pipeline.errors import ConfigError
+from pipeline.store_urls import local_place, resolved, shown
 from storage.files.atomic import replace_file
 from storage.files.checksums import bytes_digest
+from storage.remote.mirror import mirror_of
 from storage.run.lock import check_held
 
 _SEAL = "# checksum of the lines above: "
@@ -26,6 +29,8 @@ def write_run_config(path: Path, config: RunConfig) -> None:
     text = dump_config(config)
     with replace_file(path, "w") as file:
         file.write(f"{text}{_SEAL}{bytes_digest(text.encode())}\n")
+    if (mirror := mirror_of(path.parent)) is not None:
+        mirror.upload(path)
 
 
 def run_config_problem(path: Path) -> str | None:
@@ -44,13 +49,22 @@ def run_config_problem(path: Path) -> str | None:
     return "not as it was written; its checksum does not fit"
 
 
+def place_of_run(folder: Path | str) -> Path:
+    """Returns the folder of a run that is named by its folder or address. Raises ConfigError for an
+    address that is none."""
+    try:
+        return local_place(folder)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
 def config_of_run(
     folder: Path, words: Sequence[str] = (), config: Path | None = None, out: Path | None = None
 ) -> RunConfig:
     """Returns the configuration that a run was last made with.
 
     Args:
-        folder: of the run.
+        folder: of the run, or its address in an object store.
         words: overrides, such as ``rank.threshold=0.6``.
         config: a file to use in place of the run's own.
         out: folder that holds runs; None for the one that holds this run now: it may have been
@@ -58,15 +72,18 @@ def config_of_run(
 
     Raises:
         ConfigError: the folder is not a run, or is not the run that its configuration names.
+        ObjectStoreError: the store refuses or cannot be reached.
     """
+    folder = place_of_run(folder)
+    refresh(folder)
     stored = RunPaths(folder).config
     if not stored.is_file():
         raise ConfigError(
-            f"{folder}: no config.toml; expected the folder of a run, <out>/<dataset>-<split>;"
-            " give it, or --dataset, --split and --out"
+            f"{shown(folder)}: no config.toml; expected the folder of a run,"
+            " <out>/<dataset>-<split>; give it, or --dataset, --split and --out"
         )
-    found = load_config(config or stored, [given("out", out or folder.resolve().parent), *words])
-    if found.run_folder.name != folder.resolve().name:
+    found = load_config(config or stored, [given("out", out or resolved(folder).parent), *words])
+    if found.run_folder.name != resolved(folder).name:
         raise ConfigError(
             f"{folder}: its config.toml is of {found.run_folder.name}; expected a folder of that"
             " name; name it so again"

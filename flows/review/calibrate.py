@@ -24,6 +24,7 @@ from flows.evaluation.calibration import (
     reliability,
 )
 from flows.planning.calibrated import basis_of_scores
+from flows.planning.mirrored import upload
 from flows.review.labelled_boxes import (
     Teller,
     best_scores,
@@ -35,6 +36,7 @@ from flows.review.labelled_boxes import (
 from pipeline.calibration import Calibration
 from pipeline.config import CALIBRATED, FuseConfig, RunConfig, load_config
 from pipeline.errors import ConfigError, PseudoLabelError
+from pipeline.store_urls import resolved
 from storage.calibration_file import write_calibration
 from storage.files.atomic import replace_file
 from storage.run.ledger import Ledger
@@ -136,6 +138,8 @@ def calibrate(context: RunContext, labels_from: str, out: Path | None = None) ->
     write_calibration(path, Calibration(*made.knots, scores_of), _about(found, labels_from, config))
     with replace_file(path.with_suffix(".png")) as file:
         file.write(reliability_picture(bins, config.ground.checkpoint))
+    for written in (path, path.with_suffix(".png")):
+        upload(written)
     return found
 
 
@@ -202,7 +206,7 @@ def _source(
     folder = Path(labels_from).expanduser()
     if not (folder / "config.toml").is_file():
         return context, told_by_masks(folder, context.reader())
-    words = [f'out="{folder.resolve().parent}"']
+    words = [f'out="{resolved(folder).parent}"']
     other = RunContext(load_config(folder / "config.toml", words), context.parts)
     theirs = basis_of_scores(other.config, other.weight_digests().of_checkpoint)
     if differ := sorted(name for name in scores_of if theirs.get(name) != scores_of[name]):

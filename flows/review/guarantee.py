@@ -26,11 +26,13 @@ from flows.evaluation.guarantee import (
 from flows.evaluation.mask_sources import StoredMasks
 from flows.evaluation.scores import score_each
 from flows.finished_results import mark_of
+from flows.planning.mirrored import upload
 from flows.planning.released import check_there
 from pipeline.config import RunConfig, load_config
 from pipeline.decisions import Sample
 from pipeline.errors import ConfigError, InputError, PseudoLabelError
 from pipeline.judgements import trust_of
+from pipeline.store_urls import resolved
 from pipeline.types import FrameQuality, Status
 from storage.arrays.candidates import StoredCandidates
 from storage.arrays.hypotheses import StoredHypotheses
@@ -155,7 +157,7 @@ def _labels(context: RunContext, labels_from: str, signals: dict[Sample, float])
                 f"--labels {labels_from}: no run there; expected 'truth', 'decisions', or the"
                 " folder of a run whose data set has ground truth"
             )
-        words = [f'out="{folder.resolve().parent}"']
+        words = [f'out="{resolved(folder).parent}"']
         context = RunContext(load_config(stored, words))
         signals, found = run_signals(context), list(true_j(context))
     known = [(sample, j) for sample, j in found if sample in signals and not math.isnan(j)]
@@ -250,3 +252,4 @@ def _write(
         "labelled": [video in labelled for video, _ in names],
     }
     write_guarantee(context.paths.guarantee, GuaranteeTable(about, columns))
+    upload(context.paths.guarantee)

@@ -33,7 +33,7 @@ from pipeline.drawn import Drawn
 from pipeline.errors import PseudoLabelError
 from pipeline.ports import Image
 from pipeline.types import Augmentation, FrameIndex, Receipt, VideoRef
-from storage.decisions import append_decisions, read_decisions
+from storage.decisions import append_decisions, read_decisions, share_decisions
 from storage.run.layout import known_layout
 from storage.run.ledger import Ledger
 from storage.sample_table import read_samples, read_texts
@@ -229,7 +229,8 @@ class Session:
         """Writes a decision, and reads what other processes have written in the meantime."""
         path, known = self._paths.decisions, self._size
         before, self._size = append_decisions(path, [made])
-        if before == known:
+        share_decisions(path)
+        if before == known and path.stat().st_size == self._size:
             self._log.decisions.append(made)
         else:
             self._size = path.stat().st_size

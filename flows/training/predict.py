@@ -15,6 +15,8 @@ from rich.console import Console
 from flows.context import RunContext
 from flows.exchange.destination import check_no_part_of_run, claimed
 from flows.planning.fingerprints import prediction_basis
+from flows.planning.mirrored import pull
+from flows.planning.run_config import place_of_run
 from flows.planning.run_paths import RunPaths
 from flows.progress import reporter
 from flows.training.build import build_student
@@ -160,7 +162,9 @@ def predict(
     reader = context.reader(how.split)
     if not reader.video_ids():
         raise ConfigError(f"split {how.split!r} of {reader.name} holds no videos; give another")
-    folder = weights or student_folder(config, name)
+    folder = place_of_run(weights) if weights else student_folder(config, name)
+    if weights or name is not None:
+        pull(folder)
     student = load_student(folder, config, context.device)
     fingerprint = made_by(context, folder, how)
     place = to.absolute()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable
-from contextlib import AbstractContextManager, closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -14,6 +14,7 @@ import numpy as np
 
 from flows.context import RunContext
 from flows.planning.fingerprints import student_basis
+from flows.planning.mirrored import download, upload
 from flows.planning.products import joined
 from flows.training.build import clips_of, student_to_train
 from flows.training.curves import TensorBoard, curves_markdown, write_curves
@@ -114,12 +115,17 @@ def train_student(
     context.progress.begin("student: train", student.steps, "steps")
     if world.first:
         folder.mkdir(parents=True, exist_ok=True)
+        download(folder / CHECKPOINT)
 
-    def replace_held(path: Path) -> AbstractContextManager[IO[bytes]]:
-        """Does what ``replace_file`` does, and raises LockLostError if the lock was lost."""
+    @contextmanager
+    def replace_held(path: Path) -> Iterator[IO[bytes]]:
+        """Does what ``replace_file`` does, also in an object store, and raises LockLostError if the
+        lock was lost."""
         check_held(folder)
         check_held(context.paths.folder)
-        return replace_file(path)
+        with replace_file(path) as file:
+            yield file
+        upload(path)
 
     with closing(_Told(context, folder, publish, world.first)) as told:
         history = fit(

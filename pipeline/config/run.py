@@ -14,7 +14,7 @@ from pipeline.config.dataset import DatasetConfig, ShapesConfig
 from pipeline.config.ground import GroundConfig
 from pipeline.config.judge import JudgeConfig
 from pipeline.config.masks import FuseConfig, RankConfig, SegmentConfig, TrackConfig
-from pipeline.config.section import MAX_SEED, Section, UsersPath
+from pipeline.config.section import MAX_SEED, Place, Section
 from pipeline.config.student import AnyStudentConfig, GroundedStudentConfig, model_of
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:[0-9]{1,3})?")
@@ -43,7 +43,8 @@ class RunnerConfig(Section):
         workers: workers of a cluster that is started here, and processes of a training. None stands
             for one per GPU of this machine, or two without a GPU.
         address: of a running cluster, such as ``ray://host:10001``; None starts one here. Its
-            machines must see the run's folder and the data set under the same absolute paths.
+            machines must see the data set under the same absolute path, and the run's folder too
+            unless it is in an object store.
         decode_workers: threads that decode frames ahead of the model; 0 decodes in the main thread.
         batches_ahead: largest number of frame batches that wait for the model.
         writes_behind: largest number of results that wait to be written; 0 writes at once.
@@ -64,7 +65,8 @@ class RunConfig(Section):
     """All settings of a run.
 
     Attributes:
-        out: folder that holds runs. This run's folder is ``<out>/<dataset>-<split>``.
+        out: folder that holds runs, or its address in an object store: ``s3://bucket/prefix``,
+            ``gs://…``, ``az://…``. This run's folder is ``<out>/<dataset>-<split>``.
         seed: random seed.
         device: ``auto`` uses CUDA if there is a GPU. A device that is named must exist.
         shard_videos: videos per shard. A shard is the unit that is processed, stored and resumed.
@@ -73,7 +75,7 @@ class RunConfig(Section):
             and reported; ``all`` keeps them. No result depends on it.
     """
 
-    out: UsersPath = Path("runs")
+    out: Place = Path("runs")
     seed: int = Field(0, ge=0, le=MAX_SEED)
     device: str = "auto"
     shard_videos: int = Field(4, ge=1)
@@ -117,4 +119,5 @@ class RunConfig(Section):
 
     @property
     def run_folder(self) -> Path:
+        """The folder of the run; of a run in an object store, its local copy."""
         return self.out / f"{self.dataset.name}-{self.dataset.split}"

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer
 
 from pipeline.cache import PUBLISHED, resolve_published
+from pipeline.store_urls import is_address, local_place, shown
 
 EXECUTION = frozenset(
     {
@@ -32,6 +33,8 @@ MAX_SEED = (1 << 32) - 1
 def _users_path(value: Path) -> Path:
     """Returns a path with ``~`` replaced by the user's home folder, and ``published:NAME`` by the
     path of these weights in the cache folder."""
+    if is_address(value):
+        raise ValueError(f"{value}: an address; expected a folder or file; only out takes one")
     if "\0" in str(value):
         raise ValueError("contains a null character; expected a path")
     try:
@@ -44,7 +47,15 @@ def _checkpoint(value: str) -> str:
     return str(_users_path(Path(value))) if value.startswith(("~", PUBLISHED)) else value
 
 
+def _place(value: Path) -> Path:
+    """Returns a user's path, or the folder that stands for the address of an object store."""
+    return _users_path(local_place(value))
+
+
 UsersPath = Annotated[Path, AfterValidator(_users_path)]
+Place = Annotated[Path, AfterValidator(_place), PlainSerializer(shown, when_used="json")]
+"""A folder, or an address such as ``s3://bucket/prefix``. It is written as the user gave it."""
+
 Checkpoint = Annotated[str, AfterValidator(_checkpoint)]
 
 

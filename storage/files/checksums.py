@@ -26,12 +26,18 @@ def mark_file(path: Path, progress: Callable[[int], None] = lambda _: None) -> s
     Args:
         progress: called with the number of bytes of every chunk.
     """
-    sha, size = hashlib.blake2b(digest_size=_DIGEST_BYTES), 0
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            sha.update(chunk)
-            size += len(chunk)
-            progress(len(chunk))
+        return mark_of(iter(lambda: file.read(_CHUNK_BYTES), b""), progress)
+
+
+def mark_of(chunks: Iterable[bytes], progress: Callable[[int], None] = lambda _: None) -> str:
+    """Returns the mark of a file, given its content in pieces. ``progress`` as of
+    :func:`mark_file`."""
+    sha, size = hashlib.blake2b(digest_size=_DIGEST_BYTES), 0
+    for chunk in chunks:
+        sha.update(chunk)
+        size += len(chunk)
+        progress(len(chunk))
     return f"{size} {sha.hexdigest()}"
 
 

@@ -22,11 +22,17 @@ def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
     Raises:
         StoreError: no space is left, or the folder may not be written to.
     """
-    if not values or _KEY in values:
-        raise ValueError(f"{path}: expected values, and no key {_KEY!r}")
-    body = json.dumps(values, indent=1, sort_keys=True, allow_nan=False).removesuffix("\n}")
+    text = sealed_text(values)
     with replace_file(path, "w") as file:
-        file.write(body + _tail(body.encode()))
+        file.write(text)
+
+
+def sealed_text(values: Mapping[str, Any]) -> str:
+    """Returns what :func:`write_sealed` writes."""
+    if not values or _KEY in values:
+        raise ValueError(f"expected values, and no key {_KEY!r}; found {sorted(values)}")
+    body = json.dumps(values, indent=1, sort_keys=True, allow_nan=False).removesuffix("\n}")
+    return body + _tail(body.encode())
 
 
 def read_sealed(path: Path) -> dict[str, Any]:

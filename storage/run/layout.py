@@ -13,6 +13,7 @@ from pathlib import Path
 from pipeline.errors import InputError, StoreError
 from storage.files.names import safe_name
 from storage.files.sealed_json import read_sealed, write_sealed
+from storage.remote.mirror import mirror_of
 from storage.run.ledger import Ledger
 from storage.run.lock import check_held
 
@@ -43,14 +44,17 @@ def write_layout(run_folder: Path, shards: Mapping[str, Sequence[str]]) -> None:
         LockLostError: this process has lost the run's lock.
     """
     check_held(run_folder)
+    path = layout_path(run_folder)
     write_sealed(
-        layout_path(run_folder),
+        path,
         {
             "format": FORMAT,
             "FORMAT_VERSION": FORMAT_VERSION,
             "shards": {name: list(videos) for name, videos in shards.items()},
         },
     )
+    if (mirror := mirror_of(run_folder)) is not None:
+        mirror.upload(path)
 
 
 def read_layout(run_folder: Path) -> Layout:

@@ -2,24 +2,31 @@
 
 A receipt is written last, and atomically. A product without one does not exist. A process that has
 lost the lock of its run can neither write nor remove a receipt.
+
+Of a run in an object store, the folder is a copy. A product and its receipt go to the store before
+the receipt is written here, and a receipt is removed there first. So nothing here is ahead of the
+store.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pipeline.types import Failure, Receipt
 from storage.files.names import safe_name
-from storage.files.sealed_json import read_sealed, write_sealed
+from storage.files.sealed_json import read_sealed, sealed_text, write_sealed
+from storage.remote.mirror import mirror_of
 from storage.run.lock import check_held
 
 logger = logging.getLogger(__name__)
 
-_FAILURE = ".failed.json"
+FAILURE = ".failed.json"
+"""The end of the name of a note of a failure."""
+
 Note = TypeVar("Note", Receipt, Failure)
 
 
@@ -34,27 +41,43 @@ class Ledger:
 
     def __init__(self, run_folder: Path) -> None:
         self._run_folder = run_folder
+        self._mirror = mirror_of(run_folder)
         self.folder = run_folder / "ledger"
 
     def receipt(self, stage: str, shard: str) -> Receipt | None:
         """Returns the receipt of a stage on a shard; None if there is no readable one."""
         return _read_if_there(self._path(stage, shard), Receipt)
 
-    def commit(self, receipt: Receipt) -> None:
-        """Writes a receipt, over an earlier one. Raises StoreError if the disk is full."""
+    def commit(self, receipt: Receipt, places: Sequence[Path] = ()) -> None:
+        """Writes a receipt, over an earlier one. Raises StoreError if the disk is full.
+
+        Args:
+            places: files and folders of the product, of which an object store keeps nothing else.
+        """
         check_held(self._run_folder)
-        write_sealed(self._path(receipt.stage, receipt.shard), asdict(receipt))
-        self.failure_path(receipt.stage, receipt.shard).unlink(missing_ok=True)
+        if self._mirror is not None:
+            before = self.receipt(receipt.stage, receipt.shard)
+            known = {} if before is None else before.files
+            new = {name for name, mark in receipt.files.items() if known.get(name) != mark}
+            self._mirror.publish(new, receipt.files, places)
+            # The upload can take longer than another run waits for a sign.
+            check_held(self._run_folder)
+        self._write(self._path(receipt.stage, receipt.shard), asdict(receipt))
+        self.forget_failure(receipt.stage, receipt.shard)
 
     def withdraw(self, stage: str, shard: str) -> None:
         """Removes a receipt, if there is one. Call this before replacing its product."""
         check_held(self._run_folder)
-        self._path(stage, shard).unlink(missing_ok=True)
+        self._remove(self._path(stage, shard))
 
     def fail(self, failure: Failure) -> None:
         """Writes a note of a failure. A later :meth:`commit` removes it."""
         check_held(self._run_folder)
-        write_sealed(self.failure_path(failure.stage, failure.shard), asdict(failure))
+        self._write(self.failure_path(failure.stage, failure.shard), asdict(failure))
+
+    def forget_failure(self, stage: str, shard: str) -> None:
+        """Removes the note of a failure, if there is one."""
+        self._remove(self.failure_path(stage, shard))
 
     def failure(self, stage: str, shard: str) -> Failure | None:
         """Returns the note of a failure; None if there is no readable one."""
@@ -62,7 +85,7 @@ class Ledger:
 
     def failures(self, stage: str) -> list[Failure]:
         """Returns all notes of failures of a stage, by shard."""
-        paths = sorted((self.folder / stage).glob(f"*{_FAILURE}"))
+        paths = sorted((self.folder / stage).glob(f"*{FAILURE}"))
         found = (_read_if_there(path, Failure) for path in paths if not path.name.startswith("."))
         return [failure for failure in found if failure is not None]
 
@@ -87,12 +110,22 @@ class Ledger:
     def receipt_paths(self, stage: str) -> Iterator[Path]:
         """Yields the paths of a stage's receipts, readable or not, by shard."""
         for path in sorted((self.folder / stage).glob("*.json")):
-            if not path.name.startswith(".") and not path.name.endswith(_FAILURE):
+            if not path.name.startswith(".") and not path.name.endswith(FAILURE):
                 yield path
 
     def failure_path(self, stage: str, shard: str) -> Path:
         """Returns the path of the note of a failure."""
-        return self._path(stage, shard).with_suffix(_FAILURE)
+        return self._path(stage, shard).with_suffix(FAILURE)
+
+    def _write(self, path: Path, values: Mapping[str, Any]) -> None:
+        if self._mirror is not None:
+            self._mirror.objects.put(self._mirror.name(path), sealed_text(values).encode())
+        write_sealed(path, values)
+
+    def _remove(self, path: Path) -> None:
+        if self._mirror is not None:
+            self._mirror.objects.delete([self._mirror.name(path)])
+        path.unlink(missing_ok=True)
 
     def _path(self, stage: str, shard: str) -> Path:
         safe_name(stage, self.folder, "stage name")
@@ -124,7 +157,7 @@ def _read(path: Path, kind: type[Note]) -> Note:
         note = kind(**{name: value for name, value in values.items() if name in names})
     except (KeyError, TypeError) as error:
         raise ValueError(f"not a {kind.__name__.lower()} ({error})") from error
-    expected = (path.parent.name, path.name.removesuffix(_FAILURE).removesuffix(".json"))
+    expected = (path.parent.name, path.name.removesuffix(FAILURE).removesuffix(".json"))
     if (note.stage, note.shard) != expected:
         raise ValueError(f"of {note.stage} {note.shard}, and lies at {'/'.join(expected)}")
     return note

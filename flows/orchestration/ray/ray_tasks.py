@@ -1,8 +1,9 @@
 """Runs shards on the workers of a Ray cluster, as Prefect task runs, through prefect-ray.
 
 A worker holds one shard and one stage's model at a time, reads the run's ``config.toml`` and
-commits to the same ledger. So every machine of the cluster must see the run's folder and the data
-set under the same path. Ray takes shards from one queue. If a worker dies, another does its shard.
+commits to the same ledger. So every machine of the cluster must see the data set under the same
+path, and the run's folder too, unless the run is in an object store. Ray takes shards from one
+queue. If a worker dies, another does its shard.
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ from flows.orchestration.ray.ray_training import train_in_run
 from flows.orchestration.ray.worker import GroupFailedError, do_group, job_as_sent
 from flows.orchestration.servers.connection import LOST, Connection
 from flows.orchestration.task_groups import groups_of, name_of
+from flows.planning.mirrored import refresh_notes
 from flows.planning.plan import Job
 from flows.planning.receipts import note_failure
 from flows.planning.stages import SHARD_STAGES
 from pipeline.errors import PseudoLabelError
+from pipeline.store_urls import shown, url_of
 from storage.run.ledger import Ledger
 
 LOST_WORKERS = 3
@@ -46,7 +49,8 @@ def _on_worker(jobs: Sequence[Mapping[str, Any]], run_folder: str) -> None:
 class RayTasks(PrefectTasks):
     """A launcher that gives shards to the workers of the Ray cluster that this process has joined.
 
-    Stages of the whole run are done in this process, but for the training of the student.
+    Stages of the whole run are done in this process, but for the training of the student. That is
+    done here too if the run is in an object store and the cluster is of other machines.
 
     Args:
         runner: started.
@@ -55,7 +59,9 @@ class RayTasks(PrefectTasks):
     def __init__(self, context: RunContext, connection: Connection, runner: RayTaskRunner) -> None:
         super().__init__(context, connection)
         self._runner = runner
-        context.train_elsewhere = partial(train_in_run, context)
+        # A training on other machines needs the run's folder.
+        if context.config.runner.address is None or url_of(context.paths.folder) is None:
+            context.train_elsewhere = partial(train_in_run, context)
 
     def ended(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Exception | None]]:
         here = not jobs or jobs[0].stage not in SHARD_STAGES or not self._connection.present()
@@ -81,6 +87,9 @@ class RayTasks(PrefectTasks):
             [ended], _ = ray.wait(list(waiting), num_returns=1)
             group, future, lost = waiting.pop(ended)
             future.wait()
+            for job in group:
+                # The worker may have a copy of the run's store of its own.
+                refresh_notes(ledger.folder.parent, [job.stage], job.shard.name)
             if not future.state.is_crashed():
                 for job in group:
                     yield job, self._error_of(job, future.state, alone=len(group) == 1)
@@ -111,7 +120,7 @@ class RayTasks(PrefectTasks):
     def _submit(self, group: Sequence[Job]) -> Any:
         parameters = {
             "jobs": [job_as_sent(job) for job in group],
-            "run_folder": str(self._context.config.run_folder),
+            "run_folder": shown(self._context.config.run_folder),
         }
         work = _on_worker.with_options(name=group[0].stage, task_run_name=name_of(group))
         return self._runner.submit(work, parameters, wait_for=self._before(group))

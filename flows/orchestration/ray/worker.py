@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from flows.context import RunContext
@@ -13,11 +12,13 @@ from flows.labelling.executor import FATAL
 from flows.labelling.jobs import do_job
 from flows.orchestration.limits import Limits
 from flows.orchestration.servers.connection import LOST
+from flows.planning.mirrored import refresh
 from flows.planning.plan import Job
 from flows.planning.run_paths import RunPaths
 from flows.planning.shards import Shard
 from pipeline.config import load_config
 from pipeline.errors import PseudoLabelError
+from pipeline.store_urls import local_place
 from storage.run.ledger import Ledger
 
 logger = logging.getLogger(__name__)
@@ -42,11 +43,14 @@ def do_group(jobs: Sequence[Mapping[str, Any]], run_folder: str) -> None:
     """Does jobs of one stage. Those of several that have a receipt are done: an earlier worker,
     which was lost, did them.
 
+    Args:
+        run_folder: folder of the run, or its address in an object store.
+
     Raises:
         GroupFailedError: some of several jobs failed.
         Exception: the error of a single job, or one that every further shard would raise.
     """
-    context, ledger = _shop_of(run_folder), Ledger(Path(run_folder))
+    context, ledger = _shop_of(run_folder), Ledger(local_place(run_folder))
     failed: list[Exception] = []
     for sent in jobs:
         shard = Shard(sent["shard"], tuple(sent["videos"]))
@@ -72,7 +76,9 @@ def do_group(jobs: Sequence[Mapping[str, Any]], run_folder: str) -> None:
 @lru_cache(maxsize=1)
 def _shop_of(run_folder: str) -> RunContext:
     """Returns the run in a worker. It is kept between shards, so that a model is loaded once."""
-    return RunContext(load_config(RunPaths(Path(run_folder)).config))
+    folder = local_place(run_folder)
+    refresh(folder)
+    return RunContext(load_config(RunPaths(folder).config))
 
 
 @lru_cache(maxsize=32)

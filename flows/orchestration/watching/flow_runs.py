@@ -29,7 +29,9 @@ from prefect.context import FlowRunContext
 from prefect.states import Cancelled, Crashed
 
 from pipeline.config import RunConfig
-from storage.run.lock import STALE_SECONDS, has_ended
+from pipeline.errors import ObjectStoreError
+from storage.run.held_file import STALE_SECONDS
+from storage.run.lock import has_ended
 from storage.run.owner import Owner
 
 FLOWS = ("label", "train", "resume")
@@ -139,7 +141,11 @@ def is_gone(flow_run: FlowRun) -> bool:
         owner = Owner.of_text(str(process))
     except ValueError:
         return False
-    return has_ended(owner, Path(str(folder)))
+    try:
+        return has_ended(owner, Path(str(folder)))
+    except ObjectStoreError:
+        # Without the run's store, nothing is known.
+        return False
 
 
 def _never_started(flow_run: FlowRun) -> bool:

@@ -26,8 +26,9 @@ from storage.datasets import open_dataset
 from storage.datasets.shapes import write_shapes
 from storage.exports import FORMATS
 from storage.files.atomic import partial_beside
+from storage.run.held_file import HeldFile
 from storage.run.ledger import Ledger
-from storage.run.lock import HeldFile, RunLock
+from storage.run.lock import RunLock
 from storage.tables import iter_quality
 from tests.fakes.stages import fake_parts, fake_rank
 from tests.fakes.truth import store_truth

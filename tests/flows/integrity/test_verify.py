@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from flows.integrity.content_digest import content_digest
+from flows.integrity.contents import Contents, Problem
 from flows.integrity.leftovers import partials_of_run, partials_of_student
 from flows.integrity.repair import repair
-from flows.integrity.verify import Contents, Problem, check_idle, verify
+from flows.integrity.verify import check_idle, verify
 from flows.planning.run_paths import SHARD_STAGES
 from pipeline.errors import InputError, RunLockedError
 from pipeline.types import Failure

@@ -11,7 +11,8 @@ import pytest
 
 from flows.context import RunContext, _fuse, _rank, _track
 from flows.integrity.content_digest import content_digest
-from flows.integrity.verify import Contents, verify
+from flows.integrity.contents import Contents
+from flows.integrity.verify import verify
 from flows.labelling.executor import InProcess, RunFailedError, execute
 from flows.planning.commit import commit_plan
 from flows.planning.stage_selection import Scope

@@ -9,7 +9,8 @@ import pytest
 
 from flows.context import RunContext
 from flows.integrity.content_digest import content_digest
-from flows.integrity.verify import Contents, verify
+from flows.integrity.contents import Contents
+from flows.integrity.verify import verify
 from flows.labelling.rank import run
 from flows.planning.plan import Job
 from flows.planning.receipts import Outcome

@@ -12,8 +12,9 @@ from flows.commands.dry_run import explain
 from flows.commands.status import show_status
 from flows.context import RunContext
 from flows.integrity.content_digest import content_digest
+from flows.integrity.contents import Contents
 from flows.integrity.repair import repair
-from flows.integrity.verify import Contents, verify
+from flows.integrity.verify import verify
 from flows.labelling import release
 from flows.labelling.opened_run import do_stage_again
 from flows.planning.plan import Plan

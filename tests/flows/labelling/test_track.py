@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from flows.context import Parts, RunContext, _fuse, _rank, _track
 from flows.integrity.content_digest import content_digest
-from flows.integrity.verify import Contents, Problem, verify
+from flows.integrity.contents import Contents, Problem
+from flows.integrity.verify import verify
 from flows.labelling.executor import InProcess, RunFailedError, execute
 from flows.labelling.track import READ_AHEAD, _frames_of
 from pipeline.config import RunConfig, TrackConfig, load_config

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from flows.integrity.verify import Contents, verify
+from flows.integrity.contents import Contents
+from flows.integrity.verify import verify
 from flows.report.card import _licence
 from pipeline.fingerprint import file_digest
 from tests.flows.conftest import Site

@@ -13,7 +13,8 @@ import pytest
 from flows.context import RunContext
 from flows.evaluation.guarantee import LEVELS
 from flows.finished_results import mark_of
-from flows.integrity.verify import Contents, verify
+from flows.integrity.contents import Contents
+from flows.integrity.verify import verify
 from flows.review.guarantee import make_guarantee, run_signals
 from pipeline.decisions import Decision, now
 from pipeline.errors import ConfigError, PseudoLabelError

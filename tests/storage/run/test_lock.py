@@ -12,15 +12,14 @@ import pytest
 
 from pipeline.errors import LockLostError, NoRoomError, RunLockedError
 from pipeline.types import Failure, Receipt
-from storage.run import lock as lock_module
+from storage.run import held_file
 from storage.run import owner as owner_module
+from storage.run.held_file import STALE_SECONDS, HeldFile
 from storage.run.layout import write_layout
 from storage.run.ledger import Ledger
 from storage.run.lock import (
     HELD,
-    STALE_SECONDS,
     TOKENS,
-    HeldFile,
     RunLock,
     check_held,
     has_ended,
@@ -148,7 +147,7 @@ def test_a_lock_file_that_cannot_be_read_counts_by_its_age(tmp_path: Path, text:
 def test_the_heartbeat_keeps_the_file_young(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lock_module, "HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr(held_file, "HEARTBEAT_SECONDS", 0.01)
     path = tmp_path / ".lock.held"
     with RunLock(tmp_path):
         os.utime(path, (0, 0))
@@ -159,7 +158,7 @@ def within_seconds(condition: Callable[[], bool]) -> bool:
     for _ in range(500):
         if condition():
             return True
-        lock_module.threading.Event().wait(0.01)
+        held_file.threading.Event().wait(0.01)
     return condition()
 
 
@@ -186,7 +185,7 @@ def test_a_fresh_lock_of_a_machine_that_cannot_lock_is_heeded_where_files_lock(
         return
     with pytest.raises(RunLockedError, match="on other"), RunLock(tmp_path):
         pass
-    assert lock_module._read_owner(tmp_path / HELD) == owner
+    assert held_file.read_owner(tmp_path / HELD) == owner
     # The system's lock was given back.
     (tmp_path / HELD).unlink()
     with RunLock(tmp_path):
@@ -233,7 +232,7 @@ def receipt(shard: str = "00000") -> Receipt:
 def test_a_holder_that_lost_its_lock_writes_no_receipt_and_leaves_the_lock_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lock_module, "HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr(held_file, "HEARTBEAT_SECONDS", 0.01)
     ledger = Ledger(tmp_path)
     with RunLock(tmp_path):
         ledger.commit(receipt())
@@ -249,14 +248,14 @@ def test_a_holder_that_lost_its_lock_writes_no_receipt_and_leaves_the_lock_alone
                 change()
         # Nor does it keep the other's lock young.
         assert within_seconds(lambda: not any(t.name == "run lock" for t in threads()))
-    assert lock_module._read_owner(tmp_path / HELD) == successor
+    assert held_file.read_owner(tmp_path / HELD) == successor
     assert [item.shard for item in ledger.receipts("fuse")] == ["00000"]
     # Whoever never took the lock is not asked for it.
     ledger.commit(receipt("00001"))
 
 
 def threads() -> list[Any]:
-    return lock_module.threading.enumerate()
+    return held_file.threading.enumerate()
 
 
 def test_a_holder_whose_lock_file_was_removed_has_lost_it(tmp_path: Path) -> None:
@@ -271,7 +270,7 @@ def test_a_worker_in_another_process_works_under_the_lock_of_its_run(
 ) -> None:
     with RunLock(tmp_path):
         monkeypatch.setenv(TOKENS, held_tokens())
-        monkeypatch.setattr(lock_module, "_tokens", {})
+        monkeypatch.delitem(held_file.TOKENS_HERE, str(tmp_path / HELD))
         check_held(tmp_path)
         assert works_under_lock(tmp_path)
         assert not works_under_lock(tmp_path / "another")
@@ -301,7 +300,7 @@ def test_the_lock_of_one_who_was_quicker_to_clear_a_stale_file_is_given_back(
 ) -> None:
     hold(tmp_path, process=2**22 + 1)
     quicker: list[Owner] = []
-    real = lock_module._read_owner
+    real = held_file.read_owner
 
     def read(path: Path) -> Owner | None:
         owner = real(path)
@@ -312,7 +311,7 @@ def test_the_lock_of_one_who_was_quicker_to_clear_a_stale_file_is_given_back(
     def no_links(*_: Any) -> None:
         raise OSError(errno.EPERM, "no links")
 
-    monkeypatch.setattr(lock_module, "_read_owner", read)
+    monkeypatch.setattr(held_file, "read_owner", read)
     if not links:
         monkeypatch.setattr("os.link", no_links)
     with pytest.raises(RunLockedError), HeldFile(tmp_path / HELD):

@@ -15,7 +15,8 @@ from typing import Any
 import httpx
 import pytest
 
-from flows.integrity.verify import Contents, verify
+from flows.integrity.contents import Contents
+from flows.integrity.verify import verify
 from flows.orchestration.ray.ray_training import Heard, Sent, dividing
 from flows.orchestration.watching.artifacts import artifact_key
 from flows.orchestration.watching.known_runs import key_of

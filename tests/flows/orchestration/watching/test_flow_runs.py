@@ -20,7 +20,7 @@ from prefect.states import Cancelling, Pending, Running
 from flows.orchestration.watching import flow_runs
 from flows.orchestration.watching.flow_runs import FOLDER, PROCESS, TAG, is_gone, mark_crashed
 from pipeline.config import load_config
-from storage.run.lock import STALE_SECONDS
+from storage.run.held_file import STALE_SECONDS
 from storage.run.owner import Owner
 
 GONE = replace(Owner.here(), process=2**22 + 1)
