@@ -16,9 +16,17 @@ from flows.context import Parts, RunContext, _fuse, _rank, _track
 from flows.integrity.content_digest import content_digest
 from flows.integrity.verify import Contents, Problem, verify
 from flows.labelling.executor import InProcess, RunFailedError, execute
-from flows.labelling.track import READ_AHEAD, _frames_of
+from flows.labelling.track import READ_AHEAD, _frames_of, phrases_of
 from pipeline.config import RunConfig, TrackConfig, load_config
-from pipeline.types import Boxes, Candidates, Status
+from pipeline.types import (
+    Augmentation,
+    Boxes,
+    Candidates,
+    Positive,
+    Provenance,
+    SampleKey,
+    Status,
+)
 from stages.track import associate
 from stages.track.detection import Detection
 from stages.track.objects import Object
@@ -101,6 +109,15 @@ def test_objects_that_phrases_name_fill_frames_without_a_box(tmp_path: Path) -> 
     assert statuses(context) == [[red] * 5, [red] * 4 + [gone]] * 2
     assert site.detector.phrases == [["square"]] * 2
     assert not problems_of_track(context)
+
+
+def test_nouns_come_from_the_model_of_augment_and_else_from_rules() -> None:
+    def said(text: str, noun: str | None) -> Augmentation:
+        key, origin = SampleKey("d", "s", "v", text), Provenance("m", "r", "p", 0)
+        return Augmentation(key, (Positive(text, 1.0),), (), origin, noun)
+
+    spoken = [said("the one on the left", "zebra"), said("a brown dog", None), said("he", None)]
+    assert phrases_of([*spoken, said("the fast animal", "zebra")]) == ["dog", "zebra"]
 
 
 @pytest.mark.slow
