@@ -141,11 +141,6 @@ def test_a_folder_of_another_model_is_refused(folder: Path, tmp_path: Path) -> N
     assert "does not load" in refused(cut)
 
 
-def test_a_model_needs_a_checkpoint() -> None:
-    with pytest.raises(ValueError, match="needs checkpoint, such as"):
-        TrackConfig(source="model")
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("config", [Sam2VideoConfig, EdgeTamVideoConfig])
 def test_models_of_full_size_are_loaded_and_followed(config: Any, tmp_path: Path) -> None:
