@@ -122,6 +122,8 @@ def ground_basis(config: RunConfig, weights: Weights) -> dict[str, Any]:
     basis: dict[str, Any] = {"config": settings(config.ground)}
     if not config.ground.screen:
         del basis["config"]["screen"]
+    if config.ground.source != "annotation" or config.ground.annotated_frames is None:
+        del basis["config"]["annotated_frames"]
     if config.ground.source == "mllm":
         del basis["config"]["mllm"]["timeout_seconds"]
         return basis | of_mllm(config.ground, weights)

@@ -36,14 +36,14 @@ class Clip:
 def draw_clip(rng: Generator, frames: int, objects: int, asked: Sequence[int] = (0,)) -> Clip:
     """Draws a clip of a new scene, with at most so many objects.
 
-    One scene in three is hard. Half of the clips run backwards. In half of them the first frame is
-    any frame of the scene: what follows is then as after a long occlusion, or another shot.
+    One scene in four is hard. Half of the clips run backwards. In a quarter of them the first frame
+    is any frame of the scene: what follows is then as after a long occlusion, or another shot.
 
     Args:
         asked: the frames with boxes, the first one among them.
     """
     while True:
-        scene = sample_hard_scene(rng) if rng.random() < 1 / 3 else sample_scene(rng)
+        scene = sample_hard_scene(rng) if rng.random() < 0.25 else sample_scene(rng)
         if scene.frames < frames:
             continue
         drawn = [render(scene, moment) for moment in _moments(rng, scene, frames)]
@@ -63,7 +63,7 @@ def _moments(rng: Generator, scene: Scene, frames: int) -> list[int]:
     moments = [first + step * at for at in range(frames)]
     if rng.random() < 0.5:
         moments.reverse()
-    if frames > 1 and rng.random() < 0.5:
+    if frames > 1 and rng.random() < 0.25:
         moments[0] = int(rng.integers(scene.frames))
     return moments
 

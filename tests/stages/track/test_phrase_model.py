@@ -12,13 +12,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.data.video_models import write_sam3
 from pipeline.config import TrackConfig
 from pipeline.errors import CheckpointError
 from pipeline.ports import SeenObjects
 from stages.common.mask_resolution import low_resolution_size
 from stages.track.phrase_model import PhraseModelTracker, load_phrase_tracker
 from stages.track.video_model import to_cells
-from tests.fakes.video_models import write_sam3
 
 CPU = torch.device("cpu")
 SIZE = 48, 80

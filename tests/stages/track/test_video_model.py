@@ -15,11 +15,11 @@ from transformers import AutoModel, EdgeTamVideoConfig, Sam2VideoConfig, Sam2Vid
 from transformers.models.sam2 import Sam2ImageProcessor
 from transformers.models.sam2_video import Sam2VideoVideoProcessor
 
+from benchmarks.data.video_models import write_sam2
 from pipeline.config import TrackConfig
 from pipeline.errors import CheckpointError
 from stages.common.mask_resolution import enlarge, low_resolution_size
 from stages.track.video_model import VideoModelTracker, load_tracker, to_cells
-from tests.fakes.video_models import write_sam2
 
 CPU = torch.device("cpu")
 SIZE = 48, 80
