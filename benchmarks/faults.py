@@ -1,6 +1,6 @@
 """What a run loses when it is killed, when the disk is full, when bytes rot and when Prefect dies.
 
-    .venv/bin/python benchmarks/faults.py [--kills 30] [--json]
+    .venv/bin/python -m benchmarks.faults [--kills 30] [--json] [SECTION.KEY=VALUE]...
 
 A small rendered data set is labelled once undisturbed. Then the same run, elsewhere, is killed with
 its whole process tree at random moments, and started again after each; its Prefect server is
@@ -80,9 +80,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Site:
-    """Where the benchmark works; ``data`` is shared by all its runs."""
+    """Where the benchmark works, with further settings; ``data`` is shared by all its runs."""
 
     folder: Path
+    settings: tuple[str, ...] = ()
 
     def run_folder(self, name: str) -> Path:
         return self.folder / name / "shapes-train"
@@ -100,7 +101,7 @@ class Site:
         words += [f"shapes.train_videos={VIDEOS}", "shapes.valid_videos=1", "shapes.seed=7"]
         # Every sentence is asked about, by the rule that stands in for a model.
         words += ["judge.source=stand_in", "judge.below=9"]
-        return [*words, "student.enabled=false", "report.samples=2"]
+        return [*words, "student.enabled=false", "report.samples=2", *self.settings]
 
     def start(
         self, name: str, before: Callable[[], None] | None = None, words: Sequence[str] = ()
@@ -327,10 +328,12 @@ def own_prefect(folder: Path) -> Iterator[None]:
         os.environ.update(before)
 
 
-def measure(count: int, seed: int, bytes_too: bool = True) -> list[Row]:
+def measure(
+    count: int, seed: int, bytes_too: bool = True, settings: Sequence[str] = ()
+) -> list[Row]:
     """All faults, one after the other, in a folder that is removed in the end."""
     with tempfile.TemporaryDirectory(prefix="faults-") as place, own_prefect(Path(place)):
-        site = Site(Path(place))
+        site = Site(Path(place), tuple(settings))
         first, expected, seconds = undisturbed(site)
         rows = [first, kills(site, count, seed, seconds, expected)]
         rows += [server_killed(site, expected), worker_killed(site, expected)]
@@ -344,8 +347,9 @@ def main(
     kill_count: Annotated[int, typer.Option("--kills", min=0, help="random moments")] = 30,
     seed: Annotated[int, typer.Option(help="of moments and damages")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table")] = False,
+    settings: Annotated[list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...")] = None,
 ) -> None:
-    rows = measure(kill_count, seed)
+    rows = measure(kill_count, seed, settings=settings or ())
     if as_json:
         typer.echo(json.dumps([asdict(row) for row in rows], indent=2))
     else:
