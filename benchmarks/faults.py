@@ -1,6 +1,6 @@
 """What a run loses when it is killed, when the disk is full, when bytes rot and when Prefect dies.
 
-    .venv/bin/python benchmarks/faults.py [--kills 30] [--json]
+    .venv/bin/python -m benchmarks.faults [--kills 30] [--json] [SECTION.KEY=VALUE]...
 
 A small rendered data set is labelled once undisturbed. Then the same run, elsewhere, is killed with
 its whole process tree at random moments, and started again after each; its Prefect server is
@@ -340,10 +340,12 @@ def own_prefect(folder: Path) -> Iterator[None]:
         os.environ.update(before)
 
 
-def measure(count: int, seed: int, bytes_too: bool = True) -> list[Row]:
+def measure(
+    count: int, seed: int, bytes_too: bool = True, settings: Sequence[str] = ()
+) -> list[Row]:
     """All faults, one after the other, in a folder that is removed in the end."""
     with tempfile.TemporaryDirectory(prefix="faults-") as place, own_prefect(Path(place)):
-        site = Site(Path(place))
+        site = Site(Path(place), settings=tuple(settings))
         first, expected, seconds = undisturbed(site)
         rows = [first, kills(site, count, seed, seconds, expected)]
         rows += [server_killed(site, expected), worker_killed(site, expected)]
@@ -357,8 +359,9 @@ def main(
     kill_count: Annotated[int, typer.Option("--kills", min=0, help="random moments")] = 30,
     seed: Annotated[int, typer.Option(help="of moments and damages")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table")] = False,
+    settings: Annotated[list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...")] = None,
 ) -> None:
-    show(measure(kill_count, seed), as_json)
+    show(measure(kill_count, seed, settings=settings or ()), as_json)
 
 
 def show(rows: Sequence[Row], as_json: bool) -> None:

@@ -16,6 +16,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -96,6 +97,15 @@ def main(
         from benchmarks.track_memory import peaks
 
         found |= peaks(short, long, (height, width))
+    tell(found, as_json)
+
+
+def tell(found: Mapping[str, Sequence[Any]], as_json: bool) -> None:
+    """Prints rows in pairs, the smaller first, and how much more memory the larger needs.
+
+    Raises:
+        typer.Exit: one of them needs more than is held to.
+    """
     ratios = {name: rows[1].megabytes / rows[0].megabytes for name, rows in found.items()}
     if as_json:
         rows = {name: [asdict(row) for row in pair] for name, pair in found.items()}

@@ -146,13 +146,16 @@ class Augmentation:
         key: the sample.
         positives: K sentences, the original first with confidence 1.
         negatives: N sentences with their kinds.
-        provenance: what wrote them.
+        provenance: what wrote them, and the noun.
+        noun: the sort of object that the target is, such as ``tennis player``; None if nothing
+            named it.
     """
 
     key: SampleKey
     positives: tuple[Positive, ...]
     negatives: tuple[Negative, ...]
     provenance: Provenance
+    noun: str | None = None
 
     @property
     def original(self) -> str:

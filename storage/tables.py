@@ -55,9 +55,11 @@ AUGMENT_SCHEMA = pa.schema(
         ("revision", _WORDS),
         ("prompt_version", _WORDS),
         ("seed", pa.int64()),
+        ("noun", _WORDS),
     ]
 )
-"""One row per text. ``role`` is original, positive or negative; ``kind`` is of negatives."""
+"""One row per text. ``role`` is original, positive or negative; ``kind`` is of negatives, ``noun``
+of the original. Older tables have no ``noun``."""
 
 GROUND_SCHEMA = pa.schema(
     [
@@ -340,7 +342,8 @@ def _augmentation_rows(item: Augmentation) -> Iterator[dict[str, Any]]:
     shared = {"video": item.key.video, "expression": item.key.expression, **asdict(item.provenance)}
     for index, positive in enumerate(item.positives):
         role = "positive" if index else "original"
-        yield shared | {"role": role, "kind": None, **asdict(positive)}
+        noun = None if index else item.noun
+        yield shared | {"role": role, "kind": None, "noun": noun, **asdict(positive)}
     for negative in item.negatives:
         yield shared | {"role": "negative", **asdict(negative)}
 
@@ -362,6 +365,7 @@ def _augmentation_from(path: Path, key: SampleKey, rows: list[dict[str, Any]]) -
         provenance=Provenance(
             first["model"], first["revision"], first["prompt_version"], first["seed"]
         ),
+        noun=first.get("noun"),
     )
 
 

@@ -27,12 +27,14 @@ STEPS = {
     "ground polish at last": 2400,
     "segment": 1500,
     "segment polish": 500,
+    "track frames": 900,
+    "track clips": 1100,
     "captioner look": 900,
     "captioner name": 2200,
     "captioner write": 1150,
 }
 """Optimiser steps of each part. On two CPU cores the grounder takes two hours, the
-segmenter half an hour, and the captioner two hours."""
+segmenter half an hour, the tracker half an hour, and the captioner two hours."""
 
 
 def train_demo_models(
@@ -47,7 +49,7 @@ def train_demo_models(
 
     Args:
         out: folder of the weights; None for the project's own.
-        only: which of ``ground``, ``segment`` and ``captioner``; empty for all.
+        only: which of ``ground``, ``segment``, ``track`` and ``captioner``; empty for all.
         steps: replaces entries of ``STEPS``; a test trains for a few steps.
 
     Returns:
@@ -131,6 +133,26 @@ def _segment(
     return segment_figures(sam)
 
 
+def _track(folder: Path, seed: int, device: torch.device, steps: dict[str, int]) -> dict[str, Any]:
+    from pipeline.config import TrackConfig
+    from stages.demo.figures import track_figures
+    from stages.demo.track import build_processor, build_tracker, save_tracker
+    from stages.demo.track_training import train_tracker
+    from stages.track.video_model import load_tracker
+
+    model, processor = build_tracker(), build_processor()
+    train_tracker(
+        model,
+        processor,
+        frame_steps=steps["track frames"],
+        clip_steps=steps["track clips"],
+        seed=seed,
+        device=device,
+    )
+    save_tracker(model, processor, folder)
+    return track_figures(load_tracker(TrackConfig(checkpoint=str(folder)), device))
+
+
 def _captioner(
     folder: Path, seed: int, device: torch.device, steps: dict[str, int]
 ) -> dict[str, Any]:
@@ -164,6 +186,7 @@ def _captioner(
 _TRAIN: dict[str, Callable[[Path, int, torch.device, dict[str, int]], dict[str, Any]]] = {
     "ground": _ground,
     "segment": _segment,
+    "track": _track,
     "captioner": _captioner,
 }
 

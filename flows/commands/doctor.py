@@ -182,6 +182,8 @@ def _demo_weights(config: RunConfig) -> Iterator[Finding]:
         used["augment"] = config.augment.checkpoint
     if config.ground.uses_checkpoint:
         used["ground"] = config.ground.checkpoint
+    if config.track.source != "association":
+        used["track"] = config.track.checkpoint
     for stage, checkpoint in used.items():
         if not checkpoint.startswith("demo:"):
             continue

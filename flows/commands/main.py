@@ -258,7 +258,7 @@ def demo_models(
         Path | None, typer.Option(help="Folder of the weights. Default: the project's own.")
     ] = None,
     only: Annotated[
-        list[str] | None, typer.Option(help="ground, segment or captioner. Can be repeated.")
+        list[str] | None, typer.Option(help="ground, segment, track or captioner. Can be repeated.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Random seed.")] = 0,

@@ -40,7 +40,7 @@ def run(job: Job, context: RunContext, outcome: Outcome) -> None:
         texts, keys = texts_of(mine), sorted(seen(video))
         counts: Counter[str] = Counter(texts=len(texts))
         if config.source == "annotation":
-            boxes = annotated_boxes(reader, video, mine, texts)
+            boxes = annotated_boxes(reader, video, mine, texts, config.annotated_frames)
         elif not texts:
             boxes = no_boxes(len(video))
         else:

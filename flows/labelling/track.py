@@ -20,9 +20,9 @@ from flows.planning.receipts import Outcome
 from flows.timing import BUSY, Meter
 from pipeline.phrases import noun_phrase
 from pipeline.ports import Image
-from pipeline.types import Boxes, FrameIndex, Tracks, VideoRef
+from pipeline.types import Augmentation, Boxes, FrameIndex, Tracks, VideoRef
 from storage.arrays.candidates import CandidateWriter, StoredCandidates
-from storage.tables import GroundWriter, read_ground
+from storage.tables import GroundWriter, read_augmentations, read_ground
 from storage.track_table import TrackWriter
 
 if TYPE_CHECKING:
@@ -93,14 +93,18 @@ def _run_with_model(job: Job, context: RunContext, outcome: Outcome) -> None:
     from stages.track.objects import evidence_of
 
     paths, shard, config = context.paths, job.shard.name, context.config.track
-    follow = _detected if config.source == "sam3" else _propagated
+    follow = (
+        partial(_detected, context, shard)
+        if config.source == "sam3"
+        else partial(_propagated, context)
+    )
     boxes_path, candidates_path = paths.followed(shard)
     meter = Meter()
 
     def work(video: VideoRef, later: Later) -> Done:
         texts, boxes, found, tracks = _associated(job, context, video, meter, feed)
         with meter.measure(BUSY):
-            made, tracks = follow(context, video, len(texts), boxes, found, tracks)
+            made, tracks = follow(video, len(texts), boxes, found, tracks)
         if made is None:
             candidates.write_video(video.id, list(found))
             return _done(video, texts, boxes, tracks, 0)
@@ -171,6 +175,7 @@ def _propagated(
 
 def _detected(
     context: RunContext,
+    shard: str,
     video: VideoRef,
     sentences: int,
     boxes: Sequence[Boxes],
@@ -184,8 +189,8 @@ def _detected(
     """
     from stages.track.detection import Detection
 
-    config, said = context.config.track, context.reader().expressions(video.id)
-    phrases = sorted({phrase for item in said if (phrase := noun_phrase(item.text))})
+    config, augmented = context.config.track, context.paths.part("augment", shard)
+    phrases = phrases_of(read_augmentations(augmented)[video.id])
     if not phrases or not len(tracks):
         return None, tracks
     made = Detection(len(video), (video.height, video.width), _cells(found))
@@ -198,6 +203,15 @@ def _detected(
         made.close()
         raise
     return made, tracks
+
+
+def phrases_of(said: Sequence[Augmentation]) -> list[str]:
+    """Returns the sorts of objects that the expressions of a video name, sorted.
+
+    They come from the model of ``augment``. Where it gave none, rules take one from the expression.
+    """
+    nouns = (item.noun or noun_phrase(item.original) for item in said)
+    return sorted({noun for noun in nouns if noun})
 
 
 def _cells(found: StoredCandidates) -> tuple[int, int]:

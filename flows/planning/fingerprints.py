@@ -109,6 +109,8 @@ def _drop_unused_of_augment(section: dict[str, Any]) -> None:
     del section["timeout_seconds"]
     if section["input"] == "images":
         del section["input"], section["frames_per_second"]
+    if not section["nouns"] or section["source"] not in ("model", "endpoint"):
+        del section["nouns"]
     if section["max_video_pixels"] is None:
         del section["max_video_pixels"]
     if section["source"] != "endpoint" or not section["extra_body"]:
@@ -120,6 +122,8 @@ def ground_basis(config: RunConfig, weights: Weights) -> dict[str, Any]:
     basis: dict[str, Any] = {"config": settings(config.ground)}
     if not config.ground.screen:
         del basis["config"]["screen"]
+    if config.ground.source != "annotation" or config.ground.annotated_frames is None:
+        del basis["config"]["annotated_frames"]
     if config.ground.source == "mllm":
         del basis["config"]["mllm"]["timeout_seconds"]
         return basis | of_mllm(config.ground, weights)
@@ -137,7 +141,7 @@ def segment_basis(config: RunConfig, weights: Weights) -> dict[str, Any]:
 def track_basis(config: RunConfig, weights: Weights) -> dict[str, Any]:
     """What tracks depend on. Raises CheckpointError if weights are missing."""
     basis: dict[str, Any] = {"config": settings(config.track)}
-    if config.track.checkpoint is None or config.track.source == "association":
+    if config.track.source == "association":
         for name in ("source", "dtype", "objects", "prompts"):
             del basis["config"][name]
         return basis

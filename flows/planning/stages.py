@@ -111,7 +111,7 @@ _STAGES = (
     Stage(
         "track",
         version=2,
-        reads=("ground", "segment"),
+        reads=("augment", "ground", "segment"),
         suffix=".parquet",
         depends_on=fingerprints.track_basis,
         looks_at=lambda config: ("frames",),

@@ -162,6 +162,8 @@ def _models(context: RunContext) -> Iterator[str]:
         used["ground"] = config.ground.checkpoint
     if config.augment.source == "model":
         used["augment"] = config.augment.checkpoint
+    if config.track.source != "association":
+        used["track"] = config.track.checkpoint
     if config.judge.source == "model" and config.judge.checkpoint is not None:
         used["judge"] = config.judge.checkpoint
     for stage, name in sorted(used.items()):

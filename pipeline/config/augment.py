@@ -19,6 +19,9 @@ class AugmentConfig(Section):
         positives: K, the largest number of positives, the original included (the paper: 6). The
             default is 2 because the demo grounder knows few words, so more paraphrases hurt it.
         negatives: N, the largest number of negatives (the paper: 48).
+        nouns: whether the model of ``source`` also names the sort of object that each sentence
+            means. ``track.source = "sam3"`` looks for these, and takes nouns from rules where there
+            are none. A model with a prompt of its own is asked by that prompt.
         siblings: whether other sentences about the same object are used as positives. This needs a
             data set that gives object ids; its masks are never used.
         frames: frames of the video that the model sees, evenly spaced.
@@ -68,6 +71,7 @@ class AugmentConfig(Section):
     source: Literal["model", "endpoint", "lexicon", "file", "none"] = "lexicon"
     positives: int = Field(2, ge=1)
     negatives: int = Field(12, ge=0)
+    nouns: bool = False
     siblings: bool = True
     frames: int = Field(4, ge=1)
     input: Literal["images", "video"] = "images"

@@ -60,6 +60,8 @@ class GroundConfig(Section):
     Attributes:
         source: ``model`` (Grounding DINO or OWLv2), ``mllm`` (a multimodal language model, asked
             for each sentence in each key frame), or ``annotation`` (the data set's own boxes).
+        annotated_frames: with ``annotation``, only the first so many frames of a video get boxes,
+            which a tracker can follow from there; None for all frames.
         mllm: which model that is, and how it answers.
         checkpoint: weights file, or ``demo:ground``.
         sha256: expected digest of the weights file; None skips the check.
@@ -102,6 +104,7 @@ class GroundConfig(Section):
     """
 
     source: Literal["model", "mllm", "annotation"] = "model"
+    annotated_frames: int | None = Field(None, ge=1)
     mllm: MllmConfig = MllmConfig()
     checkpoint: Checkpoint = "demo:ground"
     sha256: str | None = None

@@ -46,10 +46,10 @@ class TrackConfig(Section):
         source: ``association`` links the segmenter's masks, without a model. ``model`` then follows
             each track through the whole video with a video model, which finds the object in frames
             where the grounding model missed it. ``sam3`` finds all objects of the sorts that the
-            sentences name, and follows them; the noun phrases come from rules
-            (``pipeline.phrases``).
+            sentences name, and follows them; the nouns come from the model
+            of ``augment`` with ``augment.nouns``, else from rules (``pipeline.phrases``).
         checkpoint: with ``model``, a folder of transformers with SAM 2.1, EdgeTAM, or SAM 3's
-            tracker; with ``sam3``, one with SAM 3 itself (``sam3_video``).
+            tracker, or ``demo:track``; with ``sam3``, one with SAM 3 itself (``sam3_video``).
         sha256: expected digest of its weights; None skips the check.
         dtype: of the model.
         objects: most tracks of a video to follow, those with the most evidence.
@@ -70,7 +70,7 @@ class TrackConfig(Section):
     """
 
     source: Literal["association", "model", "sam3"] = "association"
-    checkpoint: Checkpoint | None = None
+    checkpoint: Checkpoint = "demo:track"
     sha256: str | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     objects: int = Field(16, ge=1)
@@ -85,12 +85,8 @@ class TrackConfig(Section):
     join_above: float = Field(0.6, ge=-1, le=1)
 
     @model_validator(mode="after")
-    def _model_has_a_checkpoint(self) -> Self:
-        if self.source == "model" and self.checkpoint is None:
-            raise ValueError(
-                'source = "model" needs checkpoint, such as "published:sam2.1-hiera-small"'
-            )
-        if self.source == "sam3" and self.checkpoint is None:
+    def _sam3_has_a_checkpoint(self) -> Self:
+        if self.source == "sam3" and self.checkpoint.startswith("demo:"):
             raise ValueError('source = "sam3" needs checkpoint, the folder of facebook/sam3')
         return self
 

@@ -44,4 +44,4 @@ def load_model(
         found = "its processor takes images alone"
         expected = "one that takes videos, for augment.input='video'"
         raise CheckpointError(folder, found, expected, "set augment.input to 'images'")
-    return model.to(device).eval(), processor, load_prompt(folder)
+    return model.to(device).eval(), processor, load_prompt(folder, config.nouns)

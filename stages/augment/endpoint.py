@@ -18,7 +18,7 @@ from pipeline.errors import AugmentationError, ConfigError, UnusableAnswerError
 from pipeline.ports import CaptionAnswer, CaptionRequest
 from pipeline.types import Expression, Provenance
 from stages.augment.parse import parse_answer
-from stages.augment.prompt import ANSWER_SCHEMA, DEFAULT_PROMPT, Prompt
+from stages.augment.prompt import DEFAULT_PROMPT, NOUN_PROMPT, Prompt, answer_schema
 from stages.augment.reading import read_answer, temperature_of
 from stages.augment.unanswered import given_up, settled
 from stages.common.chat_server import ChatServer
@@ -26,12 +26,6 @@ from stages.common.completion import similarity_of, tokens_of, without_content
 from stages.common.data_urls import jpeg_data_url
 
 logger = logging.getLogger(__name__)
-
-ANSWER_FORMAT = {
-    "type": "json_schema",
-    "json_schema": {"name": "augmentation", "strict": True, "schema": ANSWER_SCHEMA},
-}
-"""How a server is asked to write nothing but the object that the prompt describes."""
 
 _JPEG_QUALITY = 90
 
@@ -42,7 +36,7 @@ class EndpointCaptioner:
     Args:
         config: endpoint, model, key variable, time limit, concurrency, counts, thresholds.
         seed: sent with every call, and stored with every text.
-        prompt: what the model is asked.
+        prompt: what the model is asked; None for the project's own prompt.
         transport: replaces the network in tests; None uses the network.
         environment: variables that hold the key; None uses those of the process.
         wait: seconds before a call is repeated; None uses pauses that grow to a minute.
@@ -56,7 +50,7 @@ class EndpointCaptioner:
         self,
         config: AugmentConfig,
         seed: int,
-        prompt: Prompt = DEFAULT_PROMPT,
+        prompt: Prompt | None = None,
         transport: httpx.BaseTransport | None = None,
         environment: Mapping[str, str] | None = None,
         wait: Callable[[Any], float] | None = None,
@@ -64,11 +58,14 @@ class EndpointCaptioner:
         if not config.endpoint or not config.endpoint_model:
             raise ConfigError("augment.source 'endpoint' needs endpoint and endpoint_model")
         self._config = config
-        self._prompt = prompt
+        self._prompt = prompt or (NOUN_PROMPT if config.nouns else DEFAULT_PROMPT)
         self._seed = seed
         self._model = config.endpoint_model
-        self._provenance = Provenance(self._model, config.endpoint, prompt.version, seed)
+        self._provenance = Provenance(self._model, config.endpoint, self._prompt.version, seed)
         self._with_schema = config.json_schema
+        # How a server is asked to write nothing but the object that the prompt describes.
+        schema = {"name": "augmentation", "strict": True, "schema": answer_schema(config.nouns)}
+        self._answer_format = {"type": "json_schema", "json_schema": schema}
         self._server = ChatServer(config, "augment", transport, environment, wait)
 
     def augment(self, requests: Sequence[CaptionRequest]) -> list[CaptionAnswer]:
@@ -136,7 +133,7 @@ class EndpointCaptioner:
         if not self._with_schema:
             return self._called(body, expression)
         try:
-            return self._called(body | {"response_format": ANSWER_FORMAT}, expression)
+            return self._called(body | {"response_format": self._answer_format}, expression)
         except AugmentationError as error:
             if not _names_the_schema(error.__cause__):
                 raise

@@ -20,6 +20,7 @@ UNREADABLE = "item that cannot be read"
 CUT_OFF = "item cut off at the end of the answer"
 
 _NAME = re.compile(r"[\"']\s*(?:hard[_ ]?)?(positive|negative)s?\s*[\"']\s*:\s*", re.IGNORECASE)
+_NOUN = re.compile(r"[\"']noun[\"']\s*:\s*([\"'])(.*?)(?<!\\)\1", re.IGNORECASE)
 _THOUGHT_ENDS, _THOUGHT_BEGINS = "</think>", "<think>"
 _GAP = re.compile(r"[\s,]*")
 _SPACE = re.compile(r"\s*")
@@ -95,6 +96,12 @@ def read_lists(answer: str) -> Lists | None:
         _read_list(answer, match.end(), bound, name, found[-1])
     full = [lists for lists in found if lists.count] or found
     return full[-1] if full else None
+
+
+def read_noun(answer: str) -> str:
+    """Returns the last value of the key ``noun`` in a text; empty without any."""
+    found = list(_NOUN.finditer(answer, *_without_thoughts(answer)))
+    return found[-1][2] if found else ""
 
 
 def _without_thoughts(answer: str) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pipeline.errors import UnusableAnswerError
 from pipeline.types import NEGATIVE_KINDS, Negative, NegativeKind
 from pipeline.words import words_of
-from stages.augment.items import Item, Lists, Written, read_lists, value_of
+from stages.augment.items import Item, Lists, Written, read_lists, read_noun, value_of
 
 MAXIMUM_WORDS = 40
 MAXIMUM_CHARACTERS = 300
@@ -38,6 +38,7 @@ _KINDS: Mapping[str, NegativeKind] = {
     word: kind for kind in NEGATIVE_KINDS for word in (kind, *_SYNONYMS[kind].split())
 }
 
+MAXIMUM_NOUN_WORDS = 4
 _ARTICLES = frozenset({"a", "an", "the"})
 _NUMBER = re.compile(r"([+-]?[0-9]*\.?[0-9]+)\s*(%?)")
 
@@ -51,12 +52,14 @@ class ParsedAnswer:
         negatives: with their kinds, in the model's order.
         left_out: reason -> how many texts.
         spans: text of a positive -> the characters of the answer between its quotes.
+        noun: the sort of object that the target is, in lower case, if the answer names one.
     """
 
     positives: tuple[tuple[str, float], ...]
     negatives: tuple[Negative, ...]
     left_out: dict[str, int] = field(default_factory=dict)
     spans: dict[str, tuple[int, int]] = field(default_factory=dict)
+    noun: str | None = None
 
 
 def normalise(text: str) -> tuple[str, ...]:
@@ -108,6 +111,7 @@ def parse_answer(answer: str, original: str, positives: int, negatives: int) -> 
         tuple(select_negatives(typed, true_texts, negatives, left_out)),
         dict(left_out),
         {item.text: item.span for item, _ in reversed(pairs)},
+        _noun(answer),
     )
 
 
@@ -163,6 +167,12 @@ def _select_positives(
         seen.add(normalise(text))
         kept.append((text, confidence))
     return kept
+
+
+def _noun(answer: str) -> str | None:
+    """Returns the words of the noun; None without any, and for a text that is longer than one."""
+    words = normalise(clean(read_noun(answer)))
+    return " ".join(words) if 0 < len(words) <= MAXIMUM_NOUN_WORDS else None
 
 
 def _unfit(text: str) -> str | None:

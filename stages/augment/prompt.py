@@ -36,8 +36,19 @@ target. Change one thing at a time and name its kind: "category" (another sort o
 "attribute" (colour, size, clothing), "action" (motion, pose), "relation" (place, direction, \
 relation to others). Prefer what is true of another object in the video.
 
+"""
+
+_ANSWER = """\
 Every expression is one line of at most 30 words. Answer with one JSON object and nothing else:
 {{"positives": [{{"text": "...", "confidence": 0.9}}], \
+"negatives": [{{"text": "...", "kind": "attribute"}}]}}"""
+
+_NOUN = """\
+Name the sort of object that the target is, in one or two words without colour, size, place or \
+action, such as "dog" or "tennis player".
+
+Every expression is one line of at most 30 words. Answer with one JSON object and nothing else:
+{{"noun": "...", "positives": [{{"text": "...", "confidence": 0.9}}], \
 "negatives": [{{"text": "...", "kind": "attribute"}}]}}"""
 
 
@@ -51,16 +62,19 @@ def _list_of(**properties: Any) -> dict[str, Any]:
     return {"type": "array", "items": item}
 
 
-ANSWER_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {
+def answer_schema(nouns: bool) -> dict[str, Any]:
+    """Returns the JSON schema of the answer that a prompt asks for, with or without the noun."""
+    properties: dict[str, Any] = {"noun": {"type": "string"}} if nouns else {}
+    properties |= {
         "positives": _list_of(confidence={"type": "number"}),
         "negatives": _list_of(kind={"type": "string", "enum": list(NEGATIVE_KINDS)}),
-    },
-    "required": ["positives", "negatives"],
-    "additionalProperties": False,
-}
-"""JSON schema of the answer that the prompt asks for."""
+    }
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
 
 
 @dataclass(frozen=True)
@@ -108,11 +122,16 @@ class Prompt:
         )
 
 
-DEFAULT_PROMPT = Prompt(_TEMPLATE, "contrastive-1")
+DEFAULT_PROMPT = Prompt(_TEMPLATE + _ANSWER, "contrastive-1")
+NOUN_PROMPT = Prompt(_TEMPLATE + _NOUN, "contrastive-1-noun")
+"""As the default, and asks for the sort of object that the target is."""
 
 
-def load_prompt(checkpoint: Path) -> Prompt:
-    """Returns the prompt of a checkpoint folder, or the default if it has none.
+def load_prompt(checkpoint: Path, nouns: bool = False) -> Prompt:
+    """Returns the prompt of a checkpoint folder, or the project's own if it has none.
+
+    Args:
+        nouns: whether the project's own asks for nouns.
 
     Raises:
         CheckpointError: the folder's ``prompt.json`` is not ``{"template": …, "version": …}``,
@@ -120,7 +139,7 @@ def load_prompt(checkpoint: Path) -> Prompt:
     """
     path = checkpoint / PROMPT_FILE
     if not path.exists():
-        return DEFAULT_PROMPT
+        return NOUN_PROMPT if nouns else DEFAULT_PROMPT
     expected = 'an object {"template": "… {expression} …", "version": "…"}'
     remedy = "fix the file, or remove it to use the project's own prompt"
     try:

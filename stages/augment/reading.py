@@ -64,5 +64,5 @@ def read_answer(
             )
             continue
         positives.append(Positive(text, confidence, similarity))
-    kept = Augmentation(expression.key, tuple(positives), parsed.negatives, provenance)
+    kept = Augmentation(expression.key, tuple(positives), parsed.negatives, provenance, parsed.noun)
     return CaptionAnswer(kept, left_out, similarities=tuple(measured))

@@ -14,7 +14,7 @@ from pipeline.errors import CheckpointError
 from pipeline.file_names import is_foreign
 
 DEMO_FOLDER = Path(__file__).parents[1] / "demo" / "weights"
-DEMO_NAMES = ("ground", "segment", "captioner")
+DEMO_NAMES = ("ground", "segment", "track", "captioner")
 WEIGHTS = "model.safetensors"
 """The file of a student's weights, in its folder."""
 

@@ -13,12 +13,21 @@ from segment_anything.modeling import Sam
 
 from pipeline.config import AugmentConfig, GroundConfig
 from pipeline.geometry import box_iou, mask_iou, masks_to_boxes
-from pipeline.ports import CaptionRequest
+from pipeline.ports import CaptionRequest, Tracker
 from pipeline.shapes.language import KINDS, sentences, view
 from pipeline.shapes.render import render
-from pipeline.shapes.scene import COLOURS, SHAPES, SIZES, sample_scene
+from pipeline.shapes.scene import (
+    COLOURS,
+    SHAPES,
+    SIZES,
+    Scene,
+    sample_hard_scene,
+    sample_scene,
+)
 from pipeline.types import Expression, SampleKey, VideoRef
 from stages.augment.captioner import ModelCaptioner
+from stages.common.mask_resolution import enlarge, low_resolution_size
+from stages.demo.clips import LEAST_PIXELS
 from stages.demo.lessons import draw_lessons
 from stages.demo.phrases import visible_objects
 from stages.demo.segment import draw_prompts, predict
@@ -74,6 +83,61 @@ def segment_figures(sam: Sam, frames: int = 300) -> dict[str, Any]:
                 overlaps += mask_iou(logits.cpu().numpy() > 0, masks).tolist()
         result[name] = round(float(np.mean(overlaps)), 4)
     return result
+
+
+AFTER_FRAMES = (1, 8, 24)
+"""Frames after the box for which the figures of the tracker are given."""
+
+
+def track_figures(tracker: Tracker, videos: int = 60) -> dict[str, Any]:
+    """Mean J some frames after the only box, the true one of the first frame.
+
+    Half of the videos are of hard scenes. Of every object that is visible in the first frame, J is
+    taken in those of the later frames in which it shows 24 pixels; an object that is not found
+    counts as 0. An absent frame is one in which an object shows nothing.
+    """
+    rng = np.random.default_rng(UNSEEN_SEED)
+    result: dict[str, Any] = {
+        "measure": "mean J so many frames after the only box, the true one of the first frame",
+        "videos": 2 * (videos // 2),
+    }
+    for name, draw in (("shapes", sample_scene), ("hard_shapes", sample_hard_scene)):
+        overlaps: dict[int, list[float]] = {after: [] for after in AFTER_FRAMES}
+        absent: list[bool] = []
+        for _ in range(videos // 2):
+            scene = draw(rng)
+            while scene.frames <= max(AFTER_FRAMES):
+                scene = draw(rng)
+            _follow_scene(tracker, scene, overlaps, absent)
+        result[name] = {
+            "J": {str(after): round(float(np.mean(row)), 4) for after, row in overlaps.items()},
+            "absent_frames_found": _share(absent),
+            "absent_frames": len(absent),
+        }
+    return result
+
+
+def _follow_scene(
+    tracker: Tracker, scene: Scene, overlaps: dict[int, list[float]], absent: list[bool]
+) -> None:
+    """Adds what the tracker finds in the first frames of a scene."""
+    drawn = [render(scene, frame) for frame in range(max(AFTER_FRAMES) + 1)]
+    visible = sorted(visible_objects(drawn[0].masks.sum((1, 2)), drawn[0].whole))
+    if not visible:
+        return
+    boxes = dict(zip(visible, masks_to_boxes(drawn[0].masks[visible]), strict=True))
+    height, width = drawn[0].image.shape[:2]
+    cells = low_resolution_size(height, width, 4 * max(height, width))
+    images = (item.image for item in drawn)
+    for frame, seen in enumerate(tracker.follow(images, {0: boxes}, cells)):
+        logits = enlarge(torch.from_numpy(seen.logits).float(), height, width).numpy()
+        found = (logits > 0) & (seen.visible > 0.5)[:, None, None]
+        truth = drawn[frame].masks[seen.objects]
+        pixels = truth.sum((1, 2))
+        absent += (~found[pixels == 0].any(axis=(1, 2))).tolist()
+        if frame in overlaps:
+            shown = pixels >= LEAST_PIXELS
+            overlaps[frame] += mask_iou(found[shown], truth[shown]).tolist()
 
 
 def captioner_figures(

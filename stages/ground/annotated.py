@@ -17,12 +17,16 @@ def annotated_boxes(
     video: VideoRef,
     augmentations: Sequence[Augmentation],
     texts: Sequence[str],
+    frames: int | None = None,
 ) -> list[Boxes]:
     """Returns the data set's boxes for every frame of a video.
 
     Every positive of an expression gets the boxes of its target's objects, ranked in the order of
     the data set. A text of two expressions gets both targets' boxes, those of the earlier one
     first.
+
+    Args:
+        frames: only the first so many frames get boxes; None for all.
     """
     row_of = {text: row for row, text in enumerate(texts)}
     positives = {item.key.expression: item.positives for item in augmentations}
@@ -31,7 +35,7 @@ def annotated_boxes(
     for index in range(len(video)):
         rows: list[tuple[int, int, NDArray[np.float32]]] = []
         taken: Counter[int] = Counter()
-        for expression in expressions:
+        for expression in expressions if frames is None or index < frames else ():
             boxes = reader.boxes(video, expression, FrameIndex(index))
             for box in () if boxes is None else boxes:
                 for positive in positives.get(expression.key.expression, ()):

@@ -118,7 +118,6 @@ def load_phrase_tracker(config: TrackConfig, device: torch.device) -> PhraseMode
     Raises:
         CheckpointError: the folder is missing or incomplete, or its model takes no phrases.
     """
-    assert config.checkpoint is not None, "the configuration is checked"
     folder = resolve_checkpoint(config.checkpoint)
     expected = f"a folder of transformers with a model of type {MODEL_TYPE}"
     check_digest(config.checkpoint, config.sha256)

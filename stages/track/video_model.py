@@ -134,7 +134,6 @@ def load_tracker(config: TrackConfig, device: torch.device) -> VideoModelTracker
     Raises:
         CheckpointError: the folder is missing or incomplete, or its model does not follow boxes.
     """
-    assert config.checkpoint is not None, "the configuration is checked"
     folder = resolve_checkpoint(config.checkpoint)
     expected = f"a folder of transformers with a model of type {', '.join(MODEL_TYPES)}"
     check_digest(config.checkpoint, config.sha256)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     Gemma3Config,
     Gemma3ForConditionalGeneration,
@@ -40,6 +39,8 @@ from transformers import (
     SmolVLMProcessor,
     SmolVLMVideoProcessor,
 )
+
+from benchmarks.data.tokenizers import byte_tokenizer
 
 WIDTH = 32
 TEXT: dict[str, Any] = {
@@ -76,23 +77,6 @@ def write_captioner(kind: str, folder: Path) -> Path:
     return folder
 
 
-def tokenizer(**extra: str) -> PreTrainedTokenizerFast:
-    """A tokenizer of bytes, with the special tokens of a processor by their names."""
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    special = ["<|pad|>", "<|end|>", "<|user|>", "<|assistant|>"]
-    vocabulary = {piece: row for row, piece in enumerate([*special, *extra.values(), *letters])}
-    made = Tokenizer(models.BPE(vocabulary, []))
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=made,
-        pad_token="<|pad|>",
-        eos_token="<|end|>",
-        additional_special_tokens=special[2:],
-        extra_special_tokens=dict(extra),
-    )
-
-
 def template(image: str, video: str = "") -> str:
     """A chat template that puts a text in the place of each image and of each video."""
     return (
@@ -116,7 +100,7 @@ def _ids(words: PreTrainedTokenizerFast) -> dict[str, Any]:
 
 
 def _qwen_tokens() -> PreTrainedTokenizerFast:
-    return tokenizer(
+    return byte_tokenizer(
         image_token="<|image_pad|>",
         video_token="<|video_pad|>",
         vision_start_token="<|vision_start|>",
@@ -199,7 +183,7 @@ def _qwen3_vl() -> tuple[Any, Any]:
 
 
 def _internvl() -> tuple[Any, Any]:
-    words = tokenizer(
+    words = byte_tokenizer(
         start_image_token="<img>",
         end_image_token="</img>",
         context_image_token="<IMG_CONTEXT>",
@@ -226,7 +210,7 @@ def _internvl() -> tuple[Any, Any]:
 
 
 def _gemma3() -> tuple[Any, Any]:
-    words = tokenizer(
+    words = byte_tokenizer(
         image_token="<image_soft_token>", boi_token="<start_of_image>", eoi_token="<end_of_image>"
     )
     of = words.convert_tokens_to_ids
@@ -251,7 +235,7 @@ def _gemma3() -> tuple[Any, Any]:
 
 
 def _smolvlm() -> tuple[Any, Any]:
-    words = tokenizer(
+    words = byte_tokenizer(
         image_token="<image>",
         fake_image_token="<fake_token_around_image>",
         global_image_token="<global-img>",

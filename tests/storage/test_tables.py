@@ -71,6 +71,16 @@ def test_augmentations_read_back(tmp_path: Path) -> None:
     assert [item for video in got.values() for item in video] == items
 
 
+def test_nouns_are_stored_and_older_tables_have_none(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    named = replace(_augmentation("a", "0"), noun="tennis player")
+    write_augmentations(path, [named, _augmentation("a", "1")])
+    assert [item.noun for item in read_augmentations(path)["a"]] == ["tennis player", None]
+    table = pq.read_table(path)
+    pq.write_table(table.drop_columns("noun").replace_schema_metadata(table.schema.metadata), path)
+    assert [item.noun for item in read_augmentations(path)["a"]] == [None, None]
+
+
 def test_no_augmentations_read_back(tmp_path: Path) -> None:
     write_augmentations(tmp_path / "a.parquet", [])
     assert read_augmentations(tmp_path / "a.parquet") == {}

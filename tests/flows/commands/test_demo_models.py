@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from flows.commands.demo_models import train_demo_models
-from pipeline.config import AugmentConfig, GroundConfig, SegmentConfig
+from pipeline.config import AugmentConfig, GroundConfig, SegmentConfig, TrackConfig
 from pipeline.errors import ConfigError
 from stages.demo import figures
 
@@ -27,9 +27,14 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     from flows.commands.demo_models import STEPS
 
     torch.set_num_threads(1)
-    ground, segment = figures.ground_figures, figures.segment_figures
+    ground, segment, track = (
+        figures.ground_figures,
+        figures.segment_figures,
+        figures.track_figures,
+    )
     monkeypatch.setattr(figures, "ground_figures", lambda model: ground(model, frames=2))
     monkeypatch.setattr(figures, "segment_figures", lambda sam: segment(sam, frames=2))
+    monkeypatch.setattr(figures, "track_figures", lambda tracker: track(tracker, videos=2))
     monkeypatch.setattr(figures, "captioner_figures", lambda captioner: {"measure": "none"})
     return dict.fromkeys(STEPS, 2)
 
@@ -73,6 +78,20 @@ def test_a_segmenter_is_trained_and_loads(tmp_path: Path, quick: dict[str, int])
 
 
 @pytest.mark.slow
+def test_a_tracker_is_trained_and_loads(tmp_path: Path, quick: dict[str, int]) -> None:
+    import torch
+
+    from stages.track.video_model import load_tracker
+
+    figure, said = trained("track", tmp_path, quick)
+    assert set(figure["shapes"]["J"]) == {"1", "8", "24"} and "step 1 of 2" in said
+    tracker = load_tracker(TrackConfig(checkpoint=str(tmp_path / "track")), torch.device("cpu"))
+    box = np.array([10, 10, 60, 60], np.float32)
+    found = list(tracker.follow([IMAGE] * 2, {0: {0: box}}, (36, 64)))
+    assert [item.objects.tolist() for item in found] == [[0], [0]]
+
+
+@pytest.mark.slow
 def test_a_captioner_is_trained_and_loads(tmp_path: Path, quick: dict[str, int]) -> None:
     import torch
 
@@ -88,6 +107,6 @@ def test_a_captioner_is_trained_and_loads(tmp_path: Path, quick: dict[str, int])
 
 
 def test_an_unknown_demo_model_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"grund.*ground, segment, captioner"):
+    with pytest.raises(ConfigError, match=r"grund.*ground, segment, track, captioner"):
         train_demo_models(tmp_path, ["segment", "grund"], "cpu", 0, Console(file=io.StringIO()))
     assert list(tmp_path.iterdir()) == []

@@ -12,19 +12,31 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from flows.context import Parts, RunContext, _fuse, _rank, _track
+from benchmarks.data.video_models import write_sam2
+from flows.context import Parts, RunContext, _fuse, _rank, _track, _tracker
 from flows.integrity.content_digest import content_digest
 from flows.integrity.contents import Contents, Problem
 from flows.integrity.verify import verify
 from flows.labelling.executor import InProcess, RunFailedError, execute
-from flows.labelling.track import READ_AHEAD, _frames_of
+from flows.labelling.track import READ_AHEAD, _frames_of, phrases_of
+from flows.planning.stage_selection import Scope
+from flows.planning.stages import STAGES
 from pipeline.config import RunConfig, TrackConfig, load_config
-from pipeline.types import Boxes, Candidates, Status
+from pipeline.types import (
+    Augmentation,
+    Boxes,
+    Candidates,
+    Positive,
+    Provenance,
+    SampleKey,
+    Status,
+)
 from stages.track import associate
 from stages.track.detection import Detection
 from stages.track.objects import Object
 from stages.track.propagation import Propagation
 from storage.arrays.masks import MaskStore
+from storage.tables import read_ground
 from tests.fakes.dataset import COLOURS, write_dataset
 from tests.fakes.stages import FakeGrounder, fake_parts
 from tests.fakes.trackers import ColourDetector, ColourTracker
@@ -53,7 +65,7 @@ class Site:
         words += [f'out="{self.folder / out}"', "augment.source=none", "shard_videos=1"]
         return load_config(None, [*words, "report.samples=1", "report.frames=1", *settings])
 
-    def run(self, config: RunConfig, **changes: Any) -> RunContext:
+    def run(self, config: RunConfig, scope: Scope | None = None, **changes: Any) -> RunContext:
         parts: Parts = fake_parts(
             self.folder / "weights",
             grounder=lambda config, device: ForgetfulGrounder(),
@@ -64,7 +76,7 @@ class Site:
             **{"tracker": lambda config, device: self.tracker, **changes},
         )
         context = RunContext(config, parts)
-        context.plan = context.make_plan()
+        context.plan = context.make_plan(scope=scope or Scope())
         assert not execute(context, InProcess(context)).failed
         return context
 
@@ -102,6 +114,15 @@ def test_objects_that_phrases_name_fill_frames_without_a_box(tmp_path: Path) -> 
     assert statuses(context) == [[red] * 5, [red] * 4 + [gone]] * 2
     assert site.detector.phrases == [["square"]] * 2
     assert not problems_of_track(context)
+
+
+def test_nouns_come_from_the_model_of_augment_and_else_from_rules() -> None:
+    def said(text: str, noun: str | None) -> Augmentation:
+        key, origin = SampleKey("d", "s", "v", text), Provenance("m", "r", "p", 0)
+        return Augmentation(key, (Positive(text, 1.0),), (), origin, noun)
+
+    spoken = [said("the one on the left", "zebra"), said("a brown dog", None), said("he", None)]
+    assert phrases_of([*spoken, said("the fast animal", "zebra")]) == ["dog", "zebra"]
 
 
 @pytest.mark.slow
@@ -143,6 +164,23 @@ def test_the_product_is_the_same_after_a_crash_and_goes_when_the_source_is_chang
     assert not boxes.exists() and not candidates.exists()
     assert context.paths.boxes("00000") == context.paths.part("ground", "00000")
     assert not problems_of_track(changed)
+
+
+def test_masks_are_the_same_in_any_shards_and_after_a_stop_with_sam_2_and_a_judge(
+    tmp_path: Path,
+) -> None:
+    site, folder = Site(tmp_path), write_sam2(tmp_path / "sam2")
+    words = ["track.source=model", f'track.checkpoint="{folder}"']
+    words += ["judge.source=stand_in", "judge.below=9"]
+    digests = set()
+    for out, shards, first in (("one", 1, ""), ("two", 2, ""), ("stopped", 2, "track")):
+        config = site.config(*words, f"shard_videos={shards}", out=out)
+        if first:
+            site.run(config, Scope(STAGES[: STAGES.index(first) + 1]), tracker=_tracker)
+        context = site.run(config, tracker=_tracker)
+        assert len(context.the_plan.shards) == 2 // shards
+        digests.add(content_digest(context.config.run_folder))
+    assert len(digests) == 1
 
 
 class CountingReader:
@@ -208,3 +246,20 @@ def test_settings_of_the_model_count_only_with_it(tmp_path: Path) -> None:
     assert not context.make_plan().pending("track")
     context = RunContext(site.config(*MODEL), fake_parts(tmp_path / "weights"))
     assert context.make_plan().pending("track")
+
+
+@pytest.mark.slow
+def test_a_real_object_is_followed_from_its_box_in_the_first_frame(
+    real_data: Path, tmp_path: Path
+) -> None:
+    words = ["dataset.name=refdavis", f'dataset.root="{real_data / "ref-davis-dev"}"']
+    words += ["dataset.split=valid", 'dataset.only_videos=["car-shadow"]', "augment.source=none"]
+    words += ["ground.source=annotation", "ground.annotated_frames=1", "track.source=model"]
+    words += ["student.enabled=false", f'out="{tmp_path}"', "device=cpu"]
+    context = RunContext(load_config(None, words))
+    context.plan = context.make_plan(scope=Scope(STAGES[: STAGES.index("track") + 1]))
+    assert not execute(context, InProcess(context)).failed
+    _, given = read_ground(context.paths.part("ground", "00000"), "car-shadow")
+    assert [len(boxes) for boxes in given] == [1] + [0] * 39
+    _, followed = read_ground(context.paths.boxes("00000"), "car-shadow")
+    assert len(followed[0]) == 1 and sum(map(len, followed)) > 1

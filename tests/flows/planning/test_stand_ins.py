@@ -12,7 +12,8 @@ from pipeline.config import load_config
         (["dataset.name=videos"], "(ground and segment)"),
         (["dataset.name=videos", "ground.source=annotation"], "(segment)"),
         (["dataset.name=videos", "ground.checkpoint=g.pth", "segment.checkpoint=s.pth"], ""),
-        (["dataset.name=shapes"], ""),
+        (["dataset.name=videos", "ground.source=annotation", "track.source=model"], "and track)"),
+        (["dataset.name=shapes", "track.source=model"], ""),
     ],
 )
 def test_demo_models_are_told_where_they_do_not_belong(settings: list[str], said: str) -> None:

@@ -10,7 +10,7 @@ from pipeline.errors import AugmentationError, CheckpointError, UnusableAnswerEr
 from pipeline.ports import CaptionRequest
 from pipeline.types import Augmentation, Expression, SampleKey, VideoRef
 from stages.augment.captioner import ModelCaptioner
-from stages.augment.prompt import DEFAULT_PROMPT, Prompt, load_prompt
+from stages.augment.prompt import DEFAULT_PROMPT, NOUN_PROMPT, Prompt, load_prompt
 from stages.augment.unanswered import ALONE
 from tests.fakes.captioner import FakeModel, FakeProcessor
 
@@ -145,9 +145,10 @@ def test_the_expression_is_quoted_as_data() -> None:
 
 def test_a_checkpoint_brings_its_own_prompt(tmp_path: Path) -> None:
     assert load_prompt(tmp_path) == DEFAULT_PROMPT
+    assert load_prompt(tmp_path, nouns=True) == NOUN_PROMPT
     path = tmp_path / "prompt.json"
     path.write_text('{"template": "{expression}", "version": "demo-1"}')
-    prompt = load_prompt(tmp_path)
+    prompt = load_prompt(tmp_path, nouns=True)
     assert prompt.render("the red star", [], 5, 12, 4) == "the red star"
     path.write_text('{"template": "{unknown}", "version": "demo-1"}')
     with pytest.raises(CheckpointError, match="unknown"):

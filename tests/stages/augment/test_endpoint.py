@@ -92,6 +92,27 @@ def make() -> Iterator[Callable[..., EndpointCaptioner]]:
         stage.close()
 
 
+def test_a_server_is_asked_for_nouns_if_they_are_wanted(
+    make: Callable[..., EndpointCaptioner],
+) -> None:
+    seen: list[dict[str, Any]] = []
+
+    def handler(call: httpx.Request) -> httpx.Response:
+        seen.append(json.loads(call.content))
+        return completion(ANSWER.replace("{", '{"noun": "star", ', 1))
+
+    [with_noun], [without] = (
+        augmented(make(handler, nouns=nouns), request()) for nouns in (True, False)
+    )
+    asked = [body["response_format"]["json_schema"]["schema"]["required"] for body in seen]
+    assert asked == [["noun", "positives", "negatives"], ["positives", "negatives"]]
+    texts = [body["messages"][0]["content"][-1]["text"] for body in seen]
+    assert ["sort of object that the target is" in text for text in texts] == [True, False]
+    assert with_noun.noun == "star"
+    versions = [item.provenance.prompt_version for item in (with_noun, without)]
+    assert versions == ["contrastive-1-noun", "contrastive-1"]
+
+
 def test_frames_go_as_jpegs_before_the_text(make: Callable[..., EndpointCaptioner]) -> None:
     seen: list[httpx.Request] = []
 

@@ -44,6 +44,27 @@ def test_talk_and_fences_around_the_object_are_ignored(wrap: str) -> None:
     assert len(parse_answer(answer, "the red star", 5, 12).positives) == 2
 
 
+@pytest.mark.parametrize(
+    ("noun", "expected"),
+    [
+        ("Tennis Player", "tennis player"),
+        ("the dog", "dog"),
+        ("", None),
+        ("the dog that is running to the left", None),
+        (None, None),
+    ],
+)
+def test_the_noun_of_the_target_is_read(noun: str | None, expected: str | None) -> None:
+    answer = json.dumps({"noun": noun, **GOOD})
+    assert parse_answer(answer, "the red star", 5, 12).noun == expected
+    draft = f'<think>{{"noun": "cat"}}</think>{answer}'
+    assert parse_answer(draft, "the red star", 5, 12).noun == expected
+
+
+def test_an_answer_without_a_noun_has_none() -> None:
+    assert parse_answer(json.dumps(GOOD), "the red star", 5, 12).noun is None
+
+
 def test_trailing_commas_are_mended() -> None:
     answer = json.dumps(GOOD).replace("}]", "},]")
     assert len(parse_answer(answer, "the red star", 5, 12).negatives) == 2

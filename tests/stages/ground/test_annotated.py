@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 
 from pipeline.types import (
@@ -57,3 +59,16 @@ def test_annotated_boxes_answer_every_positive() -> None:
     assert first.xyxy[1].tolist() == [0, 0, 2, 2]
     assert first.xyxy[2].tolist() == [4, 4, 6, 6]
     assert len(second) == 0
+
+
+def test_only_the_first_frames_get_boxes_if_asked() -> None:
+    dog = sentence(0, "a dog")
+    reader = SimpleNamespace(
+        expressions=lambda video: [dog],
+        boxes=lambda video, item, index: np.array([[index, 0, 2, 2]], np.float32),
+    )
+    video = VideoRef("v", ("0", "1", "2"), ("a", "b", "c"), 8, 8)  # type: ignore[arg-type]
+    made = [augmentation(dog)]
+    for frames, expected in ((None, [1, 1, 1]), (1, [1, 0, 0]), (2, [1, 1, 0]), (9, [1, 1, 1])):
+        found = annotated_boxes(reader, video, made, texts_of(made), frames)  # type: ignore[arg-type]
+        assert [len(boxes) for boxes in found] == expected

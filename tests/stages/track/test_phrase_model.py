@@ -11,14 +11,18 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from transformers import AutoModel, Sam3Config, Sam3VideoConfig, Sam3VideoProcessor
+from transformers.models.sam2_video import Sam2VideoVideoProcessor
+from transformers.models.sam3 import Sam3ImageProcessor
 
+from benchmarks.data.tokenizers import byte_tokenizer
+from benchmarks.data.video_models import write_sam3
 from pipeline.config import TrackConfig
 from pipeline.errors import CheckpointError
 from pipeline.ports import SeenObjects
 from stages.common.mask_resolution import low_resolution_size
 from stages.track.phrase_model import PhraseModelTracker, load_phrase_tracker
 from stages.track.video_model import to_cells
-from tests.fakes.video_models import write_sam3
 
 CPU = torch.device("cpu")
 SIZE = 48, 80
@@ -111,3 +115,29 @@ def test_a_folder_of_another_model_is_refused(tmp_path: Path) -> None:
         load_phrase_tracker(TrackConfig(source="sam3", checkpoint=str(tmp_path)), CPU)
     with pytest.raises(ValueError, match=r"the folder of facebook/sam3"):
         TrackConfig(source="sam3")
+
+
+@pytest.mark.slow
+def test_a_model_of_full_size_is_loaded_and_followed(tmp_path: Path) -> None:
+    """Random weights in the layout and the size of ``facebook/sam3``, in half precision."""
+    words = byte_tokenizer()
+    config = Sam3VideoConfig(
+        detector_config=Sam3Config(text_config={"eos_token_id": words.eos_token_id}),
+        score_threshold_detection=0.0,
+        new_det_thresh=0.0,
+        max_num_objects=2,
+    )
+    model: Any = AutoModel.from_config(config, dtype=torch.bfloat16)
+    assert 8e8 < sum(weight.numel() for weight in model.parameters()) < 9e8
+    model.save_pretrained(tmp_path)
+    del model
+    Sam3VideoProcessor(Sam3ImageProcessor(), Sam2VideoVideoProcessor(), words).save_pretrained(
+        tmp_path
+    )
+    section = TrackConfig(source="sam3", checkpoint=str(tmp_path), dtype="bfloat16")
+    tracker = load_phrase_tracker(section, CPU)
+    cells = low_resolution_size(480, 854, 1024)
+    images = (np.full((480, 854, 3), 40 * place, np.uint8) for place in range(2))
+    found = list(tracker.detect(images, ["dog"], cells))
+    assert [item.logits.shape[1:] for item in found] == [(145, 256)] * 2
+    assert {item.logits.dtype for item in found} == {np.dtype(np.float16)}

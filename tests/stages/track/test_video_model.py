@@ -15,11 +15,11 @@ from transformers import AutoModel, EdgeTamVideoConfig, Sam2VideoConfig, Sam2Vid
 from transformers.models.sam2 import Sam2ImageProcessor
 from transformers.models.sam2_video import Sam2VideoVideoProcessor
 
+from benchmarks.data.video_models import write_sam2
 from pipeline.config import TrackConfig
 from pipeline.errors import CheckpointError
 from stages.common.mask_resolution import enlarge, low_resolution_size
 from stages.track.video_model import VideoModelTracker, load_tracker, to_cells
-from tests.fakes.video_models import write_sam2
 
 CPU = torch.device("cpu")
 SIZE = 48, 80
@@ -139,11 +139,6 @@ def test_a_folder_of_another_model_is_refused(folder: Path, tmp_path: Path) -> N
     for item in folder.iterdir():
         (cut / item.name).write_bytes(item.read_bytes()[: 500 if "model" in item.name else None])
     assert "does not load" in refused(cut)
-
-
-def test_a_model_needs_a_checkpoint() -> None:
-    with pytest.raises(ValueError, match="needs checkpoint, such as"):
-        TrackConfig(source="model")
 
 
 @pytest.mark.slow
