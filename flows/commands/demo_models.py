@@ -28,13 +28,13 @@ STEPS = {
     "segment": 1500,
     "segment polish": 500,
     "track frames": 900,
-    "track clips": 1100,
+    "track clips": 400,
     "captioner look": 900,
     "captioner name": 2200,
     "captioner write": 1150,
 }
 """Optimiser steps of each part. On two CPU cores the grounder takes two hours, the
-segmenter half an hour, the tracker half an hour, and the captioner two hours."""
+segmenter half an hour, the tracker twenty minutes, and the captioner two hours."""
 
 
 def train_demo_models(

@@ -36,8 +36,8 @@ class Clip:
 def draw_clip(rng: Generator, frames: int, objects: int, asked: Sequence[int] = (0,)) -> Clip:
     """Draws a clip of a new scene, with at most so many objects.
 
-    One scene in four is hard. Half of the clips run backwards. In a quarter of them the first frame
-    is any frame of the scene: what follows is then as after a long occlusion, or another shot.
+    One scene in four is hard. Half of the clips run backwards. In one of ten the first frame is any
+    frame of the scene: what follows is then as after a long occlusion, or another shot.
 
     Args:
         asked: the frames with boxes, the first one among them.
@@ -63,7 +63,7 @@ def _moments(rng: Generator, scene: Scene, frames: int) -> list[int]:
     moments = [first + step * at for at in range(frames)]
     if rng.random() < 0.5:
         moments.reverse()
-    if frames > 1 and rng.random() < 0.25:
+    if frames > 1 and rng.random() < 0.1:
         moments[0] = int(rng.integers(scene.frames))
     return moments
 

@@ -89,7 +89,7 @@ AFTER_FRAMES = (1, 8, 24)
 """Frames after the box for which the figures of the tracker are given."""
 
 
-def track_figures(tracker: Tracker, videos: int = 60) -> dict[str, Any]:
+def track_figures(tracker: Tracker, videos: int = 40) -> dict[str, Any]:
     """Mean J some frames after the only box, the true one of the first frame.
 
     Half of the videos are of hard scenes. Of every object that is visible in the first frame, J is

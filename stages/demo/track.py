@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from transformers import Sam2VideoConfig, Sam2VideoModel, Sam2VideoProcessor
 from transformers.models.sam2 import Sam2ImageProcessor
@@ -22,6 +23,9 @@ SIDE = 192
 """Frames are stretched to a square of so many pixels; masks have a quarter of its side."""
 
 _WIDTH = 128
+_FEATURES_IN_MEMORY = 0.125
+"""After training on single frames, the standard deviation of the features is about eight."""
+
 _CHANNELS = (24, 48, 96, 192)
 
 
@@ -33,7 +37,7 @@ def build_processor() -> Sam2VideoProcessor:
     )
 
 
-def build_tracker() -> Sam2VideoModel:
+def build_tracker() -> Any:
     """The demo model: the published classes, with about two million parameters."""
     grid = SIDE // 16
     backbone = Sam2HieraDetConfig(
@@ -52,7 +56,7 @@ def build_tracker() -> Sam2VideoModel:
         backbone_feature_sizes=[[4 * grid] * 2, [2 * grid] * 2, [grid] * 2],
         fpn_hidden_size=_WIDTH,
     )
-    model = Sam2VideoModel(
+    model: Any = Sam2VideoModel(
         Sam2VideoConfig(
             vision_config=vision,
             prompt_encoder_config=Sam2VideoPromptEncoderConfig(
@@ -91,7 +95,25 @@ def build_tracker() -> Sam2VideoModel:
     # Boxes and cells of the image are encoded alike.
     places = model.prompt_encoder.shared_embedding.positional_embedding
     places.copy_(model.shared_image_embedding.positional_embedding)
+    _attend_to_what_looks_alike(model)
     return model
+
+
+def _attend_to_what_looks_alike(model: Any) -> None:
+    """Lets the memory attention start with a cell looking at cells of the memory with its features.
+
+    From random weights, short training does not find this. Keys are then a projection of a frame's
+    features to the memory's fewer channels, and queries the same projection of the frame at hand.
+    The features are scaled down, so that they do not drown what the memory says of the mask.
+    """
+    encoder, layer = model.memory_encoder, model.memory_attention.layers[0].cross_attn_image
+    with torch.no_grad():
+        nn.init.dirac_(encoder.feature_projection.weight).mul_(_FEATURES_IN_MEMORY)
+        nn.init.orthogonal_(encoder.projection.weight.flatten(1))
+        nn.init.orthogonal_(layer.k_proj.weight)
+        layer.q_proj.weight.copy_(layer.k_proj.weight @ encoder.projection.weight.flatten(1))
+        for part in (encoder.feature_projection, encoder.projection, layer.k_proj, layer.q_proj):
+            part.bias.zero_()
 
 
 def save_tracker(model: Any, processor: Sam2VideoProcessor, folder: Path) -> None:

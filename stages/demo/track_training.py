@@ -1,8 +1,8 @@
 """Trains the demo tracker from scratch on clips of ``shapes``, hard scenes among them.
 
 First on single frames with boxes, as a segmenter; then on clips: the objects of a clip have boxes
-in its first frame, and the model's own masks go into its memory. The losses are
-those of the demo segmenter, and one of whether the object is in the frame.
+in its first frame, and the model's own masks go into its memory. The losses are those of the demo
+segmenter, and one of whether the object is in the frame.
 
 Letters: V clips, T frames of each, n objects of all clips, S side of the model's input, C channels,
 c cells of the image's coarsest features.
@@ -42,9 +42,11 @@ def train_tracker(
     seed: int,
     device: torch.device,
 ) -> None:
-    """Trains in place: single frames, then clips; each part has a schedule of its own."""
+    """Trains in place: single frames; then clips, with the image encoder as it is."""
     _run(model, processor, (seed, 0), frame_steps, _Batch(8, 1, 4), 1e-3, device)
-    _run(model, processor, (seed, 1), clip_steps, _Batch(2, 5, 2), 6e-4, device)
+    model.vision_encoder.requires_grad_(False)
+    _run(model, processor, (seed, 1), clip_steps, _Batch(3, 4, 3), 1e-3, device)
+    model.vision_encoder.requires_grad_(True)
 
 
 @dataclass(frozen=True)

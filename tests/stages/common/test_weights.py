@@ -196,7 +196,7 @@ def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
 def test_a_missing_checkpoint_says_where_and_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"gone\.pth: missing.*doctor"):
         resolve_checkpoint(str(tmp_path / "gone.pth"))
-    with pytest.raises(CheckpointError, match=r"demo:grund.*ground, segment, captioner"):
+    with pytest.raises(CheckpointError, match=r"demo:grund.*ground, segment, track, captioner"):
         resolve_checkpoint("demo:grund")
 
 
