@@ -29,6 +29,7 @@ STEPS = {
     "segment polish": 500,
     "track frames": 900,
     "track clips": 400,
+    "track long clips": 300,
     "captioner look": 900,
     "captioner name": 2200,
     "captioner write": 1150,
@@ -146,6 +147,7 @@ def _track(folder: Path, seed: int, device: torch.device, steps: dict[str, int])
         processor,
         frame_steps=steps["track frames"],
         clip_steps=steps["track clips"],
+        long_clip_steps=steps["track long clips"],
         seed=seed,
         device=device,
     )

@@ -39,13 +39,15 @@ def train_tracker(
     *,
     frame_steps: int,
     clip_steps: int,
+    long_clip_steps: int,
     seed: int,
     device: torch.device,
 ) -> None:
-    """Trains in place: single frames; then clips, with the image encoder as it is."""
+    """Trains in place: single frames; then short and long clips, with a frozen image encoder."""
     _run(model, processor, (seed, 0), frame_steps, _Batch(8, 1, 4), 1e-3, device)
     model.vision_encoder.requires_grad_(False)
     _run(model, processor, (seed, 1), clip_steps, _Batch(3, 4, 3), 1e-3, device)
+    _run(model, processor, (seed, 2), long_clip_steps, _Batch(2, 8, 3), 5e-4, device)
     model.vision_encoder.requires_grad_(True)
 
 

@@ -66,7 +66,8 @@ def test_objects_of_a_clip_are_visible_where_they_have_boxes(frames: int) -> Non
 
 def test_a_step_of_both_parts_changes_every_part_that_is_used(untrained: Any) -> None:
     model = copy.deepcopy(untrained)
-    train_tracker(model, build_processor(), frame_steps=1, clip_steps=1, seed=0, device=CPU)
+    steps = {"frame_steps": 1, "clip_steps": 1, "long_clip_steps": 1}
+    train_tracker(model, build_processor(), **steps, seed=0, device=CPU)
     before = untrained.state_dict()
     changed = {
         name.split(".")[0] for name, v in model.state_dict().items() if (v != before[name]).any()
