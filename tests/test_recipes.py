@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -54,13 +55,14 @@ def test_compose_waits_for_what_a_service_needs() -> None:
 
 STAND_IN = """#!/bin/bash
 echo "$(basename "$0") $*" >> "$LOG"
-case "$1 $2" in "run "*) trap 'exit 143' TERM; sleep "$LASTS" & wait $!;; esac
+ended() { echo "$(basename "$0") ended" >> "$LOG"; exit 143; }
+case "$1 $2" in "run "* | "server start") trap ended TERM; sleep "$LASTS" & wait $!;; esac
 """
 
 
 def run_of(tmp_path: Path, script: str, lasts: str, **variables: str) -> subprocess.Popen[str]:
     """Starts a batch script with stand-ins of the commands, and of srun."""
-    for name in ("pseudolabels", "ray", "srun"):
+    for name in ("pseudolabels", "prefect", "python", "ray", "srun"):
         place = tmp_path / "bin" / name
         place.parent.mkdir(exist_ok=True)
         place.write_text(STAND_IN if name != "srun" else "#!/bin/bash\nsleep 5\n")
@@ -106,7 +108,8 @@ def test_tasks_of_an_array_share_the_videos(tmp_path: Path, task: int) -> None:
 def test_a_signal_of_slurm_reaches_the_run_and_its_exit_code_is_that_of_the_job(
     tmp_path: Path,
 ) -> None:
-    job = run_of(tmp_path, "ray.sbatch", "60", SLURM_JOB_NUM_NODES="1")
+    own = {"PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_API_URL": ""}
+    job = run_of(tmp_path, "ray.sbatch", "60", SLURM_JOB_NUM_NODES="1", **own)
     log = tmp_path / "log"
     while not (log.exists() and "pseudolabels run" in log.read_text()):
         assert job.poll() is None
@@ -115,4 +118,5 @@ def test_a_signal_of_slurm_reaches_the_run_and_its_exit_code_is_that_of_the_job(
     assert job.wait(20) == 143
     said = (tmp_path / "log").read_text()
     assert "ray get-auth-token --generate" in said
-    assert said.splitlines()[-1] == "pseudolabels server stop"
+    assert f"prefect server start --host {socket.gethostname()} --port 4200" in said
+    assert said.splitlines()[-1] == "prefect ended"

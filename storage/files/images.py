@@ -102,7 +102,7 @@ def _rgb(path: Path, image: Image.Image) -> NDArray[np.uint8]:
         pixels = np.repeat(grey[:, :, None], 3, axis=2)
     else:
         # PIL keeps the upper 8 of 16 bits in colour.
-        pixels = np.asarray(image.convert("RGB"), dtype=np.uint8)
+        pixels = np.array(image.convert("RGB"), dtype=np.uint8)
         highest = int(pixels.max(initial=0)) if sixteen else 0
     if 0 < highest < _DARK:
         raise InputError(

@@ -8,14 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tenacity import Retrying, stop_after_attempt
 
-from flows.orchestration.servers.connection import Connection
 from pipeline.config import RunConfig, Section
 from pipeline.errors import ConfigError, PseudoLabelError
 from storage.run.lock import TOKENS, held_tokens
+
+if TYPE_CHECKING:
+    from flows.orchestration.servers.connection import Connection
 
 _STORE_BYTES = 100_000_000
 """Ray's object store: only names and states go through it."""

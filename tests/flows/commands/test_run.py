@@ -14,8 +14,8 @@ from PIL import Image
 from flows.context import RunContext
 from flows.exchange.export import write_augmentations_of
 from flows.labelling.executor import RunFailedError
-from flows.planning import commit
-from flows.planning.commit import remove
+from flows.planning import commit, mirrored
+from flows.planning.mirrored import remove
 from flows.planning.plan import Plan
 from flows.planning.stages import SHARD_STAGES, STAGE
 from pipeline.errors import (
@@ -362,7 +362,7 @@ def test_videos_that_are_gone_go_though_their_removal_was_cut_off(
         remove(place)
 
     with monkeypatch.context() as patched:
-        patched.setattr(commit, "remove", killed)
+        patched.setattr(mirrored, "remove", killed)
         with pytest.raises(KeyboardInterrupt):
             site.run(forget_missing=True)
     store = MaskStore(site.folder / "pseudomasks.zarr")

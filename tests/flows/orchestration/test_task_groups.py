@@ -44,11 +44,11 @@ def test_jobs_of_a_group_share_a_task_run_and_fail_alone(
     monkeypatch.setattr(task_groups, "MOST_TASK_RUNS", 1)
     real, calls = Ledger.commit, []
 
-    def commit(ledger: Ledger, receipt: Any) -> None:
+    def commit(ledger: Ledger, receipt: Any, places: Any = ()) -> None:
         calls.append((receipt.stage, receipt.shard))
         if (receipt.stage, receipt.shard) == ("track", "00000") and calls.count(calls[-1]) == 1:
             raise RuntimeError("out of luck")
-        real(ledger, receipt)
+        real(ledger, receipt, places)
 
     monkeypatch.setattr(Ledger, "commit", commit)
     site.run("maximum_failed_share=0.9", prefect=True)
