@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from transformers import AutoModel, Sam3Config, Sam3VideoConfig, Sam3VideoProcessor
+from transformers import AutoModel, Sam3VideoConfig, Sam3VideoProcessor
 from transformers.models.sam2_video import Sam2VideoVideoProcessor
 from transformers.models.sam3 import Sam3ImageProcessor
 
@@ -121,12 +121,8 @@ def test_a_folder_of_another_model_is_refused(tmp_path: Path) -> None:
 def test_a_model_of_full_size_is_loaded_and_followed(tmp_path: Path) -> None:
     """Random weights in the layout and the size of ``facebook/sam3``, in half precision."""
     words = byte_tokenizer()
-    config = Sam3VideoConfig(
-        detector_config=Sam3Config(text_config={"eos_token_id": words.eos_token_id}),
-        score_threshold_detection=0.0,
-        new_det_thresh=0.0,
-        max_num_objects=2,
-    )
+    config = Sam3VideoConfig(score_threshold_detection=0.0, new_det_thresh=0.0, max_num_objects=2)
+    config.detector_config.text_config.eos_token_id = words.eos_token_id
     model: Any = AutoModel.from_config(config, dtype=torch.bfloat16)
     assert 8e8 < sum(weight.numel() for weight in model.parameters()) < 9e8
     model.save_pretrained(tmp_path)
