@@ -33,6 +33,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.data.object_store import environment
 from flows.integrity.content_digest import content_digest
 from flows.integrity.contents import Contents
 from flows.integrity.repair import repair
@@ -329,15 +330,12 @@ def flip(path: Path, rng: random.Random) -> None:
 @contextmanager
 def own_prefect(folder: Path) -> Iterator[None]:
     """A Prefect server of the benchmark alone, which may be killed."""
-    before = dict(os.environ)
-    os.environ.pop("PREFECT_API_URL", None)
-    os.environ["PREFECT_HOME"] = str(folder / "prefect")
-    try:
-        yield
-    finally:
-        server.stop()
-        os.environ.clear()
-        os.environ.update(before)
+    with environment({"PREFECT_HOME": str(folder / "prefect")}):
+        os.environ.pop("PREFECT_API_URL", None)
+        try:
+            yield
+        finally:
+            server.stop()
 
 
 def measure(

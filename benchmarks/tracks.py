@@ -111,7 +111,7 @@ def sources(context: RunContext) -> dict[str, TracksOf]:
         never = config.model_copy(update={"join_above": 1.01})
         return associate(len(texts), boxes, candidates, never)
 
-    name = "association" if config.source == "association" else str(config.checkpoint)
+    name = config.checkpoint if config.uses_checkpoint else config.source
     return {name: own, "association, never joined": broken}
 
 

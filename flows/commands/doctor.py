@@ -182,7 +182,7 @@ def _demo_weights(config: RunConfig) -> Iterator[Finding]:
         used["augment"] = config.augment.checkpoint
     if config.ground.uses_checkpoint:
         used["ground"] = config.ground.checkpoint
-    if config.track.source != "association":
+    if config.track.uses_checkpoint:
         used["track"] = config.track.checkpoint
     for stage, checkpoint in used.items():
         if not checkpoint.startswith("demo:"):

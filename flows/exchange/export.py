@@ -126,7 +126,7 @@ def described(context: RunContext, source: str) -> ExportSource:
         else ground.mllm.endpoint_model or ground.source,
         "segment": config.segment.checkpoint,
     }
-    if config.track.source != "association":
+    if config.track.uses_checkpoint:
         models["track"] = config.track.checkpoint
     if source not in SYSTEM_OF_SOURCE:
         # Masks of another origin.

@@ -32,7 +32,7 @@ def check_before_start(context: RunContext, plan: Plan) -> None:
     """
     left = {stage for stage in plan.stages if any(not job.done for job in plan.jobs.get(stage, ()))}
     config = context.config
-    follows = "track" in left and config.track.source != "association"
+    follows = "track" in left and config.track.uses_checkpoint
     judges = "judge" in left and config.judge.source == "model"
     if left & _WITH_MODELS or follows or judges:
         check_device(context)

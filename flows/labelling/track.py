@@ -36,7 +36,7 @@ def run(job: Job, context: RunContext, outcome: Outcome) -> None:
     """Writes the tracks of a shard, one video at a time."""
     for place in context.paths.followed(job.shard.name):
         remove(place)
-    if context.config.track.source != "association":
+    if context.config.track.uses_checkpoint:
         _run_with_model(job, context, outcome)
         return
     meter = Meter()

@@ -141,7 +141,7 @@ def segment_basis(config: RunConfig, weights: Weights) -> dict[str, Any]:
 def track_basis(config: RunConfig, weights: Weights) -> dict[str, Any]:
     """What tracks depend on. Raises CheckpointError if weights are missing."""
     basis: dict[str, Any] = {"config": settings(config.track)}
-    if config.track.source == "association":
+    if not config.track.uses_checkpoint:
         for name in ("source", "dtype", "objects", "prompts"):
             del basis["config"][name]
         return basis

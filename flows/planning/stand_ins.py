@@ -16,7 +16,7 @@ def stand_in_warning(config: RunConfig) -> str:
     used = {"ground": config.ground.checkpoint, "segment": config.segment.checkpoint}
     if not config.ground.uses_checkpoint:
         del used["ground"]
-    if config.track.source != "association":
+    if config.track.uses_checkpoint:
         used["track"] = config.track.checkpoint
     stages = [stage for stage, checkpoint in used.items() if checkpoint.startswith("demo:")]
     if not stages or config.dataset.name == "shapes":

@@ -162,7 +162,7 @@ def _models(context: RunContext) -> Iterator[str]:
         used["ground"] = config.ground.checkpoint
     if config.augment.source == "model":
         used["augment"] = config.augment.checkpoint
-    if config.track.source != "association":
+    if config.track.uses_checkpoint:
         used["track"] = config.track.checkpoint
     if config.judge.source == "model" and config.judge.checkpoint is not None:
         used["judge"] = config.judge.checkpoint

@@ -157,7 +157,7 @@ def _named(config: RunConfig) -> Iterator[Need]:
             yield Need("ground", config.ground.adapter)
         if config.ground.text_encoder is not None:
             yield Need("ground", config.ground.text_encoder, tokenizer_only=True)
-    if config.track.source != "association":
+    if config.track.uses_checkpoint:
         models.append(("track", config.track.checkpoint))
     if config.judge.source == "model" and config.judge.checkpoint is not None:
         models.append(("judge", config.judge.checkpoint))

@@ -84,6 +84,11 @@ class TrackConfig(Section):
     link_above: float = Field(0.5, ge=0, le=1)
     join_above: float = Field(0.6, ge=-1, le=1)
 
+    @property
+    def uses_checkpoint(self) -> bool:
+        """Whether tracks come from the weights that ``checkpoint`` names."""
+        return self.source != "association"
+
     @model_validator(mode="after")
     def _sam3_has_a_checkpoint(self) -> Self:
         if self.source == "sam3" and self.checkpoint.startswith("demo:"):
