@@ -153,7 +153,7 @@ _STAGES = (
     ),
     Stage(
         "student",
-        version=5,
+        version=6,
         reads=("augment", "rank"),
         over="run",
         depends_on=fingerprints.student_basis,

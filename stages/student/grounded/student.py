@@ -9,8 +9,10 @@ from typing import TypeVar
 import numpy as np
 import torch
 from torch import Tensor
+from torchvision.ops import box_convert, nms
 
 from pipeline.config import GroundedConfig
+from pipeline.plural import targets_named
 from stages.common.instances import InstanceProposer, Instances
 from stages.common.losses import mask_losses
 from stages.student.contract import StepSize, Student
@@ -24,6 +26,8 @@ from stages.student.weak.mil import mil_losses
 Item = TypeVar("Item")
 
 _ABSENT = -10.0
+_ALIKE = 0.25
+"""Of the probability of a frame's best instance. A less likely one is no further target."""
 
 
 @dataclass(frozen=True)
@@ -97,18 +101,39 @@ class GroundedStudent(Student):
         maps, found = self._proposer.look(images, groups)
         prepared = self._prepared(images)
         pixels = self.network.pixels(prepared, maps)
-        return torch.cat([self._masks(pixels, item) for item in found])
+        masks = [
+            self._masks(pixels, item, list(map(targets_named, group)))
+            for item, group in zip(found, groups, strict=True)
+        ]
+        return torch.cat(masks)
 
-    def _masks(self, pixels: Tensor, found: Instances) -> Tensor:
-        """Returns the logits [S, T, h, w] of the instances that are chosen."""
-        features = self.network.norm(found.features)
+    def _masks(self, pixels: Tensor, found: Instances, named: Sequence[int]) -> Tensor:
+        """Returns the logits [S, T, h, w] of the instances that are chosen.
+
+        Args:
+            pixels: of the frames.
+            found: the instances.
+            named: how many objects each sentence names.
+        """
         chance = self.network.chooser(found).softmax(-1)
         best = chance[..., :-1].argmax(-1)
         shape, chosen = best.shape, best.flatten()
         rows = torch.arange(shape[1], device=best.device).expand(shape).flatten()
-        drawn = self.network.masks(pixels, rows, features[rows, chosen], found.boxes[rows, chosen])
+        masks = self._drawn(pixels, found, rows, chosen).unflatten(0, shape)
+        further = further_targets(chance, found.boxes, named)
+        if len(further):
+            of, frame, instance = further.T
+            for row, mask in enumerate(self._drawn(pixels, found, frame, instance)):
+                at = int(of[row]), int(frame[row])
+                masks[at] = torch.maximum(masks[at], mask)
         absent = chance[..., -1] > 0.5
-        masks: Tensor = drawn.unflatten(0, shape).masked_fill(absent[..., None, None], _ABSENT)
+        shown: Tensor = masks.masked_fill(absent[..., None, None], _ABSENT)
+        return shown
+
+    def _drawn(self, pixels: Tensor, found: Instances, frames: Tensor, instances: Tensor) -> Tensor:
+        """Returns the mask logits [P, h, w] of P instances, each of a frame."""
+        features = self.network.norm(found.features)[frames, instances]
+        masks: Tensor = self.network.masks(pixels, frames, features, found.boxes[frames, instances])
         return masks
 
     def _losses(self, clips: Sequence[Clip]) -> dict[str, Tensor]:
@@ -131,12 +156,11 @@ class GroundedStudent(Student):
             true = torch.tensor([one.true for one in group], device=device)
             sure = torch.tensor([one.weight for one in group], device=device)[:, None] * weight[of]
             right = choice_losses(logits[true], overlap[of[true]], absent[of[true]])
-            wrong = objection_losses(logits[~true], overlap[of[~true]])
+            wrong = objection_losses(logits[~true], overlap[of[~true]].amax(2))
             terms["choice"] = terms["choice"] + (sure[true] * right).sum()
             terms["objection"] = terms["objection"] + (sure[~true] * wrong).sum()
             if number == 0:
-                features = self.network.norm(item.features)
-                terms["mask"] = self._mask_term(pixels, features, item.boxes, overlap, clips)
+                terms["mask"] = self._mask_term(pixels, item, overlap, clips)
         config = self._config
         return {
             "choice": config.choice_weight * terms["choice"],
@@ -145,23 +169,23 @@ class GroundedStudent(Student):
         }
 
     def _mask_term(
-        self,
-        pixels: Tensor,
-        features: Tensor,
-        boxes: Tensor,
-        overlap: Tensor,
-        clips: Sequence[Clip],
+        self, pixels: Tensor, found: Instances, overlap: Tensor, clips: Sequence[Clip]
     ) -> Tensor:
-        """Returns the loss of the masks of the instances that fit the targets best."""
+        """Returns the loss of the masks of the instances that fit the targets best.
+
+        Sentences that name several objects are left out: their masks do not say which pixels are of
+        which object.
+        """
+        one = torch.tensor([targets_named(clip.text) == 1 for clip in clips], device=pixels.device)
         grid = pixels.shape[-2], pixels.shape[-1]
         targets = targets_of(clips, grid, pixels.device)
-        best = overlap.max(-1)
+        best = overlap[:, :, 0].max(-1)
         usable = (best.values > SAME_IOU) & (targets.weight > 0).unflatten(0, best.values.shape)
+        usable = usable & one[:, None]
         clip, frame = usable.nonzero(as_tuple=True)
         if not len(clip):
             return pixels.sum() * 0
-        query = best.indices[clip, frame]
-        logits = self.network.masks(pixels, frame, features[frame, query], boxes[frame, query])
+        logits = self._drawn(pixels, found, frame, best.indices[clip, frame])
         row = clip * overlap.shape[1] + frame
         config = self._config
         losses = mask_losses(logits, targets.mask[row], config.dice_weight, config.focal_weight)
@@ -175,6 +199,30 @@ class GroundedStudent(Student):
     def _prepared(self, images: Tensor) -> Tensor:
         device = next(self.parameters()).device
         return prepare_frames(images.to(device), self._short_side)
+
+
+def further_targets(chance: Tensor, boxes: Tensor, named: Sequence[int]) -> Tensor:
+    """Returns the instances that are targets beside the best one, int64 [n, 3]: number of the
+    sentence, the frame and the instance. Only sentences that name several objects have any.
+
+    They are the most likely instances, up to the number that the sentence names, without second
+    boxes of the same object and without those that are much less likely than the best one.
+
+    Args:
+        chance: [S, T, Q + 1], probabilities of a frame's instances; the last is none.
+        boxes: [T, Q, 4], centre x, centre y, width, height.
+        named: S numbers of objects.
+    """
+    corners = box_convert(boxes, "cxcywh", "xyxy")
+    found = [chance.new_zeros(0, 3, dtype=torch.int64)]
+    for of, count in enumerate(named):
+        for frame in range(len(boxes)) if count > 1 else ():
+            likely = chance[of, frame, :-1]
+            apart = nms(corners[frame], likely, SAME_IOU)[1:count]
+            alike = apart[likely[apart] >= _ALIKE * likely.max()]
+            place = alike.new_tensor([[of, frame]]).expand(len(alike), 2)
+            found.append(torch.cat([place, alike[:, None]], 1))
+    return torch.cat(found)
 
 
 def said_of(clips: Sequence[Clip]) -> list[Said]:

@@ -13,16 +13,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.config import GroundConfig, GroundedConfig
+from pipeline.plural import MANY
 from stages.common.instances import Instances
 from stages.ground.instances import QueryProposer
 from stages.student.contract import StepSize
 from stages.student.data.clips import Clip
 from stages.student.data.supervision import ABSENT, UNKNOWN, FrameSupervision, of_boxes, of_mask
-from stages.student.grounded.student import GroundedStudent, said_of
+from stages.student.grounded.student import GroundedStudent, further_targets, said_of
 
 SIZE = (32, 48)
 FRAMES = 4
 TEXTS = ("the left one", "the right one", "it moves", "a star")
+BOTH = "the two squares"
 
 
 class TwoSquares:
@@ -52,8 +54,8 @@ class TwoSquares:
                 torch.tensor([0.05 if text == TEXTS[-1] else 0.5 for text in texts])[
                     :, None, None
                 ].expand(-1, frames, 2),
-                torch.eye(16)[[TEXTS.index(text) for text in texts]],
-                torch.eye(8)[[TEXTS.index(text) for text in texts]],
+                torch.eye(16)[[(*TEXTS, BOTH).index(text) for text in texts]],
+                torch.eye(8)[[(*TEXTS, BOTH).index(text) for text in texts]],
             )
             for texts in groups
         ]
@@ -129,6 +131,24 @@ def test_it_learns_which_instance_a_sentence_means_and_draws_it() -> None:
     for row, right in enumerate((False, True, True)):
         assert min(iou(masks[row], right)) > 0.8, TEXTS[row]
     assert not (masks[3] > 0).any(), "an absent target has an empty mask"
+
+
+def test_a_sentence_that_names_two_objects_gets_both() -> None:
+    both = tuple(of_mask(mask_of(False, t) | mask_of(True, t)) for t in range(FRAMES))
+    model = student()
+    train(model, [*clips(), Clip(images(), BOTH, both)], 60)
+    left, right, two = model.predict(torch.from_numpy(np.stack(images())), (*TEXTS[:2], BOTH))
+    torch.testing.assert_close(two, torch.maximum(left, right))
+    assert min(iou(left, False)) > 0.8 and min(iou(right, True)) > 0.8
+
+
+def test_further_targets_are_likely_and_other_objects() -> None:
+    boxes = torch.tensor([[0.2, 0.5, 0.2, 0.2], [0.21, 0.5, 0.2, 0.2], [0.7, 0.5, 0.2, 0.2],
+                          [0.5, 0.1, 0.1, 0.1], [0.5, 0.9, 0.1, 0.1]])[None]  # fmt: skip
+    likely = torch.tensor([0.4, 0.3, 0.15, 0.11, 0.02, 0.02])
+    chance = likely.expand(3, 1, -1)
+    found = further_targets(chance, boxes, [1, 2, MANY]).tolist()
+    assert found == [[1, 0, 2], [2, 0, 2], [2, 0, 3]]
 
 
 def test_an_untrained_student_chooses_what_the_grounder_does() -> None:
