@@ -45,8 +45,8 @@ def _boxes_of_parts(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Returns the boxes [n, 4], xyxy in pixels, half-open, of a mask's connected parts."""
     _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     left, top, width, height, area = stats[1:].T  # the first one is the background
-    boxes = np.stack([left, top, left + width, top + height], axis=1)[area >= _PIECE * area.max()]
-    return boxes.astype(np.float32)
+    boxes = np.stack([left, top, left + width, top + height], axis=1)
+    return np.asarray(boxes[area >= _PIECE * area.max()], np.float32)
 
 
 def overlaps(boxes: Tensor, clips: Sequence[Clip]) -> Tensor:
