@@ -2,7 +2,6 @@
 
 import os
 import re
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -56,7 +55,11 @@ def test_compose_waits_for_what_a_service_needs() -> None:
 STAND_IN = """#!/bin/bash
 echo "$(basename "$0") $*" >> "$LOG"
 ended() { echo "$(basename "$0") ended" >> "$LOG"; exit 143; }
-case "$1 $2" in "run "* | "server start") trap ended TERM; sleep "$LASTS" & wait $!;; esac
+case "$1 $2" in
+    "run "* | "server start") trap ended TERM; sleep "$LASTS" & wait $!;;
+    "-c "*get_node_ip_address*) echo 10.0.0.7;;
+    "status "*) [ -z "${NO_HEAD:-}" ] || { echo "$NO_HEAD"; exit 1; };;
+esac
 """
 
 
@@ -65,7 +68,7 @@ def run_of(tmp_path: Path, script: str, lasts: str, **variables: str) -> subproc
     for name in ("pseudolabels", "prefect", "python", "ray", "srun"):
         place = tmp_path / "bin" / name
         place.parent.mkdir(exist_ok=True)
-        place.write_text(STAND_IN if name != "srun" else "#!/bin/bash\nsleep 5\n")
+        place.write_text(STAND_IN if name != "srun" else "#!/bin/bash\nsleep ${SRUN:-5}\n")
         place.chmod(0o755)
     environment = {
         **os.environ,
@@ -78,7 +81,7 @@ def run_of(tmp_path: Path, script: str, lasts: str, **variables: str) -> subproc
         **variables,
     }
     words = ["bash", str(CONFIGS / "slurm" / script), "--dataset", "mevis"]
-    return subprocess.Popen(words, env=environment, text=True)
+    return subprocess.Popen(words, env=environment, text=True, stderr=subprocess.PIPE)
 
 
 @pytest.mark.parametrize("task", [3, 4])
@@ -118,5 +121,15 @@ def test_a_signal_of_slurm_reaches_the_run_and_its_exit_code_is_that_of_the_job(
     assert job.wait(20) == 143
     said = (tmp_path / "log").read_text()
     assert "ray get-auth-token --generate" in said
-    assert f"prefect server start --host {socket.gethostname()} --port 4200" in said
+    assert "prefect server start --host 10.0.0.7 --port 4200" in said
+    assert "runner.address=10.0.0.7:6379" in said
     assert said.splitlines()[-1] == "prefect ended"
+
+
+def test_a_head_that_does_not_start_ends_the_job_with_what_ray_says(tmp_path: Path) -> None:
+    own = {"SRUN": "0", "NO_HEAD": "Deadline Exceeded", "SLURM_JOB_NUM_NODES": "1"}
+    job = run_of(tmp_path, "ray.sbatch", "60", **own)
+    said = job.communicate(timeout=20)[1]
+    assert job.returncode == 1
+    assert "has not started" in said and "10.0.0.7:6379" in said and "Deadline Exceeded" in said
+    assert "pseudolabels run" not in (tmp_path / "log").read_text()
