@@ -97,7 +97,8 @@ def test_tasks_of_an_array_share_the_videos(tmp_path: Path, task: int) -> None:
         SLURM_ARRAY_TASK_MIN="3",
         SLURM_ARRAY_TASK_COUNT="2",
     )
-    assert done.wait(20) == 0
+    done.communicate(timeout=20)
+    assert done.returncode == 0
     part = tmp_path / "out" / f"part-{task}"
     expected = ["v0", "v2", "v4"] if task == 3 else ["v1", "v3"]
     assert (part / "ids.txt").read_text().split() == expected
@@ -118,7 +119,8 @@ def test_a_signal_of_slurm_reaches_the_run_and_its_exit_code_is_that_of_the_job(
         assert job.poll() is None
         time.sleep(0.02)
     job.terminate()
-    assert job.wait(20) == 143
+    job.communicate(timeout=20)
+    assert job.returncode == 143
     said = (tmp_path / "log").read_text()
     assert "ray get-auth-token --generate" in said
     assert "prefect server start --host 10.0.0.7 --port 4200" in said
