@@ -63,7 +63,7 @@ esac
 """
 
 
-def run_of(tmp_path: Path, script: str, lasts: str, **variables: str) -> subprocess.Popen[str]:
+def run_of(tmp_path: Path, script: str, lasts: str, **variables: str) -> subprocess.Popen[bytes]:
     """Starts a batch script with stand-ins of the commands, and of srun."""
     for name in ("pseudolabels", "prefect", "python", "ray", "srun"):
         place = tmp_path / "bin" / name
@@ -81,7 +81,8 @@ def run_of(tmp_path: Path, script: str, lasts: str, **variables: str) -> subproc
         **variables,
     }
     words = ["bash", str(CONFIGS / "slurm" / script), "--dataset", "mevis"]
-    return subprocess.Popen(words, env=environment, text=True, stderr=subprocess.PIPE)
+    with (tmp_path / "errors").open("w") as errors:
+        return subprocess.Popen(words, env=environment, stderr=errors)
 
 
 @pytest.mark.parametrize("task", [3, 4])
@@ -97,8 +98,7 @@ def test_tasks_of_an_array_share_the_videos(tmp_path: Path, task: int) -> None:
         SLURM_ARRAY_TASK_MIN="3",
         SLURM_ARRAY_TASK_COUNT="2",
     )
-    done.communicate(timeout=20)
-    assert done.returncode == 0
+    assert done.wait(20) == 0
     part = tmp_path / "out" / f"part-{task}"
     expected = ["v0", "v2", "v4"] if task == 3 else ["v1", "v3"]
     assert (part / "ids.txt").read_text().split() == expected
@@ -119,8 +119,7 @@ def test_a_signal_of_slurm_reaches_the_run_and_its_exit_code_is_that_of_the_job(
         assert job.poll() is None
         time.sleep(0.02)
     job.terminate()
-    job.communicate(timeout=20)
-    assert job.returncode == 143
+    assert job.wait(20) == 143
     said = (tmp_path / "log").read_text()
     assert "ray get-auth-token --generate" in said
     assert "prefect server start --host 10.0.0.7 --port 4200" in said
@@ -131,7 +130,7 @@ def test_a_signal_of_slurm_reaches_the_run_and_its_exit_code_is_that_of_the_job(
 def test_a_head_that_does_not_start_ends_the_job_with_what_ray_says(tmp_path: Path) -> None:
     own = {"SRUN": "0", "NO_HEAD": "Deadline Exceeded", "SLURM_JOB_NUM_NODES": "1"}
     job = run_of(tmp_path, "ray.sbatch", "60", **own)
-    said = job.communicate(timeout=20)[1]
-    assert job.returncode == 1
+    assert job.wait(20) == 1
+    said = (tmp_path / "errors").read_text()
     assert "has not started" in said and "10.0.0.7:6379" in said and "Deadline Exceeded" in said
     assert "pseudolabels run" not in (tmp_path / "log").read_text()
