@@ -273,6 +273,7 @@ def _grounded(run: RunConfig, config: GroundedStudentConfig, device: torch.devic
     return GroundedStudent(
         QueryProposer(model, run.ground, config.grounded.instances),
         config.grounded,
+        run.track,
         channels=config.channels,
         short_side=config.short_side,
     ).to(device)

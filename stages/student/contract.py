@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -55,3 +55,16 @@ class Student(nn.Module, ABC):
             images: uint8 [T, H, W, 3], on the student's device.
             texts: E sentences.
         """
+
+    def predict_windows(self, windows: Iterable[Tensor], texts: Sequence[str]) -> Iterator[Tensor]:
+        """Yields the mask logits [E, n, h, w] of each window of a video.
+
+        By default each window is predicted by itself. A student may look at all windows before it
+        yields the first, but keeps neither their frames nor their masks in memory.
+
+        Args:
+            windows: images uint8 [n, H, W, 3] of n frames, on the student's device; successive.
+            texts: E sentences.
+        """
+        for images in windows:
+            yield self.predict(images, texts)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from pipeline.ports import DatasetReader
+from pipeline.ports import DatasetReader, Image
 from pipeline.types import FrameIndex, VideoRef
 from stages.student.contract import Student
 from stages.student.weak.losses import resize_logits
@@ -53,7 +55,7 @@ def predict_video(
 
     Args:
         student: a student on the device, in evaluation mode.
-        frames: number of frames in a window. The student sees no other frames with them.
+        frames: number of frames in a window.
         online: whether nothing looks ahead. Then each window ends with the one frame that is
             predicted, after frames that were seen before.
         threshold: a pixel is in the mask if its probability exceeds this.
@@ -66,26 +68,45 @@ def predict_video(
     if not texts:
         yield from _of_nothing(video, frames, scores)
         return
-    held: list[NDArray[np.uint8]] = []
-    for part in windows(len(video), 1 if online else frames):
-        unwanted = wanted is not None and not set(part).intersection(wanted)
-        if unwanted and not online:
-            continue
-        fresh = [reader.frame(video, FrameIndex(index)) for index in part]
-        held = [*held, *fresh][-frames:] if online else fresh
-        if unwanted:
-            continue
-        images = torch.from_numpy(np.stack(held)).to(device)
-        masks, sure, exact = [], [], []
-        for logits in student.predict(images, texts)[:, -len(part) :]:
-            chance = resize_logits(logits.float(), video.height, video.width).sigmoid()
-            mask = chance > threshold
-            inside = (chance * mask).sum((1, 2)) / mask.sum((1, 2)).clamp(min=1)
-            masks.append(mask.cpu().numpy())
-            sure.append(inside.cpu().numpy().astype(np.float32))
-            if scores:
-                exact.append((chance * MOST).round().cpu().numpy().astype(np.uint16))
-        yield Window(part, np.stack(masks), np.stack(sure), np.stack(exact) if scores else None)
+    parts = [
+        part
+        for part in windows(len(video), 1 if online else frames)
+        if wanted is None or set(part).intersection(wanted)
+    ]
+
+    def image(index: int) -> Image:
+        return reader.frame(video, FrameIndex(index))
+
+    def stacked(images: Iterable[Image]) -> Tensor:
+        return torch.from_numpy(np.stack(list(images))).to(device)
+
+    def online_logits() -> Iterator[Tensor]:
+        held: deque[Image] = deque(maxlen=frames)
+        for index in range(parts[-1].stop if parts else 0):
+            held.append(image(index))
+            if wanted is None or index in wanted:
+                yield student.predict(stacked(held), texts)[:, -1:]
+
+    shown = (stacked(map(image, part)) for part in parts)
+    found = online_logits() if online else student.predict_windows(shown, texts)
+    for part, logits in zip(parts, found, strict=True):
+        yield _window(part, logits, (video.height, video.width), threshold, scores)
+
+
+def _window(
+    part: range, logits: Tensor, size: tuple[int, int], threshold: float, scores: bool
+) -> Window:
+    """Returns the masks of a window's logits [E, n, h, w] in the frames' size (H, W)."""
+    masks, sure, exact = [], [], []
+    for item in logits:
+        chance = resize_logits(item.float(), *size).sigmoid()
+        mask = chance > threshold
+        inside = (chance * mask).sum((1, 2)) / mask.sum((1, 2)).clamp(min=1)
+        masks.append(mask.cpu().numpy())
+        sure.append(inside.cpu().numpy().astype(np.float32))
+        if scores:
+            exact.append((chance * MOST).round().cpu().numpy().astype(np.uint16))
+    return Window(part, np.stack(masks), np.stack(sure), np.stack(exact) if scores else None)
 
 
 def _of_nothing(video: VideoRef, frames: int, scores: bool) -> Iterator[Window]:

@@ -1,99 +1,22 @@
 """Links candidate masks into tracks by the scores of the sentences and by motion.
 
-No model runs. Candidates of a frame whose masks overlap are one instance. What tells the instances
-of a video apart is their profile: how well each sentence of the video fits. Instances of successive
-frames are linked by profile and by motion; tracks that broke, as in an occlusion or at a cut, are
-joined if their profiles and their headings agree and no frame has both.
+No model runs. Candidates of a frame whose masks overlap are one instance. Its profile is how well
+each sentence of the video fits (:mod:`stages.common.linking`).
 
-Letters: T frames, Q candidates of a frame, I instances of a frame, S sentences of the video,
-n tracks, h w cells of a low-resolution mask.
+Letters: T frames, Q candidates of a frame, I instances of a frame, S sentences of the video.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from pipeline.config import TrackConfig
 from pipeline.geometry import pairwise_mask_iou
-from pipeline.movement import CLEAR
 from pipeline.types import Boxes, Candidates, Tracks
-from stages.common.boxes import pairwise_giou
-
-LAST_STEPS = 9
-"""Steps that the expected movement of a track is the median of."""
-
-FEWEST_STEPS = 3
-"""Steps that a track needs to have a heading."""
-
-
-@dataclass(frozen=True)
-class _Instances:
-    """The instances of one frame.
-
-    Attributes:
-        of_candidate: int [Q], instance of each candidate; -1 for one that no sentence scores.
-        profile: float64 [I, S], the best score of each sentence; 0 without a box.
-        box: float64 [I, 4], xyxy pixels.
-    """
-
-    of_candidate: NDArray[np.intp]
-    profile: NDArray[np.float64]
-    box: NDArray[np.float64]
-
-
-@dataclass
-class _Track:
-    """A track while it grows.
-
-    Attributes:
-        frames: positions of its frames, ascending.
-        instances: its instance in each of them.
-        box: float64 [4], the last one.
-        velocity: float64 [2], pixels per frame of the box's centre: the median of its last steps,
-            because a box that is partly hidden moves otherwise than its object.
-        total: float64 [S], sum of its centred profiles.
-        steps: of the box's centre, pixels per frame, one for each frame but the first.
-        heading: float64 [2], direction of its median step; its length is 1 for a clear movement,
-            down to 0 for none.
-    """
-
-    frames: list[int]
-    instances: list[int]
-    box: NDArray[np.float64]
-    total: NDArray[np.float64]
-    velocity: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
-    steps: list[NDArray[np.float64]] = field(default_factory=list)
-    heading: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
-
-    def predicted(self, frame: int) -> NDArray[np.float64]:
-        """The box expected in a frame, at constant velocity."""
-        return self.box + np.tile(self.velocity * (frame - self.frames[-1]), 2)
-
-    def add(
-        self, frame: int, instance: int, box: NDArray[np.float64], profile: NDArray[np.float64]
-    ) -> None:
-        change = (box - self.box) / (frame - self.frames[-1])
-        self.steps.append((change[:2] + change[2:]) / 2)
-        self.velocity = np.median(self.steps[-LAST_STEPS:], axis=0)
-        self.frames.append(frame)
-        self.instances.append(instance)
-        self.box = box
-        self.total = self.total + profile
-
-    def set_heading(self) -> None:
-        """Finds the heading from all steps."""
-        if len(self.steps) < FEWEST_STEPS:
-            return
-        step = np.median(self.steps, axis=0)
-        speed = float(np.hypot(*step))
-        size = float(np.hypot(*(self.box[2:] - self.box[:2])))
-        if speed > 0:
-            self.heading = step / speed * min(1.0, speed / (CLEAR * max(size, 1.0)))
+from stages.common.linking import FrameInstances, link
 
 
 def associate(
@@ -117,22 +40,15 @@ def associate(
         The track of every candidate, tracks numbered by their first frame. A candidate that no
         sentence scores has none.
     """
-    frames = [
+    grouped = [
         _instances(sentences, mine, found, config)
         for mine, found in zip(boxes, candidates, strict=True)
     ]
-    profiles = np.concatenate([item.profile for item in frames] or [np.zeros((0, sentences))])
-    # Sentences that fit everything do not tell instances apart.
-    centre = profiles.mean(axis=0) if len(profiles) else np.zeros(sentences)
-    tracks = _joined(_linked(frames, centre, config, frozenset(cuts)), len(frames), config)
-    number = [np.full(len(item.profile), -1, np.int32) for item in frames]
-    for row, track in enumerate(sorted(tracks, key=lambda item: item.frames[0])):
-        for frame, instance in zip(track.frames, track.instances, strict=True):
-            number[frame][instance] = row
+    number = link([instances for _, instances in grouped], config, cuts)
     return Tracks(
         tuple(
-            np.where(item.of_candidate >= 0, _taken(mine, item.of_candidate), -1).astype(np.int32)
-            for mine, item in zip(number, frames, strict=True)
+            np.where(instance >= 0, _taken(mine, instance), -1).astype(np.int32)
+            for mine, (instance, _) in zip(number, grouped, strict=True)
         )
     )
 
@@ -143,8 +59,13 @@ def _taken(values: NDArray[np.int32], rows: NDArray[np.intp]) -> NDArray[np.int3
 
 def _instances(
     sentences: int, boxes: Boxes, candidates: Candidates, config: TrackConfig
-) -> _Instances:
-    """Groups the candidates of a frame whose masks overlap. The best supported lead."""
+) -> tuple[NDArray[np.intp], FrameInstances]:
+    """Groups the candidates of a frame whose masks overlap. The best supported lead.
+
+    Returns:
+        The instance of each candidate, int [Q], -1 for one that no sentence scores; and the
+        instances, whose profile is the best score of each sentence, 0 without a box.
+    """
     count = len(candidates)
     profile, box = np.zeros((count, sentences)), np.zeros((count, 4))
     row = candidates.box_row
@@ -165,83 +86,4 @@ def _instances(
     shared = np.zeros((len(leaders), sentences))
     of_one = np.flatnonzero(instance >= 0)
     np.maximum.at(shared, instance[of_one], profile[of_one])
-    return _Instances(instance, shared, box[leaders].reshape(-1, 4))
-
-
-def _linked(
-    frames: Sequence[_Instances],
-    centre: NDArray[np.float64],
-    config: TrackConfig,
-    cuts: Collection[int],
-) -> list[_Track]:
-    """Links instances frame by frame, each to the track that fits it best in all (Kuhn 1955)."""
-    tracks: list[_Track] = []
-    shot = 0
-    for frame, item in enumerate(frames):
-        profile = item.profile - centre
-        shot = frame if frame in cuts else shot
-        oldest = max(shot, frame - config.gap)
-        near = [track for track in tracks if track.frames[-1] >= oldest]
-        free = np.ones(len(profile), np.bool_)
-        if near and len(profile):
-            seen = np.stack([track.total for track in near])
-            expected = np.stack([track.predicted(frame) for track in near])
-            alike = config.profile_weight * (1 + _cosine(seen, profile)) / 2
-            alike += (1 - config.profile_weight) * (1 + pairwise_giou(expected, item.box)) / 2
-            for row, column in zip(*linear_sum_assignment(-alike), strict=True):
-                if alike[row, column] >= config.link_above:
-                    near[row].add(frame, int(column), item.box[column], profile[column])
-                    free[column] = False
-        tracks += [
-            _Track([frame], [int(row)], item.box[row], profile[row]) for row in np.flatnonzero(free)
-        ]
-    return tracks
-
-
-def _joined(tracks: list[_Track], frames: int, config: TrackConfig) -> list[_Track]:
-    """Joins tracks without a common frame, the most alike first, while their profiles agree."""
-    if not tracks:
-        return []
-    total = np.stack([track.total for track in tracks])
-    seen = np.zeros((len(tracks), frames), np.float32)
-    for row, track in enumerate(tracks):
-        seen[row, track.frames] = 1
-        track.set_heading()
-    heading = np.stack([track.heading for track in tracks])
-    alike = _cosine(total, total) + config.heading_weight * (heading @ heading.T)
-    alike[np.tril_indices(len(tracks))] = -np.inf
-    alike[seen @ seen.T > 0] = -np.inf
-    merged = dict(enumerate(tracks))
-    while True:
-        first, second = map(int, np.unravel_index(alike.argmax(), alike.shape))
-        if not alike[first, second] >= config.join_above:
-            return list(merged.values())
-        merged[first] = _one_track(merged[first], merged.pop(second))
-        total[first] += total[second]
-        seen[first] += seen[second]
-        heading[first] = merged[first].heading
-        fits = _cosine(total[first : first + 1], total)[0]
-        fits += config.heading_weight * (heading @ heading[first])
-        fits[seen @ seen[first] > 0] = -np.inf
-        fits[[row for row in range(len(tracks)) if row not in merged]] = -np.inf
-        alike[first, first + 1 :] = fits[first + 1 :]
-        alike[:first, first] = fits[:first]
-        alike[second], alike[:, second] = -np.inf, -np.inf
-
-
-def _one_track(a: _Track, b: _Track) -> _Track:
-    pairs = [*zip(a.frames, a.instances, strict=True), *zip(b.frames, b.instances, strict=True)]
-    frames, instances = zip(*sorted(pairs), strict=True)
-    joined = _Track(list(frames), list(instances), a.box, a.total + b.total)
-    joined.steps = [*a.steps, *b.steps]
-    joined.set_heading()
-    return joined
-
-
-def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Cosine of every row of a with every row of b; 0 for a row of zeros."""
-    sizes = np.linalg.norm(a, axis=1)[:, None] * np.linalg.norm(b, axis=1)
-    found: NDArray[np.float64] = np.divide(
-        a @ b.T, sizes, out=np.zeros_like(sizes), where=sizes > 0
-    )
-    return found
+    return instance, FrameInstances(shared, box[leaders].reshape(-1, 4))

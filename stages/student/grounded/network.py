@@ -32,8 +32,6 @@ _APART = 4.0
 """Of a distance, so that a quarter of the frame is 1."""
 _WAYS = 8
 """Velocity, speed, place beside the rivals, and distance from them; two numbers each."""
-_FASTER = 5.0
-"""Directions learn faster than the rest, which sees many more examples."""
 _SIGNS = 5
 """What says that a frame does not show the target."""
 
@@ -74,10 +72,11 @@ class PixelFeatures(nn.Module):
 
 
 class Directions(nn.Module):
-    """Reads from a sentence's words which way, and which place, its target prefers.
+    """Learns from a sentence's words which way, and which place, its target prefers.
 
-    Words add up: 'left' says left, and 'moving' opens the gate of movement. It has few parameters,
-    so that few sentences are enough to learn it, and starts without any preference.
+    The rules of :mod:`stages.student.grounded.named` know the common ways, and this learns what
+    they do not know. Words add up: 'left' says left, and 'moving' opens the gate of movement. It
+    has few parameters, so that few sentences are enough, and starts without any preference.
 
     Args:
         embedding: W.
@@ -92,7 +91,7 @@ class Directions(nn.Module):
 
     def forward(self, words: Tensor) -> Tensor:
         """Returns weights [S, _WAYS] of words [S, W]."""
-        weights: Tensor = _FASTER * self.way(words) * self.gate(words).sigmoid()
+        weights: Tensor = self.way(words) * self.gate(words).sigmoid()
         return weights
 
 
@@ -100,8 +99,9 @@ class Chooser(nn.Module):
     """Chooses an instance, or none, for each sentence and frame of a clip.
 
     An instance's logit is the grounder's score for it, in the frame and along its track, and how
-    well it moves and lies as the words say. So an untrained chooser chooses what the grounder does.
-    It is small on purpose: attention over all instances learns the training sentences by heart.
+    well it moves and lies as the sentence says. Where a sentence names no movement and no place, an
+    untrained chooser chooses what the grounder does. It is small on purpose: attention over all
+    instances learns the training sentences by heart.
 
     Args:
         embedding: W, of a word by itself.
@@ -112,13 +112,19 @@ class Chooser(nn.Module):
         self.tracks = SoftTracks()
         self.directions = Directions(embedding)
         self.trust = nn.Parameter(torch.tensor([0.5, 0.5, 1.5]))
+        self.gains = nn.Parameter(torch.tensor([2.0, 1.0, 2.0]))
         last = nn.Linear(16, 1)
         self.none = nn.Sequential(nn.Linear(_SIGNS, 16), nn.ReLU(), last)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
 
-    def forward(self, found: Instances) -> Tensor:
-        """Returns logits [S, T, Q + 1] of a softmax over a frame's instances; the last is none."""
+    def forward(self, found: Instances, named: Tensor) -> Tensor:
+        """Returns logits [S, T, Q + 1] of a softmax over a frame's instances; the last is none.
+
+        Args:
+            found: the instances.
+            named: [S, 5], of :func:`stages.student.grounded.named.named_ways`.
+        """
         matches, centres = self.tracks(found.features, found.boxes), found.boxes[..., :2]
         fit = torch.logit(found.scores.clamp(1e-4, 1 - 1e-4))
         mean = along_tracks(matches, fit)
@@ -128,6 +134,10 @@ class Chooser(nn.Module):
         moving = torch.cat([(2 * speed).tanh(), (4 * speed.abs()).tanh()], -1)
         ways = torch.cat([moving.expand(len(fit), -1, -1, -1), beside, beside.abs()], -1)
         along = torch.einsum("sd,stqd->stq", self.directions(found.words), ways)
+        moves = torch.einsum("sc,tqc->stq", named[:, :2], (2 * speed).tanh())
+        hurries = torch.einsum("s,tq->stq", named[:, 2], (4 * speed.norm(dim=-1)).tanh())
+        lies = torch.einsum("sc,stqc->stq", named[:, 3:], beside.tanh())
+        along = along + self.gains[0] * moves - self.gains[1] * hurries + self.gains[2] * lies
         own = self.trust[0] * fit + self.trust[1] * mean + self.trust[2] + along
         signs = torch.stack(
             [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_convert, nms
 
-from pipeline.config import GroundedConfig
+from pipeline.config import GroundedConfig, TrackConfig
 from pipeline.plural import targets_named
 from stages.common.instances import InstanceProposer, Instances
 from stages.common.losses import mask_losses
@@ -19,15 +19,13 @@ from stages.student.contract import StepSize, Student
 from stages.student.data.clips import Clip
 from stages.student.data.frames import by_size, on_the_same_frames, prepare_frames
 from stages.student.grounded.losses import SAME_IOU, choice_losses, objection_losses, overlaps
+from stages.student.grounded.named import named_ways
 from stages.student.grounded.network import GroundedNetwork
+from stages.student.grounded.seen_video import ABSENT, ALIKE, SeenVideo
 from stages.student.weak.losses import targets_of
 from stages.student.weak.mil import mil_losses
 
 Item = TypeVar("Item")
-
-_ABSENT = -10.0
-_ALIKE = 0.25
-"""Of the probability of a frame's best instance. A less likely one is no further target."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +49,12 @@ class GroundedStudent(Student):
     """Chooses among the instances of a frozen grounder and draws their masks.
 
     The grounder is not a parameter of this module. A clip is seen as a whole, so its frames should
-    follow each other.
+    follow each other; a video is seen as a whole too, unless it is predicted online.
 
     Args:
         proposer: the grounder.
         config: weights of the losses.
+        track: how instances are linked through a video.
         channels: of the pixel features at stride 4, a multiple of 4.
         short_side: pixels that a frame's short side is resized to for masks.
     """
@@ -66,13 +65,14 @@ class GroundedStudent(Student):
         self,
         proposer: InstanceProposer,
         config: GroundedConfig,
+        track: TrackConfig,
         *,
         channels: int,
         short_side: int,
     ) -> None:
         super().__init__()
         object.__setattr__(self, "_proposer", proposer)
-        self._config, self._short_side = config, short_side
+        self._config, self._track, self._short_side = config, track, short_side
         self.network = GroundedNetwork(
             proposer.channels, proposer.embedding, proposer.levels, channels
         )
@@ -98,36 +98,55 @@ class GroundedStudent(Student):
     def predict(self, images: Tensor, texts: Sequence[str]) -> Tensor:
         """Returns mask logits [E, T, h, w] of E sentences in T frames uint8 [T, H, W, 3]."""
         groups = _groups(list(texts), self._proposer.together)
-        maps, found = self._proposer.look(images, groups)
-        prepared = self._prepared(images)
-        pixels = self.network.pixels(prepared, maps)
+        pixels, found = self._look(images, groups)
         masks = [
-            self._masks(pixels, item, list(map(targets_named, group)))
-            for item, group in zip(found, groups, strict=True)
+            self._masks(pixels, item, group) for item, group in zip(found, groups, strict=True)
         ]
         return torch.cat(masks)
 
-    def _masks(self, pixels: Tensor, found: Instances, named: Sequence[int]) -> Tensor:
-        """Returns the logits [S, T, h, w] of the instances that are chosen.
+    @torch.no_grad()
+    def predict_windows(self, windows: Iterable[Tensor], texts: Sequence[str]) -> Iterator[Tensor]:
+        """Yields the mask logits [E, n, h, w] of each window, after a look at all of them.
 
-        Args:
-            pixels: of the frames.
-            found: the instances.
-            named: how many objects each sentence names.
+        The instances of all windows are linked into tracks, and each sentence chooses a track. The
+        masks of all instances lie in a temporary file until then.
         """
-        chance = self.network.chooser(found).softmax(-1)
+        groups = _groups(list(texts), self._proposer.together)
+        with SeenVideo(groups, self._track) as seen:
+            for images in windows:
+                pixels, found = self._look(images, groups)
+                for group, (item, texts_of) in enumerate(zip(found, groups, strict=True)):
+                    logits = self.network.chooser(item, self._named(texts_of))
+                    kept = seen.keep(item)
+                    masks = self._drawn(pixels, item, *kept.nonzero(as_tuple=True))
+                    seen.add(group, item, logits, kept, masks)
+            yield from seen.masks(next(self.parameters()).device)
+
+    def _look(
+        self, images: Tensor, groups: Sequence[Sequence[str]]
+    ) -> tuple[Tensor, list[Instances]]:
+        """Returns the pixel features of frames, and the instances of each group of sentences."""
+        maps, found = self._proposer.look(images, groups)
+        return self.network.pixels(self._prepared(images), maps), found
+
+    def _named(self, texts: Sequence[str]) -> Tensor:
+        return named_ways(texts).to(next(self.parameters()).device)
+
+    def _masks(self, pixels: Tensor, found: Instances, texts: Sequence[str]) -> Tensor:
+        """Returns the logits [S, T, h, w] of the instances that are chosen for S sentences."""
+        chance = self.network.chooser(found, self._named(texts)).softmax(-1)
         best = chance[..., :-1].argmax(-1)
         shape, chosen = best.shape, best.flatten()
         rows = torch.arange(shape[1], device=best.device).expand(shape).flatten()
         masks = self._drawn(pixels, found, rows, chosen).unflatten(0, shape)
-        further = further_targets(chance, found.boxes, named)
+        further = further_targets(chance, found.boxes, list(map(targets_named, texts)))
         if len(further):
             of, frame, instance = further.T
             for row, mask in enumerate(self._drawn(pixels, found, frame, instance)):
                 at = int(of[row]), int(frame[row])
                 masks[at] = torch.maximum(masks[at], mask)
         absent = chance[..., -1] > 0.5
-        shown: Tensor = masks.masked_fill(absent[..., None, None], _ABSENT)
+        shown: Tensor = masks.masked_fill(absent[..., None, None], ABSENT)
         return shown
 
     def _drawn(self, pixels: Tensor, found: Instances, frames: Tensor, instances: Tensor) -> Tensor:
@@ -141,8 +160,7 @@ class GroundedStudent(Student):
         images = torch.from_numpy(np.stack(clips[0].images))
         sentences = said_of(clips)
         groups = _groups(sentences, self._proposer.together)
-        maps, found = self._proposer.look(images, [[s.text for s in group] for group in groups])
-        pixels = self.network.pixels(self._prepared(images), maps)
+        pixels, found = self._look(images, [[s.text for s in group] for group in groups])
         device = pixels.device
         weight = torch.from_numpy(np.stack([clip.weight for clip in clips])).to(device)
         absent = torch.tensor(
@@ -150,7 +168,7 @@ class GroundedStudent(Student):
         )
         terms = dict.fromkeys(("choice", "objection", "mask"), pixels.new_zeros(()))
         for number, (group, item) in enumerate(zip(groups, found, strict=True)):
-            logits = self.network.chooser(item)
+            logits = self.network.chooser(item, self._named([one.text for one in group]))
             overlap = overlaps(item.boxes, clips)
             of = torch.tensor([one.clip for one in group], device=device)
             true = torch.tensor([one.true for one in group], device=device)
@@ -219,7 +237,7 @@ def further_targets(chance: Tensor, boxes: Tensor, named: Sequence[int]) -> Tens
         for frame in range(len(boxes)) if count > 1 else ():
             likely = chance[of, frame, :-1]
             apart = nms(corners[frame], likely, SAME_IOU)[1:count]
-            alike = apart[likely[apart] >= _ALIKE * likely.max()]
+            alike = apart[likely[apart] >= ALIKE * likely.max()]
             place = alike.new_tensor([[of, frame]]).expand(len(alike), 2)
             found.append(torch.cat([place, alike[:, None]], 1))
     return torch.cat(found)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.config import GroundConfig, GroundedConfig
+from pipeline.config import GroundConfig, GroundedConfig, TrackConfig
 from pipeline.plural import MANY
 from stages.common.instances import Instances
 from stages.ground.instances import QueryProposer
@@ -96,7 +96,7 @@ def clips(**kinds: Sequence[FrameSupervision]) -> list[Clip]:
 def student(**options: Any) -> GroundedStudent:
     torch.manual_seed(0)
     config = GroundedConfig(**options)
-    return GroundedStudent(TwoSquares(), config, channels=16, short_side=32)
+    return GroundedStudent(TwoSquares(), config, TrackConfig(), channels=16, short_side=32)
 
 
 def step_of(several: Sequence[Clip]) -> StepSize:
@@ -156,7 +156,7 @@ def test_an_untrained_student_chooses_what_the_grounder_does() -> None:
     found = TwoSquares().look(torch.from_numpy(np.stack(images())), [TEXTS])[1][0]
     scores = torch.rand(found.scores.shape, generator=torch.Generator().manual_seed(1))
     scores = scores[:, :1].expand_as(scores)  # the same in all frames
-    logits = model.network.chooser(replace(found, scores=scores))
+    logits = model.network.chooser(replace(found, scores=scores), torch.zeros(len(scores), 5))
     assert torch.equal(logits[..., :-1].argmax(-1), scores.argmax(-1))
 
 

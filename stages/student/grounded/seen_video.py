@@ -1,0 +1,210 @@
+"""The instances of a whole video, linked into tracks, and the choice of a track.
+
+Letters: S sentences of a group, T frames, Q instances of a frame, I of them that are kept, C
+channels, h w cells of a mask.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision.ops import box_convert, nms
+
+from pipeline.config import TrackConfig
+from pipeline.plural import targets_named
+from stages.common.instances import Instances
+from stages.common.linking import FrameInstances, link
+from stages.student.grounded.losses import SAME_IOU
+
+ABSENT = -10.0
+"""Logit of all pixels where a sentence has no target."""
+ALIKE = 0.25
+"""Of the probability of a frame's best instance. A less likely one is no further target."""
+STAND_IN = 0.75
+"""Logits below the best track of the video, at which a frame's best instance is another object, and
+the target is not in the frame."""
+_SIDE = 1000.0
+"""Boxes are linked in thousandths of the frame's sides."""
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """The instances of a frame that are kept for a group of sentences.
+
+    Attributes:
+        boxes: float32 [I, 4], xyxy in thousandths of the frame's sides.
+        profile: float16 [I, C + S], features of unit length, and scores.
+        logits: float32 [S, I], of the choice.
+        none: float32 [S], probability that there is no target.
+        start: of the masks [I, h, w] in the file, in bytes.
+    """
+
+    boxes: NDArray[np.float32]
+    profile: NDArray[np.float16]
+    logits: NDArray[np.float32]
+    none: NDArray[np.float32]
+    start: int
+
+
+@dataclass
+class _Group:
+    """Sentences that share a pass of the grounder, and what it found in each frame."""
+
+    texts: Sequence[str]
+    frames: list[_Frame] = field(default_factory=list)
+
+
+class SeenVideo:
+    """What was seen of a video.
+
+    Masks lie in a temporary file. Memory holds some kilobytes a frame and group of sentences. Use
+    it as a context, which removes the file.
+
+    Args:
+        groups: sentences that share a pass of the grounder.
+        config: how instances are linked.
+    """
+
+    def __init__(self, groups: Sequence[Sequence[str]], config: TrackConfig) -> None:
+        self._groups, self._config = [_Group(texts) for texts in groups], config
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by the context
+        self._cells = (0, 0)
+        self._windows: list[int] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def keep(self, found: Instances) -> Tensor:
+        """Returns which instances are kept, bool [T, Q]: one for each object that some sentence
+        fits."""
+        fit = found.scores.amax(0)
+        corners = box_convert(found.boxes, "cxcywh", "xyxy")
+        kept = torch.zeros_like(fit, dtype=torch.bool)
+        for frame, mine in enumerate(fit):
+            kept[frame, nms(corners[frame], mine, SAME_IOU)] = True
+        return kept & (fit >= self._config.minimum_score)
+
+    def add(
+        self, group: int, found: Instances, logits: Tensor, kept: Tensor, masks: Tensor
+    ) -> None:
+        """Adds a window for a group of sentences.
+
+        Args:
+            group: its number. All groups see the same windows in the same order.
+            found: the instances of the window's frames.
+            logits: [S, T, Q + 1] of the choice; the last is none.
+            kept: bool [T, Q].
+            masks: mask logits [P, h, w] of the instances that are kept, in order.
+        """
+        if group == 0:
+            self._windows.append(len(kept))
+        self._cells = (masks.shape[-2], masks.shape[-1])
+        boxes = _SIDE * box_convert(found.boxes, "cxcywh", "xyxy")
+        profile = torch.cat(
+            [F.normalize(found.features, dim=-1), found.scores.permute(1, 2, 0)], -1
+        )
+        none = logits.softmax(-1)[..., -1]
+        of_frames = masks.split(kept.sum(1).tolist())
+        for frame, (rows, drawn) in enumerate(zip(kept, of_frames, strict=True)):
+            start = self._file.seek(0, 2)
+            self._file.write(drawn.half().cpu().numpy().tobytes())
+            self._groups[group].frames.append(
+                _Frame(
+                    boxes[frame, rows].float().cpu().numpy(),
+                    profile[frame, rows].half().cpu().numpy(),
+                    logits[:, frame, :-1][:, rows].float().cpu().numpy(),
+                    none[:, frame].float().cpu().numpy(),
+                    start,
+                )
+            )
+
+    def masks(self, device: torch.device) -> Iterator[Tensor]:
+        """Yields the mask logits [E, n, h, w] of all sentences, window by window."""
+        chosen = [choose(group.frames, group.texts, self._config) for group in self._groups]
+        first = 0
+        for length in self._windows:
+            frames = range(first, first + length)
+            shown = [
+                np.stack([self._drawn(group.frames[at], targets[at]) for at in frames], axis=1)
+                for group, targets in zip(self._groups, chosen, strict=True)
+            ]
+            yield torch.from_numpy(np.concatenate(shown)).to(device)
+            first += length
+
+    def _drawn(self, frame: _Frame, targets: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Returns the mask logits [S, h, w] of a frame's targets, bool [S, I]."""
+        count, (height, width) = targets.shape[1], self._cells
+        self._file.seek(frame.start)
+        content = self._file.read(count * height * width * 2)
+        stored = np.frombuffer(content, np.float16).reshape(count, height, width)
+        masks = np.full((len(targets), height, width), ABSENT, np.float32)
+        for mask, mine in zip(masks, targets, strict=True):
+            if mine.any():
+                mask[:] = stored[mine].max(axis=0)
+        return masks
+
+
+def choose(
+    frames: Sequence[_Frame], texts: Sequence[str], config: TrackConfig
+) -> list[NDArray[np.bool_]]:
+    """Returns the targets of S sentences in each frame, bool [S, I].
+
+    The logit of a track is the mean over its frames. A frame shows the instance whose track has the
+    highest; or none, if that is clearly below the best track of the video. A sentence that names
+    several objects has several instances. A sentence has no target at all if that is more likely
+    than not in the frames that would show it.
+
+    Args:
+        frames: the instances of each frame.
+        texts: S sentences.
+        config: how instances are linked.
+    """
+    tracks = link(
+        [FrameInstances(_wide(item.profile), _wide(item.boxes)) for item in frames], config
+    )
+    count = 1 + max((int(mine.max()) for mine in tracks if len(mine)), default=-1)
+    total, lasts = np.zeros((len(texts), count)), np.zeros(count)
+    for item, mine in zip(frames, tracks, strict=True):
+        np.add.at(total.T, mine, item.logits.T)
+        np.add.at(lasts, mine, 1)
+    mean = total / np.maximum(lasts, 1)
+    top = mean.max(axis=1, initial=-np.inf)
+    named = [targets_named(text) for text in texts]
+    targets = [_targets(mean[:, mine], top, named) for mine in tracks]
+    shown = np.array([mine.any(axis=1) for mine in targets]).reshape(-1, len(texts))
+    none = np.array([item.none for item in frames]).reshape(-1, len(texts))
+    nowhere = (none * shown).sum(axis=0) > 0.5 * shown.sum(axis=0)
+    return [mine & ~nowhere[:, None] for mine in targets]
+
+
+def _targets(
+    logits: NDArray[np.float64], top: NDArray[np.float64], named: Sequence[int]
+) -> NDArray[np.bool_]:
+    """Returns a frame's targets, bool [S, I].
+
+    Args:
+        logits: [S, I], of the instances' tracks.
+        top: [S], of the best track of the video.
+        named: how many objects each sentence names.
+    """
+    targets = np.zeros(logits.shape, np.bool_)
+    for row, (mine, count) in enumerate(zip(logits, named, strict=True)):
+        order = np.argsort(-mine, kind="stable")[:count]
+        if len(order) and mine[order[0]] >= top[row] - STAND_IN:
+            targets[row, order[mine[order] >= mine[order[0]] + np.log(ALIKE)]] = True
+    return targets
+
+
+def _wide(values: NDArray[np.floating]) -> NDArray[np.float64]:
+    return values.astype(np.float64)
