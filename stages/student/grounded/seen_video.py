@@ -36,7 +36,7 @@ _SIDE = 1000.0
 
 
 @dataclass(frozen=True)
-class _Frame:
+class SeenFrame:
     """The instances of a frame that are kept for a group of sentences.
 
     Attributes:
@@ -59,7 +59,7 @@ class _Group:
     """Sentences that share a pass of the grounder, and what it found in each frame."""
 
     texts: Sequence[str]
-    frames: list[_Frame] = field(default_factory=list)
+    frames: list[SeenFrame] = field(default_factory=list)
 
 
 class SeenVideo:
@@ -120,7 +120,7 @@ class SeenVideo:
             start = self._file.seek(0, 2)
             self._file.write(drawn.half().cpu().numpy().tobytes())
             self._groups[group].frames.append(
-                _Frame(
+                SeenFrame(
                     boxes[frame, rows].float().cpu().numpy(),
                     profile[frame, rows].half().cpu().numpy(),
                     logits[:, frame, :-1][:, rows].float().cpu().numpy(),
@@ -142,7 +142,7 @@ class SeenVideo:
             yield torch.from_numpy(np.concatenate(shown)).to(device)
             first += length
 
-    def _drawn(self, frame: _Frame, targets: NDArray[np.bool_]) -> NDArray[np.float32]:
+    def _drawn(self, frame: SeenFrame, targets: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Returns the mask logits [S, h, w] of a frame's targets, bool [S, I]."""
         count, (height, width) = targets.shape[1], self._cells
         self._file.seek(frame.start)
@@ -156,7 +156,7 @@ class SeenVideo:
 
 
 def choose(
-    frames: Sequence[_Frame], texts: Sequence[str], config: TrackConfig
+    frames: Sequence[SeenFrame], texts: Sequence[str], config: TrackConfig
 ) -> list[NDArray[np.bool_]]:
     """Returns the targets of S sentences in each frame, bool [S, I].
 

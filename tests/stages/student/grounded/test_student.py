@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -47,13 +48,14 @@ class TwoSquares:
         x = torch.tensor([0.25, 0.75]).expand(frames, 2)
         boxes = torch.stack([x, y, torch.full_like(x, 1 / 6), torch.full_like(x, 1 / 4)], -1)
         features = torch.eye(2, self.channels).expand(frames, 2, -1)
+        halves = images.float().mean(-1).unflatten(2, (2, -1)).amax((1, 3))
+        there = (halves > 100).float()
         return [maps.expand(-1, self.channels, -1, -1)], [
             Instances(
                 features,
                 boxes,
-                torch.tensor([0.05 if text == TEXTS[-1] else 0.5 for text in texts])[
-                    :, None, None
-                ].expand(-1, frames, 2),
+                torch.tensor([0.05 if text == TEXTS[-1] else 0.5 for text in texts])[:, None, None]
+                * there,
                 torch.eye(16)[[(*TEXTS, BOTH).index(text) for text in texts]],
                 torch.eye(8)[[(*TEXTS, BOTH).index(text) for text in texts]],
             )
@@ -140,6 +142,32 @@ def test_a_sentence_that_names_two_objects_gets_both() -> None:
     left, right, two = model.predict(torch.from_numpy(np.stack(images())), (*TEXTS[:2], BOTH))
     torch.testing.assert_close(two, torch.maximum(left, right))
     assert min(iou(left, False)) > 0.8 and min(iou(right, True)) > 0.8
+
+
+def test_a_video_is_predicted_as_a_whole() -> None:
+    model = student()
+    train(model, clips(), 60)
+    shown = torch.from_numpy(np.stack(images()))
+    hidden = shown.clone()
+    hidden[:, :, 24:] = 30  # the right one is not there
+    windows = [shown, hidden, shown[:2]]
+    found = list(model.predict_windows(iter(windows), TEXTS))
+    assert [item.shape for item in found] == [(4, n, 16, 24) for n in (4, 4, 2)]
+    assert min(iou(found[0][1], True)) > 0.8 and min(iou(found[1][0], False)) > 0.8
+    assert not (found[1][1:] > 0).any(), "the left one does not stand in for the right one"
+    for frame in range(FRAMES):
+        alone = model.predict(hidden[frame : frame + 1], TEXTS)
+        assert (alone[1] > 0).any(), "a frame by itself shows nothing better"
+
+
+def test_a_prediction_that_is_given_up_leaves_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Any] = []
+    make = tempfile.TemporaryFile
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: opened.append(make()) or opened[-1])
+    masks = student().eval().predict_windows([torch.from_numpy(np.stack(images()))] * 2, TEXTS)
+    next(masks)
+    masks.close()  # type: ignore[attr-defined]  # a generator
+    assert [file.closed for file in opened] == [True]
 
 
 def test_further_targets_are_likely_and_other_objects() -> None:
