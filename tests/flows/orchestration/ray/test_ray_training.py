@@ -93,13 +93,12 @@ def test_the_student_of_a_run_trains_on_its_cluster_and_resumes_there(tmp_path: 
     try:
         done: Any = subprocess.run(command(tmp_path / "alone"), timeout=900, check=False, **asked)  # type: ignore[call-overload]
         assert done.returncode == 0, done.stdout
-        begun = subprocess.Popen(ray, start_new_session=True, **asked)  # type: ignore[call-overload]
         checkpoint, deadline = shared / "student" / "checkpoint.pt", time.monotonic() + 900
-        while not checkpoint.exists():
-            assert begun.poll() is None and time.monotonic() < deadline, begun.communicate()[0]
-            time.sleep(0.05)
-        os.killpg(begun.pid, signal.SIGKILL)
-        begun.wait()
+        with subprocess.Popen(ray, start_new_session=True, **asked) as begun:  # type: ignore[call-overload]
+            while not checkpoint.exists():
+                assert begun.poll() is None and time.monotonic() < deadline
+                time.sleep(0.05)
+            os.killpg(begun.pid, signal.SIGKILL)
         done = subprocess.run(ray, timeout=900, check=False, **asked)  # type: ignore[call-overload]
         assert done.returncode == 0, done.stdout
         assert "Training the student with Ray, workers: 2" in done.stdout
