@@ -215,8 +215,8 @@ def _in_words(place: str, scheme: str, error: BaseError) -> ObjectStoreError:
     said = " ".join(said.split()).rstrip(".")[:300]
     if refused:
         return ObjectStoreError(
-            f"{place}: the store refuses access ({said}); expected credentials that may read, write"
-            f" and delete there; set {_CREDENTIALS[scheme]}"
+            f"{place}: the store refuses access ({said}); expected credentials that may do"
+            f" that; set {_CREDENTIALS[scheme]}"
         )
     return ObjectStoreError(
         f"{place}: the store does not answer as it should ({said}); expected one that can be"
