@@ -47,7 +47,7 @@ class SourceDigests:
         copy: the local copy of a data set in an object store; None for one in a folder.
 
     Attributes:
-        unknown: videos whose digests were asked for, and take a download.
+        unknown: videos of shards whose digests were asked for, and take a download.
     """
 
     def __init__(
@@ -75,7 +75,11 @@ class SourceDigests:
             known = read_sealed(path)
         except (OSError, ValueError):
             known = {}
-        found = {video: self._of_video(video, kind, known.get(video)) for video in shard.videos}
+        try:
+            found = {video: self._of_video(video, kind, known.get(video)) for video in shard.videos}
+        except NotFetchedError:
+            self.unknown.update(shard.videos)
+            raise
         if self._remember and found and found != known:
             write_sealed(path, found)
             if self._copy is not None and (mirror := mirror_of(self._run)) is not None:
@@ -95,7 +99,6 @@ class SourceDigests:
             return [now, str(known[1])]
         if self._copy is not None:
             if not (self._remember or self._copy.has(places)):
-                self.unknown.add(video)
                 raise NotFetchedError(video)
             self._copy.fetch(places)
         return [now, self._content(names, places)]

@@ -23,7 +23,7 @@ from pipeline.errors import InputError, ObjectStoreError
 from pipeline.file_names import folded, is_foreign
 from pipeline.fingerprint import digest
 from pipeline.store_urls import url_of
-from storage.files.atomic import replace_file
+from storage.files.atomic import explain_disk_errors, partials_in, remove_partials, replace_file
 from storage.remote.mirror import spread
 from storage.remote.objects import Entry, Objects
 
@@ -65,7 +65,7 @@ class DataCopy:
     """
 
     def __init__(self, folder: Path, url: str, items: Iterable[Item]) -> None:
-        self.folder, self.url = folder.absolute(), url
+        self.folder, self.url, self._log_path = folder.absolute(), url, _log_of(folder)
         self._items = {item.name: item for item in items}
         within: dict[str, list[Item]] = defaultdict(list)
         for item in self._items.values():
@@ -77,16 +77,6 @@ class DataCopy:
         self._read = self._files_left = self._bytes_left = 0
         self._told = time.monotonic()
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing is at the address."""
-        return not self._items
-
-    @property
-    def was_used(self) -> bool:
-        """Whether something of the address was fetched before."""
-        return self._log_path.exists()
-
     def make_folders(self) -> None:
         """Creates the folders of the data set, and removes files and folders that it has no more.
         Files that were not fetched from the store are left alone."""
@@ -95,8 +85,11 @@ class DataCopy:
             known = self._read_log()
             gone = [n for n, tag in known.items() if n not in (self._items if tag else folders)]
             for place in (self.folder / name for name in sorted(gone, reverse=True)):
-                with suppress(OSError):  # It is gone already, or holds files of somebody else.
-                    place.rmdir() if place.is_dir() else place.unlink()
+                if place.is_dir():
+                    with suppress(OSError):  # Somebody else has put files there.
+                        place.rmdir()
+                else:
+                    place.unlink(missing_ok=True)
             for name in sorted(folders):
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
             self._log((name, "") for name in sorted(folders - known.keys()))
@@ -135,7 +128,8 @@ class DataCopy:
     def signature(self, names: Sequence[str], places: Iterable[Path]) -> str:
         """Returns a digest of names, and of the names, sizes and tags of the objects of files and
         folders. It is the same on every machine."""
-        return digest([list(names), [[list(item) for item in self._of([p])] for p in places]])
+        found = [[list(item) for item in sorted(self._of([place]))] for place in places]
+        return digest([list(names), found])
 
     def _index(self, whole: bool) -> list[Item]:
         items = self._items.values()
@@ -172,6 +166,9 @@ class DataCopy:
         with self._syncing():
             self._read_log()
             missing = [item for item in items if not self._has(item)]
+            # What a killed process has left is of a file that is still missing.
+            for folder in {(self.folder / item.name).parent for item in missing}:
+                remove_partials(partials_in(folder))
             self._files_left = len(missing)
             self._bytes_left = sum(item.size for item in missing)
             for start in range(0, len(missing), AT_ONCE):
@@ -206,13 +203,9 @@ class DataCopy:
             left = f"{self._files_left:,} files, {self._bytes_left / 1e9:.2f} GB,"
             logger.info("Downloading from %s: %s are left", self.url, left)
 
-    @property
-    def _log_path(self) -> Path:
-        # Beside the folder, so that it is no file of the data set.
-        return self.folder.with_name(f".{self.folder.name}.fetched")
-
     def _log(self, lines: Iterable[tuple[str, str]]) -> None:
-        with self._log_path.open("a", encoding="utf-8") as file:
+        path = self._log_path
+        with explain_disk_errors(path), path.open("a", encoding="utf-8") as file:
             # Before each line, so that one which a killed process has cut spoils no other.
             file.writelines("\n" + json.dumps(line) for line in lines)
 
@@ -259,9 +252,9 @@ def copy_of(root: Path) -> DataCopy | None:
     url = url_of(root)
     if url is None:
         return None
-    copy = DataCopy(root, url, _listed(url))
-    if copy.is_empty:
-        if not copy.was_used and root.is_dir() and any(root.iterdir()):
+    items = _listed(url)
+    if not items:
+        if not _log_of(root).exists() and root.is_dir() and any(root.iterdir()):
             # `shapes`, which was rendered into the copy of a run.
             return None
         raise InputError(
@@ -271,8 +264,14 @@ def copy_of(root: Path) -> DataCopy | None:
             "check the address, or put the data set there with the tools of the store",
             missing=True,
         )
+    copy = DataCopy(root, url, items)
     copy.make_folders()
     return copy
+
+
+def _log_of(folder: Path) -> Path:
+    # Beside the folder, so that it is no file of the data set.
+    return folder.absolute().with_name(f".{folder.name}.fetched")
 
 
 def _listed(url: str) -> list[Item]:

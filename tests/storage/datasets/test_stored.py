@@ -9,22 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.data.object_store import READER, put_folder
 from pipeline.errors import InputError, ObjectStoreError
 from pipeline.ports import DatasetReader
 from pipeline.store_urls import local_place
 from pipeline.types import FrameIndex
 from storage.datasets import LOOKS_AT_FRAMES, open_dataset
 from storage.files.checksums import walk_files
+from storage.remote import objects as objects_module
 from storage.remote.data_copy import OF_VIDEOS, DataCopy, copy_of
 from storage.remote.objects import Objects
 from tests.storage.datasets import trees
 from tests.storage.datasets.test_contract import BUILDERS
-
-
-def put(folder: Path, url: str) -> None:
-    objects = Objects(url)
-    for path in walk_files(folder):
-        objects.put(path.relative_to(folder).as_posix(), path)
 
 
 def files(folder: Path) -> set[str]:
@@ -46,7 +42,7 @@ def content(reader: DatasetReader) -> list[object]:
 @pytest.fixture
 def ytvos(tmp_path: Path, store_url: str) -> Path:
     """The folder that stands for a data set in the store."""
-    put(trees.refytvos(tmp_path / "data"), store_url)
+    put_folder(trees.refytvos(tmp_path / "data"), store_url)
     return local_place(store_url)
 
 
@@ -54,7 +50,7 @@ def ytvos(tmp_path: Path, store_url: str) -> Path:
 def test_a_reader_tells_the_same(name: str, tmp_path: Path, store_url: str) -> None:
     dataset, split, build = BUILDERS[name]
     folder = build(tmp_path / "data")
-    put(folder, store_url)
+    put_folder(folder, store_url)
     root = local_place(store_url)
     reader = open_dataset(dataset, root, split)
     assert list(reader.video_ids()) == ["clip"]
@@ -70,7 +66,7 @@ def test_a_reader_tells_the_same(name: str, tmp_path: Path, store_url: str) -> N
 def test_only_the_videos_that_are_asked_for_are_fetched(tmp_path: Path, store_url: str) -> None:
     folder = trees.refytvos(tmp_path / "data")
     trees.refytvos(folder, "valid")
-    put(folder, store_url)
+    put_folder(folder, store_url)
     root = local_place(store_url)
     open_dataset("refytvos", root, "train").video("clip")
     assert {name for name in files(folder) if not name.startswith("valid/")} <= files(root)
@@ -143,10 +139,21 @@ def test_a_log_with_a_cut_line_costs_one_file(ytvos: Path, monkeypatch: pytest.M
     assert len(asked) == 1
 
 
-def test_the_store_is_only_read(ytvos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("put", "create", "update", "delete"):
-        monkeypatch.delattr(Objects, name)
-    assert len(open_dataset("refytvos", ytvos, "train").video("clip")) == 3
+def test_credentials_that_may_only_read_are_enough(
+    ytvos: Path, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Objects(store_url).put("mine.txt", b"mine")
+    open_dataset("refytvos", ytvos, "train")
+    Objects(store_url).delete(["mine.txt"])
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", READER)
+    objects_module._open.cache_clear()
+    try:
+        with pytest.raises(ObjectStoreError, match="refuses access"):
+            Objects(store_url).put("mine.txt", b"mine")
+        assert len(open_dataset("refytvos", ytvos, "train").video("clip")) == 3
+    finally:
+        objects_module._open.cache_clear()
+    assert not (ytvos / "mine.txt").exists()
 
 
 def test_nothing_at_an_address_is_said(store_url: str) -> None:
@@ -177,7 +184,7 @@ def test_names_spelled_otherwise_are_found(tmp_path: Path, store_url: str) -> No
         (folder / "train" / kind / "clip").rename(folder / "train" / kind / "cle\u0301")
     index = folder / "meta_expressions" / "train" / "meta_expressions.json"
     index.write_text(index.read_text().replace('"clip"', '"cl\u00e9"'))
-    put(folder, store_url)
+    put_folder(folder, store_url)
     reader = open_dataset("refytvos", local_place(store_url), "train")
     video = reader.video("cl\u00e9")
     assert reader.truth(video, reader.expressions("cl\u00e9")[0], FrameIndex(0)) is not None
