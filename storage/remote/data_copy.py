@@ -1,9 +1,9 @@
 """The local copy of a data set in an object store. The store is only read.
 
-Opening the copy lists the address and makes the folders. Files that are no frames and no masks are
-fetched then, because readers look into them for the index; frames and masks when their video is
-asked for. A log beside the copy says which version of an object each file is, so that a file is
-fetched again only if its object is another one. A file whose object is gone is removed.
+Opening the copy lists the address and makes the folders. Annotations are fetched then, because
+readers look into them for the index; frames and pictures of masks when their video is asked for. A
+log beside the copy says which version of an object each file is, so that a file is fetched again
+only if its object is another one. A file whose object is gone is removed.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from storage.remote.objects import Entry, Objects
 
 logger = logging.getLogger(__name__)
 
-OF_VIDEOS = (".jpg", ".jpeg", ".png", ".mp4")
-"""Suffixes of the files that are fetched when their video is asked for, in lower case."""
+OF_INDEX = (".json", ".jsonl", ".csv", ".tsv", ".txt", ".p", ".mat", ".h5")
+"""Suffixes, in lower case, of the annotations that readers look into when they are opened."""
 
 AT_ONCE = 512
 """Files that are asked for before the next ones are looked at."""
@@ -133,7 +133,7 @@ class DataCopy:
 
     def _index(self, whole: bool) -> list[Item]:
         items = self._items.values()
-        return [item for item in items if whole or not item.name.lower().endswith(OF_VIDEOS)]
+        return [item for item in items if whole or item.name.lower().endswith(OF_INDEX)]
 
     def _of(self, places: Iterable[Path]) -> list[Item]:
         """Returns the objects of files and folders, whose names may be spelled otherwise."""

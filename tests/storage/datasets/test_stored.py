@@ -17,10 +17,12 @@ from pipeline.types import FrameIndex
 from storage.datasets import LOOKS_AT_FRAMES, open_dataset
 from storage.files.checksums import walk_files
 from storage.remote import objects as objects_module
-from storage.remote.data_copy import OF_VIDEOS, DataCopy, copy_of
+from storage.remote.data_copy import OF_INDEX, DataCopy, copy_of
 from storage.remote.objects import Objects
 from tests.storage.datasets import trees
 from tests.storage.datasets.test_contract import BUILDERS
+
+IMAGES = (".jpg", ".png", ".mp4")
 
 
 def files(folder: Path) -> set[str]:
@@ -55,7 +57,8 @@ def test_a_reader_tells_the_same(name: str, tmp_path: Path, store_url: str) -> N
     reader = open_dataset(dataset, root, split)
     assert list(reader.video_ids()) == ["clip"]
     if dataset not in LOOKS_AT_FRAMES:
-        assert files(root) == {item for item in files(folder) if not item.endswith(OF_VIDEOS)}
+        assert files(root) == {item for item in files(folder) if item.endswith(OF_INDEX)}
+        assert not {item for item in files(root) if "clip" in item and item.endswith(IMAGES)}
     # As in the workers of a loader, before anything of the video was read.
     elsewhere = pickle.loads(pickle.dumps(reader))
     expected = content(open_dataset(dataset, folder, split))
@@ -207,8 +210,14 @@ def test_a_signature_is_of_the_objects_alone(ytvos: Path, store_url: str) -> Non
 
 def test_odd_names_do_no_harm(ytvos: Path, store_url: str) -> None:
     objects = Objects(store_url)
-    for name in ("train", ".DS_Store", "train/JPEGImages/clip/._00000.jpg", "__MACOSX/x.json"):
+    for name in (
+        "train.zip",
+        "train",
+        ".DS_Store",
+        "train/JPEGImages/clip/._00000.jpg",
+        "__MACOSX/x.json",
+    ):
         objects.put(name, b"")
     open_dataset("refytvos", ytvos, "train").video("clip")
     assert not {name for name in files(ytvos) if "DS_Store" in name or "_00000" in name}
-    assert not (ytvos / "__MACOSX").exists()
+    assert not (ytvos / "__MACOSX").exists() and not (ytvos / "train.zip").exists()
