@@ -2,8 +2,8 @@
 
     .venv/bin/python -m benchmarks.store_clients [--repeats 7] [--large 64] [--json]
 
-Both put and get the same files, in this process, in turns: the many small files of a shard's masks,
-and a few large ones. Ours is ``storage.remote`` (obstore): it puts as a product is published, and
+Both put and get the same files, in this process, in turns: the many small files of a shard, and a
+few large ones. Ours is ``storage.remote`` (obstore): it puts as a product is published, and
 gets as a product is fetched, with its checksums and flushes to the disk. s3fs, as fsspec gives it,
 puts and gets the same files by its bulk calls, without either. The store is SeaweedFS on this
 machine, with its S3 gateway. Prints medians of seconds, and how many times as long s3fs takes; ends
@@ -35,8 +35,8 @@ from benchmarks.data.object_store import BUCKET, environment, s3_server
 from storage.files.checksums import mark_files
 from storage.remote.mirror import Mirror
 
-SMALL_FILES, SMALL_BYTES = 161, 4_000
-"""Files of the masks of a shard of four videos, and about their size."""
+SMALL_FILES, SMALL_BYTES = 161, 9_000
+"""About what all stages write for a shard of a few small videos, and the mean size."""
 
 LARGE_FILES = 4
 
