@@ -74,7 +74,7 @@ class DataCopy:
         for name, found in within.items():
             self._within[_folded(name)] += found
         self._here: set[str] = set()
-        self._read = self._files_left = self._bytes_left = 0
+        self._read = self._files = self._bytes = self._waiting = 0
         self._told = time.monotonic()
 
     def make_folders(self) -> None:
@@ -169,8 +169,7 @@ class DataCopy:
             # What a killed process has left is of a file that is still missing.
             for folder in {(self.folder / item.name).parent for item in missing}:
                 remove_partials(partials_in(folder))
-            self._files_left = len(missing)
-            self._bytes_left = sum(item.size for item in missing)
+            self._waiting = len(missing)
             for start in range(0, len(missing), AT_ONCE):
                 for item in spread(self._download, missing[start : start + AT_ONCE]):
                     self._log([(item.name, item.tag)])
@@ -196,12 +195,15 @@ class DataCopy:
         return item
 
     def _tell(self, item: Item) -> None:
-        self._files_left -= 1
-        self._bytes_left -= item.size
+        """Counts a file, and logs how far the download is if the last line is long ago."""
+        self._files += 1
+        self._bytes += item.size
+        self._waiting -= 1
         if time.monotonic() - self._told >= LOG_SECONDS:
             self._told = time.monotonic()
-            left = f"{self._files_left:,} files, {self._bytes_left / 1e9:.2f} GB,"
-            logger.info("Downloading from %s: %s are left", self.url, left)
+            done = f"{self._files:,} files, {self._bytes / 1e9:.2f} GB"
+            more = f"; {self._waiting:,} files are waiting" if self._waiting else ""
+            logger.info("Downloaded %s, from %s%s", done, self.url, more)
 
     def _log(self, lines: Iterable[tuple[str, str]]) -> None:
         path = self._log_path

@@ -129,6 +129,17 @@ def test_a_download_that_was_cut_continues(ytvos: Path, monkeypatch: pytest.Monk
     assert not whole.intersection(asked)
 
 
+def test_a_long_download_says_how_far_it_is(
+    ytvos: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("storage.remote.data_copy.LOG_SECONDS", 0.0)
+    with caplog.at_level("INFO", "storage.remote.data_copy"):
+        open_dataset("refytvos", ytvos, "train").video("clip")
+    assert len(caplog.messages) == len(files(ytvos))
+    assert f"Downloaded {len(files(ytvos))} files, 0.00 GB, from s3://" in caplog.messages[-1]
+    assert "; 5 files are waiting" in caplog.text
+
+
 def test_a_log_with_a_cut_line_costs_one_file(ytvos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     open_dataset("refytvos", ytvos, "train").video("clip")
     log = ytvos.with_name(f".{ytvos.name}.fetched")
