@@ -84,7 +84,7 @@ class MaskedReader(ABC):
             InputError: a frame is missing.
             ObjectStoreError: the store refuses or cannot be reached.
         """
-        self._fetch(video_id)
+        self.fetch(video_id)
         return self._video(video_id)
 
     def annotated_video(self, video_id: str) -> VideoRef:
@@ -94,10 +94,11 @@ class MaskedReader(ABC):
             InputError: the ground truth says nothing of its frames or their size.
             ObjectStoreError: as :meth:`video`.
         """
-        self._fetch(video_id)
+        self.fetch(video_id)
         return self._annotated_video(video_id)
 
-    def _fetch(self, video_id: str) -> None:
+    def fetch(self, video_id: str) -> None:
+        """Downloads the files of a video of an object store. Raises as :meth:`video`."""
         if self.copy is not None:
             sources = self.sources(video_id)
             self.copy.fetch((*sources.frames, *sources.truth))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from benchmarks.data.object_store import put_folder
+from flows.api.clips import ClipDataset
 from flows.commands import dry_run
 from flows.commands.main import app
 from flows.context import RunContext
@@ -118,6 +120,23 @@ def test_a_run_in_a_folder_reads_a_data_set_in_a_store(
     plan, _ = finish(site)
     assert (plan.pending(), site.fetched()) == ((), set())
     assert content_digest(site.folder) == content_digest(finished.folder)
+
+
+def test_clips_need_no_store_once_they_are_made(
+    site: DataSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish(site)
+    site.on_machine("b")
+    clips = ClipDataset(site.url, frames=2)
+    taught = {video for video, _, _ in clips._samples}
+    assert site.fetched() == taught
+
+    def refused(self: Objects, name: str) -> None:
+        raise AssertionError(name)
+
+    monkeypatch.setattr(Objects, "chunks", refused)
+    there = pickle.loads(pickle.dumps(clips))
+    assert len(there) == len([there[index] for index in range(len(there))]) > 0
 
 
 def test_a_worker_with_an_empty_copy_fetches_the_videos_of_its_shard(
