@@ -2,12 +2,14 @@
 
     .venv/bin/python -m benchmarks.store_faults [--kills 30] [--json]
 
-A small rendered data set is labelled once in a folder. Then the same run, in an object store, is
-killed at random moments and started again after each; before half of the starts its local copy is
-removed, as on another machine. In the end every object is as its receipt says, and the digest of
-masks and tables is that of the run in the folder. A second process that starts the same run is
-refused. The store is SeaweedFS on this machine, with its S3 gateway. Ends with 1 where one of this
-is not so, or where a kill cost more than the shard in hand.
+A small rendered data set is labelled once in a folder. Then the same run, in an object store like
+its data set, is killed at random moments and started again after each; before half of the starts
+the local copies are removed, as on another machine. In the end every object is as its receipt says,
+and the digest of masks and tables is that of the run in the folder. A second process that starts
+the same run is refused. The download of a data set of many files is killed too: after each kill,
+every file that is there is whole, and in the end all are. The store is SeaweedFS on this machine,
+with its S3 gateway. Ends with 1 where one of this is not so, or where a kill cost more than the
+shard in hand.
 """
 
 from __future__ import annotations
@@ -17,20 +19,25 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from benchmarks.data.object_store import BUCKET, environment, s3_server
+from benchmarks.data.object_store import BUCKET, environment, put_folder, s3_server
 from benchmarks.faults import Receipts, Row, Site, own_prefect, redone, show, undisturbed
+from benchmarks.store_clients import write_files
 from flows.integrity.content_digest import content_digest
 from flows.integrity.contents import Contents
 from flows.integrity.verify import verify
 from flows.orchestration.servers import server
 from pipeline.store_urls import local_place
+from storage.files.atomic import PARTIAL_SUFFIX
+from storage.files.checksums import mark_file, mark_files, walk_files
 from storage.remote.objects import Objects
 from storage.run.ledger import FAILURE
 
@@ -39,6 +46,16 @@ SETTINGS = ("ground.source=annotation",)
 """Of a run that takes seconds more than its start, so that kills meet every stage."""
 
 RUN = "shapes-train"
+
+FILES, FILE_BYTES = 1500, 20_000
+"""Of the data set whose download is killed."""
+
+DOWNLOAD = """
+import sys
+from pipeline.store_urls import local_place
+from storage.remote.data_copy import copy_of
+copy_of(local_place(sys.argv[1])).fetch_index(whole=True)
+"""
 
 
 def kills(site: Site, cache: Path, count: int, seed: int, seconds: float, expected: str) -> Row:
@@ -110,6 +127,41 @@ def second_writer(site: Site) -> Row:
     return Row("second writer to a store", outcome, seconds, well and first.returncode == 0)
 
 
+def downloads(site: Site, count: int, seed: int) -> Row:
+    """Kills the download of a data set ``count`` times while it is under way, then lets it end."""
+    started, rng, url = time.monotonic(), random.Random(seed), f"s3://{BUCKET}/many"
+    files = site.folder / "many"
+    write_files(files, FILES, FILE_BYTES, seed)
+    put_folder(files, url)
+    copy, marks = local_place(url), mark_files(files, [files])
+    cut = torn = 0
+    while cut < count:
+        log = copy.with_name(f".{copy.name}.fetched")
+        process = subprocess.Popen([sys.executable, "-c", DOWNLOAD, url])
+        while not log.exists() and process.poll() is None:
+            time.sleep(0.005)
+        try:
+            process.wait(rng.uniform(0.0, 0.5))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        here = {item.relative_to(copy).as_posix() for item in walk_files(copy)}
+        here = {name for name in here if not name.endswith(PARTIAL_SUFFIX)}
+        torn += sum(mark_file(copy / name) != marks[name] for name in here)
+        if process.returncode < 0 and len(here) < FILES:
+            cut += 1
+        if process.returncode == 0:
+            shutil.rmtree(copy)
+    code = subprocess.run([sys.executable, "-c", DOWNLOAD, url], check=False).returncode
+    names = {item.relative_to(copy).as_posix() for item in walk_files(copy)}
+    whole = code == 0 and {name: mark_file(copy / name) for name in names & marks.keys()} == marks
+    left = len(names - marks.keys())
+    outcome = f"{cut} kills, {torn} files half-written, {left} partial files left;"
+    outcome += f" in the end {'all' if whole else 'not all'} files are there"
+    seconds = time.monotonic() - started
+    return Row("kill -9, download of data", outcome, seconds, whole and not torn and not left)
+
+
 def measure(count: int, seed: int) -> list[Row]:
     """All faults, one after the other, in a folder that is removed in the end."""
     with tempfile.TemporaryDirectory(prefix="faults-") as place, own_prefect(Path(place)):
@@ -121,8 +173,11 @@ def measure(count: int, seed: int) -> list[Row]:
             s3_server(site.folder / "server") as variables,
             environment({**variables, "PSEUDOLABELS_CACHE": str(cache)}),
         ):
-            killed = kills(site, cache, count, seed, seconds, expected)
-            return [first, killed, second_writer(site)]
+            put_folder(site.folder / "data", f"s3://{BUCKET}/data")
+            root = f'dataset.root="s3://{BUCKET}/data"'
+            stored = replace(site, settings=(*site.settings, root))
+            killed = kills(stored, cache, count, seed, seconds, expected)
+            return [first, killed, second_writer(stored), downloads(site, count, seed)]
 
 
 def main(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import logging
 import os
 import sys
 from typing import Literal
@@ -52,6 +53,21 @@ class Output(Console):
             )
             say(Output(stderr=True), text)
         raise SystemExit(1)
+
+
+class LogLines(logging.Handler):
+    """Prints what is logged, a line a record.
+
+    Args:
+        before: what each line begins with.
+    """
+
+    def __init__(self, console: Console, before: str = "") -> None:
+        super().__init__()
+        self._console, self._before = console, before
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(self._console, f"{self._before}{record.getMessage()}")
 
 
 def make_printable() -> None:

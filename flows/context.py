@@ -49,6 +49,7 @@ from stages.common.checkpoints import checkpoint_files
 from storage.calibration_file import read_calibration
 from storage.decisions import DecisionLog, read_decisions
 from storage.judgement_table import read_judgements
+from storage.remote.data_copy import DataCopy, copy_of
 from storage.run.layout import known_layout
 from storage.run.ledger import Ledger
 
@@ -200,6 +201,7 @@ class RunContext:
     preset: str | None = None
     train_elsewhere: Callable[[Path, Callable[[Any], None]], Any] | None = None
     _readers: dict[str, DatasetReader] = field(default_factory=dict)
+    _copy: DataCopy | None = None
     _loaded: tuple[str, Any] | None = None
     _device: Any = None
     _sources: SourceDigests | None = None
@@ -223,8 +225,17 @@ class RunContext:
                 name,
                 self.config.dataset.links,
                 self.config.dataset.sampling,
+                self.data_copy,
             )
         return self._readers[name]
+
+    @property
+    def data_copy(self) -> DataCopy | None:
+        """The local copy of a data set in an object store, of which one listing serves all splits;
+        None for a data set in a folder."""
+        if self._copy is None:
+            self._copy = copy_of(dataset_root(self.config))
+        return self._copy
 
     @property
     def the_plan(self) -> Plan:
@@ -330,10 +341,11 @@ class RunContext:
         """Returns the digests of the frames and the ground truth of the labelled split.
 
         Args:
-            remember: store new digests.
+            remember: store new digests, also where they take a download.
         """
         if self._sources is None:
-            self._sources = SourceDigests(self.paths.folder, self.reader(), remember)
+            folder, reader = self.paths.folder, self.reader()
+            self._sources = SourceDigests(folder, reader, remember, self.data_copy)
         return self._sources
 
     @property

@@ -19,8 +19,13 @@ from pathlib import Path
 import obstore
 from obstore.store import S3Store
 
+from storage.files.checksums import walk_files
+from storage.remote.objects import Objects
+
 BUCKET = "bucket"
 KEY, SECRET = "key", "secret"
+READER = "reader"
+"""Key of an identity that may only list and read; its secret is SECRET."""
 
 START_SECONDS = 60.0
 STARTS = 3
@@ -64,13 +69,26 @@ def s3_server(folder: Path) -> Iterator[Mapping[str, str]]:
     raise RuntimeError(f"the S3 server does not start; it said: {said}")
 
 
+def put_folder(folder: Path, url: str) -> None:
+    """Puts all files of a folder below an address."""
+    objects = Objects(url)
+    for path in walk_files(folder):
+        objects.put(path.relative_to(folder).as_posix(), path)
+
+
 def _start(folder: Path, ports: Mapping[str, int]) -> subprocess.Popen[bytes]:
     folder.mkdir(parents=True, exist_ok=True)
     users = folder / "users.json"
-    credentials = [{"accessKey": KEY, "secretKey": SECRET}]
-    actions = ["Admin", "Read", "Write", "List", "Tagging"]
-    identity = {"name": "test", "credentials": credentials, "actions": actions}
-    users.write_text(json.dumps({"identities": [identity]}))
+    actions = {KEY: ["Admin", "Read", "Write", "List", "Tagging"], READER: ["Read", "List"]}
+    identities = [
+        {
+            "name": key,
+            "credentials": [{"accessKey": key, "secretKey": SECRET}],
+            "actions": allowed,
+        }
+        for key, allowed in actions.items()
+    ]
+    users.write_text(json.dumps({"identities": identities}))
     words = [str(Path(sys.executable).with_name("weed")), "-logtostderr=true", "server"]
     words += [f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3"]
     words += [f"-s3.config={users}", "-master.volumeSizeLimitMB=64", "-volume.max=0"]

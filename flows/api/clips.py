@@ -6,6 +6,7 @@ Letters: B clips of a batch, T frames of a clip, H W pixels.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -17,8 +18,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from flows.api.results import LabelledExpression, LabelledRun, load_run
-from pipeline.errors import PseudoLabelError
+from pipeline.errors import InputError, PseudoLabelError
 from pipeline.types import FrameIndex, Status, VideoRef
+from storage.datasets.base import MaskedReader
 
 _VIDEOS_KEPT = 4096
 """Names of frames, no pixels: some 2 KB a video."""
@@ -78,7 +80,8 @@ class ClipDataset(Dataset[Clip]):
     The frames of a clip are drawn anew in every epoch, one from each of T equal parts of the video.
     A draw depends only on the seed, the epoch and the index. A video of fewer than T frames is
     filled up with its last frame, of weight 0 and unknown status. Instances can be pickled, so that
-    the workers of a ``DataLoader`` can have them.
+    the workers of a ``DataLoader`` can have them. Videos of a data set in an object store are
+    downloaded when an instance is made, because workers that are forked cannot.
 
     Args:
         run: a run, or the path of its folder.
@@ -113,6 +116,10 @@ class ClipDataset(Dataset[Clip]):
                 f"{opened.path}: no frame of known status and of weight {minimum_weight} or more;"
                 " expected masks to train on; the report says why frames were rejected"
             )
+        if isinstance(self._reader, MaskedReader):
+            for video_id in dict.fromkeys(video for video, _, _ in self._samples):
+                with suppress(InputError):  # It is raised when a clip of the video is asked for.
+                    self._reader.fetch(video_id)
 
     def set_epoch(self, epoch: int) -> None:
         """Makes the following clips those of an epoch, as samplers for several processes do."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.commands.options import example
+from flows.commands.options import DATA, example
 from flows.console import Output, add_row, grid, plain, say, write
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ SHOWN_FINDINGS = 50
 NameOption = Annotated[
     str, typer.Option("--dataset", help="Name of the data set, such as refytvos.")
 ]
-FolderOption = Annotated[Path, typer.Option("--root", help="Folder of the data set.")]
+FolderOption = Annotated[Path, DATA]
 ReadSplitOption = Annotated[str, typer.Option(help="Split to read.")]
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from flows.console import say
+from flows.console import LogLines, say
 from pipeline.errors import ConfigError, UnusableAnswerError
 from stages.common.checkpoints import DEMO_FOLDER, DEMO_NAMES
 from storage.files.atomic import fresh_folder
@@ -68,7 +68,7 @@ def train_demo_models(
     from stages.common.weights import resolve_device
 
     chosen = resolve_device(device)
-    handler = _ConsoleHandler(console)
+    handler = LogLines(console, "  ")
     logging.getLogger("stages.demo").setLevel(logging.INFO)
     logging.getLogger("stages.demo").addHandler(handler)
     try:
@@ -207,12 +207,3 @@ def _save(model: Any, folder: Path) -> None:
         {name: value.to(torch.float32) if value.is_floating_point() else value
          for name, value in tensors.items()}
     )  # fmt: skip
-
-
-class _ConsoleHandler(logging.Handler):
-    def __init__(self, console: Console) -> None:
-        super().__init__()
-        self._console = console
-
-    def emit(self, record: logging.LogRecord) -> None:
-        say(self._console, f"  {record.getMessage()}")

@@ -33,7 +33,7 @@ def diff(
         Path | None, typer.Option("--out", help="HTML file that shows the masks side by side.")
     ] = None,
     root: Annotated[
-        Path | None, typer.Option(help="Folder of the data set, if it was moved since the runs.")
+        Path | None, typer.Option(help="Folder or address of the data set, if it was moved since.")
     ] = None,
 ) -> None:
     """Compare the masks of two runs: IoU between them, verdicts that turned, and metrics."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -14,13 +16,21 @@ from flows.labelling.preflight import check_before_start
 from flows.planning.disk_estimate import disk_by_stage, disk_forecast, disk_in_the_end
 from flows.planning.mirrored import refresh, store_line
 from flows.planning.plan import Job, Plan
+from flows.planning.released import in_bytes
 from flows.planning.stage_selection import Scope
 from flows.planning.stages import SHARD_STAGES
 from flows.planning.time_estimate import WORTH_SAYING, forecast, in_words, seconds_left
 from flows.planning.work_estimate import Price, work_lines
 from pipeline.config import RunConfig
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, InputError
+from storage.datasets import LOOKS_AT_FRAMES
 from storage.run.ledger import Ledger
+
+if TYPE_CHECKING:
+    from flows.context import RunContext
+
+MOST_BYTES = 1e9
+"""That a dry run downloads to read the index of a data set."""
 
 
 def given_price(values: tuple[float, float] | None, dry_run: bool) -> Price | None:
@@ -62,6 +72,10 @@ def explain(
         return
     refresh(config.run_folder)
     context = RunContext(config)
+    copy, whole = context.data_copy, config.dataset.name in LOOKS_AT_FRAMES
+    if copy is not None and (size := copy.index_to_fetch(whole)) > MOST_BYTES:
+        say(console, f"{copy.url}: {in_bytes(size)} would be downloaded; then the run is planned")
+        return
     plan = context.make_plan(retry_skipped, scope, remember=False)
     check_before_start(context, plan)
     ledger = Ledger(config.run_folder)
@@ -71,9 +85,31 @@ def explain(
         disk_in_the_end(plan, ledger),
         disk_forecast(plan, ledger, config.run_folder),
     ]
-    place = store_line(config.run_folder)
-    for line in filter(None, [place, *selection_lines(plan), *plan_lines(plan), *costs]):
+    places = [store_line(config.run_folder), *data_lines(context, plan)]
+    for line in filter(None, [*places, *selection_lines(plan), *plan_lines(plan), *costs]):
         say(console, line)
+
+
+def data_lines(context: RunContext, plan: Plan) -> list[str]:
+    """Returns what a run would download of a data set in an object store, and what was not compared
+    for that reason."""
+    copy, reader = context.data_copy, context.reader()
+    if copy is None:
+        return []
+    due = dict.fromkeys(video for job in plan.pending() for video in job.shard.videos)
+    size = 0
+    for video in due:
+        with suppress(InputError):
+            sources = reader.sources(video)
+            size += copy.to_fetch((*sources.frames, *sources.truth))
+    more = f"; {in_bytes(size)} would be downloaded" if size else ""
+    lines = [f"The data set is at {copy.url}; its local copy is {copy.folder}{more}."]
+    if unknown := len(context.source_digests(remember=False).unknown):
+        lines.append(
+            f"{unknown} videos were never compared on this machine; they are taken as unchanged,"
+            " because a dry run does not download them"
+        )
+    return lines
 
 
 def plan_lines(plan: Plan) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from flows.commands.options import (
+    DATA,
     ConfigOption,
     DatasetOption,
     FromOption,
@@ -60,9 +61,7 @@ PredictionsArgument = Annotated[
 ResultsArgument = Annotated[
     Path, typer.Argument(metavar="PREDICTIONS", help="JSON file with a list of COCO results.")
 ]
-TruthRoot = Annotated[
-    Path, typer.Option("--root", help="Folder of the data set, with its ground truth.")
-]
+TruthRoot = Annotated[Path, DATA]
 
 
 @app.command("davis", epilog=example("evaluate davis results --root DAVIS --task unsupervised"))
@@ -153,7 +152,7 @@ def masks(
 def a2d(
     predictions: ResultsArgument,
     truth: Annotated[Path | None, typer.Option(help="The ground truth as a COCO file.")] = None,
-    root: Annotated[Path | None, typer.Option(help="Or the folder of A2D-Sentences.")] = None,
+    root: Annotated[Path | None, DATA] = None,
     as_json: JsonOption = False,
     csv: CsvOption = None,
 ) -> None:
@@ -165,7 +164,7 @@ def a2d(
 def jhmdb(
     predictions: ResultsArgument,
     truth: Annotated[Path | None, typer.Option(help="The ground truth as a COCO file.")] = None,
-    root: Annotated[Path | None, typer.Option(help="Or the folder of JHMDB-Sentences.")] = None,
+    root: Annotated[Path | None, DATA] = None,
     as_json: JsonOption = False,
     csv: CsvOption = None,
 ) -> None:

@@ -52,7 +52,7 @@ from flows.commands.options import (
     unwrap_help,
 )
 from flows.commands.terminal import show_results
-from flows.console import Output, make_printable, say
+from flows.console import LogLines, Output, make_printable, say
 from flows.orchestration import signals
 from flows.orchestration.servers import server
 from flows.outcome import RunOutcome
@@ -93,6 +93,9 @@ app.add_typer(dataset_commands.app, name="dataset")
 app.add_typer(weight_commands.app, name="weights")
 
 console = Output()
+
+DOWNLOADS = "storage.remote.data_copy"
+"""Logs how far the download of a data set is."""
 
 
 @app.command(epilog=example("run --dataset refytvos --root DATA --preset base"))
@@ -326,6 +329,10 @@ def main() -> None:
     server.quiet(os.environ)
     # Logs that Prefect's server does not accept are not shown on the terminal.
     logging.raiseExceptions = False
+    downloads = logging.getLogger(DOWNLOADS)
+    downloads.setLevel(logging.INFO)
+    downloads.addHandler(LogLines(Output(stderr=True)))
+    downloads.propagate = False
     code = _exit_code()
     if "flows.orchestration.labelling_flow" in sys.modules:
         # At exit, Prefect sends the rest of its logs. If no server answers, this takes minutes.

@@ -16,6 +16,7 @@ from flows.planning.run_config import config_of_run
 from flows.planning.stages import STAGES
 from pipeline.config import RunConfig, given, load_config
 from pipeline.errors import ConfigError
+from pipeline.store_urls import local_place
 
 _SETTING = re.compile(r"\s*[\w.]+\s*=")
 """The start of ``section.key=value``."""
@@ -29,7 +30,20 @@ PresetOption = Annotated[
     typer.Option(help=f"{', '.join(PRESETS)}: the configuration of that name, for such a machine."),
 ]
 DatasetOption = Annotated[str | None, typer.Option(help="Name of the data set, such as refytvos.")]
-RootOption = Annotated[Path | None, typer.Option(help="Folder of the data set.")]
+DATA_HELP = "Folder of the data set, or its address, such as s3://BUCKET/PREFIX."
+RootOption = Annotated[Path | None, typer.Option(help=DATA_HELP)]
+
+
+def _place(word: str) -> Path:
+    try:
+        return local_place(word)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+DATA = typer.Option("--root", parser=_place, metavar="PATH", help=DATA_HELP)
+"""Where a data set is, for commands without a configuration."""
+
 SplitOption = Annotated[str | None, typer.Option(help="Split to label.")]
 OutOption = Annotated[
     Path | None, typer.Option(help="Folder that holds runs, or s3://, gs:// or az://BUCKET/PREFIX.")

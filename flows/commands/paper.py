@@ -50,7 +50,9 @@ def paper(
     on: Annotated[
         str | None, typer.Option(help="Data set that is measured, if it is another one.")
     ] = None,
-    on_root: Annotated[Path | None, typer.Option(help="Folder of that data set.")] = None,
+    on_root: Annotated[
+        Path | None, typer.Option(help="Folder or address of that data set.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     config: ConfigOption = None,
     dataset: DatasetOption = None,

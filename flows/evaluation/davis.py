@@ -33,6 +33,7 @@ from storage.files.images import image_size, read_mask
 from storage.files.listing import spelled
 from storage.files.text_files import read_text_file
 from storage.predictions import SCORES, PredictionTree
+from storage.remote.data_copy import DataCopy, copy_of
 
 _TRUTH = {"semi-supervised": "Annotations", "unsupervised": "Annotations_unsupervised"}
 
@@ -75,11 +76,14 @@ def evaluate_davis(predictions: Path, root: Path, task: Task, subset: str = "val
     Raises:
         InputError: the list of sequences is missing, or the ground truth of all of them.
     """
+    copy = copy_of(root)
+    if copy is not None:
+        copy.fetch_index()
     sequences = _sequences(root / "ImageSets" / "2017" / f"{subset}.txt")
     tree = PredictionTree(predictions, sequences)
     matched, fixed = _Tally(), _Tally()
     problems: list[str] = []
-    for name, frames, truth in _truths(root / _TRUTH[task] / "480p", sequences, problems):
+    for name, frames, truth in _truths(root / _TRUTH[task] / "480p", sequences, problems, copy):
         chosen = evaluated_frames(len(frames), task)
         pred, _ = tree.clip([name], frames[chosen], truth.shape[1:], known=frames)
         _note_surplus(tree, name, pred, object_count(truth), task)
@@ -113,7 +117,8 @@ def evaluate_refdavis(predictions: Path, root: Path, split: str = "valid") -> Re
     Raises:
         InputError: the data set is missing or broken, or the ground truth of all sequences.
     """
-    reader = open_dataset("refdavis", root, split)
+    copy = copy_of(root)
+    reader = open_dataset("refdavis", root, split, copy=copy)
     sequences = list(reader.video_ids())
     trees = _trees_of_sets(predictions, sequences)
     folder = root / split / "Annotations"
@@ -124,7 +129,7 @@ def evaluate_refdavis(predictions: Path, root: Path, split: str = "valid") -> Re
     fixed = {number: _Tally() for number in sets}
     matched = {number: _Tally() for number in sets}
     problems: list[str] = []
-    for name, frames, truth in _truths(folder, sequences, problems):
+    for name, frames, truth in _truths(folder, sequences, problems, copy):
         names = [item.key.expression for item in reader.expressions(name)]
         for number in sets:
             tree, merged = trees[number]
@@ -189,13 +194,14 @@ def _sequences(path: Path) -> list[str]:
 
 
 def _truths(
-    folder: Path, sequences: Sequence[str], problems: list[str]
+    folder: Path, sequences: Sequence[str], problems: list[str], copy: DataCopy | None
 ) -> Iterator[tuple[str, list[str], Ids]]:
     """Name, frame names and index masks [T, H, W] of each sequence that has ground truth.
 
     Args:
         folder: holds a folder a sequence.
         problems: gets a sentence about each of the others.
+        copy: of a data set in an object store.
 
     Raises:
         InputError: none has.
@@ -203,6 +209,8 @@ def _truths(
     errors: list[InputError] = []
     for name in sequences:
         try:
+            if copy is not None:
+                copy.fetch([folder / name])
             frames, truth = _truth(spelled(folder, name))
         except InputError as error:
             errors.append(error)

@@ -15,6 +15,7 @@ from flows.integrity.verify_objects import objects_problems
 from flows.planning.mirrored import refresh
 from flows.planning.run_config import run_config_problem
 from flows.planning.run_paths import OWN_NAMES, RunPaths
+from flows.planning.sources import OF_OBJECTS
 from flows.planning.stages import ALL, RUN_STAGES, SHARD_STAGES, STAGE, STAGES
 from pipeline.errors import InputError, RunLockedError, StoreError
 from pipeline.store_urls import url_of
@@ -98,7 +99,8 @@ def _config(paths: RunPaths, folder: Path) -> Iterator[Problem]:
     if problem is not None:
         yield Problem(paths.config, problem, place=paths.config)
     ledger = folder / "ledger"
-    for digests in (ledger / "weights.json", *sorted((ledger / "sources").glob("*.json"))):
+    sources = sorted((*ledger.glob("sources/*.json"), *ledger.glob(f"{OF_OBJECTS}/*.json")))
+    for digests in (ledger / "weights.json", *sources):
         try:
             if digests.is_file():
                 read_sealed(digests)
@@ -230,7 +232,10 @@ def _is_foreign(paths: RunPaths, path: Path) -> bool:
     """Whether something at the top of a run's folder, or of its ledger, is not the run's."""
     own = {
         paths.folder: OWN_NAMES,
-        paths.folder / "ledger": {"layout.json", "weights.json", "sources", *STAGES},
+        paths.folder / "ledger": {
+            *("layout.json", "weights.json", "sources", OF_OBJECTS),
+            *STAGES,
+        },
     }.get(path.parent)
     return own is not None and not own & {path.name, name_of_partial(path)}
 

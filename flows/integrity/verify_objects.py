@@ -8,6 +8,7 @@ from pathlib import Path
 from flows.integrity.contents import Contents, Problem, there_or_not
 from flows.planning.mirrored import OF_ONE_MACHINE
 from flows.planning.run_paths import OWN_NAMES, RunPaths
+from flows.planning.sources import OF_OBJECTS
 from flows.planning.stages import ALL, RUN_STAGES, SHARD_STAGES, STAGE, STAGES
 from pipeline.types import Receipt
 from storage.files.atomic import PARTIAL_SUFFIX
@@ -107,7 +108,7 @@ def _stray(paths: RunPaths, mirror: Mirror, name: str) -> Problem | None:
     if parts[0] == "ledger":
         known = len(parts) == 3 and parts[1] in STAGES and parts[2].endswith((".json", FAILURE))
         # A run that was moved here from a folder has digests of files, too.
-        known |= name == "ledger/layout.json" or name.startswith(OF_ONE_MACHINE)
+        known |= name.startswith(("ledger/layout.json", f"ledger/{OF_OBJECTS}/", *OF_ONE_MACHINE))
         return None if known else _foreign(path)
     return None if parts[0] in OWN_NAMES else _foreign(path)
 

@@ -68,7 +68,8 @@ def label(
 
     Args:
         dataset: Name of the data set. `shapes` is rendered; the others need their folder.
-        root: Folder of the data set, on the machine that does the run.
+        root: Folder of the data set, on the machine that does the run, or its address, such as
+            `s3://bucket/mevis`.
         split: Split to label.
         out: Folder that holds runs. The run's own folder in it is named after data set and split.
         preset: Configuration for a kind of machine. The default uses the demo models.
@@ -186,7 +187,7 @@ def _parameters(context: RunContext) -> dict[str, Any]:
     dataset = config.dataset
     return {
         "dataset": dataset.name,
-        "root": "" if dataset.root is None else str(dataset.root.absolute()),
+        "root": "" if dataset.root is None else shown(dataset.root.absolute()),
         "split": dataset.split,
         "out": shown(config.out.absolute()),
         "config": str(paths.config.absolute()),

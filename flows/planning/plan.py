@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from sys import intern
@@ -19,7 +20,7 @@ from flows.planning.mirrored import existence
 from flows.planning.products import joined
 from flows.planning.run_paths import RunPaths
 from flows.planning.shards import Cut, Shard, cut_shards
-from flows.planning.sources import Digests, digest_of_sources
+from flows.planning.sources import Digests, NotFetchedError, digest_of_sources
 from flows.planning.stages import ALL, STAGE, STAGES, shard_stages_of
 from flows.planning.weight_digests import WeightDigests
 from pipeline.config import RunConfig
@@ -139,7 +140,8 @@ def make_plan(
         known: shard -> videos, as cut by earlier runs.
         again: stages that are due even if they are done.
         stages: stages to do.
-        sources: returns digests of frames and ground truth; None: assume that they are unchanged.
+        sources: returns digests of frames and ground truth; those that take a download, and all
+            if it is None, are taken as unchanged.
         decided: returns a digest of what people decided about videos; empty for nothing.
 
     Raises:
@@ -308,15 +310,16 @@ class _Planner:
     def _looked_at(
         self, receipt: Receipt | None, stage: str, shards: Sequence[Shard]
     ) -> list[_Input]:
-        """Returns what a stage reads of the data set. Empty without a receipt, because the files
-        are digested when the stage works on them.
+        """Returns what a stage reads of the data set, without what takes a download. Empty without
+        a receipt, because the files are digested when the stage works on them.
         """
         if self._sources is None or receipt is None:
             return []
-        return [
-            _Input(kind, True, digest_of_sources(self._sources, shards, kind))
-            for kind in STAGE[stage].looks_at(self._config)
-        ]
+        found = []
+        for kind in STAGE[stage].looks_at(self._config):
+            with suppress(NotFetchedError):
+                found.append(_Input(kind, True, digest_of_sources(self._sources, shards, kind)))
+        return found
 
     def _over_shards(
         self, stage: str, jobs: Mapping[str, Job], others: Mapping[str, Mapping[str, Receipt]]

@@ -14,10 +14,14 @@ from flows.planning.time_estimate import in_words
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
 from pipeline.ports import DatasetReader
+from pipeline.store_urls import url_of
 from pipeline.types import Receipt
 
 SAMPLE = 100
 """Videos that are looked at; more are estimated from these."""
+
+SAMPLE_OF_STORE = 8
+"""The same of a data set in an object store: these are downloaded."""
 
 PROMPT_TOKENS = 700
 """About what the instructions of a captioner take, frames aside."""
@@ -82,7 +86,7 @@ def work_lines(
         if stage not in plan.stages or not left:
             continue
         receipts = [job.receipt for job in jobs if job.receipt and _alike(job)]
-        words = tell(config, _size(reader, left, config.ground.every), receipts, price)
+        words = tell(config, _size(reader, left, config), receipts, price)
         if words:
             lines.append(f"Work of {stage}: {words}")
     return lines
@@ -236,9 +240,11 @@ def _count(receipts: Sequence[Receipt], name: str) -> float:
     return sum(item.counts.get(name, 0.0) for item in receipts)
 
 
-def _size(reader: DatasetReader, videos: Sequence[str], every: int) -> Size:
+def _size(reader: DatasetReader, videos: Sequence[str], config: RunConfig) -> Size:
     """Returns the size of some videos. Those that cannot be read count as the others do."""
-    looked = videos[:: max(1, -(-len(videos) // SAMPLE))]
+    root, every = config.dataset.root, config.ground.every
+    sample = SAMPLE if root is None or url_of(root) is None else SAMPLE_OF_STORE
+    looked = videos[:: max(1, -(-len(videos) // sample))]
     frames = expressions = keys = pairs = pixels = 0.0
     known = 0
     for video_id in looked:

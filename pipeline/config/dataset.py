@@ -6,7 +6,7 @@ import re
 
 from pydantic import Field, field_validator, model_validator
 
-from pipeline.config.section import MAX_SEED, Links, Section, UsersPath
+from pipeline.config.section import MAX_SEED, Links, Place, Section
 
 _PLAIN_NAME = re.compile(r"\w[\w .+-]{0,99}")
 
@@ -16,7 +16,9 @@ class DatasetConfig(Section):
 
     Attributes:
         name: name of a reader, such as ``refytvos``.
-        root: the data set's folder. For ``shapes``, videos are rendered there if it is missing.
+        root: the data set's folder, or its address in an object store: ``s3://bucket/prefix``,
+            ``gs://…``, ``az://…``. For ``shapes``, videos are rendered into a folder that is
+            missing.
         split: the split to label and to train on.
         predict_split: the split that the student predicts. None stands for ``valid``, ``val``
             or ``test``, the first that the data set has, else for the labelled split.
@@ -33,7 +35,7 @@ class DatasetConfig(Section):
     """
 
     name: str = "shapes"
-    root: UsersPath | None = None
+    root: Place | None = None
     split: str = "train"
     predict_split: str | None = None
     only_videos: tuple[str, ...] = ()

@@ -43,8 +43,8 @@ class RunnerConfig(Section):
         workers: workers of a cluster that is started here, and processes of a training. None stands
             for one per GPU of this machine, or two without a GPU.
         address: of a running cluster, such as ``ray://host:10001``; None starts one here. Its
-            machines must see the data set under the same absolute path, and the run's folder too
-            unless it is in an object store.
+            machines must see the data set and the run's folder under the same absolute paths,
+            unless they are in an object store.
         decode_workers: threads that decode frames ahead of the model; 0 decodes in the main thread.
         batches_ahead: largest number of frame batches that wait for the model.
         writes_behind: largest number of results that wait to be written; 0 writes at once.

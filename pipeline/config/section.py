@@ -34,7 +34,9 @@ def _users_path(value: Path) -> Path:
     """Returns a path with ``~`` replaced by the user's home folder, and ``published:NAME`` by the
     path of these weights in the cache folder."""
     if is_address(value):
-        raise ValueError(f"{value}: an address; expected a folder or file; only out takes one")
+        raise ValueError(
+            f"{value}: an address; expected a folder or file; only out and dataset.root take one"
+        )
     if "\0" in str(value):
         raise ValueError("contains a null character; expected a path")
     try:

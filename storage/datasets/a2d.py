@@ -89,7 +89,7 @@ class A2DSentences(MaskedReader):
         """Ids in sorted order; nothing but the text files is read."""
         return self._ids
 
-    def video(self, video_id: str) -> VideoRef:
+    def _video(self, video_id: str) -> VideoRef:
         """The frames of a clip, named from 00001 as the annotations are."""
         self._queries_of(video_id)
         safe_name(video_id, self._queries_path, "video id")
@@ -106,7 +106,7 @@ class A2DSentences(MaskedReader):
         clip = spelled(self._clips, f"{video_id}.mp4")
         return VideoSources((), (clip,), (self._instances / video_id,))
 
-    def annotated_video(self, video_id: str) -> VideoRef:
+    def _annotated_video(self, video_id: str) -> VideoRef:
         """The frames that have an annotation file."""
         self._queries_of(video_id)
         files = self.annotation_files(safe_name(video_id, self._queries_path, "video id"))

@@ -24,6 +24,7 @@ from storage.datasets.numbers import is_number
 from storage.files.images import image_size, read_image, read_mask
 from storage.files.listing import spelled
 from storage.files.names import check_inside
+from storage.remote.data_copy import DataCopy
 
 
 class MaskedReader(ABC):
@@ -41,6 +42,9 @@ class MaskedReader(ABC):
     """
 
     in_order: bool = False
+    copy: DataCopy | None = None
+    """The local copy of a data set in an object store, which :func:`open_dataset` puts in."""
+
     _ids: tuple[str, ...]
 
     def __init__(self, name: str, root: Path, split: str, links: Links = "follow") -> None:
@@ -73,12 +77,34 @@ class MaskedReader(ABC):
             check_inside(place, self.within(*areas))
         return path
 
+    def video(self, video_id: str) -> VideoRef:
+        """The frames of a video. Its files are downloaded if they are in an object store.
+
+        Raises:
+            InputError: a frame is missing.
+            ObjectStoreError: the store refuses or cannot be reached.
+        """
+        self.fetch(video_id)
+        return self._video(video_id)
+
     def annotated_video(self, video_id: str) -> VideoRef:
         """Returns a video as described by its ground truth. Opens no frame; frames may be missing.
 
         Raises:
             InputError: the ground truth says nothing of its frames or their size.
+            ObjectStoreError: as :meth:`video`.
         """
+        self.fetch(video_id)
+        return self._annotated_video(video_id)
+
+    def fetch(self, video_id: str) -> None:
+        """Downloads the files of a video of an object store. Raises as :meth:`video`."""
+        if self.copy is not None:
+            sources = self.sources(video_id)
+            self.copy.fetch((*sources.frames, *sources.truth))
+
+    def _annotated_video(self, video_id: str) -> VideoRef:
+        """As :meth:`annotated_video`, of files that are here."""
         raise InputError(
             self.root,
             f"no ground truth that tells the frames of {video_id}",
@@ -96,8 +122,8 @@ class MaskedReader(ABC):
         """Ids in sorted order; nothing but the index is read."""
 
     @abstractmethod
-    def video(self, video_id: str) -> VideoRef:
-        """The frames of a video. Raises InputError if any is missing."""
+    def _video(self, video_id: str) -> VideoRef:
+        """The frames of a video, whose files are here. Raises InputError if any is missing."""
 
     @abstractmethod
     def sources(self, video_id: str) -> VideoSources:

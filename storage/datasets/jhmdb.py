@@ -77,7 +77,7 @@ class JHMDBSentences(MaskedReader):
         """Ids in sorted order; nothing but the index is read."""
         return self._ids
 
-    def video(self, video_id: str) -> VideoRef:
+    def _video(self, video_id: str) -> VideoRef:
         """All frames of a video. Raises InputError if there are none or one is misshapen."""
         self._sentences_of(video_id)
         safe_name(video_id, self._texts, "video id")
@@ -90,7 +90,7 @@ class JHMDBSentences(MaskedReader):
         folder = self._frames / self._action(video_id) / video_id
         return VideoSources((), (folder,), (self._masks_file(video_id),))
 
-    def annotated_video(self, video_id: str) -> VideoRef:
+    def _annotated_video(self, video_id: str) -> VideoRef:
         """The frames that have a mask, named from 00001 as the frames are."""
         self._sentences_of(video_id)
         path = self._masks_file(safe_name(video_id, self._texts, "video id"))

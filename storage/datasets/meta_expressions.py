@@ -94,7 +94,7 @@ class IndexedReader(MaskedReader):
         names = [str(name) for name in self.frame_names(video_id)]
         return [there.get(name, folder / f"{name}.jpg") for name in names]
 
-    def video(self, video_id: str) -> VideoRef:
+    def _video(self, video_id: str) -> VideoRef:
         """The frames that the index lists. Raises InputError if any is missing or misshapen."""
         names = self.frame_names(video_id)
         return video_from_folder(
@@ -123,7 +123,7 @@ class IndexedReader(MaskedReader):
     def _truth_places(self, video_id: str) -> tuple[Path, ...]:
         """Files and folders that the ground truth of a video is read from."""
 
-    def annotated_video(self, video_id: str) -> VideoRef:
+    def _annotated_video(self, video_id: str) -> VideoRef:
         """The frames that the index lists, of the size that the masks have."""
         names = self.frame_names(video_id)
         for name in names:

@@ -89,13 +89,13 @@ class RefCOCO(MaskedReader):
         """Ids in sorted order; no image is opened."""
         return self._ids
 
-    def video(self, video_id: str) -> VideoRef:
+    def _video(self, video_id: str) -> VideoRef:
         """The image as a video of one frame. Raises InputError if it is missing or broken."""
         picture = self._picture(video_id)
         path = self.checked(self._path(picture), self._images)
         return VideoRef(video_id, (video_id,), (path,), *image_size(path))
 
-    def annotated_video(self, video_id: str) -> VideoRef:
+    def _annotated_video(self, video_id: str) -> VideoRef:
         """The image as its annotation describes it."""
         picture = self._picture(video_id)
         path = self._path(picture)

@@ -135,7 +135,7 @@ class RefDAVIS(MaskedReader):
         """Ids in sorted order; nothing but the text files is read."""
         return self._ids
 
-    def video(self, video_id: str) -> VideoRef:
+    def _video(self, video_id: str) -> VideoRef:
         """All frames of a video. Raises InputError if there are none or one is misshapen."""
         self._objects(video_id)
         safe_name(video_id, self._texts, "video id")
@@ -148,7 +148,7 @@ class RefDAVIS(MaskedReader):
         safe_name(video_id, self._texts, "video id")
         return VideoSources((), (self._frames / video_id,), (self._annotations / video_id,))
 
-    def annotated_video(self, video_id: str) -> VideoRef:
+    def _annotated_video(self, video_id: str) -> VideoRef:
         """The frames that have an index mask."""
         self._objects(video_id)
         folder = spelled(self._annotations, safe_name(video_id, self._texts, "video id"))

@@ -80,7 +80,7 @@ class Videos(MaskedReader):
         """Ids in sorted order: the path without suffix, with ``--`` for ``/``."""
         return self._ids
 
-    def video(self, video_id: str) -> VideoRef:
+    def _video(self, video_id: str) -> VideoRef:
         """The frames that are taken. Those of a video file are named by their index in it."""
         clip = self._clip(video_id)
         path = self.checked(clip.path)

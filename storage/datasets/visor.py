@@ -105,7 +105,7 @@ class VISOR(MaskedReader):
         """Ids of narrations in sorted order; frames are listed, no annotation is read."""
         return self._ids
 
-    def video(self, video_id: str) -> VideoRef:
+    def _video(self, video_id: str) -> VideoRef:
         """The annotated frames in the narration's span."""
         narration = self._narration(video_id)
         folder = self._frames / narration.video.split("_")[0] / narration.video

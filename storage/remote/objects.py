@@ -179,6 +179,12 @@ class Objects:
     def _explained(self, name: str = "") -> Iterator[None]:
         """Turns what obstore raises into an ObjectStoreError that says what to do."""
         place = f"{self.url}/{name}" if name else self.url
+        if _USER[0] != os.getpid():
+            raise ObjectStoreError(
+                f"{place}: asked for by a forked process, in which the client would hang; expected"
+                " a process of its own; start it with spawn, as a DataLoader does with"
+                ' multiprocessing_context="spawn"'
+            )
         try:
             yield
         except FileNotFoundError as error:
@@ -215,8 +221,8 @@ def _in_words(place: str, scheme: str, error: BaseError) -> ObjectStoreError:
     said = " ".join(said.split()).rstrip(".")[:300]
     if refused:
         return ObjectStoreError(
-            f"{place}: the store refuses access ({said}); expected credentials that may read, write"
-            f" and delete there; set {_CREDENTIALS[scheme]}"
+            f"{place}: the store refuses access ({said}); expected credentials that may do"
+            f" that; set {_CREDENTIALS[scheme]}"
         )
     return ObjectStoreError(
         f"{place}: the store does not answer as it should ({said}); expected one that can be"
@@ -225,9 +231,14 @@ def _in_words(place: str, scheme: str, error: BaseError) -> ObjectStoreError:
     )
 
 
+_USER: list[int] = []
+"""The id of the process that opened a client first. obstore's threads are not in a fork of it."""
+
+
 @lru_cache(maxsize=16)
 def _open(scheme: str, bucket: str) -> Store:
     """Returns the client of a bucket. One is shared, because it keeps connections open."""
+    _USER[:] = _USER or [os.getpid()]
     plain = any(os.environ.get(name, "").startswith("http://") for name in _ENDPOINTS)
     try:
         store = from_url(

@@ -53,9 +53,16 @@ def test_a_configuration_keeps_the_address(cache: Path, tmp_path: Path) -> None:
     assert 'out = "s3://bucket/runs"' in dump_config(config)
 
 
-def test_only_runs_are_at_addresses() -> None:
-    with pytest.raises(ConfigError, match=r"dataset\.root: .*only out takes one"):
-        load_config(None, ['dataset.root="s3://bucket/data"'])
+def test_runs_and_data_sets_are_at_addresses(cache: Path) -> None:
+    joint = '[{name="mevis", root="gs://bucket/mevis"}]'
+    config = load_config(None, ['dataset.root="s3://bucket/data"', f"student.joint={joint}"])
+    assert config.dataset.root == cache / "s3" / "bucket" / "data"
+    assert config.student.joint[0].root == cache / "gs" / "bucket" / "mevis"
+    written = dump_config(config)
+    assert 'root = "s3://bucket/data"' in written
+    assert 'root = "gs://bucket/mevis"' in written
+    with pytest.raises(ConfigError, match=r"augment\.file: .*only out and dataset\.root take one"):
+        load_config(None, ['augment.file="s3://bucket/texts.json"'])
 
 
 def test_a_link_to_the_cache_keeps_the_address(

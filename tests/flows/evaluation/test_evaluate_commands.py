@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from benchmarks.data.object_store import put_folder
 from flows.evaluation.coco_queries import evaluate_queries, truth_of_queries
 from flows.evaluation.davis import evaluate_davis, evaluate_refdavis
 from flows.evaluation.expressions import evaluate_expressions, temporal_overlap
@@ -18,6 +19,7 @@ from flows.evaluation.result import Result, present
 from pipeline.coco import encode_rle
 from pipeline.errors import InputError
 from pipeline.metrics import contour_accuracy, overlap_figures, region_similarity
+from pipeline.store_urls import local_place
 from pipeline.types import FrameIndex
 from storage.datasets import open_dataset
 from storage.files.images import png_of_scores, read_scores
@@ -113,6 +115,22 @@ def test_surplus_ids_missing_sequences_and_other_sizes_are_named(davis: Path) ->
     shown = "\n".join(gone.problems)
     assert "other: not a video" in shown
     assert "clip: missing, all 5 frames" in shown
+
+
+def test_davis_and_refdavis_are_read_from_an_object_store(
+    davis: Path, store_url: str, tmp_path: Path
+) -> None:
+    put_folder(davis, f"{store_url}/davis")
+    root = local_place(f"{store_url}/davis")
+    for task in ("semi-supervised", "unsupervised"):
+        expected = evaluate_davis(davis / "result", davis, task)
+        assert evaluate_davis(davis / "result", root, task) == expected
+    published = trees.refdavis(tmp_path / "data", split="valid")
+    put_folder(published, f"{store_url}/ref")
+    for number in range(4):
+        shutil.copytree(davis / "result", tmp_path / "labels" / f"anno_{number}")
+    expected = evaluate_refdavis(tmp_path / "labels", published)
+    assert evaluate_refdavis(tmp_path / "labels", local_place(f"{store_url}/ref")) == expected
 
 
 def test_refdavis_means_over_the_annotation_sets(tmp_path: Path) -> None:

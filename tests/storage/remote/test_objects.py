@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,15 @@ def test_one_of_two_creates_and_an_update_needs_the_last_version(store_url: str)
     objects.delete(["lock"])
     with pytest.raises(ConflictError):
         objects.update("lock", b"5", second)
+
+
+def test_a_forked_process_is_told_instead_of_left_to_hang(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects = Objects(store_url)
+    monkeypatch.setattr(objects_module, "_USER", [os.getpid() + 1])
+    with pytest.raises(ObjectStoreError, match=r"x: asked for by a forked process.*spawn"):
+        objects.get("x")
 
 
 @pytest.mark.parametrize(
