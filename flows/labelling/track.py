@@ -65,7 +65,7 @@ def _feed(job: Job, context: RunContext, outcome: Outcome, meter: Meter) -> Fram
 
 def _cuts(video: VideoRef, meter: Meter, feed: FrameFeed) -> list[int]:
     """Returns the first frame of each shot but the first; none if they are not looked for."""
-    from stages.track.cuts import CutFinder
+    from stages.common.cuts import CutFinder
 
     finder = CutFinder()
     for images in feed.batches(video):

@@ -7,7 +7,7 @@ channels, h w cells of a mask.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -20,6 +20,7 @@ from torchvision.ops import box_convert, nms
 
 from pipeline.config import TrackConfig
 from pipeline.plural import targets_named
+from stages.common.cuts import CutFinder
 from stages.common.instances import Instances
 from stages.common.linking import FrameInstances, link
 from stages.student.grounded.losses import SAME_IOU
@@ -78,12 +79,20 @@ class SeenVideo:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by the context
         self._cells = (0, 0)
         self._windows: list[int] = []
+        self._cuts = CutFinder()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+
+    def show(self, images: Tensor) -> None:
+        """Shows the frames of the next window, uint8 [T, H, W, 3]."""
+        self._windows.append(len(images))
+        if self._config.cuts:
+            for image in images.cpu().numpy():
+                self._cuts.add(image)
 
     def keep(self, found: Instances) -> Tensor:
         """Returns which instances are kept, bool [T, Q]: one for each object that some sentence
@@ -98,17 +107,15 @@ class SeenVideo:
     def add(
         self, group: int, found: Instances, logits: Tensor, kept: Tensor, masks: Tensor
     ) -> None:
-        """Adds a window for a group of sentences.
+        """Adds what was found in the window that was shown last.
 
         Args:
-            group: its number. All groups see the same windows in the same order.
+            group: number of the group of sentences.
             found: the instances of the window's frames.
             logits: [S, T, Q + 1] of the choice; the last is none.
             kept: bool [T, Q].
             masks: mask logits [P, h, w] of the instances that are kept, in order.
         """
-        if group == 0:
-            self._windows.append(len(kept))
         self._cells = (masks.shape[-2], masks.shape[-1])
         boxes = _SIDE * box_convert(found.boxes, "cxcywh", "xyxy")
         profile = torch.cat(
@@ -131,7 +138,8 @@ class SeenVideo:
 
     def masks(self, device: torch.device) -> Iterator[Tensor]:
         """Yields the mask logits [E, n, h, w] of all sentences, window by window."""
-        chosen = [choose(group.frames, group.texts, self._config) for group in self._groups]
+        cuts = self._cuts.finish()
+        chosen = [choose(group.frames, group.texts, self._config, cuts) for group in self._groups]
         first = 0
         for length in self._windows:
             frames = range(first, first + length)
@@ -156,7 +164,10 @@ class SeenVideo:
 
 
 def choose(
-    frames: Sequence[SeenFrame], texts: Sequence[str], config: TrackConfig
+    frames: Sequence[SeenFrame],
+    texts: Sequence[str],
+    config: TrackConfig,
+    cuts: Collection[int] = (),
 ) -> list[NDArray[np.bool_]]:
     """Returns the targets of S sentences in each frame, bool [S, I].
 
@@ -169,10 +180,10 @@ def choose(
         frames: the instances of each frame.
         texts: S sentences.
         config: how instances are linked.
+        cuts: first frames of shots.
     """
-    tracks = link(
-        [FrameInstances(_wide(item.profile), _wide(item.boxes)) for item in frames], config
-    )
+    seen = [FrameInstances(_wide(item.profile), _wide(item.boxes)) for item in frames]
+    tracks = link(seen, config, cuts)
     count = 1 + max((int(mine.max()) for mine in tracks if len(mine)), default=-1)
     total, lasts = np.zeros((len(texts), count)), np.zeros(count)
     for item, mine in zip(frames, tracks, strict=True):

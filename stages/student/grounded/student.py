@@ -114,6 +114,7 @@ class GroundedStudent(Student):
         groups = _groups(list(texts), self._proposer.together)
         with SeenVideo(groups, self._track) as seen:
             for images in windows:
+                seen.show(images)
                 pixels, found = self._look(images, groups)
                 for group, (item, texts_of) in enumerate(zip(found, groups, strict=True)):
                     logits = self.network.chooser(item, self._named(texts_of))

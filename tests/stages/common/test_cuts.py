@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.shapes.render import render
 from pipeline.shapes.scene import sample_hard_scene, sample_scene
-from stages.track.cuts import CutFinder
+from stages.common.cuts import CutFinder
 
 
 def cuts_of(images: list[np.ndarray]) -> list[int]:
