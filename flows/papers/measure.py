@@ -17,6 +17,7 @@ from flows.planning.run_paths import RunPaths
 from flows.planning.stages import STAGE
 from flows.training.build import annotated_clips, student_to_train, taught_by
 from flows.training.predict import How, predict_split
+from flows.training.settle import settle
 from flows.training.train import identity_of
 from pipeline.config import RunConfig
 from pipeline.errors import ConfigError
@@ -160,4 +161,5 @@ def taught(config: RunConfig, masks: MaskStore | None) -> tuple[Student, float]:
     context = RunContext(config)
     student, (clips, annotation) = started(context), annotated_clips(context, masks)
     fit(Trainer(student, clips, config.student, device=context.device), config.student.training)
-    return student.eval(), 0.0 if annotation is None else annotation.seconds
+    settle(context, student.eval(), masks)
+    return student, 0.0 if annotation is None else annotation.seconds

@@ -19,6 +19,7 @@ from flows.planning.products import joined
 from flows.training.build import clips_of, student_to_train
 from flows.training.curves import TensorBoard, curves_markdown, write_curves
 from flows.training.predict import How, made_by, predict_split
+from flows.training.settle import settle
 from pipeline.fingerprint import digest
 from stages.common.checkpoints import WEIGHTS
 from storage.files.atomic import explain_disk_errors, replace_file
@@ -139,6 +140,7 @@ def train_student(
         )
     context.progress.end(f"loss {np.mean(history.losses[-20:]):.3f}")
     if world.first:
+        settle(context, model)
         tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
         with replace_held(folder / WEIGHTS) as file:
             file.write(save(tensors))

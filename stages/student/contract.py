@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from stages.student.data.clips import Clip
 
+SETTLING_FRAMES = 64
+"""Most frames of a video that a student settles on."""
+
 
 @dataclass(frozen=True)
 class StepSize:
@@ -45,6 +48,13 @@ class Student(nn.Module, ABC):
         Returns:
             Name -> scalar, with its weight, divided by the size of the whole step. The loss is
             their sum.
+        """
+
+    def settle(self, draws: Iterable[Sequence[Clip]]) -> None:
+        """Sets, after the training, what only whole videos can teach. By default nothing.
+
+        Args:
+            draws: clips of a video, on the same frames, as many as ``SETTLING_FRAMES``.
         """
 
     @abstractmethod

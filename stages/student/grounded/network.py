@@ -20,6 +20,8 @@ from torch.nn import functional as F
 from stages.common.instances import Instances
 from stages.student.grounded.motion import SoftTracks, along_tracks, velocities
 
+STAND_IN = 0.75
+"""Of an untrained student."""
 PIXELS = 16
 """Channels of the pixel features, which have stride 2."""
 HIDDEN = 8
@@ -199,6 +201,10 @@ class MaskFilters(nn.Module):
 class GroundedNetwork(nn.Module):
     """The trained parts of the student; the grounder is not among them.
 
+    Attributes:
+        stand_in: from how many logits below the best track of the video on a frame's best instance
+            is another object, and the target is not in the frame.
+
     Args:
         channels: C.
         embedding: W, of a word by itself.
@@ -206,11 +212,14 @@ class GroundedNetwork(nn.Module):
         width: channels of the pixel features at stride 4, a multiple of 4.
     """
 
+    stand_in: Tensor
+
     def __init__(self, channels: int, embedding: int, levels: int, width: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(channels)
         self.pixels = PixelFeatures(channels, levels, width)
         self.chooser = Chooser(embedding)
+        self.register_buffer("stand_in", torch.tensor(STAND_IN))
         self.masks = MaskFilters(channels)
 
 

@@ -29,9 +29,6 @@ ABSENT = -10.0
 """Logit of all pixels where a sentence has no target."""
 ALIKE = 0.25
 """Of the probability of a frame's best instance. A less likely one is no further target."""
-STAND_IN = 0.75
-"""Logits below the best track of the video, at which a frame's best instance is another object, and
-the target is not in the frame."""
 _SIDE = 1000.0
 """Boxes are linked in thousandths of the frame's sides."""
 
@@ -136,10 +133,29 @@ class SeenVideo:
                 )
             )
 
-    def masks(self, device: torch.device) -> Iterator[Tensor]:
-        """Yields the mask logits [E, n, h, w] of all sentences, window by window."""
+    def gaps(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Returns, for E sentences and T frames, how far the best instance is below the best track
+        of the video, float64 [E, T], inf without an instance; and its box, float64 [E, T, 4], xyxy
+        in [0, 1]."""
         cuts = self._cuts.finish()
-        chosen = [choose(group.frames, group.texts, self._config, cuts) for group in self._groups]
+        found = [
+            _gaps(group.frames, len(group.texts), self._config, cuts) for group in self._groups
+        ]
+        gaps, boxes = zip(*found, strict=True)
+        return np.concatenate(gaps), np.concatenate(boxes)
+
+    def masks(self, stand_in: float, device: torch.device) -> Iterator[Tensor]:
+        """Yields the mask logits [E, n, h, w] of all sentences, window by window.
+
+        Args:
+            stand_in: as in :func:`choose`.
+            device: of the masks.
+        """
+        cuts = self._cuts.finish()
+        chosen = [
+            choose(group.frames, group.texts, self._config, stand_in, cuts)
+            for group in self._groups
+        ]
         first = 0
         for length in self._windows:
             frames = range(first, first + length)
@@ -163,58 +179,126 @@ class SeenVideo:
         return masks
 
 
+@dataclass(frozen=True)
+class _Linked:
+    """The instances of a video as tracks. The logit of a track is the mean over its frames.
+
+    Attributes:
+        tracks: of each frame, the track of every instance, int32 [I].
+        logits: float64 [S, n], of n tracks.
+        top: float64 [S], the highest of them; -inf without any.
+    """
+
+    tracks: Sequence[NDArray[np.int32]]
+    logits: NDArray[np.float64]
+    top: NDArray[np.float64]
+
+
+def _linked(
+    frames: Sequence[SeenFrame], sentences: int, config: TrackConfig, cuts: Collection[int]
+) -> _Linked:
+    seen = [FrameInstances(_wide(item.profile), _wide(item.boxes)) for item in frames]
+    tracks = link(seen, config, cuts)
+    count = 1 + max((int(mine.max()) for mine in tracks if len(mine)), default=-1)
+    total, lasts = np.zeros((sentences, count)), np.zeros(count)
+    for item, mine in zip(frames, tracks, strict=True):
+        np.add.at(total.T, mine, item.logits.T)
+        np.add.at(lasts, mine, 1)
+    mean = total / np.maximum(lasts, 1)
+    return _Linked(tracks, mean, mean.max(axis=1, initial=-np.inf))
+
+
 def choose(
     frames: Sequence[SeenFrame],
     texts: Sequence[str],
     config: TrackConfig,
+    stand_in: float,
     cuts: Collection[int] = (),
 ) -> list[NDArray[np.bool_]]:
     """Returns the targets of S sentences in each frame, bool [S, I].
 
-    The logit of a track is the mean over its frames. A frame shows the instance whose track has the
-    highest; or none, if that is clearly below the best track of the video. A sentence that names
-    several objects has several instances. A sentence has no target at all if that is more likely
-    than not in the frames that would show it.
+    A frame shows the instance of its best track; or none, if that is far below the best track of
+    the video. A sentence that names several objects has several instances. A sentence has no target
+    at all if that is more likely than not in the frames that would show it.
 
     Args:
         frames: the instances of each frame.
         texts: S sentences.
         config: how instances are linked.
+        stand_in: how far below, in logits.
         cuts: first frames of shots.
     """
-    seen = [FrameInstances(_wide(item.profile), _wide(item.boxes)) for item in frames]
-    tracks = link(seen, config, cuts)
-    count = 1 + max((int(mine.max()) for mine in tracks if len(mine)), default=-1)
-    total, lasts = np.zeros((len(texts), count)), np.zeros(count)
-    for item, mine in zip(frames, tracks, strict=True):
-        np.add.at(total.T, mine, item.logits.T)
-        np.add.at(lasts, mine, 1)
-    mean = total / np.maximum(lasts, 1)
-    top = mean.max(axis=1, initial=-np.inf)
+    found = _linked(frames, len(texts), config, cuts)
     named = [targets_named(text) for text in texts]
-    targets = [_targets(mean[:, mine], top, named) for mine in tracks]
+    lowest = found.top - stand_in
+    targets = [_targets(found.logits[:, mine], lowest, named) for mine in found.tracks]
     shown = np.array([mine.any(axis=1) for mine in targets]).reshape(-1, len(texts))
     none = np.array([item.none for item in frames]).reshape(-1, len(texts))
     nowhere = (none * shown).sum(axis=0) > 0.5 * shown.sum(axis=0)
     return [mine & ~nowhere[:, None] for mine in targets]
 
 
+def _gaps(
+    frames: Sequence[SeenFrame], sentences: int, config: TrackConfig, cuts: Collection[int]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Returns what :meth:`SeenVideo.gaps` does, for S sentences of a group."""
+    found = _linked(frames, sentences, config, cuts)
+    gaps = np.full((sentences, len(frames)), np.inf)
+    boxes = np.zeros((*gaps.shape, 4))
+    for frame, (item, mine) in enumerate(zip(frames, found.tracks, strict=True)):
+        if len(mine):
+            logits = found.logits[:, mine]
+            gaps[:, frame] = found.top - logits.max(axis=1)
+            boxes[:, frame] = item.boxes[logits.argmax(axis=1)] / _SIDE
+    return gaps, boxes
+
+
 def _targets(
-    logits: NDArray[np.float64], top: NDArray[np.float64], named: Sequence[int]
+    logits: NDArray[np.float64], lowest: NDArray[np.float64], named: Sequence[int]
 ) -> NDArray[np.bool_]:
     """Returns a frame's targets, bool [S, I].
 
     Args:
         logits: [S, I], of the instances' tracks.
-        top: [S], of the best track of the video.
+        lowest: [S], that a target may have.
         named: how many objects each sentence names.
     """
     targets = np.zeros(logits.shape, np.bool_)
     for row, (mine, count) in enumerate(zip(logits, named, strict=True)):
         order = np.argsort(-mine, kind="stable")[:count]
-        if len(order) and mine[order[0]] >= top[row] - STAND_IN:
+        if len(order) and mine[order[0]] >= lowest[row]:
             targets[row, order[mine[order] >= mine[order[0]] + np.log(ALIKE)]] = True
     return targets
+
+
+def best_stand_in(
+    gaps: NDArray[np.float64],
+    right: NDArray[np.bool_],
+    absent: NDArray[np.bool_],
+    weight: NDArray[np.float64],
+) -> float:
+    """Returns from how far below the best track of the video a frame's best instance is another
+    object: where most is gained by the absent frames that are found, less the right ones lost.
+
+    Args:
+        gaps: [N], logits below; inf for a frame without instances.
+        right: bool [N], whether the instance is the target.
+        absent: bool [N], whether the target is not in the frame.
+        weight: [N], of the frames.
+
+    Returns:
+        Infinity if nothing is gained, as where no frame is absent.
+    """
+    order = np.argsort(-gaps, kind="stable")
+    falling = gaps[order]
+    gain = np.cumsum((weight * absent - weight * right)[order], dtype=np.float64)
+    gain[:-1][falling[:-1] == falling[1:]] = -np.inf  # frames of one gap go together
+    if not len(gain) or gain.max() <= 0:
+        return float("inf")
+    last = int(gain.argmax())
+    following = falling[last + 1] if last + 1 < len(falling) else 0.0
+    least = min(float(falling[last]), following + 1.0)
+    return (least + float(following)) / 2
 
 
 def _wide(values: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -21,11 +22,14 @@ from stages.student.data.frames import by_size, on_the_same_frames, prepare_fram
 from stages.student.grounded.losses import SAME_IOU, choice_losses, objection_losses, overlaps
 from stages.student.grounded.named import named_ways
 from stages.student.grounded.network import GroundedNetwork
-from stages.student.grounded.seen_video import ABSENT, ALIKE, SeenVideo
+from stages.student.grounded.seen_video import ABSENT, ALIKE, SeenVideo, best_stand_in
 from stages.student.weak.losses import targets_of
 from stages.student.weak.mil import mil_losses
 
 Item = TypeVar("Item")
+
+_WINDOW = 8
+"""Frames of a video that are looked at together when the student settles."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,33 @@ class GroundedStudent(Student):
         The instances of all windows are linked into tracks, and each sentence chooses a track. The
         masks of all instances lie in a temporary file until then.
         """
+        with self._seen(windows, texts) as seen:
+            yield from seen.masks(float(self.network.stand_in), next(self.parameters()).device)
+
+    @torch.no_grad()
+    def settle(self, draws: Iterable[Sequence[Clip]]) -> None:
+        """Sets from how far below the best track of a video a frame's best instance is another
+        object, by the frames that the labels call absent. Labels without such frames teach that a
+        target is never absent for this reason."""
+        gaps, right, absent, weight = [], [], [], []
+        for clips in draws:
+            images = torch.from_numpy(np.stack(clips[0].images)).to(self.network.stand_in.device)
+            with self._seen(images.split(_WINDOW), [clip.text for clip in clips]) as seen:
+                found, boxes = seen.gaps()
+            centred = box_convert(torch.from_numpy(boxes), "xyxy", "cxcywh")
+            for row, clip in enumerate(clips):
+                overlap = overlaps(centred[row][:, None], [clip])
+                gaps.append(found[row])
+                right.append((overlap > SAME_IOU).any(2)[0, :, 0].numpy())
+                absent.append(np.array([item.kind == "absent" for item in clip.supervision]))
+                weight.append(clip.weight)
+        if gaps:
+            known = map(np.concatenate, (gaps, right, absent, weight))
+            self.network.stand_in.fill_(best_stand_in(*known))
+
+    @contextmanager
+    def _seen(self, windows: Iterable[Tensor], texts: Sequence[str]) -> Iterator[SeenVideo]:
+        """Looks at all windows of a video."""
         groups = _groups(list(texts), self._proposer.together)
         with SeenVideo(groups, self._track) as seen:
             for images in windows:
@@ -121,7 +152,7 @@ class GroundedStudent(Student):
                     kept = seen.keep(item)
                     masks = self._drawn(pixels, item, *kept.nonzero(as_tuple=True))
                     seen.add(group, item, logits, kept, masks)
-            yield from seen.masks(next(self.parameters()).device)
+            yield seen
 
     def _look(
         self, images: Tensor, groups: Sequence[Sequence[str]]

@@ -7,7 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.config import TrackConfig
-from stages.student.grounded.seen_video import STAND_IN, SeenFrame, choose
+from stages.student.grounded.network import STAND_IN
+from stages.student.grounded.seen_video import SeenFrame, best_stand_in, choose
 
 LEFT, RIGHT = [100, 400, 200, 500], [800, 400, 900, 500]
 
@@ -25,7 +26,7 @@ def frame(logits: list[list[float]], places: list[list[int]], none: float = 0.1)
 
 
 def chosen(frames: list[SeenFrame], text: str = "the dog") -> list[list[bool]]:
-    found: list[NDArray[np.bool_]] = choose(frames, [text], TrackConfig())
+    found: list[NDArray[np.bool_]] = choose(frames, [text], TrackConfig(), STAND_IN)
     return [mine[0].tolist() for mine in found]
 
 
@@ -64,3 +65,23 @@ def test_frames_and_videos_without_instances() -> None:
     assert chosen([empty, empty]) == [[], []]
     assert chosen([frame([[1.0]], [LEFT]), empty]) == [[True], []]
     assert chosen([]) == []
+
+
+def stand_in_of(gaps: list[float], right: str, absent: str, weight: list[float]) -> float:
+    shown, gone = (np.array([sign == "1" for sign in signs]) for signs in (right, absent))
+    return best_stand_in(np.array(gaps), shown, gone, np.array(weight))
+
+
+def test_the_stand_in_is_what_parts_absent_frames_from_right_ones() -> None:
+    assert stand_in_of([0, 0.2, 1.0, 2.0], "1100", "0011", [1, 1, 1, 1]) == pytest.approx(0.6)
+    # A right frame that is lost costs as much as an absent one that is found brings.
+    assert stand_in_of([0, 0.2, 1.0, 2.0], "1010", "0101", [1, 1, 1, 1]) == pytest.approx(1.5)
+    assert stand_in_of([0, 0.2, 1.0, 2.0], "1010", "0101", [1, 3, 1, 1]) == pytest.approx(0.1)
+    assert stand_in_of([0, 0.5, np.inf], "110", "001", [1, 1, 1]) == pytest.approx(1.0)
+    # Frames of one gap go together.
+    assert stand_in_of([0, 1, 1, 1], "1110", "0001", [1, 1, 1, 1]) == np.inf
+
+
+def test_without_absent_frames_nothing_is_a_stand_in() -> None:
+    assert stand_in_of([0, 1, 5], "111", "000", [1, 1, 1]) == np.inf
+    assert stand_in_of([], "", "", []) == np.inf

@@ -160,6 +160,28 @@ def test_a_video_is_predicted_as_a_whole() -> None:
         assert (alone[1] > 0).any(), "a frame by itself shows nothing better"
 
 
+def test_absent_frames_teach_when_another_object_stands_in() -> None:
+    model = student()
+    train(model, clips(), 60)
+    shown, gone = images(), list(images())
+    for image in gone:
+        image[:, 24:] = 30  # the right one is not there
+    there = tuple(of_mask(mask_of(True, frame)) for frame in range(FRAMES))
+    left = tuple(of_mask(mask_of(False, frame)) for frame in range(FRAMES)) * 2
+    seen = (*shown, *gone)
+    honest = [Clip(seen, TEXTS[1], (*there, *(ABSENT,) * FRAMES)), Clip(seen, TEXTS[0], left)]
+    model.settle([honest])
+    assert 0 < float(model.network.stand_in) < np.inf
+    found = list(
+        model.predict_windows(
+            [torch.from_numpy(np.stack(gone)), torch.from_numpy(np.stack(shown))], TEXTS[:2]
+        )
+    )
+    assert not (found[0][1] > 0).any() and (found[1][1] > 0).any() and (found[0][0] > 0).any()
+    model.settle([[replace(honest[0], supervision=(*there, *left[:FRAMES]))]])
+    assert float(model.network.stand_in) == np.inf, "no frame is called absent"
+
+
 def test_a_prediction_that_is_given_up_leaves_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[Any] = []
     make = tempfile.TemporaryFile
