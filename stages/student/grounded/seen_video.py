@@ -6,6 +6,7 @@ channels, h w cells of a mask.
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -94,12 +95,12 @@ class SeenVideo:
     def keep(self, found: Instances) -> Tensor:
         """Returns which instances are kept, bool [T, Q]: one for each object that some sentence
         fits."""
-        fit = found.scores.amax(0)
-        corners = box_convert(found.boxes, "cxcywh", "xyxy")
+        fit = found.scores.amax(0).cpu()
+        corners = box_convert(found.boxes, "cxcywh", "xyxy").cpu()
         kept = torch.zeros_like(fit, dtype=torch.bool)
         for frame, mine in enumerate(fit):
             kept[frame, nms(corners[frame], mine, SAME_IOU)] = True
-        return kept & (fit >= self._config.minimum_score)
+        return (kept & (fit >= self._config.minimum_score)).to(found.boxes.device)
 
     def add(
         self, group: int, found: Instances, logits: Tensor, kept: Tensor, masks: Tensor
@@ -114,24 +115,24 @@ class SeenVideo:
             masks: mask logits [P, h, w] of the instances that are kept, in order.
         """
         self._cells = (masks.shape[-2], masks.shape[-1])
-        boxes = _SIDE * box_convert(found.boxes, "cxcywh", "xyxy")
-        profile = torch.cat(
-            [F.normalize(found.features, dim=-1), found.scores.permute(1, 2, 0)], -1
-        )
-        none = logits.softmax(-1)[..., -1]
-        of_frames = masks.split(kept.sum(1).tolist())
-        for frame, (rows, drawn) in enumerate(zip(kept, of_frames, strict=True)):
-            start = self._file.seek(0, 2)
-            self._file.write(drawn.half().cpu().numpy().tobytes())
+        corners = _SIDE * box_convert(found.boxes, "cxcywh", "xyxy")
+        looks = torch.cat([F.normalize(found.features, dim=-1), found.scores.permute(1, 2, 0)], -1)
+        boxes, profile = corners.float().cpu().numpy(), looks.half().cpu().numpy()
+        choice = logits[..., :-1].float().cpu().numpy()
+        none = logits.float().softmax(-1)[..., -1].cpu().numpy()
+        drawn, start = masks.half().cpu().numpy(), self._file.seek(0, 2)
+        self._file.write(drawn.tobytes())
+        for frame, rows in enumerate(kept.cpu().numpy()):
             self._groups[group].frames.append(
                 SeenFrame(
-                    boxes[frame, rows].float().cpu().numpy(),
-                    profile[frame, rows].half().cpu().numpy(),
-                    logits[:, frame, :-1][:, rows].float().cpu().numpy(),
-                    none[:, frame].float().cpu().numpy(),
+                    boxes[frame, rows],
+                    profile[frame, rows],
+                    choice[:, frame, rows],
+                    none[:, frame],
                     start,
                 )
             )
+            start += int(rows.sum()) * math.prod(drawn.shape[1:]) * drawn.itemsize
 
     def gaps(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Returns, for E sentences and T frames, how far the best instance is below the best track
