@@ -176,6 +176,10 @@ def student_basis(config: RunConfig, weights: Weights) -> dict[str, Any]:
         basis["models"] = [ground_basis(config, weights) | of_grounder(config.ground, weights)]
     if student.model == "groprompt":
         basis["models"].append(segment_basis(config, weights))
+    if student.model == "grounded":
+        # It links instances as the stage track does without a model, whatever that stage does.
+        track = config.track.model_copy(update={"source": "association"})
+        basis["models"].append(track_basis(config.model_copy(update={"track": track}), weights))
     return basis
 
 

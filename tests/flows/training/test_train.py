@@ -140,6 +140,9 @@ def test_masks_follow_from_what_predicts_and_not_from_what_taught_it(tmp_path: P
     for override in ("ground.checkpoint=b", "ground.short_side=64"):
         assert found(grounded, override) != found(grounded)
     assert found(grounded, "segment.checkpoint=b") == found(grounded), "it needs no segmenter"
+    assert found(grounded, "track.gap=3") != found(grounded), "it links its instances"
+    assert found(grounded, "track.source=model") == found(grounded), "it follows them itself"
+    assert found(simrvos, "track.gap=3") == plain
 
 
 @pytest.mark.parametrize(
