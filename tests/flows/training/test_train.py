@@ -6,7 +6,7 @@ import json
 import pickle
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,13 @@ from flows.labelling.jobs import do_job
 from flows.planning.fingerprints import ground_basis, prediction_basis, student_basis
 from flows.training import train as train_module
 from flows.training.build import build_student, supervision_of
+from flows.training.settle import settle
 from flows.training.train import Trained, train_and_predict
 from pipeline.config import RunConfig, SimrvosConfig, SimrvosStudentConfig, load_config
 from pipeline.errors import ConfigError
 from pipeline.fingerprint import digest
 from pipeline.types import Receipt, Status
-from stages.student.data.clips import Clips, Shape
+from stages.student.data.clips import Clip, Clips, Shape
 from stages.student.training.fit import History
 from stages.student.training.train import Trainer
 from storage.arrays.masks import MaskStore
@@ -265,6 +266,30 @@ def test_the_stage_trains_by_its_configuration_and_predicts(
     predictions = MaskStore(context.paths.predictions)
     reader = open_dataset("shapes", data[0], "valid")
     assert predictions.videos() == list(reader.video_ids())
+
+
+def test_the_default_student_settles_on_the_videos_that_taught_it(
+    data: tuple[Path, Path], tmp_path: Path
+) -> None:
+    words = [f"out={str(tmp_path)!r}", f"dataset.root={str(data[0])!r}", "device=cpu"]
+    config = load_config(None, [*words, "student.supervision=masks", "student.short_side=64"])
+    student: Any = build_student(config, CPU).eval()
+    shown: list[tuple[str, ...]] = []
+
+    def noted(draws: Iterable[Sequence[Clip]]) -> None:
+        seen = list(draws)
+        shown.extend(tuple(clip.text for clip in clips) for clips in seen)
+        assert {len(clip.images) for clips in seen for clip in clips} == {
+            len(reader.video(video)) for video in reader.video_ids()
+        }, "whole videos"
+        type(student).settle(student, seen)
+
+    reader = open_dataset("shapes", data[0], "train")
+    student.settle, before = noted, float(student.network.stand_in)
+    settle(RunContext(config), student)
+    asked = [item.text for video in reader.video_ids() for item in reader.expressions(video)]
+    assert sorted(text for texts in shown for text in texts) == sorted(asked)
+    assert float(student.network.stand_in) != before
 
 
 @pytest.mark.slow
