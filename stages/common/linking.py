@@ -34,7 +34,7 @@ class FrameInstances:
 
     Attributes:
         profile: float64 [I, D].
-        box: float64 [I, 4], xyxy pixels.
+        box: float64 [I, 4], xyxy in pixels, or in other units that are small beside an object.
     """
 
     profile: NDArray[np.float64]

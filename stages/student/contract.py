@@ -54,7 +54,8 @@ class Student(nn.Module, ABC):
         """Sets, after the training, what only whole videos can teach. By default nothing.
 
         Args:
-            draws: clips of a video, on the same frames, as many as ``SETTLING_FRAMES``.
+            draws: for each video, clips of several sentences on the same successive frames, up to
+                ``SETTLING_FRAMES`` of them.
         """
 
     @abstractmethod

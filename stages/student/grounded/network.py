@@ -21,7 +21,7 @@ from stages.common.instances import Instances
 from stages.student.grounded.motion import SoftTracks, along_tracks, velocities
 
 STAND_IN = 0.75
-"""Of an untrained student."""
+"""The value of ``GroundedNetwork.stand_in`` before the labels have set it."""
 PIXELS = 16
 """Channels of the pixel features, which have stride 2."""
 HIDDEN = 8
